@@ -1,0 +1,75 @@
+"""Every error that the service raises on purpose, one class per cause.
+
+An error's text is written for the person who reads it: what was wrong, and what to do.
+Edges (CLI, API) print it as it stands; nothing below them prints.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ServiceError(Exception):
+    """Base of all errors of this package."""
+
+
+class InvalidInput(ServiceError):
+    """Something that a person gave is not usable; nothing was changed."""
+
+
+class NotFound(InvalidInput):
+    """The thing that was named does not exist."""
+
+
+class Conflict(InvalidInput):
+    """The request contradicts what is stored; nothing was changed."""
+
+
+class AuthorizationError(ServiceError):
+    """This identity may not do that."""
+
+
+class CompilerError(InvalidInput):
+    """A charm's source cannot be loaded: the text names file, line and reason."""
+
+
+class StateError(InvalidInput):
+    """A charm's state is not JSON, or does not fit the types of its fields."""
+
+
+class DataDirectoryError(ServiceError):
+    """The data directory cannot be used: no permission, wrong owner, unreadable."""
+
+
+class DataDirectoryBusy(DataDirectoryError):
+    """Another process has the data directory open."""
+
+
+class SchemaTooNew(DataDirectoryError):
+    """The database was written by a newer version of the service."""
+
+
+class WorkerBootError(ServiceError):
+    """Workers die before they are ready, again and again: the service cannot run charms."""
+
+
+class ServiceStopping(ServiceError):
+    """The service is stopping and takes no new work."""
+
+
+class FrameError(ServiceError):
+    """A peer sent bytes that are not a valid frame of the protocol."""
+
+
+class FailureCause(StrEnum):
+    """Why an attempt failed; stored with the run, shown to people."""
+
+    ERROR = "error"  #: the handler raised
+    STATE = "state"  #: the state it left is not JSON, or does not fit its field's type
+    COMPILER = "compiler"  #: its source cannot be loaded
+    TIMEOUT = "timeout"  #: it ran into its deadline and was stopped
+    MEMORY = "memory"  #: it was stopped for using more memory than allowed
+    EXIT = "exit"  #: the worker process exited during the run
+    SIGNAL = "signal"  #: the worker process was ended by a signal nobody here sent
+    PROTOCOL = "protocol"  #: what came back from the worker was not a valid answer
+    SUPERVISOR = "supervisor"  #: the supervisor died during it, alone with it, again and again
