@@ -1,0 +1,44 @@
+"""Shares worker time between spaces by the seconds they used lately, not by counts.
+
+In memory only: after a restart every space starts equal. Used by the supervisor to choose
+whose jobs are claimed next.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection
+
+#: After this long, use counts half, in seconds.
+HALF_LIFE_SECONDS = 60.0
+
+#: Use below this is forgotten, in worker-seconds.
+_NEGLIGIBLE_SECONDS = 0.001
+
+
+class FairShare:
+    """Remembers how many worker-seconds each space used lately."""
+
+    def __init__(self) -> None:
+        self._used: dict[int, float] = {}
+        self._as_of = 0.0
+
+    def charge(self, space_key: int, seconds: float, now: float) -> None:
+        """Add worker time to a space.
+
+        All sums are kept in the units of one moment, so that decay costs nothing until they overflow.
+        """
+        if now - self._as_of > HALF_LIFE_SECONDS:
+            self._decay(now)
+        scale = 2.0 ** ((now - self._as_of) / HALF_LIFE_SECONDS)
+        self._used[space_key] = self._used.get(space_key, 0.0) + seconds * scale
+
+    def least_served(self, space_keys: Collection[int], count: int) -> list[int]:
+        """The `count` spaces that used least lately, least first."""
+        return heapq.nsmallest(count, space_keys, key=lambda key: self._used.get(key, 0.0))
+
+    def _decay(self, now: float) -> None:
+        factor = 0.5 ** ((now - self._as_of) / HALF_LIFE_SECONDS)
+        kept = ((key, used * factor) for key, used in self._used.items())
+        self._used = {key: used for key, used in kept if used > _NEGLIGIBLE_SECONDS}
+        self._as_of = now

@@ -1,0 +1,40 @@
+"""When to try again: exponential delays with a cap and a random part.
+
+Pure: randomness comes in as a number in [0, 1). The delays are tenacity's; the waiting is
+done by the queue's `run_at`, so that it survives a restart.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tenacity
+
+#: The longest delay between two attempts, in seconds.
+MAX_DELAY_SECONDS = 30.0
+
+#: How much of a delay chance may take away, so that retries of many charms do not march in step.
+_JITTER = 0.2
+
+_retry_wait = tenacity.wait_exponential(multiplier=1, exp_base=2, max=MAX_DELAY_SECONDS)
+_restart_wait = tenacity.wait_exponential(multiplier=0.1, exp_base=2, max=MAX_DELAY_SECONDS)
+
+
+def _delay(wait: tenacity.wait.wait_base, attempt: int, chance: float) -> float:
+    state = tenacity.RetryCallState(_NO_RETRYING, None, (), {})
+    state.attempt_number = attempt
+    return wait(state) * (1 - _JITTER * chance)
+
+
+#: tenacity asks for the object that drives a loop; there is none here, only its arithmetic.
+_NO_RETRYING: Any = None
+
+
+def retry_delay_seconds(attempt: int, chance: float) -> float:
+    """Delay after attempt number `attempt` (from 1) failed: 1, 2, 4 … at most 30 s, less up to a fifth."""
+    return _delay(_retry_wait, attempt, chance)
+
+
+def restart_delay_seconds(deaths: int, chance: float) -> float:
+    """Delay before a worker is started after `deaths` (from 1) died in a row before being ready."""
+    return _delay(_restart_wait, deaths, chance)
