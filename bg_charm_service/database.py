@@ -1,0 +1,145 @@
+"""The one SQLite connection of the process, and its transactions.
+
+One connection in one process, in exclusive locking mode: SQLite below 3.51.3 can corrupt a
+write-ahead log that several connections write. Everything of the storage layer goes through here.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import tenacity
+
+from bg_charm_service.errors import DataDirectoryError
+from bg_charm_service.migrations import migrate
+
+#: The write-ahead log is folded into the file at this many pages of 4 kB.
+_CHECKPOINT_PAGES = 2000
+
+#: After a checkpoint the log file is cut to this size, in bytes.
+_WAL_LIMIT_BYTES = 16 * 1024 * 1024
+
+
+class Database:
+    """A connection in autocommit mode, with transactions that nest by joining the outer one."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self.commits = 0
+        self._depth = 0
+        self._after_commit: list[Callable[[], None]] = []
+
+    @classmethod
+    def open(cls, path: Path | str) -> Database:
+        """Open or create the file and bring its schema up to date.
+
+        Raises SchemaTooNew for a newer schema, DataDirectoryError for a file that is no database.
+        """
+        try:
+            connection = _connect(str(path))
+            migrate(connection)
+        except sqlite3.Error as error:
+            raise DataDirectoryError(f"The database {path} cannot be opened: {error}.") from None
+        return cls(connection)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit what is written inside, all or nothing; inside another one, join it."""
+        if self._depth:
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
+            return
+        self.connection.execute("BEGIN IMMEDIATE")
+        self._depth = 1
+        try:
+            yield
+            self.connection.execute("COMMIT")
+        except BaseException:
+            self._after_commit.clear()
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+            raise
+        finally:
+            self._depth = 0
+        self.commits += 1
+        callbacks, self._after_commit = self._after_commit, []
+        for callback in callbacks:
+            callback()
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undo what is written inside when it fails, and only that; for use inside a transaction."""
+        mark = len(self._after_commit)
+        self.connection.execute("SAVEPOINT step")
+        try:
+            yield
+        except BaseException:
+            del self._after_commit[mark:]
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK TO step")
+                self.connection.execute("RELEASE step")
+            raise
+        self.connection.execute("RELEASE step")
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        """Call back once the surrounding transaction is on disk; at once outside of one."""
+        if self._depth:
+            self._after_commit.append(callback)
+        else:
+            callback()
+
+    @property
+    def in_transaction(self) -> bool:
+        return self._depth > 0
+
+    def execute(self, sql: str, parameters: Iterable[Any] | dict[str, Any] = ()) -> sqlite3.Cursor:
+        """Run one statement; outside a transaction it commits by itself."""
+        return self.connection.execute(sql, parameters)  # type: ignore[arg-type]
+
+    def executemany(self, sql: str, rows: Iterable[Any]) -> sqlite3.Cursor:
+        """Run one statement for each row."""
+        return self.connection.executemany(sql, rows)
+
+    def row(self, sql: str, parameters: Iterable[Any] = ()) -> Any:
+        """Give the first row of a query, or None."""
+        return self.connection.execute(sql, parameters).fetchone()  # type: ignore[arg-type]
+
+    def rows(self, sql: str, parameters: Iterable[Any] = ()) -> list[Any]:
+        """Give all rows of a query."""
+        return self.connection.execute(sql, parameters).fetchall()  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        """Fold the log into the file and close; closing twice is fine."""
+        self.connection.close()
+
+
+@tenacity.retry(
+    retry=tenacity.retry_if_exception_message(match="database is locked"),
+    wait=tenacity.wait_exponential(multiplier=0.05, max=0.5),
+    stop=tenacity.stop_after_delay(5),
+    reraise=True,
+)
+def _connect(path: str) -> sqlite3.Connection:
+    """Open a connection; a lock left for a moment (a closing owner, a backup) is waited for."""
+    connection = sqlite3.connect(path, isolation_level=None, cached_statements=512)
+    try:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA cache_size = -32000")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection

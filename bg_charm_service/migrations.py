@@ -1,0 +1,194 @@
+"""The schema of the database, as numbered steps that are never edited once released.
+
+`PRAGMA user_version` holds the number of the last step that was applied. Called by the
+database when it is opened.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from bg_charm_service.errors import SchemaTooNew
+
+#: Statuses are persist-queue's (`AckStatus`): 1 ready, 2 claimed, 5 done, 9 failed (a dead letter).
+#: The first four columns are persist-queue's too, so that its own class can open and count.
+_FIRST = """
+CREATE TABLE spaces (
+    space_key INTEGER PRIMARY KEY,
+    did TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL DEFAULT '',
+    created_at REAL NOT NULL
+);
+CREATE TABLE space_owners (
+    space_key INTEGER NOT NULL REFERENCES spaces,
+    did TEXT NOT NULL,
+    granted_by TEXT NOT NULL,
+    granted_at REAL NOT NULL,
+    PRIMARY KEY (space_key, did)
+) WITHOUT ROWID;
+CREATE TABLE data_keys (
+    did TEXT PRIMARY KEY,
+    sealed_key BLOB NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE sources (
+    source_hash TEXT PRIMARY KEY,
+    source TEXT NOT NULL
+);
+CREATE TABLE charms (
+    charm_key INTEGER PRIMARY KEY AUTOINCREMENT,
+    space_key INTEGER NOT NULL REFERENCES spaces,
+    space TEXT NOT NULL,
+    charm_id TEXT NOT NULL,
+    cause TEXT NOT NULL,
+    file_name TEXT NOT NULL,
+    source_hash TEXT NOT NULL REFERENCES sources,
+    schema BLOB NOT NULL,
+    name TEXT NOT NULL,
+    updater TEXT,
+    created_at REAL NOT NULL,
+    updated_at REAL NOT NULL,
+    removed_at REAL,
+    UNIQUE (space, charm_id)
+);
+CREATE UNIQUE INDEX charms_by_cause ON charms (space_key, cause) WHERE removed_at IS NULL;
+CREATE INDEX charms_by_source ON charms (source_hash);
+CREATE INDEX charms_removed ON charms (removed_at) WHERE removed_at IS NOT NULL;
+
+CREATE TABLE cells (
+    cell_key INTEGER PRIMARY KEY,
+    charm_key INTEGER NOT NULL REFERENCES charms,
+    field TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    is_sealed INTEGER NOT NULL DEFAULT 0,
+    value BLOB NOT NULL,
+    UNIQUE (charm_key, field)
+);
+CREATE TABLE links (
+    charm_key INTEGER NOT NULL REFERENCES charms,
+    field TEXT NOT NULL,
+    target_key INTEGER NOT NULL REFERENCES charms,
+    path TEXT NOT NULL,
+    is_writable INTEGER NOT NULL,
+    PRIMARY KEY (charm_key, field)
+) WITHOUT ROWID;
+CREATE INDEX links_by_target ON links (target_key);
+CREATE TABLE documents (
+    space TEXT NOT NULL,
+    cell_id TEXT NOT NULL,
+    value BLOB NOT NULL,
+    updated_at REAL NOT NULL,
+    PRIMARY KEY (space, cell_id)
+);
+
+CREATE TABLE registrations (
+    charm_key INTEGER PRIMARY KEY REFERENCES charms,
+    integration TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    updated_at REAL NOT NULL
+);
+CREATE TABLE health (
+    charm_key INTEGER PRIMARY KEY REFERENCES charms,
+    due_at REAL,
+    interval_seconds REAL,
+    status TEXT NOT NULL DEFAULT '',
+    disabled_at REAL NOT NULL DEFAULT 0,
+    disabled_by TEXT,
+    last_run REAL NOT NULL DEFAULT 0,
+    last_success REAL NOT NULL DEFAULT 0,
+    consecutive_failures INTEGER NOT NULL DEFAULT 0,
+    last_error TEXT NOT NULL DEFAULT '',
+    last_error_cause TEXT,
+    last_error_at REAL NOT NULL DEFAULT 0,
+    executions INTEGER NOT NULL DEFAULT 0,
+    successes INTEGER NOT NULL DEFAULT 0,
+    failures INTEGER NOT NULL DEFAULT 0,
+    stale_streak INTEGER NOT NULL DEFAULT 0,
+    skipped_polls INTEGER NOT NULL DEFAULT 0,
+    total_ms REAL NOT NULL DEFAULT 0,
+    min_ms REAL NOT NULL DEFAULT 0,
+    max_ms REAL NOT NULL DEFAULT 0,
+    last_ms REAL NOT NULL DEFAULT 0
+);
+CREATE INDEX health_disabled ON health (disabled_at) WHERE disabled_by = 'failures';
+CREATE INDEX health_failing ON health (consecutive_failures) WHERE consecutive_failures > 0;
+
+CREATE TABLE runs (
+    charm_key INTEGER NOT NULL,
+    sequence INTEGER NOT NULL,
+    run_id TEXT NOT NULL,
+    job_id INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    stream TEXT NOT NULL,
+    origin TEXT NOT NULL,
+    status TEXT NOT NULL,
+    cause TEXT,
+    error TEXT NOT NULL,
+    traceback TEXT NOT NULL,
+    finished_at REAL NOT NULL,
+    duration_ms REAL NOT NULL,
+    lag_ms REAL NOT NULL,
+    worker INTEGER NOT NULL,
+    writes TEXT NOT NULL,
+    log TEXT NOT NULL,
+    PRIMARY KEY (charm_key, sequence)
+) WITHOUT ROWID;
+CREATE INDEX runs_by_age ON runs (finished_at);
+
+CREATE TABLE totals (
+    name TEXT PRIMARY KEY,
+    value REAL NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE ack_queue_jobs (
+    _id INTEGER PRIMARY KEY AUTOINCREMENT,
+    data BLOB,
+    timestamp FLOAT,
+    status INTEGER,
+    space_key INTEGER NOT NULL,
+    charm_key INTEGER NOT NULL,
+    origin TEXT NOT NULL,
+    priority INTEGER NOT NULL,
+    run_at REAL NOT NULL,
+    attempt INTEGER NOT NULL DEFAULT 1,
+    deliveries INTEGER NOT NULL DEFAULT 0,
+    fence INTEGER NOT NULL DEFAULT 0,
+    is_held INTEGER NOT NULL DEFAULT 0,
+    unique_key INTEGER
+);
+CREATE UNIQUE INDEX jobs_unique ON ack_queue_jobs (unique_key)
+    WHERE unique_key IS NOT NULL AND status IN (1, 2);
+CREATE INDEX jobs_ready ON ack_queue_jobs (space_key, priority DESC, _id)
+    WHERE status = 1 AND is_held = 0;
+CREATE INDEX jobs_live ON ack_queue_jobs (charm_key, status) WHERE status IN (1, 2);
+CREATE INDEX jobs_dead ON ack_queue_jobs (charm_key) WHERE status = 9;
+CREATE INDEX jobs_claimed ON ack_queue_jobs (_id) WHERE status = 2;
+CREATE INDEX jobs_done ON ack_queue_jobs (_id) WHERE status = 5;
+"""
+
+#: Each step as SQL; a step's number is its place, from 1.
+STEPS: tuple[str, ...] = (_FIRST,)
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Apply the steps that are missing, in one transaction; raises SchemaTooNew untouched."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(STEPS):
+        raise SchemaTooNew(
+            f"The database has schema {version}, this version of the service knows up to "
+            f"{len(STEPS)}. Install the version that wrote it, or a later one; nothing was changed."
+        )
+    if version == len(STEPS):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for step in STEPS[version:]:
+            for statement in step.split(";"):
+                if statement.strip():
+                    connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {len(STEPS)}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
