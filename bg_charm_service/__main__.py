@@ -1,0 +1,17 @@
+"""The entry of the program: `bg-charm-service`, or `python -m bg_charm_service`.
+
+It imports nothing until it is called, so that importing this module costs nothing and does nothing.
+"""
+
+from __future__ import annotations
+
+
+def main() -> None:
+    """Run the command line; ends the process with its exit code."""
+    from bg_charm_service import cli
+
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""Tells systemd how the service is: ready, its status, stopping, alive (sd_notify).
+
+Owns the notification protocol; it decides nothing: the supervisor says what to tell and when.
+Outside systemd every call does nothing, so that callers need not ask where they run.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+
+#: Systemd's own advice: tell it twice as often as it checks.
+_WATCHDOG_SHARE = 0.5
+
+#: A notification that systemd does not take by then is given up, so that the loop goes on.
+_SEND_TIMEOUT_SECONDS = 1.0
+
+
+def notify(**fields: str | int) -> bool:
+    """Send fields such as `READY=1`, `STATUS="…"`, `STOPPING=1`, `WATCHDOG=1` in one message.
+
+    Returns whether systemd got them. Line breaks inside a value become spaces: in the
+    protocol a line is a field.
+    """
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not fields or address[:1] not in ("/", "@"):
+        return False
+    message = "\n".join(f"{name}={_one_line(value)}" for name, value in fields.items())
+    # A leading @ stands for the zero byte of an abstract socket's name.
+    name = "\0" + address[1:] if address.startswith("@") else address
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+            channel.settimeout(_SEND_TIMEOUT_SECONDS)
+            channel.sendto(message.encode(), name)
+    except OSError:
+        # A lost notification must never stop the service; a lost READY shows in systemd itself.
+        return False
+    return True
+
+
+def watchdog_interval_seconds() -> float | None:
+    """How often to send `WATCHDOG=1`; None when systemd does not watch this process."""
+    try:
+        limit_seconds = int(os.environ.get("WATCHDOG_USEC", "")) / 1_000_000
+        watched = int(os.environ.get("WATCHDOG_PID") or os.getpid())
+    except ValueError:
+        return None
+    if limit_seconds <= 0 or watched != os.getpid():
+        return None
+    return limit_seconds * _WATCHDOG_SHARE
+
+
+def _one_line(value: str | int) -> str:
+    return " ".join(str(value).splitlines())
