@@ -155,7 +155,7 @@ def public_key_of(did: str) -> bytes:
     """Give the 32 bytes of the public key that a DID names; raises InvalidInput."""
     public_key = _decode_did(did) if len(did) == _DID_CHARACTERS else None
     if public_key is None:
-        raise InvalidInput(f"Not a DID of an Ed25519 key: {did!a}.")
+        raise InvalidInput(f"Not a DID of an Ed25519 key: {did!a:.100}.")
     return public_key
 
 
@@ -174,7 +174,7 @@ def space_did(name_or_did: str) -> str:
     if is_did(name_or_did):
         return name_or_did
     if name_or_did.startswith("did:"):
-        raise InvalidInput(f"Invalid space ID: {name_or_did}. Must be a valid DID.")
+        raise InvalidInput(f"Invalid space ID: {name_or_did!s:.100}. Must be a valid DID.")
     if not name_or_did:
         raise InvalidInput("The space's name is empty.")
     return _common_user().derive(name_or_did).did()

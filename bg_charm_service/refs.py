@@ -13,6 +13,7 @@ import math
 import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
 
 from bg_charm_service.errors import InvalidInput
 
@@ -66,7 +67,9 @@ class _Branch:
         self.remaining: Iterator[object]
         self._keys: list[bytes] | None = None
         if isinstance(container, Mapping):
-            entries = sorted((_key(key), item) for key, item in container.items())
+            entries = sorted(
+                ((_key(key), item) for key, item in container.items()), key=itemgetter(0)
+            )
             self._keys = [_hash(_STRING, key) for key, _ in entries]
             self.remaining = iter([item for _, item in entries])
         elif isinstance(container, Sequence):
