@@ -105,6 +105,7 @@ CREATE TABLE health (
     failures INTEGER NOT NULL DEFAULT 0,
     stale_streak INTEGER NOT NULL DEFAULT 0,
     skipped_polls INTEGER NOT NULL DEFAULT 0,
+    runs_recorded INTEGER NOT NULL DEFAULT 0,
     total_ms REAL NOT NULL DEFAULT 0,
     min_ms REAL NOT NULL DEFAULT 0,
     max_ms REAL NOT NULL DEFAULT 0,
@@ -114,8 +115,7 @@ CREATE INDEX health_disabled ON health (disabled_at) WHERE disabled_by = 'failur
 CREATE INDEX health_failing ON health (consecutive_failures) WHERE consecutive_failures > 0;
 
 CREATE TABLE runs (
-    charm_key INTEGER NOT NULL,
-    sequence INTEGER NOT NULL,
+    run_key INTEGER PRIMARY KEY,
     run_id TEXT NOT NULL,
     job_id INTEGER NOT NULL,
     attempt INTEGER NOT NULL,
@@ -130,9 +130,8 @@ CREATE TABLE runs (
     lag_ms REAL NOT NULL,
     worker INTEGER NOT NULL,
     writes TEXT NOT NULL,
-    log TEXT NOT NULL,
-    PRIMARY KEY (charm_key, sequence)
-) WITHOUT ROWID;
+    log TEXT NOT NULL
+);
 CREATE INDEX runs_by_age ON runs (finished_at);
 
 CREATE TABLE totals (

@@ -144,6 +144,7 @@ class CharmSchema:
         return next((name for name in UPDATER_STREAMS if name in self.streams), None)
 
     def field(self, name: str) -> FieldSchema | None:
+        """Find a field by its name."""
         return next((f for f in self.fields if f.name == name), None)
 
 
@@ -220,6 +221,7 @@ class CharmHealth:
     failures: int = 0
     stale_streak: int = 0
     skipped_polls: int = 0
+    runs_recorded: int = 0
     total_ms: float = 0.0
     min_ms: float = 0.0
     max_ms: float = 0.0

@@ -1,0 +1,52 @@
+"""Everything durable but the queue: spaces, charms, cells, health, history, totals.
+
+One class a table group, all on the one Database; none commits by itself, each joins the
+transaction around it. `Store` is the set of them that the service holds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bg_charm_service.database import Database
+from bg_charm_service.store.cells import Cells
+from bg_charm_service.store.charms import Charms
+from bg_charm_service.store.health import HealthRecords
+from bg_charm_service.store.links import Links
+from bg_charm_service.store.registrations import Registrations
+from bg_charm_service.store.runs import Runs
+from bg_charm_service.store.secrets import Secrets
+from bg_charm_service.store.spaces import Spaces
+from bg_charm_service.store.totals import Totals
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The durable state of the service, by kind."""
+
+    spaces: Spaces
+    charms: Charms
+    cells: Cells
+    links: Links
+    registrations: Registrations
+    health: HealthRecords
+    runs: Runs
+    totals: Totals
+    secrets: Secrets
+
+    @classmethod
+    def on(cls, database: Database) -> Store:
+        """Give the store of a database."""
+        secrets = Secrets(database)
+        cells = Cells(database, secrets)
+        return cls(
+            spaces=Spaces(database),
+            charms=Charms(database),
+            cells=cells,
+            links=Links(database, cells),
+            registrations=Registrations(database),
+            health=HealthRecords(database),
+            runs=Runs(database),
+            totals=Totals(database),
+            secrets=secrets,
+        )

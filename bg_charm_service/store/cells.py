@@ -1,0 +1,146 @@
+"""The fields of charms: one row each, with a version that grows with every write.
+
+Values are JSON. Secret ones are encrypted here and nowhere else, so no other module sees how
+they are stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from bg_charm_service.database import Database
+from bg_charm_service.errors import InvalidInput
+from bg_charm_service.model import FieldKind
+from bg_charm_service.store.charms import CharmRecord
+from bg_charm_service.store.secrets import Secrets
+
+#: A larger value is not part of the snapshot; a run fetches it at first touch. In bytes.
+INLINE_BYTES = 64 * 1024
+
+#: What stands for a secret wherever state is shown.
+REDACTED = {"$secret": True}
+
+
+@dataclass(frozen=True, slots=True)
+class CellValue:
+    """A field's JSON at a version; `value` is None when it is large and was left out."""
+
+    version: int
+    value: bytes | None
+
+
+class Cells:
+    """The table `cells`."""
+
+    def __init__(self, database: Database, secrets: Secrets) -> None:
+        self._database = database
+        self._secrets = secrets
+
+    def snapshot(self, charm: CharmRecord) -> dict[str, CellValue]:
+        """All fields of a charm, large values left out."""
+        rows = self._database.rows(
+            "SELECT field, version, is_sealed,"
+            " CASE WHEN length(value) <= ? OR is_sealed THEN value END"
+            " FROM cells WHERE charm_key = ?",
+            (INLINE_BYTES, charm.charm_key),
+        )
+        return {
+            field: CellValue(
+                version, self._open(charm, field, value) if is_sealed and value else value
+            )
+            for field, version, is_sealed, value in rows
+        }
+
+    def read(self, charm: CharmRecord, field: str) -> CellValue | None:
+        """One field, however large; None when it was never written."""
+        row = self._database.row(
+            "SELECT version, is_sealed, value FROM cells WHERE charm_key = ? AND field = ?",
+            (charm.charm_key, field),
+        )
+        if row is None:
+            return None
+        version, is_sealed, value = row
+        return CellValue(version, self._open(charm, field, value) if is_sealed else value)
+
+    def versions(self, charm_key: int) -> dict[str, int]:
+        """The version of each field of a charm."""
+        return dict(
+            self._database.rows(
+                "SELECT field, version FROM cells WHERE charm_key = ?", (charm_key,)
+            )
+        )
+
+    def write(self, charm: CharmRecord, field: str, value: bytes) -> None:
+        """Write one field; its version grows by one."""
+        schema = charm.schema.field(field)
+        is_sealed = schema is not None and schema.kind is FieldKind.SECRET
+        stored = self._secrets.encrypt(value, _place(charm, field)) if is_sealed else value
+        self._database.execute(
+            "INSERT INTO cells (charm_key, field, version, is_sealed, value)"
+            " VALUES (?1, ?2, 1, ?3, ?4) ON CONFLICT (charm_key, field)"
+            " DO UPDATE SET version = version + 1, is_sealed = ?3, value = ?4",
+            (charm.charm_key, field, is_sealed, stored),
+        )
+
+    def drop(self, charm_key: int, field: str) -> None:
+        """Delete one field."""
+        self._database.execute(
+            "DELETE FROM cells WHERE charm_key = ? AND field = ?", (charm_key, field)
+        )
+
+    def state(self, charm: CharmRecord) -> dict[str, msgspec.Raw]:
+        """The whole state as people see it: `$NAME`, fields with secrets redacted, streams."""
+        rows = self._database.rows(
+            "SELECT field, is_sealed, value FROM cells WHERE charm_key = ? ORDER BY field",
+            (charm.charm_key,),
+        )
+        redacted = msgspec.Raw(msgspec.json.encode(REDACTED))
+        stored = {
+            field: redacted if sealed else msgspec.Raw(value) for field, sealed, value in rows
+        }
+        order = [field.name for field in charm.schema.fields if field.name in stored]
+        fields = {name: stored[name] for name in order}
+        stream = msgspec.Raw(b'{"$stream":true}')
+        return {
+            "$NAME": msgspec.Raw(msgspec.json.encode(charm.name)),
+            **fields,
+            **dict.fromkeys(charm.schema.streams, stream),
+        }
+
+    def _open(self, charm: CharmRecord, field: str, value: bytes) -> bytes:
+        return self._secrets.decrypt(value, _place(charm, field))
+
+
+def _place(charm: CharmRecord, field: str) -> str:
+    return f"{charm.ref}/{field}"
+
+
+def value_at(document: bytes, path: tuple[str, ...]) -> bytes:
+    """The JSON inside a JSON value at a path of keys and indexes; raises InvalidInput."""
+    found = msgspec.json.decode(document)
+    for key in path:
+        try:
+            found = found[int(key)] if isinstance(found, list) else found[key]
+        except (KeyError, IndexError, ValueError, TypeError):
+            raise InvalidInput(f"There is nothing at {'/'.join(path)!r} in that value.") from None
+    return msgspec.json.encode(found)
+
+
+def with_value_at(document: bytes, path: tuple[str, ...], value: bytes) -> bytes:
+    """A JSON value with the part at a path replaced; raises InvalidInput when there is no such place."""
+    if not path:
+        return value
+    whole = msgspec.json.decode(document)
+    place = whole
+    try:
+        for key in path[:-1]:
+            place = place[int(key)] if isinstance(place, list) else place[key]
+        if isinstance(place, list):
+            place[int(path[-1])] = msgspec.json.decode(value)
+        else:
+            place[path[-1]] = msgspec.json.decode(value)
+    except (KeyError, IndexError, ValueError, TypeError):
+        raise InvalidInput(f"There is nothing at {'/'.join(path)!r} in that value.") from None
+    return msgspec.json.encode(whole)

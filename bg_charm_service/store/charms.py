@@ -1,0 +1,200 @@
+"""Charms and their sources: identity, class description, where they stand in their life.
+
+A removed charm keeps its row, so that its history stays readable, until cleanup purges it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from bg_charm_service.database import Database
+from bg_charm_service.model import CharmRef, CharmSchema
+
+_COLUMNS = (
+    "charm_key, space_key, space, charm_id, cause, file_name, source_hash, schema, name,"
+    " updater, created_at, updated_at, removed_at"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CharmRecord:
+    """One charm as stored."""
+
+    charm_key: int
+    space_key: int
+    ref: CharmRef
+    cause: str
+    file_name: str
+    source_hash: str
+    schema: CharmSchema
+    name: str
+    updater: str | None
+    created_at: float
+    updated_at: float
+    removed_at: float | None
+
+
+@lru_cache(maxsize=4096)
+def _schema(encoded: bytes) -> CharmSchema:
+    return msgspec.json.decode(encoded, type=CharmSchema)
+
+
+def _record(row: Any) -> CharmRecord:
+    return CharmRecord(
+        row[0], row[1], CharmRef(row[2], row[3]), row[4], row[5], row[6], _schema(row[7]), *row[8:]
+    )
+
+
+class Charms:
+    """The tables `charms` and `sources`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def find(self, ref: CharmRef) -> CharmRecord | None:
+        """Look a charm up; None for an unknown or removed one."""
+        row = self._database.row(
+            f"SELECT {_COLUMNS} FROM charms WHERE space = ? AND charm_id = ? AND removed_at IS NULL",
+            (ref.space, ref.charm_id),
+        )
+        return _record(row) if row else None
+
+    def find_removed(self, ref: CharmRef) -> CharmRecord | None:
+        """Look up a charm that was removed lately."""
+        row = self._database.row(
+            f"SELECT {_COLUMNS} FROM charms WHERE space = ? AND charm_id = ?"
+            " AND removed_at IS NOT NULL",
+            (ref.space, ref.charm_id),
+        )
+        return _record(row) if row else None
+
+    def get(self, charm_key: int) -> CharmRecord | None:
+        """Look a charm up by its key, removed or not."""
+        row = self._database.row(f"SELECT {_COLUMNS} FROM charms WHERE charm_key = ?", (charm_key,))
+        return _record(row) if row else None
+
+    def find_by_cause(self, space_key: int, cause: str) -> CharmRecord | None:
+        """Look up the charm of a space that was made for a cause."""
+        row = self._database.row(
+            f"SELECT {_COLUMNS} FROM charms WHERE space_key = ? AND cause = ?"
+            " AND removed_at IS NULL",
+            (space_key, cause),
+        )
+        return _record(row) if row else None
+
+    def page(self, *, space: str | None, after: int, limit: int) -> list[CharmRecord]:
+        """Charms in order of their keys, from behind key `after`."""
+        rows = self._database.rows(
+            f"SELECT {_COLUMNS} FROM charms WHERE charm_key > ?1 AND removed_at IS NULL"
+            " AND (?2 IS NULL OR space = ?2) ORDER BY charm_key LIMIT ?3",
+            (after, space, limit),
+        )
+        return [_record(row) for row in rows]
+
+    def count(self) -> int:
+        """How many charms there are."""
+        (count,) = self._database.row("SELECT count(*) FROM charms WHERE removed_at IS NULL")
+        return int(count)
+
+    def add(
+        self,
+        ref: CharmRef,
+        space_key: int,
+        *,
+        cause: str,
+        file_name: str,
+        source: str,
+        schema: CharmSchema,
+        now: float,
+    ) -> CharmRecord:
+        """Store a charm; one that was removed before comes back under its key."""
+        self._database.execute(
+            "DELETE FROM charms WHERE space = ? AND charm_id = ?"
+            " AND removed_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM health"
+            " WHERE health.charm_key = charms.charm_key)",
+            (ref.space, ref.charm_id),
+        )
+        self._database.execute(
+            """INSERT INTO charms (space_key, space, charm_id, cause, file_name, source_hash,
+                schema, name, updater, created_at, updated_at)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?11, ?11)
+            ON CONFLICT (space, charm_id) DO UPDATE SET cause = excluded.cause,
+                file_name = excluded.file_name, source_hash = excluded.source_hash,
+                schema = excluded.schema, name = excluded.name, updater = excluded.updater,
+                created_at = excluded.created_at, updated_at = excluded.updated_at,
+                removed_at = NULL""".replace("?11", "?10"),
+            (
+                space_key,
+                ref.space,
+                ref.charm_id,
+                cause,
+                file_name,
+                self._keep(source),
+                msgspec.json.encode(schema),
+                schema.name,
+                schema.updater,
+                now,
+            ),
+        )
+        record = self.find(ref)
+        assert record is not None
+        return record
+
+    def replace_source(
+        self, charm_key: int, *, file_name: str, source: str, schema: CharmSchema, now: float
+    ) -> None:
+        """Give a charm new source; its id, state and history stay."""
+        self._database.execute(
+            "UPDATE charms SET file_name = ?, source_hash = ?, schema = ?, name = ?, updater = ?,"
+            " updated_at = ? WHERE charm_key = ?",
+            (
+                file_name,
+                self._keep(source),
+                msgspec.json.encode(schema),
+                schema.name,
+                schema.updater,
+                now,
+                charm_key,
+            ),
+        )
+
+    def source(self, source_hash: str) -> str:
+        """The text of a stored source."""
+        (source,) = self._database.row(
+            "SELECT source FROM sources WHERE source_hash = ?", (source_hash,)
+        )
+        return str(source)
+
+    def mark_removed(self, charm_key: int, now: float) -> None:
+        """End a charm's life; its state and its right to run are gone, its history stays."""
+        self._database.execute("DELETE FROM cells WHERE charm_key = ?", (charm_key,))
+        self._database.execute("DELETE FROM links WHERE charm_key = ?", (charm_key,))
+        self._database.execute(
+            "UPDATE charms SET removed_at = ? WHERE charm_key = ?", (now, charm_key)
+        )
+
+    def purge_removed(self, before: float, limit: int) -> int:
+        """Delete charms removed before a moment, and sources nobody uses; gives the count."""
+        keys = self._database.rows(
+            "SELECT charm_key FROM charms WHERE removed_at < ? LIMIT ?", (before, limit)
+        )
+        for table in ("health", "registrations"):
+            self._database.executemany(f"DELETE FROM {table} WHERE charm_key = ?", keys)
+        self._database.executemany("DELETE FROM links WHERE target_key = ?", keys)
+        self._database.executemany("DELETE FROM charms WHERE charm_key = ?", keys)
+        if keys:
+            self._database.execute(
+                "DELETE FROM sources WHERE NOT EXISTS"
+                " (SELECT 1 FROM charms WHERE charms.source_hash = sources.source_hash)"
+            )
+        return len(keys)
+
+    def _keep(self, source: str) -> str:
+        source_hash = hashlib.sha256(source.encode()).hexdigest()
+        self._database.execute("INSERT OR IGNORE INTO sources VALUES (?, ?)", (source_hash, source))
+        return source_hash

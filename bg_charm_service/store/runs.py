@@ -1,0 +1,109 @@
+"""Run history: the newest runs of each charm, with what they logged.
+
+A run's key is its charm's key and its number in one integer, so that a charm's runs lie
+together and pruning deletes one range.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from bg_charm_service.database import Database
+
+_COLUMNS = (
+    "run_key, run_id, job_id, attempt, stream, origin, status, cause, error, traceback,"
+    " finished_at, duration_ms, lag_ms, worker, writes, log"
+)
+_SEQUENCE_BITS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One recorded run; `number` counts the runs of its charm from 1, `worker` is a process id."""
+
+    number: int
+    run_id: str
+    job_id: int
+    attempt: int
+    stream: str
+    origin: str
+    status: str
+    cause: str | None
+    error: str
+    traceback: str
+    finished_at: float
+    duration_ms: float
+    lag_ms: float
+    worker: int
+    writes: tuple[str, ...]
+    log: str
+
+
+def _key(charm_key: int, number: int) -> int:
+    return charm_key << _SEQUENCE_BITS | number
+
+
+def _record(row: Any) -> RunRecord:
+    number = row[0] & ((1 << _SEQUENCE_BITS) - 1)
+    writes = tuple(row[14].split(",")) if row[14] else ()
+    return RunRecord(number, *row[1:14], writes, row[15])
+
+
+class Runs:
+    """The table `runs`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def record(self, charm_key: int, run: RunRecord, keep: int) -> None:
+        """Store a run, and drop the charm's runs beyond the newest `keep`."""
+        self._database.execute(
+            f"INSERT INTO runs ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            (
+                _key(charm_key, run.number),
+                run.run_id,
+                run.job_id,
+                run.attempt,
+                run.stream,
+                run.origin,
+                run.status,
+                run.cause,
+                run.error,
+                run.traceback,
+                run.finished_at,
+                run.duration_ms,
+                run.lag_ms,
+                run.worker,
+                ",".join(run.writes),
+                run.log,
+            ),
+        )
+        if run.number > keep:
+            self._database.execute(
+                "DELETE FROM runs WHERE run_key BETWEEN ? AND ?",
+                (_key(charm_key, 0), _key(charm_key, run.number - keep)),
+            )
+
+    def of(self, charm_key: int, *, before: int | None = None, limit: int = 20) -> list[RunRecord]:
+        """A charm's runs, newest first, from before run number `before`."""
+        newest = (1 << _SEQUENCE_BITS) - 1 if before is None else before - 1
+        rows = self._database.rows(
+            f"SELECT {_COLUMNS} FROM runs WHERE run_key BETWEEN ? AND ?"
+            " ORDER BY run_key DESC LIMIT ?",
+            (_key(charm_key, 0), _key(charm_key, newest), limit),
+        )
+        return [_record(row) for row in rows]
+
+    def find(self, charm_key: int, run_id: str) -> RunRecord | None:
+        """The newest record of a run id."""
+        return next((run for run in self.of(charm_key, limit=1000) if run.run_id == run_id), None)
+
+    def prune(self, before: float, limit: int) -> int:
+        """Delete up to `limit` runs that finished before a moment; gives the count."""
+        cursor = self._database.execute(
+            "DELETE FROM runs WHERE run_key IN"
+            " (SELECT run_key FROM runs WHERE finished_at < ? ORDER BY finished_at LIMIT ?)",
+            (before, limit),
+        )
+        return cursor.rowcount

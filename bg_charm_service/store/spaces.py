@@ -1,0 +1,91 @@
+"""Spaces and their owners, and the documents (plain cells) of integrations in a space.
+
+A space's own DID is never an owner: the private key of a named space can be computed by
+anyone from its name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bg_charm_service.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """A container of charms."""
+
+    space_key: int
+    did: str
+    name: str
+    created_at: float
+
+
+class Spaces:
+    """The tables `spaces`, `space_owners` and `documents`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def find(self, did: str) -> Space | None:
+        """Look a space up by its DID."""
+        row = self._database.row(
+            "SELECT space_key, did, name, created_at FROM spaces WHERE did = ?", (did,)
+        )
+        return Space(*row) if row else None
+
+    def ensure(self, did: str, *, name: str, owner: str, now: float) -> Space:
+        """Give the space of a DID, created and owned by `owner` when it is new."""
+        found = self.find(did)
+        if found is not None:
+            if name and not found.name:
+                self._database.execute("UPDATE spaces SET name = ? WHERE did = ?", (name, did))
+            return found
+        cursor = self._database.execute(
+            "INSERT INTO spaces (did, name, created_at) VALUES (?, ?, ?)", (did, name, now)
+        )
+        assert cursor.lastrowid is not None
+        space = Space(cursor.lastrowid, did, name, now)
+        self.grant(space.space_key, owner, granted_by=owner, now=now)
+        return space
+
+    def all(self) -> list[Space]:
+        """Every space, in order of creation."""
+        rows = self._database.rows(
+            "SELECT space_key, did, name, created_at FROM spaces ORDER BY space_key"
+        )
+        return [Space(*row) for row in rows]
+
+    def grant(self, space_key: int, did: str, *, granted_by: str, now: float) -> None:
+        """Make an identity an owner; granting twice changes nothing."""
+        self._database.execute(
+            "INSERT OR IGNORE INTO space_owners VALUES (?, ?, ?, ?)",
+            (space_key, did, granted_by, now),
+        )
+
+    def owners(self, space_key: int) -> list[str]:
+        """The DIDs of a space's owners, the creator first."""
+        rows = self._database.rows(
+            "SELECT did FROM space_owners WHERE space_key = ? ORDER BY granted_at, did",
+            (space_key,),
+        )
+        return [row[0] for row in rows]
+
+    def is_owner(self, space_key: int, did: str) -> bool:
+        """Whether an identity may act on a space."""
+        return did in self.owners(space_key)
+
+    def document(self, space: str, cell_id: str) -> bytes | None:
+        """The JSON of a plain cell; None when it was never written."""
+        row = self._database.row(
+            "SELECT value FROM documents WHERE space = ? AND cell_id = ?", (space, cell_id)
+        )
+        return row[0] if row else None
+
+    def write_document(self, space: str, cell_id: str, value: bytes, now: float) -> None:
+        """Write the JSON of a plain cell."""
+        self._database.execute(
+            "INSERT INTO documents VALUES (?1, ?2, ?3, ?4)"
+            " ON CONFLICT DO UPDATE SET value = ?3, updated_at = ?4",
+            (space, cell_id, value, now),
+        )
