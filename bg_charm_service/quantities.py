@@ -1,0 +1,108 @@
+"""Strict readings of what people write as settings: numbers, durations, sizes, names, paths.
+
+A reader takes text and gives a value, or raises ValueError saying what it expected.
+It knows neither the flag nor the variable that the text came from: settings adds that.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+#: No duration may be longer than this, in seconds: about ten years.
+LONGEST_SECONDS = 315_360_000
+
+_DECIMAL = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?")
+_WHOLE = re.compile(r"[0-9]{1,18}")
+_SIZE = re.compile(r"([0-9]{1,18})([KMGkmg]?)")
+_SIZE_FACTORS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
+
+
+def duration(unit: str, per_second: int) -> Callable[[str], float]:
+    """Make a reader of positive durations in `unit`; it gives seconds, no finer than 1 ms."""
+    longest = LONGEST_SECONDS * per_second
+
+    def read(text: str) -> float:
+        value = float(text) if _DECIMAL.fullmatch(text) else 0.0
+        if value * 1000 / per_second < 1 or value > longest:
+            raise ValueError(f"expected a number of {unit} above 0 and up to {longest}")
+        return value / per_second
+
+    return read
+
+
+#: The units in which durations are written: flags in seconds, the environment in milliseconds.
+seconds = duration("seconds", 1)
+milliseconds = duration("milliseconds", 1000)
+
+
+def count(least: int, most: int = 1_000_000_000) -> Callable[[str], int]:
+    """Make a reader of whole numbers."""
+
+    def read(text: str) -> int:
+        if not _WHOLE.fullmatch(text) or not least <= int(text) <= most:
+            raise ValueError(f"expected a whole number from {least} to {most}")
+        return int(text)
+
+    return read
+
+
+def size(least: str) -> Callable[[str], int]:
+    """Make a reader of byte counts such as 512M or 1G, not under `least`."""
+
+    def read(text: str) -> int:
+        found = _SIZE.fullmatch(text)
+        value = int(found[1]) * _SIZE_FACTORS[found[2].upper()] if found else 0
+        if least != text and value < read(least):
+            raise ValueError(f"expected a size such as 512K, 512M or 1G, at least {least}")
+        return value
+
+    return read
+
+
+def size_text(value: int) -> str:
+    """Write a byte count the way `size` reads it."""
+    for suffix in "GMK":
+        if value and value % _SIZE_FACTORS[suffix] == 0:
+            return f"{value // _SIZE_FACTORS[suffix]}{suffix}"
+    return str(value)
+
+
+def one_of(*names: str) -> Callable[[str], str]:
+    """Make a reader of one of a few words."""
+
+    def read(text: str) -> str:
+        if text not in names:
+            raise ValueError(f"expected {', '.join(names[:-1])} or {names[-1]}")
+        return text
+
+    return read
+
+
+def name(text: str) -> str:
+    """Read a name, which may not be empty."""
+    if not text.strip():
+        raise ValueError("expected a name")
+    return text.strip()
+
+
+def path(text: str) -> Path:
+    """Read a path; the working directory at this moment and `~` are made part of it."""
+    if not text or "\0" in text:
+        raise ValueError("expected a path")
+    return Path(os.path.abspath(os.path.expanduser(text)))
+
+
+def url(text: str) -> str:
+    """Read the address of an HTTP server, without the slash at its end."""
+    try:
+        parts = urlsplit(text)
+        is_server = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_server = False
+    if not is_server:
+        raise ValueError("expected an address such as http://localhost:8000")
+    return text.rstrip("/")

@@ -1,0 +1,293 @@
+"""The promises of settings, quantities and options: what is read, refused and shown."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bg_charm_service.errors import InvalidInput
+from bg_charm_service.identity import Identity
+from bg_charm_service.options import click_options
+from bg_charm_service.quantities import size, size_text
+from bg_charm_service.settings import SETTINGS, Settings, load_settings, operator_identity
+
+DEFAULT_DID = "did:key:z6MksHnZGdHxNoCqcC3kPvBSo2goCzLSWheQ8LrVpAtQwgwW"
+
+
+def run(*arguments: str, environ: dict[str, str] | None = None) -> tuple[Result, Settings | None]:
+    """Parse arguments the way the command line does."""
+    loaded: list[Settings] = []
+
+    @click.command(params=list(click_options(lambda: ["gmail", "gcal"])))
+    def command(**flags: object) -> None:
+        loaded.append(load_settings(flags, environ or {}))
+
+    result = CliRunner().invoke(command, list(arguments))
+    return result, loaded[0] if loaded else None
+
+
+def from_flags(*arguments: str, environ: dict[str, str] | None = None) -> Settings:
+    """Give the settings of arguments that must be valid."""
+    result, settings = run(*arguments, environ=environ)
+    assert settings is not None, result.output
+    return settings
+
+
+ORIGINAL_USAGE = """\
+  --charms=<space/charm>,* Comma-separated list of space/charm IDs
+  --interval=<seconds> Update interval in seconds (default: 60)
+  --failures=<number> Disable after N consecutive failures (default: 5)
+  --log-interval=<seconds> Log status interval in seconds (default: 300)
+  --integration=<name> Integration to run (default: gmail)
+  Available: gmail, gcal
+  --initialize Initialize integration cell
+  --max-concurrent=<number> Max concurrent jobs (default: 5)
+  --max-retries=<number> Max retry attempts for failed jobs (default: 3)
+"""
+
+
+def test_help_begins_like_the_original() -> None:
+    """Help lists the original's options first, in its order and words."""
+    result, _ = run("--help")
+    words = " ".join(result.output.partition("Options:")[2].split())
+    assert words.startswith(" ".join(ORIGINAL_USAGE.split()))
+
+
+def test_integrations_are_asked_for_only_when_help_is_shown() -> None:
+    """Parsing options does not look for integrations."""
+
+    def broken() -> list[str]:
+        raise AssertionError("asked")
+
+    command = click.Command("c", params=list(click_options(broken)), callback=lambda **_: None)
+    assert CliRunner().invoke(command, ["--interval=5"]).exit_code == 0
+
+
+def test_defaults_are_the_documented_ones() -> None:
+    """Without flags and environment every setting has its documented default."""
+    settings = load_settings({}, {})
+    assert settings == Settings()
+    assert (60, 5, 300, "gmail", 5, 3, 30) == (
+        settings.interval_seconds,
+        settings.failures,
+        settings.log_interval_seconds,
+        settings.integration,
+        settings.max_concurrent,
+        settings.max_retries,
+        settings.timeout_seconds,
+    )
+    assert (30, 86400, 100, 86400, 1) == (
+        settings.drain_timeout_seconds,
+        settings.disabled_retry_seconds,
+        settings.history_runs,
+        settings.history_seconds,
+        settings.kill_grace_seconds,
+    )
+    assert 512 * 1024 * 1024 == settings.worker_memory_bytes
+
+
+def test_the_data_directory_is_found_from_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a checkout the default data directory is its .cache, whatever the working directory."""
+    monkeypatch.chdir(tmp_path)
+    assert Path(__file__).resolve().parents[2] / ".cache" == load_settings({}, {}).data_dir
+
+
+@pytest.mark.parametrize(
+    "text", ["0", "-1", "abc", "1e3", "nan", "inf", "", " 5", "5_0", "\u0665", "+5"]
+)
+def test_a_bad_interval_is_a_usage_error(text: str) -> None:
+    """Anything but a plain number above 0 ends with exit 2 and names flag and value."""
+    result, _ = run(f"--interval={text}")
+    assert 2 == result.exit_code
+    assert f"'--interval': {text!r}: expected a number of seconds above 0" in result.output
+
+
+@pytest.mark.parametrize(
+    ("flag", "text"),
+    [
+        ("failures", "0"),
+        ("failures", "2.5"),
+        ("max-concurrent", "0"),
+        ("max-retries", "-1"),
+        ("log-interval", "9" * 30),
+        ("worker-memory", "1T"),
+        ("worker-memory", "512"),
+        ("log-format", "xml"),
+        ("integration", ""),
+        ("data-dir", ""),
+    ],
+)
+def test_a_value_out_of_range_is_a_usage_error(flag: str, text: str) -> None:
+    """Each kind of setting refuses what it cannot mean, naming flag and value."""
+    result, _ = run(f"--{flag}={text}")
+    assert 2 == result.exit_code
+    assert f"'--{flag}': '{text}': expected" in result.output
+
+
+def test_a_timeout_in_milliseconds_is_refused_with_a_hint() -> None:
+    """The later original's --timeout took milliseconds: such a value says what to write."""
+    result, _ = run("--timeout=600000")
+    assert 2 == result.exit_code
+    assert "were milliseconds meant? Then write 600" in result.output
+    assert 9999 == from_flags("--timeout=9999").timeout_seconds
+
+
+def test_flags_win_over_environment() -> None:
+    """A flag is taken before a variable, which is then not even read."""
+    assert 7 == from_flags("--interval=7", environ={"CYCLE_INTERVAL_MS": "x"}).interval_seconds
+    assert 1.5 == from_flags(environ={"CYCLE_INTERVAL_MS": "1500"}).interval_seconds
+
+
+def test_zero_retries_win_over_the_environment() -> None:
+    """A flag whose value is 0 counts as given."""
+    assert 0 == from_flags("--max-retries=0", environ={"MAX_RETRIES": "9"}).max_retries
+
+
+def test_boolean_flags_are_off_until_given() -> None:
+    """Flags without a value turn something on."""
+    off, on = from_flags(), from_flags("--initialize", "--demo")
+    assert (False, False, True, True) == (off.initialize, off.demo, on.initialize, on.demo)
+
+
+def test_every_variable_of_the_original_is_read() -> None:
+    """Each environment variable sets its field, in the unit that its name says."""
+    settings = load_settings(
+        {},
+        {
+            "KV_STORE_DIR": "/data",
+            "MAX_CONCURRENT_JOBS": "6",
+            "MAX_RETRIES": "0",
+            "POLLING_INTERVAL_MS": "200",
+            "CYCLE_INTERVAL_MS": "30000",
+            "LOG_INTERVAL_MS": "10000",
+            "MAX_CONSECUTIVE_FAILURES": "9",
+            "CHARM_EXECUTION_TIMEOUT_MS": "600000",
+            "TOKEN_REFRESH_TIMEOUT_MS": "5000",
+            "SCAN_INTEGRATION_TIMEOUT_MS": "15000",
+            "MAINTENANCE_JOB_TIMEOUT_MS": "45000",
+            "API_URL": "https://example.org/",
+            "IDENTITY": "/key.pem",
+            "ENV": "staging",
+        },
+    )
+    expected = Settings(
+        data_dir=Path("/data"),
+        max_concurrent=6,
+        max_retries=0,
+        polling_interval_seconds=0.2,
+        interval_seconds=30.0,
+        log_interval_seconds=10.0,
+        failures=9,
+        timeout_seconds=600.0,
+        token_refresh_timeout_seconds=5.0,
+        scan_timeout_seconds=15.0,
+        maintenance_timeout_seconds=45.0,
+        api_url="https://example.org",
+        identity_file=Path("/key.pem"),
+        environment="staging",
+    )
+    assert expected == settings
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("CYCLE_INTERVAL_MS", "0"),
+        ("CYCLE_INTERVAL_MS", "nan"),
+        ("MAX_RETRIES", "many"),
+        ("API_URL", "localhost:8000"),
+        ("API_URL", "http://host:99999"),
+        ("TOOLSHED_API_URL", "http://"),
+    ],
+)
+def test_a_bad_variable_is_named(variable: str, text: str) -> None:
+    """A variable that cannot be read is invalid input naming the variable and its value."""
+    with pytest.raises(InvalidInput, match=rf"^{variable}='{text}': expected "):
+        load_settings({}, {variable: text})
+
+
+def test_an_empty_variable_counts_as_not_set() -> None:
+    """Empty variables, as compose files leave them, change nothing."""
+    empty = {variable.name: "" for setting in SETTINGS for variable in setting.variables}
+    assert Settings() == load_settings({}, empty)
+
+
+def test_the_old_name_of_the_api_url_is_second() -> None:
+    """TOOLSHED_API_URL is read, and API_URL wins over it."""
+    old = {"TOOLSHED_API_URL": "http://old:1"}
+    assert "http://old:1" == load_settings({}, old).api_url
+    assert "http://new:2" == load_settings({}, old | {"API_URL": "http://new:2"}).api_url
+
+
+def test_texts_given_to_load_settings_are_read_strictly() -> None:
+    """Flags that were not parsed yet are held to the same rules, as InvalidInput."""
+    with pytest.raises(InvalidInput, match=r"^--interval='0': expected"):
+        load_settings({"interval_seconds": "0"}, {})
+
+
+def test_a_relative_path_keeps_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative directory is taken from the working directory of that moment, ~ from home."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert tmp_path / "data" == from_flags("--data-dir=data").data_dir
+    assert Path("/home/somebody/data") == from_flags("--data-dir=~/data").data_dir
+
+
+@given(st.integers(1, 10**18 - 1))
+def test_sizes_are_read_back_as_written(value: int) -> None:
+    """A size written for help is read as the same size."""
+    assert value == size("1")(size_text(value))
+
+
+@pytest.mark.parametrize(("text", "value"), [("512M", 2**29), ("1g", 2**30), ("2048k", 2**21)])
+def test_sizes_take_binary_suffixes(text: str, value: int) -> None:
+    """K, M and G are powers of 1024, in either case."""
+    assert value == size("1K")(text)
+
+
+def test_the_default_identity_is_implicit_trust() -> None:
+    """Without IDENTITY and OPERATOR_PASS the operator is the public default."""
+    assert DEFAULT_DID == operator_identity(Settings(), {"OPERATOR_PASS": ""}).did()
+
+
+def test_identity_wins_over_the_passphrase(tmp_path: Path) -> None:
+    """IDENTITY wins over OPERATOR_PASS, which wins over the default."""
+    key = Identity.from_passphrase("a file's")
+    file = tmp_path / "key.pem"
+    file.write_bytes(key.to_pem())
+    environ = {"IDENTITY": str(file), "OPERATOR_PASS": "mine"}
+    assert key == operator_identity(load_settings({}, environ), environ)
+    assert Identity.from_passphrase("mine") == operator_identity(Settings(), environ)
+
+
+@pytest.mark.parametrize("content", [None, b"no key", b"x" * 100_000])
+def test_an_unusable_identity_file_is_one_clear_error(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    """A missing, foreign or huge identity file is one line naming IDENTITY and the path."""
+    file = tmp_path / "key.pem"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(InvalidInput, match=rf"^IDENTITY='{file}': ") as caught:
+        operator_identity(Settings(identity_file=file), {"OPERATOR_PASS": "mine"})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_passphrase_that_is_not_text_is_named_but_not_shown() -> None:
+    """A passphrase that is not UTF-8 is refused without printing it."""
+    with pytest.raises(InvalidInput, match=r"^OPERATOR_PASS: ") as caught:
+        operator_identity(Settings(), {"OPERATOR_PASS": os.fsdecode(b"secret\xff")})
+    assert "secret" not in str(caught.value)
+
+
+def test_settings_never_hold_the_passphrase() -> None:
+    """The settings may be logged: the passphrase is not among them."""
+    assert "hush" not in repr(load_settings({}, {"OPERATOR_PASS": "hush"}))
