@@ -1,0 +1,124 @@
+# Every task of the project; `make` alone lists them.
+#
+#   ARGS    passed on: make run ARGS="--interval=5", make test ARGS=tests/unit
+#   PYTHON  the interpreter that .venv is made with
+
+ARGS ?=
+PYTHON ?= python3
+PREFIX ?= /opt/bg-charm-service
+BINDIR ?= /usr/local/bin
+UNITDIR ?= /etc/systemd/system
+DESTDIR ?=
+
+INSTALLED := .venv/.installed
+SERVICE := exec bin/bg-charm-service
+INSTALL_ROOT := $(DESTDIR)$(PREFIX)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# A target is listed by `make help` when a text stands after its two hashes.
+.PHONY: help
+help: ## List these tasks
+	@grep -hE '^[a-zA-Z%_-]+:.*## ' $(firstword $(MAKEFILE_LIST)) \
+	    | sed -E 's/^([^:]+):.*## (.*)/\1\t\2/; s/%/NAME/' \
+	    | while IFS="$$(printf '\t')" read -r name text; do printf '  %-18s %s\n' "$$name" "$$text"; done
+	@printf '\nFlags go in ARGS: make run ARGS="--interval=5", make test ARGS=tests/unit\n'
+
+.PHONY: venv
+venv: $(INSTALLED) ## Make .venv with the pinned dependencies (every task does that by itself)
+
+$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("PYTHON=$(PYTHON) is %d.%d: 3.11 or newer is needed" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+.PHONY: run
+run: $(INSTALLED) ## Run the service; an empty data directory gets the counter charm first
+	@$(SERVICE) --demo $(ARGS)
+
+.PHONY: start
+start: $(INSTALLED) ## Run the service
+	@$(SERVICE) $(ARGS)
+
+.PHONY: gmail
+gmail: run-gmail ## Run with the Gmail integration
+
+.PHONY: gcal
+gcal: run-gcal ## Run with the Google Calendar integration
+
+.PHONY: discord
+discord: run-discord ## Run with the Discord integration
+
+run-%: $(INSTALLED) ## Run with the integration NAME
+	@$(SERVICE) --integration=$* $(ARGS)
+
+.PHONY: initialize
+initialize: $(INSTALLED) ## Initialize the cell of the default integration, or of ARGS="--integration=NAME"
+	@$(SERVICE) --initialize $(ARGS)
+
+.PHONY: initialize-gmail
+initialize-gmail: $(INSTALLED) ## Initialize the cell of the Gmail integration
+	@$(SERVICE) --initialize --integration=gmail $(ARGS)
+
+.PHONY: initialize-gcal
+initialize-gcal: $(INSTALLED) ## Initialize the cell of the Google Calendar integration
+	@$(SERVICE) --initialize --integration=gcal $(ARGS)
+
+.PHONY: add-admin-charm
+add-admin-charm: $(INSTALLED) ## Add the admin charm; ARGS="--grant DID" lets another operator in
+	@$(SERVICE) add-admin-charm $(ARGS)
+
+.PHONY: test
+test: $(INSTALLED) ## Run the tests, or those of ARGS=path
+	.venv/bin/pytest $(ARGS)
+
+.PHONY: check
+check: $(INSTALLED) ## Check format, lint, types and layers
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/pytest --quiet tests/unit/test_architecture.py
+
+.PHONY: fmt
+fmt: $(INSTALLED) ## Format the code
+	.venv/bin/ruff check --select I --fix --quiet .
+	.venv/bin/ruff format .
+
+.PHONY: lint
+lint: $(INSTALLED) ## Lint the code
+	.venv/bin/ruff check .
+
+# The zip holds compiled libraries, so it asks for the Python that it was made with. The build
+# folder goes first: setuptools would pack the modules that an older build left there.
+.PHONY: build-binaries
+build-binaries: $(INSTALLED) ## Make one executable file, dist/bg-charm-service
+	rm -rf build dist/bg-charm-service
+	mkdir -p dist
+	.venv/bin/shiv --quiet --constraint constraints.txt --console-script bg-charm-service \
+	    --extend-pythonpath --compressed --output-file dist/bg-charm-service \
+	    --python "/usr/bin/env $$(.venv/bin/python -c 'import sys; print("python%d.%d" % sys.version_info[:2])')" .
+
+.PHONY: clean
+clean: ## Remove what was built or installed here; the data directory stays
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find bg_charm_service/ integrations/ charms/ tests/ -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Programs of a venv start with its full path: under DESTDIR that is not where they will run.
+.PHONY: install-systemd
+install-systemd: ## Install into PREFIX with a systemd unit (as root; DESTDIR, BINDIR and UNITDIR too)
+	$(PYTHON) -m venv $(INSTALL_ROOT)
+	rm -rf build
+	$(INSTALL_ROOT)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt .
+	test -z "$(DESTDIR)" || sed -i '1s|^#!$(DESTDIR)|#!|' $(INSTALL_ROOT)/bin/bg-charm-service
+	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(UNITDIR)
+	ln -sfn $(PREFIX)/bin/bg-charm-service $(DESTDIR)$(BINDIR)/bg-charm-service
+	sed 's|^ExecStart=.*|ExecStart=$(PREFIX)/bin/bg-charm-service|' bin/bg-charm-service.service \
+	    > $(DESTDIR)$(UNITDIR)/bg-charm-service.service
+	chmod 644 $(DESTDIR)$(UNITDIR)/bg-charm-service.service
+	@printf '%s\n' '' 'Installed. Next:' \
+	    '  systemctl daemon-reload' \
+	    '  systemctl enable --now bg-charm-service' \
+	    '  bg-charm-service --data-dir /var/lib/bg-charm-service status' \
+	    'Settings go into /etc/bg-charm-service.env (mode 0600), one NAME=value a line.'
