@@ -114,20 +114,14 @@ class Charms:
     ) -> CharmRecord:
         """Store a charm; one that was removed before comes back under its key."""
         self._database.execute(
-            "DELETE FROM charms WHERE space = ? AND charm_id = ?"
-            " AND removed_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM health"
-            " WHERE health.charm_key = charms.charm_key)",
-            (ref.space, ref.charm_id),
-        )
-        self._database.execute(
             """INSERT INTO charms (space_key, space, charm_id, cause, file_name, source_hash,
                 schema, name, updater, created_at, updated_at)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?11, ?11)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10)
             ON CONFLICT (space, charm_id) DO UPDATE SET cause = excluded.cause,
                 file_name = excluded.file_name, source_hash = excluded.source_hash,
                 schema = excluded.schema, name = excluded.name, updater = excluded.updater,
                 created_at = excluded.created_at, updated_at = excluded.updated_at,
-                removed_at = NULL""".replace("?11", "?10"),
+                removed_at = NULL""",
             (
                 space_key,
                 ref.space,

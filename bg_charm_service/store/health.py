@@ -40,8 +40,12 @@ class HealthRecords:
         self._database = database
 
     def create(self, charm_key: int) -> None:
-        """Start a charm's record afresh."""
-        self._database.execute("INSERT OR REPLACE INTO health (charm_key) VALUES (?)", (charm_key,))
+        """Start a charm's record afresh; only the number of its last run goes on."""
+        self._database.execute(
+            "INSERT OR REPLACE INTO health (charm_key, runs_recorded) VALUES (?1, coalesce("
+            "(SELECT runs_recorded FROM health WHERE charm_key = ?1), 0))",
+            (charm_key,),
+        )
 
     def get(self, charm_key: int) -> CharmHealth:
         """A charm's record; an empty one when it has none."""
