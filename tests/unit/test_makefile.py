@@ -1,0 +1,100 @@
+"""Promises of the Makefile: its tasks are listed, and say what the service is asked to do."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+#: Every documented task, and the command line that it ends in, where it runs the service.
+COMMANDS = {
+    "run": "--demo",
+    "start": "",
+    "gmail": "--integration=gmail",
+    "gcal": "--integration=gcal",
+    "discord": "--integration=discord",
+    "run-notion": "--integration=notion",
+    "initialize": "--initialize",
+    "initialize-gmail": "--initialize --integration=gmail",
+    "initialize-gcal": "--initialize --integration=gcal",
+    "add-admin-charm": "add-admin-charm",
+}
+OTHERS = {"test", "check", "fmt", "lint", "build-binaries", "clean", "install-systemd", "help"}
+
+
+def make(*arguments: str) -> str:
+    """Return what make prints, free of what a surrounding `make test` hands down."""
+    handed_down = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "ARGS"}
+    finished = subprocess.run(
+        ["make", "--no-print-directory", "-C", str(ROOT), *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={name: value for name, value in os.environ.items() if name not in handed_down},
+    )
+    return finished.stdout
+
+
+def service_line(printed: str) -> str:
+    """Return the arguments that the launcher is started with."""
+    (line,) = re.findall(r"^exec bin/bg-charm-service(.*)$", printed, re.MULTILINE)
+    return " ".join(str(line).split())
+
+
+@pytest.mark.parametrize("arguments", [(), ("help",)])
+def test_help_lists_every_task(arguments: tuple[str, ...]) -> None:
+    """`make` and `make help` list every documented task with a text."""
+    listed = dict(re.findall(r"^  (\S+) +(\S.*)$", make(*arguments), re.MULTILINE))
+
+    documented = {name for name in COMMANDS if name != "run-notion"} | OTHERS | {"run-NAME"}
+    assert set() == documented - listed.keys()
+
+
+def test_every_task_is_listed() -> None:
+    """A target without a text would be a secret: there is none."""
+    text = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z][\w-]*|run-%):", text, re.MULTILINE))
+    described = set(re.findall(r"^([a-z][\w-]*|run-%):.*## \S", text, re.MULTILINE))
+
+    assert set() == targets - described
+
+
+@pytest.mark.parametrize(("target", "expected"), COMMANDS.items())
+def test_task_starts_the_service_with(target: str, expected: str) -> None:
+    """Each task replaces its shell by the launcher, with the flags of the old task."""
+    assert expected == service_line(make("-n", target))
+
+
+@pytest.mark.parametrize("target", COMMANDS)
+def test_flags_are_passed_on(target: str) -> None:
+    """ARGS reaches the service behind the task's own flags."""
+    printed = make("-n", target, "ARGS=--interval=5 --failures=2")
+
+    assert f"{COMMANDS[target]} --interval=5 --failures=2".strip() == service_line(printed)
+
+
+def test_tests_can_be_chosen() -> None:
+    """`make test ARGS=path` runs that path only."""
+    assert ".venv/bin/pytest tests/unit" in make("-n", "test", "ARGS=tests/unit")
+
+
+def test_check_is_every_gate() -> None:
+    """`make check` holds format, lint, types and layers."""
+    printed = make("-n", "check")
+
+    for gate in ("ruff format --check", "ruff check", "mypy", "test_architecture.py"):
+        assert gate in printed
+
+
+def test_unit_is_installed_with_its_full_path() -> None:
+    """`make install-systemd` honours DESTDIR and PREFIX, and names the program where it will be."""
+    printed = make("-n", "install-systemd", "DESTDIR=/stage", "PREFIX=/srv/charms")
+
+    assert "ExecStart=/srv/charms/bin/bg-charm-service" in printed
+    assert "> /stage/etc/systemd/system/bg-charm-service.service" in printed
+    assert "-m venv /stage/srv/charms" in printed
