@@ -1,0 +1,22 @@
+"""Gmail: polls the charms listed in its cell that can update and hold Google credentials."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bg_charm_service.cells import Cell
+from bg_charm_service.integration import CellIntegration, has_all, has_updater
+
+
+class GmailIntegration(CellIntegration):
+    """Charms that import mail."""
+
+    id = "gmail"
+    name = "Gmail"
+    cell_cause_name = "gmail-integration-2025-03-17"
+
+    def is_valid_charm(self, charm: Cell[Any]) -> bool:
+        return has_updater(charm) and has_all(charm, "auth")
+
+
+integration = GmailIntegration()
