@@ -108,9 +108,10 @@ clean: ## Remove what was built or installed here; the data directory stays
 # Programs of a venv start with its full path: under DESTDIR that is not where they will run.
 .PHONY: install-systemd
 install-systemd: ## Install into PREFIX with a systemd unit (as root; DESTDIR, BINDIR and UNITDIR too)
-	$(PYTHON) -m venv $(INSTALL_ROOT)
+	@$(PYTHON) -c 'import os, sys; path = os.path.realpath(sys.executable); sys.exit(f"{path} cannot be read by the unit, which sees no home folders: use PYTHON=/usr/bin/python3" if path.startswith(("/root/", "/home/")) else 0)'
+	umask 022 && $(PYTHON) -m venv $(INSTALL_ROOT)
 	rm -rf build
-	$(INSTALL_ROOT)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt .
+	umask 022 && $(INSTALL_ROOT)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt .
 	test -z "$(DESTDIR)" || sed -i '1s|^#!$(DESTDIR)|#!|' $(INSTALL_ROOT)/bin/bg-charm-service
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(UNITDIR)
 	ln -sfn $(PREFIX)/bin/bg-charm-service $(DESTDIR)$(BINDIR)/bg-charm-service

@@ -17,12 +17,13 @@ PACKAGE_DIR = Path(__file__).parents[2] / PACKAGE
 #: `(package)` for the package itself, which re-exports the author's API.
 LAYERS = {
     "values": "model errors identity refs sealing",
-    "author's API": "(package) charm cells fields snapshot binding schema_of integration"
-    " stored_cell integrations charms",
+    "author's API": "(package) charm cells fields blueprint snapshot links binding loading"
+    " integration stored_cell integrations charms",
     "policy": "clock fairness retry schedule settlement",
     "storage": "data_directory database migrations job_queue store",
-    "workers": "frames zygote worker sandbox pool scan_process discovery listing",
-    "service": "supervisor commands upkeep scans status run_log",
+    "workers": "frames wire process_control zygote worker sandbox pool"
+    " scan_process scan_child scan_protocol discovery listing",
+    "service": "supervisor commands views upkeep scans status run_log",
     "edges": "__main__ api cli client settings options quantities logs systemd",
 }
 
@@ -38,8 +39,8 @@ OWNERS = {
     "sqlite3": MEMBERS["storage"],
 }
 
-#: A module of ours that only these may import.
-DOORS = {"binding": {*MEMBERS["author's API"], "worker"}}
+#: A module of ours that only these may import: what runs the code of a charm.
+DOORS = dict.fromkeys(("binding", "loading"), {*MEMBERS["author's API"], "worker"})
 
 VAGUE_NAMES = {"util", "utils", "common", "helper", "helpers", "misc"}
 LONGEST_MODULE_LINES = 300
@@ -150,7 +151,7 @@ def test_imports_point_down() -> None:
     upward = [
         str(found)
         for found, target in internal()
-        if HEIGHTS[part(target)] > HEIGHTS[part(found.importer)]
+        if HEIGHTS.get(part(target), 0) > HEIGHTS.get(part(found.importer), len(LAYERS))
     ]
     assert [] == upward
 
