@@ -8,9 +8,9 @@ from __future__ import annotations
 
 def main() -> None:
     """Run the command line; ends the process with its exit code."""
-    from bg_charm_service import cli
+    from bg_charm_service.cli import main as run_command_line
 
-    cli.main()
+    run_command_line()
 
 
 if __name__ == "__main__":

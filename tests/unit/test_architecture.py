@@ -21,7 +21,7 @@ LAYERS = {
     " integration stored_cell integrations charms",
     "policy": "clock fairness retry schedule settlement",
     "storage": "data_directory database migrations job_queue store",
-    "workers": "frames wire process_control zygote worker sandbox pool"
+    "workers": "frames wire process_control deadline output zygote worker sandbox pool"
     " scan_process scan_child scan_protocol discovery listing",
     "service": "supervisor commands views upkeep scans status run_log",
     "edges": "__main__ api cli client settings options quantities logs systemd",
@@ -40,7 +40,7 @@ OWNERS = {
 }
 
 #: A module of ours that only these may import: what runs the code of a charm.
-DOORS = dict.fromkeys(("binding", "loading"), {*MEMBERS["author's API"], "worker"})
+DOORS = {name: {*MEMBERS["author's API"], "worker"} for name in ("binding", "loading")}
 
 VAGUE_NAMES = {"util", "utils", "common", "helper", "helpers", "misc"}
 LONGEST_MODULE_LINES = 300
