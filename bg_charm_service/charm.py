@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Final, dataclass_transform
+from inspect import getattr_static, isfunction
+from typing import TYPE_CHECKING, Any, Final, dataclass_transform
 
 from pydantic import Field
 
@@ -101,23 +102,26 @@ class Charm:
         context: CharmContext = self.__dict__[_CONTEXT]
         return context
 
-    def __setattr__(self, name: str, value: object) -> None:
-        field = blueprint(type(self)).fields.get(name)
-        if field is not None:
-            if field.kind is FieldKind.CELL:
-                raise AttributeError(f"{name} is a link: write with self.{name}.set(...)")
-            if field.kind is FieldKind.STREAM:
-                raise AttributeError(f"{name} is a link: send with self.{name}.send(...)")
-            self.__dict__[name] = value
-        elif name.startswith("_"):
-            object.__setattr__(self, name, value)
-        else:
-            raise AttributeError(_no_such_field(type(self), name))
+    # Hidden from type checkers, which would take it for leave to assign any name.
+    if not TYPE_CHECKING:
 
-    def __delattr__(self, name: str) -> None:
-        if not name.startswith("_"):
-            raise AttributeError(f"{name} cannot be deleted: assign an empty value instead")
-        object.__delattr__(self, name)
+        def __setattr__(self, name, value):
+            field = blueprint(type(self)).fields.get(name)
+            if field is not None:
+                if field.kind is FieldKind.CELL:
+                    raise AttributeError(f"{name} is a link: write with self.{name}.set(...)")
+                if field.kind is FieldKind.STREAM:
+                    raise AttributeError(f"{name} is a link: send with self.{name}.send(...)")
+                self.__dict__[name] = value
+            elif name.startswith("_"):
+                object.__setattr__(self, name, value)
+            else:
+                raise AttributeError(_no_such_field(type(self), name))
+
+        def __delattr__(self, name):
+            if not name.startswith("_"):
+                raise AttributeError(f"{name} cannot be deleted: assign an empty value instead")
+            object.__delattr__(self, name)
 
 
 def blueprint(cls: type[Charm]) -> Blueprint:
@@ -148,11 +152,11 @@ def _open(charm: Charm, name: str) -> object:
 
 
 def _no_such_field(cls: type[Charm], name: str) -> str:
-    if hasattr(cls, name) and not callable(getattr(cls, name)):
-        value = type(getattr(cls, name)).__name__
+    constant = getattr_static(cls, name, None)
+    if constant is not None and not isfunction(constant) and not hasattr(Charm, name):
         return (
             f"{name} is a constant of {cls.__name__}, not a field: "
-            f"write `{name}: {value} = ...` in the class to have it stored"
+            f"declare it as `{name}: {type(constant).__name__} = ...` to have it stored"
         )
     close = get_close_matches(name, blueprint(cls).fields, n=1)
     hint = f"did you mean {close[0]!r}?" if close else "declare it with a type in the class"

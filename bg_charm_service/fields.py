@@ -103,7 +103,7 @@ class FieldType:
 
 def understand(annotation: Any) -> FieldType:
     """Read a resolved annotation; raises TypeError with the reason when it cannot be a field."""
-    inner, is_optional = _without_none(annotation)
+    inner, is_optional = _without_none(_without_constraints(annotation))
     if inner is Stream:
         return FieldType(FieldKind.STREAM, TypeAdapter(Any), is_optional)
     if inner is Cell or get_origin(inner) is Cell:
@@ -125,6 +125,12 @@ def _adapter(annotation: Any) -> TypeAdapter[Any]:
             return TypeAdapter(annotation)  # a model brings its own configuration
     except (PydanticUserError, NameError) as error:
         raise TypeError(str(error).partition(". ")[0].partition("\n")[0]) from None
+
+
+def _without_constraints(annotation: Any) -> Any:
+    if get_origin(annotation) is Annotated and not _is_secret(annotation):
+        return annotation.__origin__
+    return annotation
 
 
 def _without_none(annotation: Any) -> tuple[Any, bool]:

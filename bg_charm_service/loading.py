@@ -98,7 +98,7 @@ def _run(source: str, file_name: str, module: ModuleType) -> ast.Module:
     try:
         tree = ast.parse(source, file_name)
         code = compile(tree, file_name, "exec", dont_inherit=True)
-        exec(code, module.__dict__)  # noqa: S102 - running it is what a worker is for
+        exec(code, module.__dict__)
     except SyntaxError as error:
         # It may be one in a module that the charm imports.
         inside = error.filename == file_name
