@@ -136,6 +136,8 @@ def _resolve(cls: type, owner: type, name: str, annotation: Any) -> Any:
 def _field(cls: type, name: str, annotation: Any, declared: object, base: type) -> CharmField:
     if name in RESERVED_NAMES or hasattr(base, name):
         _refuse(cls, name, "this name is the service's own: choose another")
+    if inspect.isfunction(declared):
+        _refuse(cls, name, f"is both a field and the stream {outside_name(name)}: rename one")
     default = declared
     if isinstance(declared, FieldInfo):
         if declared.alias is not None or declared.validation_alias is not None:

@@ -98,7 +98,7 @@ def _run(source: str, file_name: str, module: ModuleType) -> ast.Module:
     try:
         tree = ast.parse(source, file_name)
         code = compile(tree, file_name, "exec", dont_inherit=True)
-        exec(code, module.__dict__)
+        exec(code, module.__dict__)  # noqa: S102 - what a worker is for
     except SyntaxError as error:
         # It may be one in a module that the charm imports.
         inside = error.filename == file_name
