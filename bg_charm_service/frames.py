@@ -46,12 +46,10 @@ class FrameDecoder(Generic[Message]):
             if len(buffer) < end:
                 break
             try:
-                body = memoryview(buffer)[start + _HEADER_BYTES : end]
-                messages.append(self._decoder.decode(body))
+                with memoryview(buffer)[start + _HEADER_BYTES : end] as body:
+                    messages.append(self._decoder.decode(body))
             except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
                 raise FrameError(f"a frame does not decode: {error}") from None
-            finally:
-                body.release()
             start = end
         del buffer[:start]
         return messages

@@ -1,0 +1,164 @@
+"""A run's deadline inside the worker, and the wait for everything the run started.
+
+At the limit a coroutine is cancelled; code that does not let go is interrupted by an
+exception. What ignores both is killed by the pool, which keeps the same deadline from outside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
+from typing import Any
+
+#: After the first try to stop a run, it is interrupted this often, in seconds.
+_INSIST_SECONDS = 0.2
+
+
+class RunTimeout(BaseException):
+    """The run has reached its limit. Not an Exception, so that a charm does not catch it by habit."""
+
+
+class Deadline:
+    """Stops the main thread's work after a time; one at a time in a process."""
+
+    def __init__(self, seconds: float, may_interrupt: Callable[[], bool] = lambda: True) -> None:
+        self.seconds = seconds
+        self.is_over = False
+        self._may_interrupt = may_interrupt
+        self._task: asyncio.Task[Any] | None = None
+
+    def __enter__(self) -> Deadline:
+        signal.signal(signal.SIGALRM, self._strike)
+        signal.setitimer(signal.ITIMER_REAL, self.seconds, _INSIST_SECONDS)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # An alarm that strikes in here would escape from the run it was meant for.
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def watch(self, task: asyncio.Task[Any] | None) -> None:
+        """Cancel this task at the limit, before anything harder."""
+        self._task = task
+
+    def _strike(self, _number: int, _frame: FrameType | None) -> None:
+        # An interrupted send would leave half a frame; the next alarm comes soon.
+        if not self._may_interrupt():
+            return
+        is_first, self.is_over = not self.is_over, True
+        task = self._task
+        if is_first and task is not None and not task.done():
+            task.get_loop().call_soon_threadsafe(task.cancel)
+            return
+        raise RunTimeout
+
+
+class Surroundings:
+    """What a run can leave behind, and the event loop it runs on."""
+
+    def __init__(self) -> None:
+        self._runner = asyncio.Runner()
+        self._own_threads = {threading.main_thread()}
+        self._unhandled: list[BaseException] = []
+
+    def run(self, coroutine: Coroutine[Any, Any, Any], deadline: Deadline) -> None:
+        """Run a handler's coroutine and every task it starts; raises what any of them raised.
+
+        A run that was stopped at its deadline raises RunTimeout.
+        """
+        loop = self._runner.get_loop()
+        loop.set_exception_handler(self._keep_unhandled)
+        executor = ThreadPoolExecutor(thread_name_prefix="charm")
+        loop.set_default_executor(executor)
+        self._unhandled.clear()
+        try:
+            loop.run_until_complete(self._all_of(coroutine, deadline))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        except asyncio.CancelledError:
+            if deadline.is_over:
+                raise RunTimeout from None
+            raise
+        finally:
+            executor.shutdown(wait=not deadline.is_over, cancel_futures=deadline.is_over)
+        if self._unhandled:
+            raise self._unhandled[0]
+
+    async def _all_of(self, coroutine: Coroutine[Any, Any, Any], deadline: Deadline) -> None:
+        main = asyncio.create_task(coroutine, name="handler")
+        deadline.watch(asyncio.current_task())
+        try:
+            await main
+            me = asyncio.current_task()
+            while others := [task for task in asyncio.all_tasks() if task is not me]:
+                done, _ = await asyncio.wait(others, return_when=asyncio.FIRST_EXCEPTION)
+                for task in done:
+                    if not task.cancelled():
+                        task.result()
+        except BaseException:
+            await self._cancel_others()
+            raise
+        finally:
+            deadline.watch(None)
+
+    async def _cancel_others(self) -> None:
+        me = asyncio.current_task()
+        others = [task for task in asyncio.all_tasks() if task is not me]
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    def _keep_unhandled(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        self._unhandled.append(error or RuntimeError(str(context.get("message"))))
+
+    def wait_for_rest(self) -> str:
+        """Wait for threads and child processes; gives what cannot be waited for: daemon threads.
+
+        Runs under a deadline, which interrupts the wait.
+        """
+        while waited_for := [thread for thread in self._strangers() if not thread.daemon]:
+            waited_for[0].join()
+        _wait_for_children()
+        # A daemon thread that is just about to end is no leak.
+        patience = time.monotonic() + 0.05
+        for thread in self._strangers():
+            thread.join(max(0.0, patience - time.monotonic()))
+        return self.leftovers()
+
+    def leftovers(self) -> str:
+        """Name what is alive that was not before the run; empty when there is nothing."""
+        left = [f"thread {thread.name!r}" for thread in self._strangers()]
+        if _has_children():
+            left.append("a child process")
+        if any(not task.done() for task in asyncio.all_tasks(self._runner.get_loop())):
+            left.append("a task")
+        return ", ".join(left)
+
+    def _strangers(self) -> list[threading.Thread]:
+        return [
+            thread
+            for thread in threading.enumerate()
+            if thread not in self._own_threads and thread.is_alive()
+        ]
+
+
+def _has_children() -> bool:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _wait_for_children() -> None:
+    while True:
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return

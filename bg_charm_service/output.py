@@ -1,0 +1,81 @@
+"""What a charm prints and logs, inside the worker: caught line by line and sent at once.
+
+At once, because a worker that crashes must not take its last words with it. Bounded, so that
+a charm that floods its log harms only its own. Used by the worker.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+from collections.abc import Callable
+from threading import Lock
+from typing import TextIO, cast
+
+from loguru import logger
+
+
+class RunOutput(io.TextIOBase):
+    """Stands in for stdout and stderr; outside a run what is written is dropped."""
+
+    def __init__(self, send: Callable[[str, str], None]) -> None:
+        self._send = send
+        self._lock = Lock()
+        self._run_id = ""
+        self._left = 0
+        self._line = ""
+
+    def begin(self, run_id: str, limit_bytes: int) -> None:
+        """Attribute what follows to a run, up to so many bytes."""
+        with self._lock:
+            self._run_id, self._left, self._line = run_id, limit_bytes, ""
+
+    def end(self) -> None:
+        """Send an unfinished line; what follows belongs to no run."""
+        with self._lock:
+            self._emit(self._line)
+            self._run_id, self._line = "", ""
+
+    def writable(self) -> bool:
+        return True
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return "utf-8"
+
+    def write(self, text: str) -> int:
+        """Send the whole lines of the text, and keep the rest until its line ends."""
+        with self._lock:
+            if not self._run_id or self._left < 0:
+                return len(text)
+            lines = self._line + text[: self._left + 1]
+            whole, newline, self._line = lines.rpartition("\n")
+            self._emit(whole + newline)
+            if len(self._line) > self._left:
+                self._emit(self._line)
+                self._line = ""
+        return len(text)
+
+    def _emit(self, text: str) -> None:
+        if not text or self._left < 0:
+            return
+        data = text.encode("utf-8", "backslashreplace")
+        if len(data) > self._left:
+            text = data[: self._left].decode("utf-8", "ignore") + "\n… the rest was dropped\n"
+            self._left = -1
+        else:
+            self._left -= len(data)
+            text = data.decode("utf-8")
+        self._send(self._run_id, text)
+
+
+def capture(output: RunOutput) -> None:
+    """Send print, logging and loguru through a run's output."""
+    sys.stdout = sys.stderr = output
+    logging.basicConfig(
+        stream=output, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", force=True
+    )
+    logger.remove()
+    sink = cast(TextIO, output)
+    logger.add(sink, level="DEBUG", format="{level} {name}: {message}", diagnose=False)

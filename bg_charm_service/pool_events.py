@@ -1,0 +1,78 @@
+"""What the pool reports, and how a worker's death reads as a failure.
+
+One place says what each kind of death means for the charm that was running. Used by the pool
+and the supervisor.
+"""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+
+from bg_charm_service.errors import FailureCause
+from bg_charm_service.model import Failure
+from bg_charm_service.wire import Answer, Inspected, RunSpec
+from bg_charm_service.worker_handle import Ending
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished:
+    """A run is over: answered, or its worker died.
+
+    Without an answer, `death` says what the charm pays for; None when it pays nothing and the
+    job goes back to the queue.
+    """
+
+    run: RunSpec
+    worker_pid: int
+    log: str
+    answer: Answer | None = None
+    death: Failure | None = None
+    is_cancelled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FieldWanted:
+    """A run touched a large field and waits for it."""
+
+    worker_no: int
+    run_id: str
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
+class InspectFinished:
+    """A source was inspected; None when its worker died over it."""
+
+    request_id: int
+    inspected: Inspected | None
+
+
+PoolEvent = RunFinished | FieldWanted | InspectFinished
+
+
+def death_failure(
+    ending: Ending | None, detail: str, exit_code: int | None, limit_seconds: float
+) -> Failure | None:
+    """What a worker's death in mid-run means for its charm; None when the charm is not to blame."""
+    if ending is Ending.TIMEOUT:
+        text = f"Timed out after {limit_seconds:g} s; it did not stop and was killed."
+        return Failure(FailureCause.TIMEOUT, text)
+    if ending is Ending.MEMORY:
+        return Failure(FailureCause.MEMORY, f"Killed for using {detail} of memory.")
+    if ending is Ending.PROTOCOL:
+        return Failure(FailureCause.PROTOCOL, f"Its worker broke the protocol: {detail}.")
+    if ending is not None or exit_code is None:
+        return None
+    if exit_code < 0:
+        return Failure(
+            FailureCause.SIGNAL, f"Its worker process was ended by {_signal_name(-exit_code)}."
+        )
+    return Failure(FailureCause.EXIT, f"It ended its worker process with exit code {exit_code}.")
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,70 @@
+"""What the operating system offers for keeping hold of processes: groups, orphans, parents.
+
+Linux calls that Python has no name for are made through ctypes; elsewhere they do nothing.
+Used by the zygote, the workers, the pool and the scanner.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+
+import psutil
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def set_subreaper() -> None:
+    """Let orphaned descendants become children of this process instead of init's."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def die_with_parent(parent_pid: int) -> None:
+    """End this process when its parent dies; at once when that has happened already.
+
+    Cleared by a change of user: set it after that.
+    """
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_pid:
+        os._exit(0)
+
+
+def end_group(pid: int) -> None:
+    """Kill a process and its process group; one that is gone already is fine."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if os.getpgid(pid) != os.getpgid(0):
+            os.killpg(os.getpgid(pid), signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGKILL)
+    # The leader may be reaped while members live on: the group still bears its number.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def children_of(pid: int) -> list[int]:
+    """The direct children of a process."""
+    listing = Path(f"/proc/{pid}/task/{pid}/children")
+    try:
+        return [int(child) for child in listing.read_text().split()]
+    except OSError:
+        with contextlib.suppress(psutil.Error):
+            return [child.pid for child in psutil.Process(pid).children()]
+        return []
+
+
+def close_all_fds_but(kept: set[int]) -> None:
+    """Close every descriptor of this process that is not named."""
+    open_fds = sorted({int(name) for name in os.listdir("/dev/fd")} - kept)
+    for fd in open_fds:
+        with contextlib.suppress(OSError):
+            os.close(fd)
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)

@@ -1,0 +1,152 @@
+"""The messages between the supervisor, its zygote and its workers; nothing else crosses.
+
+A worker is not trusted: whatever it answers is checked again where it is settled.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from bg_charm_service.errors import FailureCause
+from bg_charm_service.frames import FrameCodec
+from bg_charm_service.model import CharmSchema
+
+
+class WorkerLimits(msgspec.Struct, frozen=True):
+    """What a worker process may use; `memory_bytes` bounds its data segment, 0 for no bound."""
+
+    memory_bytes: int = 0
+
+
+class RunSpec(msgspec.Struct, frozen=True, tag="run"):
+    """One attempt to make: the charm, the event, and the values it starts from.
+
+    `source` is left out when this worker has been sent that `source_hash` before. `large`
+    names fields that are fetched at first touch. `links` says for each link whether it is writable.
+    """
+
+    run_id: str
+    job_id: int
+    attempt: int
+    space: str
+    charm_id: str
+    source_hash: str
+    source: str | None
+    file_name: str
+    class_name: str
+    stream: str
+    event: bytes
+    values: dict[str, bytes]
+    large: tuple[str, ...]
+    links: dict[str, bool]
+    timeout_seconds: float
+    last_success: float | None
+    log_bytes: int
+
+
+class FieldValue(msgspec.Struct, frozen=True, tag="field"):
+    """A large field that a run asked for; None when it moved meanwhile, and the run is stale."""
+
+    field: str
+    value: bytes | None
+
+
+class Inspect(msgspec.Struct, frozen=True, tag="inspect"):
+    """A source to load and describe, and values to check against its fields."""
+
+    request_id: int
+    source: str
+    file_name: str
+    class_name: str | None
+    values: dict[str, bytes]
+    timeout_seconds: float
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """The worker has booted."""
+
+
+class FetchField(msgspec.Struct, frozen=True, tag="fetch"):
+    """The run touched a large field."""
+
+    run_id: str
+    field: str
+
+
+class LogText(msgspec.Struct, frozen=True, tag="log"):
+    """Something that the charm printed or logged."""
+
+    run_id: str
+    text: str
+
+
+class FailureSpec(msgspec.Struct, frozen=True):
+    """Why a run failed, as the worker saw it."""
+
+    cause: FailureCause
+    message: str
+    traceback: str = ""
+
+
+class SendSpec(msgspec.Struct, frozen=True):
+    """An event sent through a stream link."""
+
+    field: str
+    event: bytes
+
+
+class Answer(msgspec.Struct, frozen=True, tag="answer"):
+    """The result of one run; `leak` says what outlived it, so that the worker is retired."""
+
+    run_id: str
+    duration_seconds: float
+    failure: FailureSpec | None = None
+    reads: tuple[str, ...] = ()
+    writes: dict[str, bytes] = {}
+    sends: tuple[SendSpec, ...] = ()
+    stale: bool = False
+    leak: str = ""
+
+
+class Inspected(msgspec.Struct, frozen=True, tag="inspected"):
+    """What loading a source showed: its description, or why it does not compile.
+
+    `values` are the given values, normalised; `problems` says by field what does not fit.
+    """
+
+    request_id: int
+    schema: CharmSchema | None = None
+    error: str = ""
+    values: dict[str, bytes] = {}
+    problems: dict[str, str] = {}
+
+
+ToWorker = RunSpec | FieldValue | Inspect
+FromWorker = Ready | FetchField | LogText | Answer | Inspected
+
+TO_WORKER: FrameCodec[ToWorker] = FrameCodec(ToWorker)
+FROM_WORKER: FrameCodec[FromWorker] = FrameCodec(FromWorker)
+
+
+class Spawn(msgspec.Struct, frozen=True, tag="spawn"):
+    """Fork one worker; its socket and its two output pipes come along."""
+
+    worker_no: int
+    limits: WorkerLimits
+
+
+class Spawned(msgspec.Struct, frozen=True, tag="spawned"):
+    """A worker was forked."""
+
+    worker_no: int
+    pid: int
+
+
+class Exited(msgspec.Struct, frozen=True, tag="exited"):
+    """A worker is gone: its exit code, or minus the signal that ended it."""
+
+    worker_no: int
+    exit_code: int
+
+
+FromZygote = Spawned | Exited

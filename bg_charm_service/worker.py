@@ -1,0 +1,288 @@
+"""The worker process: runs charms of one space, one at a time, and answers each run by itself.
+
+The only place where charm code is loaded. Reads a request, loads the class, binds it to the
+snapshot, runs the handler, waits for everything it started, answers. Forked by the zygote.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import resource
+import signal
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from inspect import isawaitable
+from typing import Any
+
+import msgspec
+
+from bg_charm_service.binding import (
+    LinkInfo,
+    author_traceback,
+    bind,
+    changes,
+    describe,
+    handler,
+    load_class,
+    validate_field,
+)
+from bg_charm_service.charm import Charm, CharmContext
+from bg_charm_service.deadline import Deadline, RunTimeout, Surroundings
+from bg_charm_service.errors import (
+    CompilerError,
+    FailureCause,
+    FrameError,
+    NotFound,
+    ServiceError,
+    StateError,
+)
+from bg_charm_service.frames import FrameReader
+from bg_charm_service.output import RunOutput, capture
+from bg_charm_service.process_control import close_all_fds_but, die_with_parent, set_subreaper
+from bg_charm_service.wire import (
+    FROM_WORKER,
+    TO_WORKER,
+    Answer,
+    FailureSpec,
+    FetchField,
+    FieldValue,
+    FromWorker,
+    Inspect,
+    Inspected,
+    LogText,
+    Ready,
+    RunSpec,
+    SendSpec,
+    WorkerLimits,
+)
+
+#: Longer error texts are cut, in characters.
+_MESSAGE_LIMIT = 2000
+_TRACEBACK_LIMIT = 20_000
+
+#: A thread's stack, in bytes; small, so that the memory limit allows many threads.
+_STACK_BYTES = 256 * 1024
+
+#: The zygote loads this once: it builds what the first charm of each worker would have to wait for.
+_WARM_SOURCE = """
+from bg_charm_service import Charm
+
+class Warm(Charm):
+    count: int = 0
+
+    async def bg_updater(self, event: dict) -> None:
+        self.count += 1
+"""
+
+
+class StaleRun(BaseException):
+    """A value that the run needs moved after the run was dispatched."""
+
+
+class WireSnapshot:
+    """The values of one run: those that came with it, and large ones fetched at first touch."""
+
+    def __init__(self, spec: RunSpec, worker: Worker) -> None:
+        self._values = dict(spec.values)
+        self._large = set(spec.large)
+        self._links = {name: LinkInfo(writable) for name, writable in spec.links.items()}
+        self._run_id = spec.run_id
+        self._worker = worker
+
+    def load(self, field: str) -> bytes:
+        if field in self._large:
+            self._values[field] = self._worker.fetch(self._run_id, field)
+            self._large.discard(field)
+        return self._values[field]
+
+    def links(self) -> Mapping[str, LinkInfo]:
+        return self._links
+
+
+class Worker:
+    """One worker: a socket to the supervisor and the classes loaded so far."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._reader = FrameReader(connection, TO_WORKER)
+        self._lock = threading.RLock()
+        self._sources: dict[str, str] = {}
+        self._classes: dict[tuple[str, str], type[Charm]] = {}
+        self._output = RunOutput(lambda run_id, text: self._send(LogText(run_id, text)))
+        self._surroundings = Surroundings()
+        self._pid = os.getpid()
+        self._is_sending = False
+
+    def serve(self) -> None:
+        """Answer requests until the supervisor closes the socket."""
+        capture(self._output)
+        self._send(Ready())
+        while (request := self._reader.read()) is not None:
+            if isinstance(request, RunSpec):
+                self._send_answer(self._execute(request))
+            elif isinstance(request, Inspect):
+                self._send(self._inspect(request))
+
+    def fetch(self, run_id: str, field: str) -> bytes:
+        """Ask the supervisor for a large field; raises StaleRun when it moved."""
+        with self._lock:
+            self._send(FetchField(run_id, field))
+            reply = self._reader.read()
+        if not isinstance(reply, FieldValue) or reply.value is None:
+            raise StaleRun
+        return reply.value
+
+    def _execute(self, spec: RunSpec) -> Answer:
+        started = time.perf_counter()
+        self._output.begin(spec.run_id, spec.log_bytes)
+        answer: dict[str, Any] = {}
+        leak = ""
+        try:
+            with Deadline(spec.timeout_seconds, self._may_interrupt) as deadline:
+                charm = self._run_handler(spec, deadline)
+                leak = self._surroundings.wait_for_rest()
+                found = changes(charm)
+                if deadline.is_over:
+                    raise RunTimeout
+            sends = tuple(SendSpec(send.field, send.event) for send in found.sends)
+            answer = {"reads": found.reads, "writes": found.writes, "sends": sends}
+        except StaleRun:
+            answer = {"stale": True}
+        except BaseException as error:
+            answer = {"failure": _failure(error, spec)}
+            leak = self._surroundings.leftovers()
+        if os.getpid() != self._pid:
+            # A child that the charm forked has come back here: it must not answer.
+            os._exit(0)
+        self._output.end()
+        return Answer(spec.run_id, time.perf_counter() - started, leak=leak, **answer)
+
+    def _run_handler(self, spec: RunSpec, deadline: Deadline) -> Charm:
+        charm_class = self._load(spec)
+        context = CharmContext(
+            run_id=spec.run_id,
+            job_id=spec.job_id,
+            attempt=spec.attempt,
+            space=spec.space,
+            charm_id=spec.charm_id,
+            last_success=spec.last_success,
+        )
+        charm = bind(charm_class, WireSnapshot(spec, self), context)
+        result = handler(charm, spec.stream)(msgspec.json.decode(spec.event))
+        if isawaitable(result):
+            self._surroundings.run(_awaiting(result), deadline)
+        return charm
+
+    def _load(self, spec: RunSpec) -> type[Charm]:
+        if spec.source is not None:
+            self._sources[spec.source_hash] = spec.source
+        key = (spec.source_hash, spec.class_name)
+        if key not in self._classes:
+            source = self._sources[spec.source_hash]
+            self._classes[key] = load_class(source, spec.file_name, spec.class_name)
+        return self._classes[key]
+
+    def _inspect(self, request: Inspect) -> Inspected:
+        values: dict[str, bytes] = {}
+        problems: dict[str, str] = {}
+        try:
+            with Deadline(request.timeout_seconds):
+                charm_class = load_class(request.source, request.file_name, request.class_name)
+                schema = describe(charm_class)
+                for name, value in request.values.items():
+                    try:
+                        values[name] = validate_field(charm_class, name, value)
+                    except (StateError, NotFound) as error:
+                        problems[name] = str(error)
+        except RunTimeout:
+            seconds = request.timeout_seconds
+            text = f"{request.file_name}: loading it took longer than {seconds:g} s."
+            return Inspected(request.request_id, error=text)
+        except ServiceError as error:
+            return Inspected(request.request_id, error=_cut(str(error), _MESSAGE_LIMIT))
+        return Inspected(request.request_id, schema, values=values, problems=problems)
+
+    def _send_answer(self, answer: Answer) -> None:
+        try:
+            self._send(answer)
+        except FrameError as error:
+            text = f"The state it left is too large to store: {error}."
+            failure = FailureSpec(FailureCause.STATE, text)
+            self._send(Answer(answer.run_id, answer.duration_seconds, failure, leak=answer.leak))
+
+    def _send(self, message: FromWorker) -> None:
+        frame = FROM_WORKER.encode(message)
+        with self._lock:
+            self._is_sending = True
+            try:
+                self._connection.sendall(frame)
+            finally:
+                self._is_sending = False
+
+    def _may_interrupt(self) -> bool:
+        return not self._is_sending
+
+
+async def _awaiting(awaitable: Any) -> Any:
+    return await awaitable
+
+
+def _failure(error: BaseException, spec: RunSpec) -> FailureSpec:
+    """Name the cause of a failed run, in one line and with the charm's own frames."""
+    traceback = _cut(author_traceback(error, spec.file_name), _TRACEBACK_LIMIT)
+    if isinstance(error, RunTimeout):
+        text = f"Timed out after {spec.timeout_seconds:g} s."
+        return FailureSpec(FailureCause.TIMEOUT, text, traceback)
+    if isinstance(error, CompilerError):
+        return FailureSpec(FailureCause.COMPILER, _cut(str(error), _MESSAGE_LIMIT))
+    if isinstance(error, StateError):
+        return FailureSpec(FailureCause.STATE, _cut(str(error), _MESSAGE_LIMIT), traceback)
+    is_memory = isinstance(error, MemoryError)
+    cause = FailureCause.MEMORY if is_memory else FailureCause.ERROR
+    text = _cut(_one_line(error), _MESSAGE_LIMIT)
+    return FailureSpec(cause, text, traceback)
+
+
+def _one_line(error: BaseException) -> str:
+    try:
+        text = " ".join(str(error).split())
+    except Exception:
+        text = ""
+    name = type(error).__name__
+    return f"{name}: {text}" if text else name
+
+
+def _cut(text: str, limit: int) -> str:
+    clean = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return clean if len(clean) <= limit else clean[:limit] + "…"
+
+
+def preload() -> None:
+    """Import and build what every worker needs, so that forked ones have it already."""
+    describe(load_class(_WARM_SOURCE, "warm.py", None))
+    faulthandler.enable()
+
+
+def run_worker(connection_fd: int, out_fd: int, err_fd: int, limits: WorkerLimits) -> None:
+    """Be a worker; called in the forked child, never returns to the zygote's code."""
+    zygote_pid = os.getppid()
+    os.setsid()
+    die_with_parent(zygote_pid)
+    os.dup2(out_fd, 1)
+    os.dup2(err_fd, 2)
+    signal.set_wakeup_fd(-1)
+    close_all_fds_but({0, 1, 2, connection_fd})
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD):
+        signal.signal(name, signal.SIG_DFL)
+    set_subreaper()
+    threading.stack_size(_STACK_BYTES)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if limits.memory_bytes:
+        resource.setrlimit(resource.RLIMIT_DATA, (limits.memory_bytes, limits.memory_bytes))
+    faulthandler.enable(2, all_threads=False)
+    connection = socket.socket(fileno=connection_fd)
+    Worker(connection).serve()
+    os._exit(0)

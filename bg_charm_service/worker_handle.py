@@ -1,0 +1,203 @@
+"""One worker as the supervisor sees it: its socket, its pipes, what it runs, what it said.
+
+Moves bytes and keeps what belongs to the run under way; decides nothing. Used by the pool.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections import deque
+from enum import StrEnum
+
+import psutil
+
+from bg_charm_service.process_control import end_group
+from bg_charm_service.wire import FROM_WORKER, TO_WORKER, FromWorker, LogText, RunSpec, ToWorker
+
+_READ_BYTES = 256 * 1024
+
+#: How much a charm may write to its raw stdout and stderr between two looks before it is cut off.
+_PIPE_READS_A_LOOK = 16
+
+
+class WorkerState(StrEnum):
+    """Where a worker stands in its life."""
+
+    STARTING = "starting"
+    IDLE = "idle"
+    BUSY = "busy"
+    STOPPING = "stopping"
+
+
+class Ending(StrEnum):
+    """Why the pool itself ended a worker."""
+
+    RETIRED = "retired"
+    TIMEOUT = "timeout"
+    MEMORY = "memory"
+    PROTOCOL = "protocol"
+    CANCELLED = "cancelled"
+    SHUTDOWN = "shutdown"
+
+
+class WorkerHandle:
+    """A worker process, bound to one space once it has served it."""
+
+    def __init__(self, worker_no: int, log_limit: int, started: float) -> None:
+        self.worker_no = worker_no
+        self.pid = 0
+        self.state = WorkerState.STARTING
+        self.space_key: int | None = None
+        self.run: RunSpec | None = None
+        self.request_id: int | None = None
+        self.deadline = 0.0
+        self.started = started
+        self.idle_since = started
+        self.runs = 0
+        self.memory_bytes = 0
+        self.cpu_seconds = 0.0
+        self.ending: Ending | None = None
+        self.detail = ""
+        self.known_sources: set[str] = set()
+        self.connection, self.their_connection = socket.socketpair()
+        self.out_fd, self.their_out_fd = os.pipe()
+        self.connection.setblocking(False)
+        os.set_blocking(self.out_fd, False)
+        self._decoder = FROM_WORKER.decoder()
+        self._unsent: deque[bytes] = deque()
+        self._log_limit = log_limit
+        self._log: list[str] = []
+        self._log_left = log_limit
+        self._process: psutil.Process | None = None
+
+    @property
+    def their_fds(self) -> list[int]:
+        """The descriptors that the worker gets: its socket, its stdout, its stderr."""
+        return [self.their_connection.fileno(), self.their_out_fd, self.their_out_fd]
+
+    def close_their_ends(self) -> None:
+        """Close what the worker has a copy of by now."""
+        self.their_connection.close()
+        if self.their_out_fd >= 0:
+            os.close(self.their_out_fd)
+            self.their_out_fd = -1
+
+    def send(self, message: ToWorker) -> None:
+        """Send a message without ever blocking; raises FrameError when it is too large."""
+        self._unsent.append(TO_WORKER.encode(message))
+        self.flush()
+
+    def flush(self) -> bool:
+        """Send what still waits; True once nothing does."""
+        while self._unsent:
+            data = self._unsent.popleft()
+            try:
+                sent = self.connection.send(data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self._unsent.clear()
+                return True
+            if sent < len(data):
+                self._unsent.appendleft(data[sent:])
+                return False
+        return True
+
+    def receive(self) -> list[FromWorker] | None:
+        """Take the messages that have come; None at the end of the socket.
+
+        Raises FrameError for what is no message of ours.
+        """
+        messages: list[FromWorker] = []
+        while True:
+            try:
+                data = self.connection.recv(_READ_BYTES)
+            except BlockingIOError:
+                return messages
+            except OSError:
+                data = b""
+            if not data:
+                return messages or None
+            messages += self._decoder.feed(data)
+
+    def begin(self, run: RunSpec, deadline: float) -> None:
+        """Take on a run: from here on, what comes out of the worker belongs to it."""
+        self.read_pipe()
+        self.state = WorkerState.BUSY
+        self.run, self.deadline = run, deadline
+        self._log, self._log_left = [], self._log_limit
+        self.known_sources.add(run.source_hash)
+
+    def finish(self) -> str:
+        """End the run, and give all that it logged."""
+        self.read_pipe()
+        text = "".join(self._log)
+        self._log = []
+        self.run = None
+        return text
+
+    def log(self, message: LogText) -> None:
+        """Keep what the run under way logged, up to its limit."""
+        if self.run is not None and message.run_id == self.run.run_id:
+            self._append(message.text)
+
+    def read_pipe(self) -> bool:
+        """Take what was written to the raw stdout and stderr; False at their end."""
+        for _ in range(_PIPE_READS_A_LOOK):
+            try:
+                data = os.read(self.out_fd, _READ_BYTES)
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
+            if not data:
+                return False
+            if self.run is not None or self.state is WorkerState.STARTING:
+                self._append(data.decode("utf-8", "backslashreplace"))
+        return True
+
+    @property
+    def boot_output(self) -> str:
+        """What a worker said that never got ready."""
+        return "".join(self._log).strip()
+
+    def measure(self) -> None:
+        """Read memory (not shared with the zygote) and CPU time."""
+        with contextlib.suppress(psutil.Error, OSError):
+            if self._process is None:
+                self._process = psutil.Process(self.pid)
+            memory = self._process.memory_info()
+            self.memory_bytes = memory.rss - getattr(memory, "shared", 0)
+            times = self._process.cpu_times()
+            self.cpu_seconds = times.user + times.system
+
+    def end(self, ending: Ending, detail: str = "") -> None:
+        """Kill the worker with its process group; the first reason given stands."""
+        if self.ending is None:
+            self.ending, self.detail = ending, detail
+        self.state = WorkerState.STOPPING
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill the worker with its process group, without a reason of ours."""
+        if self.pid:
+            end_group(self.pid)
+
+    def close(self) -> None:
+        """Close our ends; closing twice is fine."""
+        self.close_their_ends()
+        self.connection.close()
+        if self.out_fd >= 0:
+            os.close(self.out_fd)
+            self.out_fd = -1
+
+    def _append(self, text: str) -> None:
+        if self._log_left <= 0:
+            return
+        kept = text[: self._log_left]
+        self._log_left -= len(kept)
+        self._log.append(kept)
+        if self._log_left <= 0:
+            self._log.append("\n… the rest was dropped\n")

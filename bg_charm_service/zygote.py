@@ -1,0 +1,124 @@
+"""The zygote: a small preloaded process that forks workers in milliseconds.
+
+Single-threaded, so that forking is safe. It knows no charm, no key and no database; its
+environment is scrubbed before it starts. When the supervisor is gone it ends its workers and itself.
+Started by `ZygoteClient` of the pool.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+from multiprocessing import get_context
+from multiprocessing.context import ForkProcess
+
+import msgspec
+
+from bg_charm_service.process_control import children_of, end_group, set_subreaper
+from bg_charm_service.wire import Exited, FromZygote, Spawn, Spawned
+from bg_charm_service.worker import preload, run_worker
+
+_MESSAGE_BYTES = 65536
+_FDS_PER_SPAWN = 3
+
+_spawn_decoder = msgspec.msgpack.Decoder(Spawn)
+_encoder = msgspec.msgpack.Encoder()
+
+
+class Zygote:
+    """Forks on request, reaps, and reports each death."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._context = get_context("fork")
+        self._workers: dict[int, tuple[int, ForkProcess]] = {}
+
+    def run(self) -> None:
+        """Serve until the supervisor closes its end."""
+        wakeup_in, wakeup_out = os.pipe()
+        os.set_blocking(wakeup_in, False)
+        os.set_blocking(wakeup_out, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wakeup_out, warn_on_full_buffer=False)
+        poller = select.poll()
+        poller.register(self._control, select.POLLIN)
+        poller.register(wakeup_in, select.POLLIN)
+        while True:
+            ready = {fd for fd, _ in poller.poll()}
+            if wakeup_in in ready:
+                os.read(wakeup_in, 4096)
+                self._reap()
+            if self._control.fileno() in ready and not self._serve():
+                break
+        for pid in self._workers:
+            end_group(pid)
+        self._end_orphans()
+
+    def _serve(self) -> bool:
+        """Fork one worker; False once the supervisor is gone."""
+        data, fds, _, _ = socket.recv_fds(self._control, _MESSAGE_BYTES, _FDS_PER_SPAWN)
+        if not data:
+            return False
+        request = _spawn_decoder.decode(data)
+        connection_fd, out_fd, err_fd = fds
+        process = self._context.Process(
+            target=run_worker,
+            args=(connection_fd, out_fd, err_fd, request.limits),
+            name=f"charm-worker-{request.worker_no}",
+        )
+        process.start()
+        for fd in fds:
+            os.close(fd)
+        assert process.pid is not None
+        self._workers[process.pid] = (request.worker_no, process)
+        self._report(Spawned(request.worker_no, process.pid))
+        return True
+
+    def _reap(self) -> None:
+        """Report every worker that ended; whatever it left behind ends too."""
+        while True:
+            try:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if ended is None:
+                return
+            known = self._workers.pop(ended.si_pid, None)
+            if known is None:
+                os.waitpid(ended.si_pid, 0)
+                continue
+            worker_no, process = known
+            process.join()
+            end_group(ended.si_pid)
+            self._end_orphans()
+            self._report(Exited(worker_no, process.exitcode or 0))
+            process.close()
+
+    def _end_orphans(self) -> None:
+        """Kill descendants of ended workers that left their process group: they are ours now."""
+        for pid in children_of(os.getpid()):
+            if pid not in self._workers:
+                end_group(pid)
+
+    def _report(self, message: FromZygote) -> None:
+        # A supervisor that is gone is seen as the end of the control socket.
+        try:
+            self._control.send(_encoder.encode(message))
+        except OSError:
+            return
+
+
+def main(control_fd: int) -> None:
+    """Run the zygote on an inherited socket."""
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(name, signal.SIG_IGN)
+    set_subreaper()
+    preload()
+    gc.collect()
+    gc.freeze()
+    Zygote(socket.socket(fileno=control_fd)).run()
+    sys.stdout.flush()
