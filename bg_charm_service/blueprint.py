@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from bg_charm_service.errors import CompilerError, StateError
-from bg_charm_service.fields import CharmField, FieldType, understand
+from bg_charm_service.fields import CharmField, FieldType, understand, without_constraints
 from bg_charm_service.model import UPDATER_STREAMS, FieldKind
 
 #: Names that a later version gives a meaning to.
@@ -202,7 +202,7 @@ def _takes_one_event(method: Callable[..., object]) -> bool:
 
 
 def _shown(annotation: Any) -> str:
-    return inspect.formatannotation(annotation).replace("typing.", "")
+    return inspect.formatannotation(without_constraints(annotation)).replace("typing.", "")
 
 
 def _refuse(cls: type, member: str, reason: str) -> NoReturn:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, NoReturn, Union, get_args, get_origin
 
@@ -103,7 +103,7 @@ class FieldType:
 
 def understand(annotation: Any) -> FieldType:
     """Read a resolved annotation; raises TypeError with the reason when it cannot be a field."""
-    inner, is_optional = _without_none(_without_constraints(annotation))
+    inner, is_optional = _without_none(without_constraints(annotation))
     if inner is Stream:
         return FieldType(FieldKind.STREAM, TypeAdapter(Any), is_optional)
     if inner is Cell or get_origin(inner) is Cell:
@@ -127,7 +127,8 @@ def _adapter(annotation: Any) -> TypeAdapter[Any]:
         raise TypeError(str(error).partition(". ")[0].partition("\n")[0]) from None
 
 
-def _without_constraints(annotation: Any) -> Any:
+def without_constraints(annotation: Any) -> Any:
+    """Give the type itself, without what `Annotated` adds to it."""
     if get_origin(annotation) is Annotated and not _is_secret(annotation):
         return annotation.__origin__
     return annotation
@@ -156,6 +157,8 @@ def _refuse_unusable(annotation: Any) -> None:
             raise TypeError("Cell and Stream are whole fields, alone or with `| None`")
         if _is_secret(part):
             raise TypeError("Secret covers a whole field: write Secret[...] outermost")
+        if Callable in (part, get_origin(part)) or type in (part, get_origin(part)):
+            raise TypeError("functions and classes cannot be stored")
         if part in _HIDDEN_TYPES or get_origin(part) in _HIDDEN_TYPES:
             raise TypeError("pydantic's secret types lose their value: use bg_charm_service.Secret")
 

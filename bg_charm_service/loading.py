@@ -106,8 +106,7 @@ def _run(source: str, file_name: str, module: ModuleType) -> ast.Module:
         raise _compiler_error(file_name, line, f"SyntaxError: {error.msg}") from None
     except (Exception, SystemExit) as error:
         line = _line_in(error.__traceback__, file_name)
-        reason = f"{type(error).__name__}: {_first_line(error)}".removesuffix(": ")
-        raise _compiler_error(file_name, line, reason) from error
+        raise _compiler_error(file_name, line, _reason(error)) from error
     return tree
 
 
@@ -146,6 +145,9 @@ def _check(cls: type[Charm], file_name: str, tree: ast.Module) -> None:
     except DeclarationError as error:
         line = _line_of(tree, error.class_name, error.member)
         raise _compiler_error(file_name, line, str(error)) from None
+    except (Exception, SystemExit) as error:  # a default_factory is code of the author's
+        line = _line_in(error.__traceback__, file_name) or _line_of(tree, cls.__name__, None)
+        raise _compiler_error(file_name, line, _reason(error)) from error
     if not declared.streams:
         raise _compiler_error(
             file_name,
@@ -184,9 +186,9 @@ def _line_of(tree: ast.Module, class_name: str, member: str | None) -> int | Non
     return line
 
 
-def _first_line(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     try:
-        text = str(error)
+        text = str(error).partition("\n")[0]
     except Exception:
-        return "(its text cannot be shown)"
-    return text.partition("\n")[0]
+        text = "(its text cannot be shown)"
+    return f"{type(error).__name__}: {text}".removesuffix(": ")

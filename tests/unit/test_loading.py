@@ -83,6 +83,17 @@ def test_unusable_source_names_file_and_line(source: str, expected: str) -> None
         ("a: dict = {'x': object()}", r"3: Mine.a: its default does not fit dict"),
         ("x: int = 1\na: 'Nothing' = 1", r"4: Mine.a: its annotation cannot be read: NameError"),
         ("import threading\na: threading.Lock", r"4: Mine.a: .*lock"),
+        ("from typing import Callable\na: Callable[[], int]", r"4: Mine.a: functions and classes"),
+        ("a: list[type[int]]", r"3: Mine.a: functions and classes cannot be stored"),
+        (
+            "from pydantic import Field\na: int = Field(0, gt=0)",
+            r"4: Mine.a: its default does not fit int: a: Input should be greater than 0",
+        ),
+        (
+            "from pydantic import Field\na: int = Field(default_factory=lambda: 1 / 0)",
+            r"4: ZeroDivisionError",
+        ),
+        ("from pydantic import Field\na: int = Field(0, alias='b')", r"4: Mine.a: .*alias"),
         ("a: list[Cell[int]]", r"3: Mine.a: Cell and Stream are whole fields"),
         ("a: list[Secret[str]]", r"3: Mine.a: Secret covers a whole field"),
         ("from pydantic import SecretStr\na: SecretStr", r"4: Mine.a: .*use bg_charm_service.S"),
