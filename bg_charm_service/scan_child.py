@@ -207,7 +207,8 @@ class _Watch(asyncio.SubprocessProtocol):
         if not self.exited.done():
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._pid, signal.SIGKILL)
-        self._writer.close()
+        # Not close(), which first waits for somebody to read what is left to send.
+        self._writer.transport.abort()
 
 
 class _Output:

@@ -221,8 +221,15 @@ async def _outcome(result: Awaitable[Any]) -> Any:
 
 
 def _end_with(parent: int) -> None:
+    # The thread that watches the socket kills the whole group, which the kernel would not. Should
+    # it get no turn, because foreign code holds the interpreter, the kernel's signal still ends
+    # this process: libc's `alarm` as the handler of signal number 1 means an alarm in 1 second.
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        libc = ctypes.CDLL(None)
+        libc.signal.argtypes = (ctypes.c_int, ctypes.c_void_p)
+        libc.signal.restype = ctypes.c_void_p
+        libc.signal(signal.SIGHUP, ctypes.cast(libc.alarm, ctypes.c_void_p))
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGHUP, 0, 0, 0)
     if os.getppid() != parent:
         _end_group()
 

@@ -16,6 +16,7 @@ from typing import TypeVar
 from bg_charm_service.clock import Clock
 from bg_charm_service.discovery import MANUAL_ID, Source
 from bg_charm_service.errors import FrameError, NotFound, ServiceStopping
+from bg_charm_service.listing import MAX_PROBLEMS
 from bg_charm_service.model import CharmRef
 from bg_charm_service.scan_child import ReadCellCallback, ScanChild, ScanError
 from bg_charm_service.scan_protocol import (
@@ -217,7 +218,7 @@ class Scanner:
             checked = await self._ask(slot, Check(states), Checked)
             problems += checked.problems
             valid += [ref for (ref, _), good in zip(batch, checked.valid, strict=True) if good]
-        return ScanResult(tuple(valid), tuple(problems), listed.initialised)
+        return ScanResult(tuple(valid), _shortened(problems), listed.initialised)
 
     def _batches(
         self, refs: list[CharmRef], problems: list[str]
@@ -243,8 +244,13 @@ class Scanner:
 
     async def _ready(self, slot: _Slot) -> ScanChild:
         if slot.child is None or not slot.child.is_alive:
-            slot.child = child = await self._start(slot.info.id)
-            await self._asked(child, Load(slot.source), Loaded)
+            child = await self._start(slot.info.id)
+            try:
+                await self._asked(child, Load(slot.source), Loaded)
+            except ScanError:
+                self._end(child)
+                raise
+            slot.child = child
         return slot.child
 
     async def _ask(self, slot: _Slot, request: Request, expected: type[Expected]) -> Expected:
@@ -290,3 +296,9 @@ class Scanner:
             ending = asyncio.get_running_loop().create_task(child.wait_closed())
             self._endings.add(ending)
             ending.add_done_callback(self._endings.discard)
+
+
+def _shortened(problems: list[str]) -> tuple[str, ...]:
+    different = list(dict.fromkeys(problems))
+    more = len(different) - MAX_PROBLEMS
+    return (*different[:MAX_PROBLEMS], *([f"… and {more} more problems."] if more > 0 else []))
