@@ -161,6 +161,7 @@ CREATE INDEX jobs_ready ON ack_queue_jobs (space_key, priority DESC, _id)
     WHERE status = 1 AND is_held = 0;
 CREATE INDEX jobs_live ON ack_queue_jobs (charm_key, status) WHERE status IN (1, 2);
 CREATE INDEX jobs_dead ON ack_queue_jobs (charm_key) WHERE status = 9;
+CREATE INDEX jobs_suspect ON ack_queue_jobs (_id) WHERE status = 1 AND deliveries >= 3;
 CREATE INDEX jobs_claimed ON ack_queue_jobs (_id) WHERE status = 2;
 CREATE INDEX jobs_done ON ack_queue_jobs (_id) WHERE status = 5;
 """

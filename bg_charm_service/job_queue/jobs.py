@@ -1,0 +1,272 @@
+"""The queue's verbs: put, claim, and end a claim by ack, retry, release or bury.
+
+Every method joins the transaction around it; none commits by itself. Owns the counts and the
+hints that mirror the table in memory, which change only when the transaction commits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from bg_charm_service.database import Database
+from bg_charm_service.job_queue import rows as sql
+from bg_charm_service.job_queue.hints import ReadyHints
+from bg_charm_service.job_queue.rows import Claim
+from bg_charm_service.job_queue.stock import StockQueue
+from bg_charm_service.model import CharmRef, Job, Origin, Priority
+
+
+class JobQueue(StockQueue):
+    """Jobs of all charms, claimed space by space.
+
+    `pending`, `claimed` and `dead` count the committed jobs that wait, run, or are dead letters.
+    """
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        counted = dict(database.rows(sql.COUNT_ALL))
+        self.pending: int = counted.get(sql.READY, 0)
+        self.claimed: int = counted.get(sql.CLAIMED, 0)
+        self.dead: int = counted.get(sql.DEAD, 0)
+        self._hints = ReadyHints(database.rows(sql.WAITING))
+
+    @property
+    def size(self) -> int:
+        """Jobs that wait."""
+        return self.pending
+
+    def active_size(self) -> int:
+        """Jobs that wait or run."""
+        return self.pending + self.claimed
+
+    def put_poll(
+        self,
+        space_key: int,
+        charm_key: int,
+        ref: CharmRef,
+        stream: str,
+        event: bytes,
+        *,
+        origin: Origin,
+        run_at: float,
+        now: float,
+    ) -> int | None:
+        """Queue a poll; None when the charm has a live one already, which is left alone."""
+        data = sql.encode_request(ref, stream, event)
+        job = (data, now, space_key, charm_key, origin.value, Priority.EXECUTE_CHARM, run_at)
+        return self._insert(space_key, run_at, (*job, False, charm_key))
+
+    def put_send(
+        self,
+        space_key: int,
+        charm_key: int,
+        ref: CharmRef,
+        stream: str,
+        event: bytes,
+        *,
+        run_at: float,
+        now: float,
+        is_held: bool,
+    ) -> int:
+        """Queue an event behind the charm's earlier ones; `is_held` while the charm is disabled."""
+        held = is_held or self._database.row(sql.FIND_SEND, (charm_key,)) is not None
+        data = sql.encode_request(ref, stream, event)
+        job = (data, now, space_key, charm_key, Origin.SEND.value, Priority.EXECUTE_CHARM, run_at)
+        job_id = self._insert(space_key, run_at, (*job, held, None))
+        assert job_id is not None
+        return job_id
+
+    def claim(self, space_key: int, limit: int, now: float) -> list[Claim]:
+        """Take up to `limit` ready jobs of a space, one a charm: by priority, then age."""
+        # A charm has at most two jobs that may run, a poll and a send.
+        found = self._database.rows(sql.FIND_READY, (space_key, now, limit * 2))
+        by_charm: dict[int, Any] = {}
+        for row in found:
+            by_charm.setdefault(row[10], row)
+        if len(found) < limit * 2 and len(by_charm) <= limit:
+            self._database.after_commit(lambda: self._hints.cool(space_key))
+        return self._claim(list(by_charm.values())[:limit])
+
+    def claim_suspect(self, now: float) -> Claim | None:
+        """Take one job that several supervisors died with; it is to run alone."""
+        row = self._database.row(sql.FIND_SUSPECT, (now,))
+        return self._claim([row])[0] if row else None
+
+    def holds(self, job: Job) -> bool:
+        """Whether a job's claim is still the newest one; a late answer is refused by this."""
+        return self._database.row(sql.HOLDS, (job.job_id, job.fence)) is not None
+
+    def ack(self, claim: Claim) -> bool:  # type: ignore[override]
+        """End a claim as done; False when it is not the newest, and nothing was changed."""
+        if not self._settle(sql.DONE, claim):
+            return False
+        self._database.before_commit(self._prune)
+        return True
+
+    def retry(self, claim: Claim, run_at: float) -> bool:
+        """End a claim and let the job run again at `run_at`, as its next attempt."""
+        return self._put_back(claim, run_at, claim.job.attempt + 1, deliveries=0)
+
+    def release(self, claim: Claim, run_at: float) -> bool:
+        """Give a job back unharmed: same attempt, and this delivery does not count."""
+        return self._put_back(claim, run_at, claim.job.attempt, claim.job.deliveries - 1)
+
+    def rescue(self, claim: Claim, run_at: float) -> bool:
+        """Give a dead supervisor's job back to the queue; the delivery stays counted."""
+        return self._put_back(claim, run_at, claim.job.attempt, claim.job.deliveries)
+
+    def bury(self, claim: Claim) -> bool:
+        """End a claim as a dead letter: the newest of its charm replaces an older one."""
+        if not self._settle(sql.DEAD, claim):
+            return False
+        self._database.after_commit(lambda: self._tally(dead=1))
+        self._drop_dead(claim.charm_key, but=claim.job.job_id)
+        return True
+
+    def drop_dead_letter(self, charm_key: int) -> None:
+        """Forget a charm's dead letter, as a later success does."""
+        self._drop_dead(charm_key, but=0)
+
+    def requeue(self, charm_key: int, now: float) -> int | None:
+        """Bring a charm's dead letter back; None without one, or with a live poll.
+
+        It becomes a new job, so that its runs get ids of their own. A send goes behind those that
+        wait, and waits with them while the charm is disabled; a poll runs all the same.
+        """
+        row = self._database.row(sql.FIND_DEAD_OF, (charm_key,))
+        if row is None:
+            return None
+        dead_id, space_key = row
+        cursor = self._database.execute(sql.REQUEUE, {"dead": dead_id, "now": now})
+        if cursor.rowcount == 0:
+            return None
+        self._database.after_commit(lambda: self._tally(pending=1))
+        self._hint(space_key, now)
+        self._drop_dead(charm_key, but=0)
+        return cursor.lastrowid
+
+    def hasten(self, charm_key: int, now: float) -> int | None:
+        """Let a charm's waiting poll run now; gives the live poll's job id, None without one."""
+        row = self._database.row(sql.FIND_POLL, (charm_key,))
+        if row is None:
+            return None
+        job_id, status, space_key = row
+        if status == sql.READY:
+            self._database.execute(sql.HASTEN, (now, job_id))
+            self._hint(space_key, now)
+        return int(job_id)
+
+    def hold(self, charm_key: int) -> None:
+        """Take a disabled charm's waiting poll out and keep its sends from running.
+
+        A job under way may end, but does not come back: a poll is dropped then, a send waits.
+        """
+        dropped = self._database.execute(sql.DROP_POLL, (charm_key,)).rowcount
+        self._database.after_commit(lambda: self._tally(pending=-dropped))
+        self._database.execute(sql.HOLD, (charm_key,))
+        self._database.execute(sql.HOLD_DEAD, (charm_key,))
+
+    def unhold(self, space_key: int, charm_key: int, now: float) -> None:
+        """Undo `hold`: the charm's first waiting send may run."""
+        self._database.execute(sql.UNHOLD, {"charm": charm_key})
+        self._database.execute(sql.UNHOLD_DEAD, (charm_key,))
+        self._hint(space_key, now)
+
+    def discard(self, charm_key: int) -> None:
+        """Delete every job of a removed charm that is not claimed, dead letters too."""
+        self.drop_dead_letter(charm_key)
+        dropped = self._database.execute(sql.DROP_WAITING, (charm_key,)).rowcount
+        self._database.after_commit(lambda: self._tally(pending=-dropped))
+
+    def claimed_jobs(self) -> list[Claim]:
+        """Jobs that are claimed: at start, those of the last supervisor, for it to rescue."""
+        return [sql.claim_of(row) for row in self._database.rows(sql.FIND_CLAIMED)]
+
+    def bring_near(self, latest: float) -> None:
+        """Let no job wait beyond `latest`: after the clock was set back."""
+        self._database.execute(sql.BRING_NEAR, (latest,))
+        waiting = self._database.rows(sql.WAITING)
+        self._database.after_commit(lambda: self._hints.reload(waiting))
+
+    def hot_spaces(self, now: float) -> set[int]:
+        """Spaces that may have a job ready now."""
+        return self._hints.hot(now)
+
+    def next_run_at(self) -> float | None:
+        """When the next waiting job's time comes; None when none waits."""
+        return self._hints.next_run_at()
+
+    def find(self, job_id: int) -> Claim | None:
+        """Look a job up by its id, whatever its status."""
+        row = self._database.row(sql.FIND, (job_id,))
+        return sql.claim_of(row) if row else None
+
+    def dead_letters(self, after: int = 0, limit: int = 100) -> list[Claim]:
+        """The dead letters of all charms, oldest first, from behind job id `after`."""
+        return [sql.claim_of(row) for row in self._database.rows(sql.FIND_DEAD, (after, limit))]
+
+    def waiting(self, charm_key: int) -> int:
+        """How many jobs of a charm wait or run."""
+        (count,) = self._database.row(sql.COUNT_LIVE, (charm_key,))
+        return int(count)
+
+    def _insert(self, space_key: int, run_at: float, job: tuple[Any, ...]) -> int | None:
+        cursor = self._database.execute(sql.INSERT, job)
+        if cursor.rowcount == 0:
+            return None
+        self._database.after_commit(lambda: self._tally(pending=1))
+        self._hint(space_key, run_at)
+        return cursor.lastrowid
+
+    def _claim(self, found: Sequence[Any]) -> list[Claim]:
+        if found:
+            self._database.executemany(sql.CLAIM, [(row[0],) for row in found])
+            self._database.after_commit(
+                lambda: self._tally(pending=-len(found), claimed=len(found))
+            )
+        return [sql.claim_of(row, deliveries=1) for row in found]
+
+    def _settle(self, status: int, claim: Claim) -> bool:
+        job = claim.job
+        if self._database.execute(sql.SETTLE, (status, job.job_id, job.fence)).rowcount == 0:
+            return False
+        if job.origin is Origin.SEND:
+            self._database.execute(
+                sql.RELEASE_NEXT_SEND, {"charm": claim.charm_key, "settled": job.job_id}
+            )
+        self._free(claim, pending=0)
+        return True
+
+    def _put_back(self, claim: Claim, run_at: float, attempt: int, deliveries: int) -> bool:
+        job = claim.job
+        newest = (job.job_id, job.fence)
+        if self._database.execute(sql.DROP_HELD_POLL, newest).rowcount:
+            self._free(claim, pending=0)
+            return True
+        changes = (run_at, attempt, deliveries)
+        if self._database.execute(sql.PUT_BACK, (*changes, *newest)).rowcount == 0:
+            return False
+        self._free(claim, pending=1)
+        self._hint(claim.space_key, run_at)
+        return True
+
+    def _free(self, claim: Claim, *, pending: int) -> None:
+        # The charm is idle again: whatever waited for that may run now.
+        self._hint(claim.space_key, 0.0)
+        self._database.after_commit(lambda: self._tally(pending=pending, claimed=-1))
+
+    def _drop_dead(self, charm_key: int, *, but: int) -> None:
+        dropped = self._database.execute(sql.DROP_DEAD, (charm_key, but)).rowcount
+        self._database.after_commit(lambda: self._tally(dead=-dropped))
+
+    def _prune(self) -> None:
+        self._database.execute(sql.DROP_OLD_DONE)
+
+    def _hint(self, space_key: int, run_at: float) -> None:
+        self._database.after_commit(lambda: self._hints.add(run_at, space_key))
+
+    def _tally(self, *, pending: int = 0, claimed: int = 0, dead: int = 0) -> None:
+        self.pending += pending
+        self.claimed += claimed
+        self.dead += dead
