@@ -14,7 +14,7 @@ from typing import Any
 
 import tenacity
 
-from bg_charm_service.errors import DataDirectoryError
+from bg_charm_service.errors import DataDirectoryError, StorageError
 from bg_charm_service.migrations import migrate
 
 #: The write-ahead log is folded into the file at this many pages of 4 kB.
@@ -31,6 +31,8 @@ class Database:
         self.connection = connection
         self.commits = 0
         self._depth = 0
+        #: Kept as keys, in order, so that asking twice gives one call.
+        self._before_commit: dict[Callable[[], None], None] = {}
         self._after_commit: list[Callable[[], None]] = []
 
     @classmethod
@@ -41,14 +43,21 @@ class Database:
         """
         try:
             connection = _connect(str(path))
-            migrate(connection)
+            try:
+                migrate(connection)
+            except BaseException:
+                connection.close()
+                raise
         except sqlite3.Error as error:
             raise DataDirectoryError(f"The database {path} cannot be opened: {error}.") from None
         return cls(connection)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit what is written inside, all or nothing; inside another one, join it."""
+        """Commit what is written inside, all or nothing; inside another one, join it.
+
+        Raises StorageError when the database itself fails.
+        """
         if self._depth:
             self._depth += 1
             try:
@@ -60,6 +69,9 @@ class Database:
         self._depth = 1
         try:
             yield
+            self._check_transaction()
+            for callback in self._before_commit:
+                callback()
             self.connection.execute("COMMIT")
         except BaseException:
             self._after_commit.clear()
@@ -68,6 +80,7 @@ class Database:
             raise
         finally:
             self._depth = 0
+            self._before_commit.clear()
         self.commits += 1
         callbacks, self._after_commit = self._after_commit, []
         for callback in callbacks:
@@ -75,18 +88,29 @@ class Database:
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
-        """Undo what is written inside when it fails, and only that; for use inside a transaction."""
+        """Undo what is written inside when it fails, and only that; inside a transaction only."""
+        if not self._depth:
+            raise RuntimeError("a savepoint needs a transaction around it")
         mark = len(self._after_commit)
-        self.connection.execute("SAVEPOINT step")
+        self.execute("SAVEPOINT step")
         try:
             yield
-        except BaseException:
+        except BaseException as error:
             del self._after_commit[mark:]
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK TO step")
                 self.connection.execute("RELEASE step")
+            if isinstance(error, sqlite3.DatabaseError):
+                raise StorageError(f"The database cannot be used: {error}") from error
             raise
-        self.connection.execute("RELEASE step")
+        self.execute("RELEASE step")
+
+    def before_commit(self, callback: Callable[[], None]) -> None:
+        """Call once, as the last part of the transaction, however often asked; at once outside."""
+        if self._depth:
+            self._before_commit[callback] = None
+        else:
+            callback()
 
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Call back once the surrounding transaction is on disk; at once outside of one."""
@@ -101,10 +125,12 @@ class Database:
 
     def execute(self, sql: str, parameters: Iterable[Any] | dict[str, Any] = ()) -> sqlite3.Cursor:
         """Run one statement; outside a transaction it commits by itself."""
+        self._check_transaction()
         return self.connection.execute(sql, parameters)  # type: ignore[arg-type]
 
     def executemany(self, sql: str, rows: Iterable[Any]) -> sqlite3.Cursor:
         """Run one statement for each row."""
+        self._check_transaction()
         return self.connection.executemany(sql, rows)
 
     def row(self, sql: str, parameters: Iterable[Any] = ()) -> Any:
@@ -118,6 +144,12 @@ class Database:
     def close(self) -> None:
         """Fold the log into the file and close; closing twice is fine."""
         self.connection.close()
+
+    def _check_transaction(self) -> None:
+        # SQLite undoes the whole transaction by itself when the disk is full. What is written
+        # after that would be committed statement by statement.
+        if self._depth and not self.connection.in_transaction:
+            raise sqlite3.OperationalError("the transaction was rolled back by an earlier error")
 
 
 @tenacity.retry(
