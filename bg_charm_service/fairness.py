@@ -26,7 +26,7 @@ class FairShare:
     def charge(self, space_key: int, seconds: float, now: float) -> None:
         """Add worker time to a space.
 
-        All sums are kept in the units of one moment, so that decay costs nothing until they overflow.
+        All sums are in the units of one moment, so that decay costs nothing until that is long ago.
         """
         if now - self._as_of > HALF_LIFE_SECONDS:
             self._decay(now)

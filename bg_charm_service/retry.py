@@ -31,7 +31,7 @@ _NO_RETRYING: Any = None
 
 
 def retry_delay_seconds(attempt: int, chance: float) -> float:
-    """Delay after attempt number `attempt` (from 1) failed: 1, 2, 4 … at most 30 s, less up to a fifth."""
+    """Delay after attempt `attempt` (from 1) failed: 1, 2, 4 … at most 30 s, less up to a fifth."""
     return _delay(_retry_wait, attempt, chance)
 
 

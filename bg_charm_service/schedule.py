@@ -48,9 +48,13 @@ def phase_seconds(ref: CharmRef, interval_seconds: float, burst_seconds: float =
 
 def next_due(after: float, phase: float, interval_seconds: float) -> float:
     """The first moment of the charm's phase that is later than `after`."""
-    periods = math.floor((after - phase) / interval_seconds) + 1
-    due = phase + periods * interval_seconds
-    return due if due > after else due + interval_seconds
+    # The division rounds, so that the whole number below it may be one too high or too low.
+    periods = math.floor((after - phase) / interval_seconds)
+    while phase + periods * interval_seconds <= after:
+        periods += 1
+    while phase + (periods - 1) * interval_seconds > after:
+        periods -= 1
+    return phase + periods * interval_seconds
 
 
 def due_after_poll(due: float, now: float, phase: float, interval_seconds: float) -> float:
@@ -62,7 +66,7 @@ def due_after_poll(due: float, now: float, phase: float, interval_seconds: float
 
 
 def due_after_first(now: float, phase: float, interval_seconds: float) -> float:
-    """When a new or re-enabled charm, polled at once, is due next: half an interval away at least."""
+    """When a new or re-enabled charm, polled at once, is due next: half an interval on or later."""
     return next_due(now + interval_seconds / 2, phase, interval_seconds)
 
 
@@ -72,7 +76,8 @@ def due_after_restart(
     """Move the due times that were read at start to where this life of the service serves them.
 
     Overdue ones run once: at once, or spread over the interval when more than can start in
-    `CATCH_UP_SECONDS`. A due time further away than an interval (the clock was set back) is brought near.
+    `CATCH_UP_SECONDS`. A due time further away than an interval (the clock was set back) is
+    brought near.
     """
     overdue = [index for index, due in enumerate(dues) if due <= now]
     moved = [min(due, now + interval_seconds) for due in dues]
