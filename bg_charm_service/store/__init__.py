@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from bg_charm_service.database import Database
 from bg_charm_service.store.cells import Cells
 from bg_charm_service.store.charms import Charms
+from bg_charm_service.store.data_keys import Secrets
 from bg_charm_service.store.health import HealthRecords
 from bg_charm_service.store.links import Links
 from bg_charm_service.store.registrations import Registrations
 from bg_charm_service.store.runs import Runs
-from bg_charm_service.store.secrets import Secrets
 from bg_charm_service.store.spaces import Spaces
 from bg_charm_service.store.totals import Totals
 

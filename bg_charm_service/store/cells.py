@@ -7,6 +7,7 @@ they are stored.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -14,7 +15,7 @@ from bg_charm_service.database import Database
 from bg_charm_service.errors import InvalidInput
 from bg_charm_service.model import FieldKind
 from bg_charm_service.store.charms import CharmRecord
-from bg_charm_service.store.secrets import Secrets
+from bg_charm_service.store.data_keys import Secrets
 
 #: A larger value is not part of the snapshot; a run fetches it at first touch. In bytes.
 INLINE_BYTES = 64 * 1024
@@ -74,8 +75,7 @@ class Cells:
 
     def write(self, charm: CharmRecord, field: str, value: bytes) -> None:
         """Write one field; its version grows by one."""
-        schema = charm.schema.field(field)
-        is_sealed = schema is not None and schema.kind is FieldKind.SECRET
+        is_sealed = _is_secret(charm, field)
         stored = self._secrets.encrypt(value, _place(charm, field)) if is_sealed else value
         self._database.execute(
             "INSERT INTO cells (charm_key, field, version, is_sealed, value)"
@@ -83,6 +83,22 @@ class Cells:
             " DO UPDATE SET version = version + 1, is_sealed = ?3, value = ?4",
             (charm.charm_key, field, is_sealed, stored),
         )
+
+    def reseal(self, charm: CharmRecord) -> None:
+        """Store every field as its class now declares it, after new source; versions stay."""
+        rows = self._database.rows(
+            "SELECT field, is_sealed, value FROM cells WHERE charm_key = ?", (charm.charm_key,)
+        )
+        for field, was_sealed, stored in rows:
+            is_sealed = _is_secret(charm, field)
+            if is_sealed == bool(was_sealed):
+                continue
+            place = _place(charm, field)
+            change = self._secrets.encrypt if is_sealed else self._secrets.decrypt
+            self._database.execute(
+                "UPDATE cells SET is_sealed = ?, value = ? WHERE charm_key = ? AND field = ?",
+                (is_sealed, change(stored, place), charm.charm_key, field),
+            )
 
     def drop(self, charm_key: int, field: str) -> None:
         """Delete one field."""
@@ -98,7 +114,8 @@ class Cells:
         )
         redacted = msgspec.Raw(msgspec.json.encode(REDACTED))
         stored = {
-            field: redacted if sealed else msgspec.Raw(value) for field, sealed, value in rows
+            field: redacted if sealed or _is_secret(charm, field) else msgspec.Raw(value)
+            for field, sealed, value in rows
         }
         order = [field.name for field in charm.schema.fields if field.name in stored]
         fields = {name: stored[name] for name in order}
@@ -114,33 +131,45 @@ class Cells:
 
 
 def _place(charm: CharmRecord, field: str) -> str:
-    return f"{charm.ref}/{field}"
+    """Name a cell so that no two cells share a name, whatever is in the parts."""
+    return msgspec.json.encode([charm.ref.space, charm.ref.charm_id, field]).decode()
+
+
+def _is_secret(charm: CharmRecord, field: str) -> bool:
+    schema = charm.schema.field(field)
+    return schema is not None and schema.kind is FieldKind.SECRET
 
 
 def value_at(document: bytes, path: tuple[str, ...]) -> bytes:
     """The JSON inside a JSON value at a path of keys and indexes; raises InvalidInput."""
     found = msgspec.json.decode(document)
-    for key in path:
-        try:
-            found = found[int(key)] if isinstance(found, list) else found[key]
-        except (KeyError, IndexError, ValueError, TypeError):
-            raise InvalidInput(f"There is nothing at {'/'.join(path)!r} in that value.") from None
+    try:
+        for key in path:
+            found = found[_step(found, key)]
+    except (LookupError, TypeError):
+        raise InvalidInput(f"There is nothing at {'/'.join(path)!r} in that value.") from None
     return msgspec.json.encode(found)
 
 
 def with_value_at(document: bytes, path: tuple[str, ...], value: bytes) -> bytes:
-    """A JSON value with the part at a path replaced; raises InvalidInput when there is no such place."""
+    """A JSON value with the part at a path replaced; raises InvalidInput for no such place."""
     if not path:
         return value
     whole = msgspec.json.decode(document)
     place = whole
     try:
         for key in path[:-1]:
-            place = place[int(key)] if isinstance(place, list) else place[key]
-        if isinstance(place, list):
-            place[int(path[-1])] = msgspec.json.decode(value)
-        else:
-            place[path[-1]] = msgspec.json.decode(value)
-    except (KeyError, IndexError, ValueError, TypeError):
+            place = place[_step(place, key)]
+        place[_step(place, path[-1])] = msgspec.json.decode(value)
+    except (LookupError, TypeError):
         raise InvalidInput(f"There is nothing at {'/'.join(path)!r} in that value.") from None
     return msgspec.json.encode(whole)
+
+
+def _step(place: object, key: str) -> Any:
+    """A key of a map, or an index of a list, which never counts from the end."""
+    if not isinstance(place, list):
+        return key
+    if not (key.isascii() and key.isdecimal()):
+        raise KeyError(key)
+    return int(key)

@@ -59,7 +59,8 @@ class Charms:
     def find(self, ref: CharmRef) -> CharmRecord | None:
         """Look a charm up; None for an unknown or removed one."""
         row = self._database.row(
-            f"SELECT {_COLUMNS} FROM charms WHERE space = ? AND charm_id = ? AND removed_at IS NULL",
+            f"SELECT {_COLUMNS} FROM charms WHERE space = ? AND charm_id = ?"
+            " AND removed_at IS NULL",
             (ref.space, ref.charm_id),
         )
         return _record(row) if row else None
@@ -120,7 +121,8 @@ class Charms:
             ON CONFLICT (space, charm_id) DO UPDATE SET cause = excluded.cause,
                 file_name = excluded.file_name, source_hash = excluded.source_hash,
                 schema = excluded.schema, name = excluded.name, updater = excluded.updater,
-                created_at = excluded.created_at, updated_at = excluded.updated_at,
+                created_at = iif(removed_at IS NULL, created_at, excluded.created_at),
+                updated_at = excluded.updated_at,
                 removed_at = NULL""",
             (
                 space_key,
@@ -166,8 +168,8 @@ class Charms:
 
     def mark_removed(self, charm_key: int, now: float) -> None:
         """End a charm's life; its state and its right to run are gone, its history stays."""
-        self._database.execute("DELETE FROM cells WHERE charm_key = ?", (charm_key,))
-        self._database.execute("DELETE FROM links WHERE charm_key = ?", (charm_key,))
+        for table in ("cells", "links", "registrations"):
+            self._database.execute(f"DELETE FROM {table} WHERE charm_key = ?", (charm_key,))
         self._database.execute(
             "UPDATE charms SET removed_at = ? WHERE charm_key = ?", (now, charm_key)
         )
@@ -177,8 +179,7 @@ class Charms:
         keys = self._database.rows(
             "SELECT charm_key FROM charms WHERE removed_at < ? LIMIT ?", (before, limit)
         )
-        for table in ("health", "registrations"):
-            self._database.executemany(f"DELETE FROM {table} WHERE charm_key = ?", keys)
+        self._database.executemany("DELETE FROM health WHERE charm_key = ?", keys)
         self._database.executemany("DELETE FROM links WHERE target_key = ?", keys)
         self._database.executemany("DELETE FROM charms WHERE charm_key = ?", keys)
         if keys:

@@ -86,7 +86,8 @@ class HealthRecords:
     def disabled_before(self, moment: float, limit: int) -> list[int]:
         """Charms that failures disabled before a moment."""
         rows = self._database.rows(
-            "SELECT charm_key FROM health WHERE disabled_by = 'failures' AND disabled_at < ?"
+            "SELECT charm_key FROM health JOIN charms USING (charm_key)"
+            " WHERE disabled_by = 'failures' AND disabled_at < ? AND removed_at IS NULL"
             " ORDER BY disabled_at LIMIT ?",
             (moment, limit),
         )
@@ -104,7 +105,8 @@ class HealthRecords:
         """Charms with the most failures in a row: key, count, last error, its cause."""
         return self._database.rows(
             "SELECT charm_key, consecutive_failures, last_error, last_error_cause FROM health"
-            " INDEXED BY health_failing WHERE consecutive_failures > 0"
+            " INDEXED BY health_failing JOIN charms USING (charm_key)"
+            " WHERE consecutive_failures > 0 AND removed_at IS NULL"
             " ORDER BY consecutive_failures DESC LIMIT ?",
             (limit,),
         )

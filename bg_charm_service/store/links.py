@@ -11,13 +11,13 @@ import msgspec
 
 from bg_charm_service.database import Database
 from bg_charm_service.errors import InvalidInput
-from bg_charm_service.store.cells import CellValue, Cells, value_at, with_value_at
+from bg_charm_service.store.cells import Cells, CellValue, value_at, with_value_at
 from bg_charm_service.store.charms import CharmRecord
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One link; `path` is the target's field (or stream) and the way inside it, empty for the whole."""
+    """One link; `path` is the target's field or stream and the way inside; empty for the whole."""
 
     field: str
     target_key: int

@@ -12,10 +12,11 @@ from typing import Any
 from bg_charm_service.database import Database
 
 _COLUMNS = (
-    "run_key, run_id, job_id, attempt, stream, origin, status, cause, error, traceback,"
-    " finished_at, duration_ms, lag_ms, worker, writes, log"
+    "run_key, writes, run_id, job_id, attempt, stream, origin, status, cause, error, traceback,"
+    " finished_at, duration_ms, lag_ms, worker, log"
 )
 _SEQUENCE_BITS = 32
+_LAST_NUMBER = (1 << _SEQUENCE_BITS) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class RunRecord:
     """One recorded run; `number` counts the runs of its charm from 1, `worker` is a process id."""
 
     number: int
+    writes: tuple[str, ...]
     run_id: str
     job_id: int
     attempt: int
@@ -36,7 +38,6 @@ class RunRecord:
     duration_ms: float
     lag_ms: float
     worker: int
-    writes: tuple[str, ...]
     log: str
 
 
@@ -45,9 +46,8 @@ def _key(charm_key: int, number: int) -> int:
 
 
 def _record(row: Any) -> RunRecord:
-    number = row[0] & ((1 << _SEQUENCE_BITS) - 1)
-    writes = tuple(row[14].split(",")) if row[14] else ()
-    return RunRecord(number, *row[1:14], writes, row[15])
+    run_key, writes, *others = row
+    return RunRecord(run_key & _LAST_NUMBER, tuple(filter(None, writes.split(","))), *others)
 
 
 class Runs:
@@ -62,6 +62,7 @@ class Runs:
             f"INSERT INTO runs ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             (
                 _key(charm_key, run.number),
+                ",".join(run.writes),
                 run.run_id,
                 run.job_id,
                 run.attempt,
@@ -75,7 +76,6 @@ class Runs:
                 run.duration_ms,
                 run.lag_ms,
                 run.worker,
-                ",".join(run.writes),
                 run.log,
             ),
         )
@@ -87,7 +87,7 @@ class Runs:
 
     def of(self, charm_key: int, *, before: int | None = None, limit: int = 20) -> list[RunRecord]:
         """A charm's runs, newest first, from before run number `before`."""
-        newest = (1 << _SEQUENCE_BITS) - 1 if before is None else before - 1
+        newest = _LAST_NUMBER if before is None else before - 1
         rows = self._database.rows(
             f"SELECT {_COLUMNS} FROM runs WHERE run_key BETWEEN ? AND ?"
             " ORDER BY run_key DESC LIMIT ?",
@@ -97,7 +97,12 @@ class Runs:
 
     def find(self, charm_key: int, run_id: str) -> RunRecord | None:
         """The newest record of a run id."""
-        return next((run for run in self.of(charm_key, limit=1000) if run.run_id == run_id), None)
+        row = self._database.row(
+            f"SELECT {_COLUMNS} FROM runs WHERE run_key BETWEEN ? AND ? AND run_id = ?"
+            " ORDER BY run_key DESC LIMIT 1",
+            (_key(charm_key, 0), _key(charm_key, _LAST_NUMBER), run_id),
+        )
+        return _record(row) if row else None
 
     def prune(self, before: float, limit: int) -> int:
         """Delete up to `limit` runs that finished before a moment; gives the count."""

@@ -7,7 +7,7 @@ unlocked; workers only ever see the plain values that their charm declares.
 from __future__ import annotations
 
 from bg_charm_service.database import Database
-from bg_charm_service.errors import AuthorizationError
+from bg_charm_service.errors import AuthorizationError, Conflict
 from bg_charm_service.identity import Identity
 from bg_charm_service.sealing import DataKey
 
@@ -19,8 +19,15 @@ class Secrets:
         self._database = database
         self._key: DataKey | None = None
 
+    def exist(self) -> bool:
+        """Whether the store has its data key already; a new one has none."""
+        return self._database.row("SELECT 1 FROM data_keys LIMIT 1") is not None
+
     def create(self, did: str) -> None:
-        """Make the data key of a new store, sealed to its first owner."""
+        """Make the data key of a new store, sealed to its first owner; raises Conflict later."""
+        if self.exist():
+            # A second key would make every secret there is unreadable.
+            raise Conflict("This store has a data key already.")
         self._key = DataKey.generate()
         self.grant(did)
 
