@@ -15,10 +15,11 @@ from typing import TypeVar
 
 from bg_charm_service.clock import Clock
 from bg_charm_service.discovery import MANUAL_ID, Source
-from bg_charm_service.errors import FrameError, NotFound, ServiceStopping
+from bg_charm_service.errors import NotFound
 from bg_charm_service.listing import MAX_PROBLEMS
 from bg_charm_service.model import CharmRef
 from bg_charm_service.scan_child import ReadCellCallback, ScanChild, ScanError
+from bg_charm_service.scan_group import ScanGroup
 from bg_charm_service.scan_protocol import (
     CellWrite,
     Check,
@@ -100,7 +101,7 @@ class Scanner:
         manual_charms: Sequence[CharmRef] = (),
         limits: ScanLimits | None = None,
     ) -> None:
-        self._read_cell = read_cell
+        self._group = ScanGroup(read_cell)
         self._read_charm = read_charm
         self._clock = clock
         self._directory = integrations_dir
@@ -109,9 +110,6 @@ class Scanner:
         self._discovery = asyncio.Lock()
         self._catalogue: Catalogue | None = None
         self._slots: dict[str, _Slot] = {}
-        self._children: set[ScanChild] = set()
-        self._endings: set[asyncio.Task[None]] = set()
-        self._stopped = False
 
     async def describe(self) -> Catalogue:
         """Load every integration once, in a process that ends afterwards; remembered."""
@@ -130,7 +128,7 @@ class Scanner:
         slot = await self._slot(integration_id)
         async with slot.turn:
             try:
-                result = await self._within(self._limits.scan_seconds, "scan", self._scan_now(slot))
+                result = await _within(self._limits.scan_seconds, "scan", self._scan_now(slot))
             except ScanError as error:
                 recent = self._recent(slot)
                 if recent is None:
@@ -146,7 +144,7 @@ class Scanner:
         slot = await self._slot(integration_id)
         async with slot.turn:
             request = self._ask(slot, Initialize(), Initialized)
-            answer = await self._within(self._limits.scan_seconds, "initialize", request)
+            answer = await _within(self._limits.scan_seconds, "initialize", request)
         return answer.writes
 
     async def check(self, integration_id: str, charms: Sequence[bytes]) -> Checked:
@@ -154,26 +152,22 @@ class Scanner:
         slot = await self._slot(integration_id)
         async with slot.turn:
             request = self._ask(slot, Check(tuple(charms)), Checked)
-            return await self._within(self._limits.scan_seconds, "check", request)
+            return await _within(self._limits.scan_seconds, "check", request)
 
     async def stop(self) -> None:
         """Kill all processes and wait for their end; may be called twice."""
-        self._stopped = True
-        for child in list(self._children):
-            self._end(child)
-        while self._endings:
-            await asyncio.wait(self._endings)
+        await self._group.stop()
 
     async def _discover(self) -> Catalogue:
         infos = {MANUAL_ID: IntegrationInfo(MANUAL_ID, "Manual", "--charms")}
-        child = await self._start("discovery")
+        child = await self._group.start("discovery")
         try:
             directory = str(self._directory.absolute()) if self._directory else None
             found = await self._load_limited(child, Find(directory), Found)
             problems = list(found.problems)
             for source in found.sources:
                 if not child.is_alive:
-                    child = await self._start("discovery")
+                    child = await self._group.start("discovery")
                 try:
                     info = (await self._load_limited(child, Load(source), Loaded)).info
                 except ScanError as error:
@@ -186,14 +180,14 @@ class Scanner:
                 infos[info.id] = info
                 self._slots[info.id] = _Slot(info, source)
         finally:
-            self._end(child)
+            self._group.end(child)
         return Catalogue(tuple(infos[key] for key in sorted(infos)), tuple(problems))
 
     async def _load_limited(
         self, child: ScanChild, request: Find | Load, expected: type[Expected]
     ) -> Expected:
-        asked = self._asked(child, request, expected)
-        return await self._within(self._limits.scan_seconds, "load", asked)
+        asked = self._group.ask(child, request, expected)
+        return await _within(self._limits.scan_seconds, "load", asked)
 
     async def _slot(self, integration_id: str) -> _Slot:
         catalogue = await self.describe()
@@ -207,7 +201,7 @@ class Scanner:
         # Only where a list can stand in is it better to give up early.
         fetch_seconds = self._limits.fetch_seconds if self._recent(slot) else None
         fetch = self._ask(slot, Fetch(), Listed)
-        listed = await self._within(fetch_seconds, "fetch", fetch)
+        listed = await _within(fetch_seconds, "fetch", fetch)
         refs = [CharmRef(space, charm_id) for space, charm_id in listed.charms]
         if not slot.info.checks_charms:
             return ScanResult(tuple(refs), listed.problems, listed.initialised)
@@ -244,58 +238,27 @@ class Scanner:
 
     async def _ready(self, slot: _Slot) -> ScanChild:
         if slot.child is None or not slot.child.is_alive:
-            child = await self._start(slot.info.id)
+            child = await self._group.start(slot.info.id)
             try:
-                await self._asked(child, Load(slot.source), Loaded)
+                await self._group.ask(child, Load(slot.source), Loaded)
             except ScanError:
-                self._end(child)
+                self._group.end(child)
                 raise
             slot.child = child
         return slot.child
 
     async def _ask(self, slot: _Slot, request: Request, expected: type[Expected]) -> Expected:
-        return await self._asked(await self._ready(slot), request, expected)
+        return await self._group.ask(await self._ready(slot), request, expected)
 
-    async def _asked(
-        self, child: ScanChild, request: Request, expected: type[Expected]
-    ) -> Expected:
-        try:
-            return await child.ask(request, expected)
-        except ScanError:
-            if not child.is_alive:
-                self._end(child)
-            raise
-        except FrameError as error:
-            self._end(child)
-            raise ScanError(f"its process does not answer as agreed: {error}") from None
-        except BaseException:
-            # Whoever asked has given up, and an answer to come would be taken for another one.
-            self._end(child)
-            raise
 
-    async def _within(
-        self, seconds: float | None, what: str, answer: Coroutine[None, None, Expected]
-    ) -> Expected:
-        try:
-            async with asyncio.timeout(seconds):
-                return await answer
-        except TimeoutError:
-            raise ScanError(f"its {what} took longer than {seconds:g} s") from None
-
-    async def _start(self, label: str) -> ScanChild:
-        if self._stopped:
-            raise ServiceStopping("The service is stopping.")
-        child = await ScanChild.start(label, self._read_cell)
-        self._children.add(child)
-        return child
-
-    def _end(self, child: ScanChild) -> None:
-        child.kill()
-        if child in self._children:
-            self._children.remove(child)
-            ending = asyncio.get_running_loop().create_task(child.wait_closed())
-            self._endings.add(ending)
-            ending.add_done_callback(self._endings.discard)
+async def _within(
+    seconds: float | None, what: str, answer: Coroutine[None, None, Expected]
+) -> Expected:
+    try:
+        async with asyncio.timeout(seconds):
+            return await answer
+    except TimeoutError:
+        raise ScanError(f"its {what} took longer than {seconds:g} s") from None
 
 
 def _shortened(problems: list[str]) -> tuple[str, ...]:
