@@ -48,17 +48,24 @@ class DataDirectory:
             _become_owner(path)
             path.chmod(0o700)
             lock_fd = os.open(path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            raise DataDirectoryError(
+                f"{path} is not a directory. Choose another with --data-dir."
+            ) from None
         except OSError as error:
             raise DataDirectoryError(why_unusable(path, error)) from None
         try:
             fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             holder = os.read(lock_fd, 64).decode(errors="replace").strip() or "unknown"
             os.close(lock_fd)
             raise DataDirectoryBusy(
                 f"The data directory {path} is in use by process {holder}. "
                 "Stop that one first, or choose another with --data-dir."
             ) from None
+        except OSError as error:
+            os.close(lock_fd)
+            raise DataDirectoryError(why_unusable(path, error)) from None
         os.ftruncate(lock_fd, 0)
         os.pwrite(lock_fd, f"{os.getpid()}\n".encode(), 0)
         return cls(path, lock_fd)
@@ -121,12 +128,18 @@ def _exists(path: Path) -> bool:
 def _become_owner(path: Path) -> None:
     """Let root go on as the directory's owner, so that no file of root's stays behind."""
     found = path.stat()
-    if not stat.S_ISDIR(found.st_mode):
-        raise DataDirectoryError(f"{path} is not a directory. Choose another with --data-dir.")
+    if found.st_mode & stat.S_ISVTX:
+        # Taking the others' rights away here would break /tmp for everybody.
+        raise DataDirectoryError(f"{path} is shared by all users. Choose another with --data-dir.")
     if os.geteuid() == 0 and found.st_uid != 0:
-        os.initgroups(user_name(found.st_uid), found.st_gid)
+        try:
+            owner = pwd.getpwuid(found.st_uid)
+        except KeyError:
+            os.setgroups([])
+        else:
+            os.initgroups(owner.pw_name, found.st_gid)
+            os.environ["HOME"] = owner.pw_dir
         os.setgid(found.st_gid)
         os.setuid(found.st_uid)
-        os.environ["HOME"] = pwd.getpwuid(found.st_uid).pw_dir
     elif os.geteuid() != found.st_uid:
         raise PermissionError(1, "it belongs to another user")

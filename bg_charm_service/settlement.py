@@ -97,9 +97,7 @@ def settle(
 
 def enabled_again(health: CharmHealth, status: str) -> CharmHealth:
     """What is known of a charm once a person, time or a registration has enabled it."""
-    return replace(
-        health, disabled_at=0.0, disabled_by=None, consecutive_failures=0, status=status
-    )
+    return replace(health, disabled_at=0.0, disabled_by=None, consecutive_failures=0, status=status)
 
 
 def disabled_by_hand(health: CharmHealth, now: float, status: str) -> CharmHealth:

@@ -1,0 +1,185 @@
+"""The database: transactions that are all or nothing, and one process that has the file."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bg_charm_service.database import Database
+from bg_charm_service.errors import DataDirectoryError, SchemaTooNew
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    """A database in a file."""
+    opened = Database.open(tmp_path / "test.db")
+    yield opened
+    opened.close()
+
+
+class Stop(Exception):
+    """Ends a transaction."""
+
+
+def add(database: Database, name: str) -> None:
+    database.execute("INSERT INTO totals VALUES (?, 1)", (name,))
+
+
+def names(database: Database) -> list[str]:
+    return [row[0] for row in database.rows("SELECT name FROM totals ORDER BY name")]
+
+
+def test_transaction_commits_as_one(database: Database) -> None:
+    """Everything inside is written with one commit, inner transactions included."""
+    with database.transaction():
+        add(database, "a")
+        with database.transaction():
+            add(database, "b")
+        assert database.in_transaction
+    assert (["a", "b"], 1, False) == (names(database), database.commits, database.in_transaction)
+
+
+def test_failed_transaction_leaves_nothing(database: Database) -> None:
+    """An error undoes everything inside, what an inner transaction wrote too, and comes out."""
+    with pytest.raises(Stop), database.transaction():
+        add(database, "a")
+        with database.transaction():
+            add(database, "b")
+        raise Stop
+    assert ([], 0) == (names(database), database.commits)
+    with database.transaction():
+        add(database, "c")
+    assert ["c"] == names(database)
+
+
+def test_savepoint_undoes_only_itself(database: Database) -> None:
+    """What fails inside a savepoint is undone; the transaction around it goes on."""
+    with database.transaction():
+        add(database, "a")
+        with pytest.raises(Stop), database.savepoint():
+            add(database, "b")
+            with database.savepoint():
+                add(database, "c")
+            raise Stop
+        with database.savepoint():
+            add(database, "d")
+    assert ["a", "d"] == names(database)
+
+
+def test_savepoint_needs_a_transaction(database: Database) -> None:
+    """Outside of a transaction a savepoint is refused: it would be one, without its callbacks."""
+    with pytest.raises(RuntimeError), database.savepoint():
+        add(database, "a")
+    assert [] == names(database)
+
+
+def test_after_commit_waits_for_the_commit(database: Database) -> None:
+    """Callbacks run in order once it is on disk, those of an undone savepoint never."""
+    told: list[str] = []
+    with database.transaction():
+        database.after_commit(lambda: told.append("first"))
+        with pytest.raises(Stop), database.savepoint():
+            database.after_commit(lambda: told.append("undone"))
+            raise Stop
+        database.after_commit(lambda: told.append("second"))
+        assert [] == told
+    assert ["first", "second"] == told
+    database.after_commit(lambda: told.append("outside"))
+    assert ["first", "second", "outside"] == told
+
+
+def test_rollback_forgets_callbacks(database: Database) -> None:
+    """A transaction that failed calls nobody back, nor does the next one for it."""
+    told: list[str] = []
+    with pytest.raises(Stop), database.transaction():
+        database.after_commit(lambda: told.append("after"))
+        database.before_commit(lambda: told.append("before"))
+        raise Stop
+    with database.transaction():
+        add(database, "a")
+    assert [] == told
+
+
+def test_before_commit_is_part_of_the_transaction(database: Database) -> None:
+    """It is called once however often asked for, last, and its writes share the commit."""
+    calls: list[list[str]] = []
+
+    def last() -> None:
+        calls.append(names(database))
+        add(database, "z")
+
+    with database.transaction():
+        database.before_commit(last)
+        database.before_commit(last)
+        add(database, "a")
+    assert [["a"]] == calls
+    assert (["a", "z"], 1) == (names(database), database.commits)
+
+
+def test_nothing_is_written_after_sqlite_gave_up(database: Database) -> None:
+    """When SQLite itself undoes a transaction (disk full), whoever goes on writing is stopped."""
+    (pages,) = database.row("PRAGMA page_count")
+    database.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(sqlite3.OperationalError), database.transaction():
+        add(database, "a")
+        with pytest.raises(sqlite3.OperationalError, match="full"):
+            database.execute("INSERT INTO totals VALUES ('big', zeroblob(9000000))")
+        add(database, "b")
+    database.execute("PRAGMA max_page_count = 1000000")
+    assert [] == names(database)
+    with database.transaction():
+        add(database, "c")
+    assert ["c"] == names(database)
+
+
+def test_file_belongs_to_one_connection(database: Database, tmp_path: Path) -> None:
+    """While it is open, no other connection can even read the file."""
+    add(database, "a")
+    other = sqlite3.connect(tmp_path / "test.db", timeout=0)
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        other.execute("SELECT * FROM totals").fetchall()
+    other.close()
+
+
+def test_commits_are_durable(database: Database) -> None:
+    """A write-ahead log, synced at each commit."""
+    assert ("wal",) == database.row("PRAGMA journal_mode")
+    assert (2,) == database.row("PRAGMA synchronous")
+    assert (1,) == database.row("PRAGMA foreign_keys")
+
+
+def test_closed_file_is_one_file(database: Database, tmp_path: Path) -> None:
+    """Closing folds the log into the file; closing twice is fine."""
+    add(database, "a")
+    database.close()
+    database.close()
+    assert ["test.db"] == [path.name for path in tmp_path.iterdir()]
+    again = Database.open(tmp_path / "test.db")
+    assert ["a"] == names(again)
+    again.close()
+
+
+def test_other_file_is_refused(tmp_path: Path) -> None:
+    """A file that is no database is an error that names it, and stays as it is."""
+    path = tmp_path / "test.db"
+    path.write_bytes(b"not a database, but long enough to be looked at" * 40)
+    before = path.read_bytes()
+    with pytest.raises(DataDirectoryError, match=r"test\.db cannot be opened"):
+        Database.open(path)
+    assert before == path.read_bytes()
+
+
+def test_refused_file_is_let_go(tmp_path: Path) -> None:
+    """A database with a newer schema is closed again, for the version that can open it."""
+    path = tmp_path / "test.db"
+    with sqlite3.connect(path) as newer:
+        newer.execute("PRAGMA user_version = 999")
+    newer.close()
+    with pytest.raises(SchemaTooNew):
+        Database.open(path)
+    other = sqlite3.connect(path, timeout=0)
+    assert [(999,)] == other.execute("PRAGMA user_version").fetchall()
+    other.close()
