@@ -1,0 +1,22 @@
+"""The HTTP API: thin routes over the service's commands, the same on every transport.
+
+No rule lives here: routes read requests, call one command each, and answer with its views.
+Importing this package costs nothing; `create_app` imports the web framework. Called by the
+service, which serves it on its socket, and by the client of a stopped service, in-process.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from bg_charm_service.commands import Commands
+
+
+def create_app(commands: Commands) -> FastAPI:
+    """Make the ASGI application that answers from these commands."""
+    from bg_charm_service.api.application import build_app
+
+    return build_app(commands)

@@ -1,0 +1,51 @@
+"""What every route takes from its request: the commands, the charm it names, a page's limits."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, cast
+
+from fastapi import Depends, Query, Request
+from fastapi.responses import Response
+
+from bg_charm_service.api.answers import Problem
+from bg_charm_service.api.bodies import to_ref
+from bg_charm_service.commands import Commands
+from bg_charm_service.model import CharmRef
+
+#: Requests hold at most so many bytes, unless their route says otherwise.
+BODY_LIMIT_BYTES = 1024 * 1024
+
+#: Requests that carry a charm's source or state.
+STATE_LIMIT_BYTES = 64 * 1024 * 1024
+
+#: The answers that every route can give; naming the class keeps the framework's own form out.
+FAILURES: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": Problem, "description": "The request was refused; nothing was changed."},
+    "5XX": {"model": Problem, "description": "The service cannot do it now."},
+}
+
+#: For routes that answer with JSON that is stored as text.
+STORED_JSON: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/json": {"schema": {}}}, "description": "The JSON value"}
+}
+
+
+# Asynchronous, as every dependency and route here: others run in threads, and all that the
+# commands own belongs to the loop's thread.
+async def _commands(request: Request) -> Commands:
+    return cast("Commands", request.app.state.commands)
+
+
+async def _charm(space: str, charm_id: str) -> CharmRef:
+    return to_ref(space, charm_id)
+
+
+Service = Annotated[Commands, Depends(_commands)]
+Charm = Annotated[CharmRef, Depends(_charm)]
+Limit = Annotated[int, Query(ge=1, le=1000)]
+Cursor = Annotated[int, Query(ge=0, le=2**62)]
+
+
+def stored_json(value: bytes) -> Response:
+    """Answer with JSON as it is stored."""
+    return Response(value, media_type="application/json")

@@ -1,0 +1,158 @@
+"""The bodies of requests: what they may hold, and their change into the values of commands.
+
+Only the shape is checked here; whether a value makes sense is for the commands to say.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from bg_charm_service.errors import InvalidInput
+from bg_charm_service.model import CharmRef
+from bg_charm_service.views import NewCharm
+
+#: The label of a registration made without one.
+DEFAULT_INTEGRATION = "manual"
+
+
+class Body(BaseModel):
+    """A JSON object with exactly the documented members."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class CharmBody(Body):
+    """A charm to add, as in a line of an import file."""
+
+    source: str
+    space: str = Field(description="A space's DID or name")
+    file_name: str = "charm.py"
+    class_name: str | None = None
+    cause: str | None = Field(None, description="By default the file's name without its suffix")
+    values: dict[str, JsonValue] = Field({}, alias="set")
+    links: dict[str, str] = Field({}, description="Field to SPACE/CHARM[/path]")
+    writable_links: dict[str, str] = {}
+    wants_registration: bool = Field(False, alias="register")
+    integration: str = DEFAULT_INTEGRATION
+
+    def to_charm(self) -> NewCharm:
+        """Give the value that the commands take."""
+        return NewCharm(
+            source=self.source,
+            file_name=self.file_name,
+            space=self.space,
+            class_name=self.class_name,
+            values={name: to_json(value, f"set.{name}") for name, value in self.values.items()},
+            links=self.links,
+            writable_links=self.writable_links,
+            cause=self.cause,
+            register=self.wants_registration,
+            integration=self.integration,
+        )
+
+
+class SourceBody(Body):
+    """New source for a charm."""
+
+    source: str
+    file_name: str = "charm.py"
+    class_name: str | None = None
+    dry_run: bool = False
+
+
+class SendBody(Body):
+    """An event for one of a charm's streams, by default the one that polls use."""
+
+    stream: str | None = None
+    event: JsonValue = {}
+
+
+class IntervalBody(Body):
+    """How often a charm is polled; null for the service's own interval."""
+
+    seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
+
+
+class GrantBody(Body):
+    """Whom to make an owner."""
+
+    did: str
+
+
+class AdminCharmBody(Body):
+    """Whom to let into the system space besides its owner."""
+
+    grant: str | None = None
+
+
+class RegistrationBody(BaseModel):
+    """A registration, as the original's button and documents post it."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    piece_id: str | None = Field(None, alias="pieceId")
+    charm_id: str | None = Field(None, alias="charmId")
+    space: str
+    integration: str
+
+    def to_ref(self) -> CharmRef:
+        """Give the charm; raises InvalidInput when it is not named, or by two names."""
+        if self.piece_id and self.charm_id and self.piece_id != self.charm_id:
+            raise InvalidInput("pieceId and charmId name two charms; give one of them.")
+        charm_id = self.piece_id or self.charm_id
+        if not charm_id:
+            raise InvalidInput("pieceId: Field required (charmId is taken as well)")
+        if not self.integration.strip():
+            raise InvalidInput("integration: It is empty.")
+        return to_ref(self.space, charm_id)
+
+    @classmethod
+    def read(cls, body: bytes) -> RegistrationBody:
+        """Read a body of any content type; raises InvalidInput saying which member is wrong."""
+        try:
+            value = json.loads(body)
+        except (ValueError, RecursionError):
+            raise InvalidInput("The body is not JSON.") from None
+        if not isinstance(value, dict):
+            raise InvalidInput("The body is not a JSON object.")
+        try:
+            return cls.model_validate(value)
+        except ValidationError as error:
+            raise InvalidInput(first_problem(error.errors())) from None
+
+
+def read_charm(value: Any) -> NewCharm:
+    """Read one charm of an import; raises InvalidInput saying what is wrong with it."""
+    try:
+        return CharmBody.model_validate(value).to_charm()
+    except ValidationError as error:
+        raise InvalidInput(first_problem(error.errors())) from None
+
+
+def to_ref(space: str, charm_id: str) -> CharmRef:
+    """Read the two halves of a charm's address."""
+    return CharmRef.parse(f"{space}/{charm_id}")
+
+
+def to_json(value: object, what: str) -> bytes:
+    """Write a JSON value compactly; raises InvalidInput for what JSON cannot hold."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return text.encode()
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"{what}: This is not a JSON value: {error}") from None
+
+
+def first_problem(problems: Any) -> str:
+    """Say in one line what the first of pydantic's findings is, and where."""
+    first = problems[0]
+    place = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
+    text = str(first["msg"])
+    if first["type"] == "json_invalid":
+        return "The body is not JSON."
+    if first["type"] == "extra_forbidden":
+        text = "There is no such member"
+    return f"{place}: {text}" if place else text

@@ -1,0 +1,145 @@
+"""Routes of charms: many at once, one, its source, its state."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response, StreamingResponse
+
+from bg_charm_service.api.access import (
+    STATE_LIMIT_BYTES,
+    STORED_JSON,
+    Charm,
+    Cursor,
+    Limit,
+    Service,
+    stored_json,
+)
+from bg_charm_service.api.answers import CharmPage, CharmSource, Done, Imported
+from bg_charm_service.api.bodies import CharmBody, SourceBody, read_charm
+from bg_charm_service.errors import InvalidInput
+from bg_charm_service.identity import space_did
+from bg_charm_service.views import AddedCharm, CharmDetail, NewCharm, UpdateReport
+
+router = APIRouter(tags=["charms"])
+
+#: Charms that one import request may hold.
+IMPORT_LIMIT = 1000
+
+#: An export is sent in pieces of about this size, in bytes.
+_PIECE_BYTES = 64 * 1024
+
+
+@router.get("/api/charms")
+async def list_charms(
+    service: Service, space: str | None = None, cursor: Cursor = 0, limit: Limit = 100
+) -> CharmPage:
+    """List charms, those of one space or all."""
+    did = space_did(space) if space is not None else None
+    charms, next_cursor = service.list_charms(did, cursor, limit)
+    return CharmPage(tuple(charms), next_cursor)
+
+
+@router.post("/api/charms", max_body_size=STATE_LIMIT_BYTES)
+async def add_charm(service: Service, body: CharmBody) -> AddedCharm:
+    """Add a charm; its source is loaded in a worker first."""
+    return await service.add_charm(body.to_charm())
+
+
+@router.post("/api/charms/import", max_body_size=STATE_LIMIT_BYTES)
+async def import_charms(service: Service, body: list[Any]) -> list[Imported]:
+    """Add many charms; each is answered by itself, in order."""
+    if len(body) > IMPORT_LIMIT:
+        raise InvalidInput(f"One request takes {IMPORT_LIMIT} charms; these are {len(body)}.")
+    read = [_charm_or_error(value) for value in body]
+    added = iter(await service.import_charms([each for each in read if isinstance(each, NewCharm)]))
+    outcomes = [next(added) if isinstance(each, NewCharm) else each for each in read]
+    return [
+        Imported(None, outcome) if isinstance(outcome, str) else Imported(outcome, None)
+        for outcome in outcomes
+    ]
+
+
+@router.get(
+    "/api/export",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}}},
+)
+async def export_charms(service: Service) -> StreamingResponse:
+    """Give all charms as lines of JSON that an import takes."""
+    return StreamingResponse(_pieces(service.export()), media_type="application/x-ndjson")
+
+
+@router.get("/api/charms/{space}/{charm_id}")
+async def show_charm(service: Service, ref: Charm) -> CharmDetail:
+    """Show a charm with its registration, health and newest runs."""
+    return service.show_charm(ref)
+
+
+@router.delete("/api/charms/{space}/{charm_id}")
+async def remove_charm(service: Service, ref: Charm) -> Done:
+    """Remove a charm with its state; a run under way is stopped and its writes are refused."""
+    await service.remove(ref)
+    return Done()
+
+
+@router.get("/api/charms/{space}/{charm_id}/source")
+async def get_source(service: Service, ref: Charm) -> CharmSource:
+    """Give a charm's source."""
+    return CharmSource(service.source(ref))
+
+
+@router.put("/api/charms/{space}/{charm_id}/source", max_body_size=STATE_LIMIT_BYTES)
+async def update_charm(service: Service, ref: Charm, body: SourceBody) -> UpdateReport:
+    """Give a charm new source, if its state fits."""
+    return await service.update_charm(
+        ref, body.source, body.file_name, body.class_name, dry_run=body.dry_run
+    )
+
+
+@router.get("/api/charms/{space}/{charm_id}/state", response_class=Response, responses=STORED_JSON)
+async def get_state(service: Service, ref: Charm) -> Response:
+    """Give a charm's state as one object; secrets are redacted."""
+    return stored_json(service.state(ref))
+
+
+@router.get(
+    "/api/charms/{space}/{charm_id}/state/{field}", response_class=Response, responses=STORED_JSON
+)
+async def get_field(service: Service, ref: Charm, field: str) -> Response:
+    """Give the value of one field."""
+    return stored_json(service.field(ref, field))
+
+
+@router.put(
+    "/api/charms/{space}/{charm_id}/state/{field}",
+    max_body_size=STATE_LIMIT_BYTES,
+    openapi_extra={
+        "requestBody": {"required": True, "content": {"application/json": {"schema": {}}}}
+    },
+)
+async def set_field(service: Service, ref: Charm, field: str, request: Request) -> Done:
+    """Set one field to the JSON value that is the body."""
+    await service.set_field(ref, field, await request.body())
+    return Done()
+
+
+def _charm_or_error(value: object) -> NewCharm | str:
+    try:
+        return read_charm(value)
+    except InvalidInput as error:
+        return str(error)
+
+
+async def _pieces(lines: Iterable[bytes]) -> AsyncIterator[bytes]:
+    """Join lines to pieces, each sent before the next is made: other requests get their turn."""
+    piece = bytearray()
+    for line in lines:
+        piece += line if line.endswith(b"\n") else line + b"\n"
+        if len(piece) >= _PIECE_BYTES:
+            yield bytes(piece)
+            piece.clear()
+    if piece:
+        yield bytes(piece)

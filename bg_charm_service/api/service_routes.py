@@ -1,0 +1,86 @@
+"""Routes of the service itself: status, registrations, spaces, integrations, the admin charm."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+
+from bg_charm_service.api.access import Charm, Service
+from bg_charm_service.api.answers import Done
+from bg_charm_service.api.bodies import AdminCharmBody, GrantBody, RegistrationBody
+from bg_charm_service.identity import space_did
+from bg_charm_service.views import IntegrationView, ServiceStatus, SpaceView
+
+router = APIRouter(tags=["service"])
+
+#: What the button and the documents of the original post, with any content type.
+_REGISTRATION_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["space", "integration"],
+                    "properties": {
+                        "pieceId": {"type": "string", "description": "The charm's id"},
+                        "charmId": {"type": "string", "description": "Another name for pieceId"},
+                        "space": {"type": "string", "description": "The space's DID"},
+                        "integration": {"type": "string"},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+@router.get("/api/status")
+async def get_status(service: Service) -> ServiceStatus:
+    """Give the snapshot that log, command line and page show."""
+    return service.status()
+
+
+@router.post("/api/integrations/bg", openapi_extra=_REGISTRATION_BODY)
+async def register_charm(service: Service, request: Request) -> Done:
+    """Register a charm for polling, or enable it again; it is polled at once."""
+    body = RegistrationBody.read(await request.body())
+    await service.register(body.to_ref(), body.integration.strip())
+    return Done()
+
+
+@router.delete("/api/integrations/bg/{space}/{charm_id}")
+async def unregister_charm(service: Service, ref: Charm) -> Done:
+    """Stop polling a charm; a run under way finishes, charm and state stay."""
+    service.unregister(ref)
+    return Done()
+
+
+@router.get("/api/integrations")
+async def list_integrations(service: Service) -> list[IntegrationView]:
+    """List the integrations with their last scan."""
+    return list(service.integrations())
+
+
+@router.post("/api/integrations/{integration_id}/initialize")
+async def initialize_integration(service: Service, integration_id: str) -> Done:
+    """Initialise an integration's cell, unless charms are in it already."""
+    return Done(await service.initialize(integration_id))
+
+
+@router.get("/api/spaces")
+async def list_spaces(service: Service) -> list[SpaceView]:
+    """List the spaces and who owns them."""
+    return list(service.spaces())
+
+
+@router.post("/api/spaces/{space}/owners")
+async def grant_space(service: Service, space: str, body: GrantBody) -> Done:
+    """Make an identity an owner of a space."""
+    service.grant_space(space_did(space), body.did)
+    return Done()
+
+
+@router.post("/api/admin-charm")
+async def add_admin_charm(service: Service, body: AdminCharmBody) -> Done:
+    """Add the admin charm to the system space, and let another identity in."""
+    return Done(await service.add_admin_charm(body.grant))

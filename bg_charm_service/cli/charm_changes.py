@@ -1,0 +1,255 @@
+"""Commands that change a charm: its source, its state, whether and how often it is polled."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bg_charm_service.cli.arguments import (
+    FieldType,
+    JsonType,
+    LinkType,
+    SecondsType,
+    SpaceType,
+    charm_argument,
+    read_json,
+)
+from bg_charm_service.cli.printing import note, print_json
+from bg_charm_service.cli.session import Session, json_option, pass_session, path_of
+from bg_charm_service.errors import InvalidInput
+from bg_charm_service.model import CharmRef
+
+#: The label of a registration made without one.
+DEFAULT_INTEGRATION = "manual"
+
+_source_argument = click.argument(
+    "file", type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+_class_option = click.option(
+    "--class", "class_name", metavar="C", help="The charm's class, where a file has several."
+)
+
+
+@click.command()
+@_source_argument
+@click.option("--space", required=True, metavar="NAME|DID", type=SpaceType(), help="Its space.")
+@_class_option
+@click.option(
+    "--set",
+    "values",
+    multiple=True,
+    metavar="FIELD=JSON",
+    type=FieldType(),
+    help="First value of a field.",
+)
+@click.option(
+    "--link",
+    "links",
+    multiple=True,
+    metavar="FIELD=SPACE/CHARM[/PATH]",
+    type=LinkType(),
+    help="Cell that a field is linked to; read-only into another space.",
+)
+@click.option(
+    "--writable-link",
+    "writable_links",
+    multiple=True,
+    metavar="FIELD=SPACE/CHARM[/PATH]",
+    type=LinkType(),
+    help="The same, and the charm may write to it.",
+)
+@click.option("--cause", metavar="TEXT", help="What the id is made from.  [default: file name]")
+@click.option("--register", is_flag=True, help="Poll it from now on.")
+@click.option("--integration", metavar="ID", help="Label of the registration.  [default: manual]")
+@json_option
+@pass_session
+def add(
+    session: Session,
+    file: Path,
+    space: str,
+    class_name: str | None,
+    values: tuple[tuple[str, Any], ...],
+    links: tuple[tuple[str, str], ...],
+    writable_links: tuple[tuple[str, str], ...],
+    cause: str | None,
+    register: bool,
+    integration: str | None,
+    as_json: bool,
+) -> None:
+    """Add the charm in FILE to a space, and print its address.
+
+    Adding the same source under the same cause again is the same charm.
+    """
+    from bg_charm_service.views import AddedCharm
+
+    if integration and not register:
+        raise click.UsageError("--integration labels a registration: give --register as well.")
+    body = {
+        "source": read_source(file),
+        "file_name": file.name,
+        "space": space,
+        "class_name": class_name,
+        "set": dict(values),
+        "links": dict(links),
+        "writable_links": dict(writable_links),
+        "cause": cause,
+        "register": register,
+        "integration": integration or DEFAULT_INTEGRATION,
+    }
+    answer = session.ask(lambda client: client.post("charms", body=body))
+    if as_json:
+        print_json(answer.content)
+        return
+    added = answer.read(AddedCharm)
+    click.echo(f"{added.space}/{added.charm_id}")
+    if not added.created:
+        note("This charm was there already.")
+
+
+@click.command()
+@charm_argument
+@_source_argument
+@_class_option
+@click.option("--dry-run", is_flag=True, help="Only tell whether its state fits.")
+@json_option
+@pass_session
+def update(
+    session: Session,
+    ref: CharmRef,
+    file: Path,
+    class_name: str | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Give a charm the source in FILE.
+
+    Id, state, history and registration stay. A run under way ends on the old source.
+    """
+    from bg_charm_service.views import UpdateReport
+
+    body = {
+        "source": read_source(file),
+        "file_name": file.name,
+        "class_name": class_name,
+        "dry_run": dry_run,
+    }
+    answer = session.ask(lambda client: client.put(*path_of(ref, "source"), body=body))
+    report = answer.read(UpdateReport)
+    if as_json:
+        print_json(answer.content)
+    else:
+        for field in report.added_fields:
+            click.echo(f"new field: {field}")
+        for field in report.removed_fields:
+            click.echo(f"field no longer used: {field}")
+    if report.problems:
+        raise InvalidInput("The state does not fit the source: " + "; ".join(report.problems))
+    if not as_json:
+        click.echo(f"Updated {ref}." if report.applied else "The state fits; nothing was changed.")
+
+
+@click.command("set")
+@charm_argument
+@click.argument("field")
+@click.argument("value", metavar="JSON", type=JsonType())
+@pass_session
+def set_field(session: Session, ref: CharmRef, field: str, value: str) -> None:
+    """Set a field of a charm to a JSON value."""
+    path = path_of(ref, "state", field)
+    session.ask(lambda client: client.put(*path, body=value.encode()))
+    click.echo(f"Set {field}.")
+
+
+@click.command()
+@charm_argument
+@click.argument("event", metavar="[JSON]", type=JsonType(), default="{}")
+@click.option("--stream", metavar="NAME", help="Which stream.  [default: the one that polls use]")
+@json_option
+@pass_session
+def send(session: Session, ref: CharmRef, event: str, stream: str | None, as_json: bool) -> None:
+    """Send an event to a stream of a charm, by default {}."""
+    from bg_charm_service.api.answers import QueuedJob
+
+    async def work(client: Any) -> tuple[Any, bool]:
+        body = {"stream": stream, "event": read_json(event)}
+        return await client.post(*path_of(ref, "send"), body=body), client.is_online
+
+    answer, is_online = session.ask(work)
+    if as_json:
+        print_json(answer.content)
+        return
+    later = "" if is_online else " It runs when the service starts."
+    click.echo(f"Sent as job {answer.read(QueuedJob).job_id}.{later}")
+
+
+@click.command()
+@charm_argument
+@pass_session
+def enable(session: Session, ref: CharmRef) -> None:
+    """Poll a disabled charm again, from now on."""
+    session.ask(lambda client: client.post(*path_of(ref, "enable")))
+    click.echo("Enabled.")
+
+
+@click.command()
+@charm_argument
+@pass_session
+def disable(session: Session, ref: CharmRef) -> None:
+    """Stop polling a charm until somebody enables it."""
+    session.ask(lambda client: client.post(*path_of(ref, "disable")))
+    click.echo("Disabled.")
+
+
+@click.command()
+@charm_argument
+@click.option("--yes", is_flag=True, help="Do not ask, on a terminal.")
+@pass_session
+def remove(session: Session, ref: CharmRef, yes: bool) -> None:
+    """Remove a charm with its state and history.
+
+    A run under way is stopped and recorded as cancelled; its writes are refused.
+    """
+    if not yes and sys.stdin.isatty():
+        click.confirm(f"Remove {ref.short_name} with its state and history?", abort=True)
+    session.ask(lambda client: client.delete(*path_of(ref)))
+    click.echo("Removed.")
+
+
+@click.command()
+@charm_argument
+@click.argument("seconds", metavar="SECONDS|default", type=SecondsType())
+@pass_session
+def interval(session: Session, ref: CharmRef, seconds: float | None) -> None:
+    """Poll a charm every SECONDS, or as often as the service does by default."""
+    body = {"seconds": seconds}
+    session.ask(lambda client: client.put(*path_of(ref, "interval"), body=body))
+    every = "at the service's own interval" if seconds is None else f"every {seconds:g} s"
+    click.echo(f"Polled {every}.")
+
+
+@click.command()
+@charm_argument
+@json_option
+@pass_session
+def requeue(session: Session, ref: CharmRef, as_json: bool) -> None:
+    """Try the dead letter of a charm again."""
+    from bg_charm_service.api.answers import QueuedJob
+
+    answer = session.ask(lambda client: client.post(*path_of(ref, "requeue")))
+    if as_json:
+        print_json(answer.content)
+    else:
+        click.echo(f"Queued again as job {answer.read(QueuedJob).job_id}.")
+
+
+def read_source(file: Path) -> str:
+    """Read a charm's source; raises InvalidInput when it is no text."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InvalidInput(f"{file}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{file}: this is not a text in UTF-8.") from None

@@ -1,0 +1,163 @@
+"""Commands about a charm's runs: one now, and the recorded ones with their logs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import click
+
+from bg_charm_service.cli.arguments import charm_argument
+from bg_charm_service.cli.charm_reports import standing_cell
+from bg_charm_service.cli.printing import note, print_json, print_line, print_text
+from bg_charm_service.cli.session import Session, json_option, pass_session, path_of
+from bg_charm_service.cli.wording import milliseconds, moment, one_line
+from bg_charm_service.errors import ServiceError, ServiceStopping
+from bg_charm_service.model import CharmRef
+
+if TYPE_CHECKING:
+    from bg_charm_service.client import Client
+    from bg_charm_service.settings import Settings
+    from bg_charm_service.views import RunView
+
+#: How often `--follow` asks for new runs, in seconds.
+_FOLLOW_SECONDS = 1.0
+
+#: Runs fetched in one request.
+_PAGE = 100
+
+
+class RunFailed(ServiceError):
+    """A run that was asked for failed."""
+
+
+@click.command()
+@charm_argument
+@json_option
+@pass_session
+def run(session: Session, ref: CharmRef, as_json: bool) -> None:
+    """Poll a charm once now, and show log, writes and duration.
+
+    Joins a poll under way. A disabled charm runs without being enabled. A failure is recorded,
+    but not counted.
+    """
+    from bg_charm_service.views import RunReport
+
+    answer = session.ask(lambda client: client.post(*path_of(ref, "run")))
+    report = answer.read(RunReport)
+    done = report.run
+    if as_json:
+        print_json(answer.content)
+    else:
+        _print_output(done)
+        for field, value in report.writes.items():
+            print_text(f"{field} = {_short_json(value)}")
+        joined = ", a poll that was under way" if report.attached else ""
+        wrote = "" if report.writes else ", nothing written"
+        note(f"Run {done.run_id}{joined}: {done.status}, {milliseconds(done.duration_ms)}{wrote}")
+    if done.status != "success":
+        cause = f" ({done.cause})" if done.cause else ""
+        raise RunFailed(f"The run ended as {done.status}{cause}: {one_line(done.error)}")
+
+
+@click.command()
+@charm_argument
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 1000),
+    default=20,
+    show_default=True,
+    help="How many runs, the newest ones.",
+)
+@click.option("--follow", is_flag=True, help="Go on with new runs until Ctrl-C.")
+@json_option
+@pass_session
+def logs(session: Session, ref: CharmRef, limit: int, follow: bool, as_json: bool) -> None:
+    """Show the recorded runs with their logs, the newest last."""
+    runs = session.ask(lambda client: _newest(client, ref, limit))
+    if not follow and as_json:
+        print_json(runs)
+        return
+    _print_runs(runs, as_json=as_json)
+    if not follow:
+        if not runs:
+            note("No runs are recorded.")
+        return
+    try:
+        asyncio.run(_follow(session.settings, ref, runs[-1].number if runs else 0, as_json=as_json))
+    except KeyboardInterrupt:
+        return
+
+
+async def _newest(client: Client, ref: CharmRef, limit: int) -> list[RunView]:
+    from bg_charm_service.views import RunView
+
+    answer = await client.get(*path_of(ref, "runs"), limit=limit)
+    return answer.read(list[RunView])[::-1]
+
+
+async def _follow(settings: Settings, ref: CharmRef, cursor: int, *, as_json: bool) -> None:
+    from bg_charm_service.client import connect
+
+    # Connected anew each time: the service may restart, and while it does not run nothing new
+    # can come, so that the directory is never opened, and never kept from a service that starts.
+    said = False
+    while True:
+        async with connect(settings) as client:
+            if client is None and not said:
+                note("The service is not running; new runs are shown when it is.")
+            said = client is None
+            try:
+                runs = await _after(client, ref, cursor) if client is not None else []
+            except ServiceStopping:
+                runs = []
+        _print_runs(runs, as_json=as_json)
+        cursor = runs[-1].number if runs else cursor
+        await asyncio.sleep(_FOLLOW_SECONDS)
+
+
+async def _after(client: Client, ref: CharmRef, cursor: int) -> list[RunView]:
+    """Get the runs after the one with this number, the oldest first."""
+    from bg_charm_service.views import RunView
+
+    found: list[RunView] = []
+    before: int | None = None
+    while True:
+        answer = await client.get(*path_of(ref, "runs"), limit=_PAGE, before=before)
+        page = answer.read(list[RunView])
+        new = [each for each in page if each.number > cursor]
+        found += new
+        if len(new) < _PAGE:
+            return found[::-1]
+        before = page[-1].number
+
+
+def _print_runs(runs: list[RunView], *, as_json: bool) -> None:
+    import msgspec
+
+    for each in runs:
+        if as_json:
+            click.echo(msgspec.json.encode(each))
+            continue
+        print_line(
+            moment(each.finished_at),
+            f"run {each.run_id}",
+            each.stream,
+            standing_cell(each.status),
+            milliseconds(each.duration_ms),
+        )
+        _print_output(each)
+
+
+def _print_output(run: RunView) -> None:
+    """Print what a run said, and why it failed."""
+    for text in (run.log, run.traceback or run.error):
+        for line in text.splitlines():
+            print_text(f"  {line}")
+
+
+def _short_json(value: object) -> str:
+    import msgspec
+
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= 200 else f"{text[:197]}..."

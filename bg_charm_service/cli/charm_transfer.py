@@ -1,0 +1,161 @@
+"""Many charms at once: import from a file of JSON lines, export to one."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import click
+
+from bg_charm_service.cli.charm_changes import read_source
+from bg_charm_service.cli.printing import print_error, print_json
+from bg_charm_service.cli.session import Session, json_option, pass_session
+from bg_charm_service.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from click._termui_impl import ProgressBar
+
+    from bg_charm_service.client import Client
+
+#: One request carries at most so many charms, and not many more bytes than this.
+BATCH_CHARMS = 500
+BATCH_BYTES = 8 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class Batch:
+    """Charms for one request, each with the number of its line."""
+
+    charms: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+    read_bytes: int = 0
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of an import."""
+
+    added: int = 0
+    existing: int = 0
+    failed: int = 0
+    charms: list[str] = field(default_factory=list)
+    errors: list[dict[str, Any]] = field(default_factory=list)
+
+    def fail(self, line: int, error: str) -> None:
+        """Note a line that gave no charm."""
+        self.failed += 1
+        self.errors.append({"line": line, "error": error})
+
+
+@click.command("import")
+@click.argument("file", metavar="FILE.jsonl", type=click.File("rb"))
+@json_option
+@pass_session
+def import_charms(session: Session, file: BinaryIO, as_json: bool) -> None:
+    r"""Add the charms of a file with one JSON object a line.
+
+    - reads standard input.
+
+    \b
+    A line: {"file": "counter.py", "space": "demo", "cause": "counter 1",
+             "set": {"counter": 5}, "register": true, "integration": "manual"}
+    instead of "file": "source"; needed are one of these and "space".
+    """
+    tally = Tally()
+    session.ask(lambda client: _import(client, file, tally))
+    for problem in tally.errors:
+        print_error(f"line {problem['line']}: {problem['error']}")
+    if as_json:
+        print_json(tally)
+    else:
+        already = f", {tally.existing:,} were there already" if tally.existing else ""
+        failed = f", {tally.failed:,} failed" if tally.failed else ""
+        click.echo(f"{tally.added:,} added{already}{failed}.")
+    if tally.failed:
+        sys.exit(1)
+
+
+@click.command("export")
+@pass_session
+def export_charms(session: Session) -> None:
+    """Print all charms as lines that `charm import` reads."""
+
+    async def work(client: Client) -> None:
+        async for piece in client.pieces("export"):
+            click.echo(piece, nl=False)
+
+    session.ask(work)
+
+
+async def _import(client: Client, file: BinaryIO, tally: Tally) -> None:
+    from bg_charm_service.api.answers import Imported
+
+    with _progress(file) as progress:
+        for batch in batches(file, base_directory(file), tally):
+            if batch.charms:
+                body = [charm for _, charm in batch.charms]
+                answer = await client.post("charms", "import", body=body)
+                for (line, _), one in zip(batch.charms, answer.read(list[Imported]), strict=True):
+                    if one.charm is None:
+                        tally.fail(line, one.error or "")
+                        continue
+                    tally.added += one.charm.created
+                    tally.existing += not one.charm.created
+                    tally.charms.append(f"{one.charm.space}/{one.charm.charm_id}")
+            progress.update(batch.read_bytes)
+
+
+def batches(lines: Iterable[bytes], directory: Path, tally: Tally) -> Iterator[Batch]:
+    """Read lines into batches; a line that cannot be read is tallied."""
+    sources: dict[str, str] = {}
+    batch = Batch()
+    content_bytes = 0
+    for number, line in enumerate(lines, start=1):
+        batch.read_bytes += len(line)
+        if line.strip():
+            try:
+                charm = _read_line(line, directory, sources)
+            except InvalidInput as error:
+                tally.fail(number, str(error))
+            else:
+                batch.charms.append((number, charm))
+                content_bytes += len(line) + len(str(charm.get("source", "")))
+        if len(batch.charms) == BATCH_CHARMS or content_bytes >= BATCH_BYTES:
+            yield batch
+            batch = Batch()
+            content_bytes = 0
+    yield batch
+
+
+def base_directory(file: BinaryIO) -> Path:
+    """Give the directory that files named in an import are looked for in."""
+    name = getattr(file, "name", "")
+    return Path(name).parent if isinstance(name, str) and name not in ("", "<stdin>") else Path()
+
+
+def _read_line(line: bytes, directory: Path, sources: dict[str, str]) -> dict[str, Any]:
+    try:
+        charm = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"this is not JSON: {error}") from None
+    if not isinstance(charm, dict):
+        raise InvalidInput("this is not a JSON object")
+    if "file" not in charm:
+        return charm
+    name = charm.pop("file")
+    if "source" in charm or not isinstance(name, str):
+        raise InvalidInput('give "file", a path, or "source", a text')
+    if name not in sources:
+        sources[name] = read_source(directory / name)
+    return {"file_name": Path(name).name, **charm, "source": sources[name]}
+
+
+def _progress(file: BinaryIO) -> ProgressBar[int]:
+    """Make a bar of the bytes read; it shows on a terminal only, and for a file only."""
+    path = Path(str(getattr(file, "name", "")))
+    size = path.stat().st_size if path.is_file() else 0
+    hidden = not size or not sys.stderr.isatty()
+    return click.progressbar(length=size, label="Importing", file=sys.stderr, hidden=hidden)

@@ -1,0 +1,67 @@
+"""Commands about integrations."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from bg_charm_service.cli.printing import note, print_json, print_table
+from bg_charm_service.cli.session import Session, json_option, pass_session
+from bg_charm_service.cli.usage import OrderedGroup
+from bg_charm_service.cli.wording import one_line, percent, relative
+
+
+@click.command("list")
+@json_option
+@pass_session
+def list_integrations(session: Session, as_json: bool) -> None:
+    """List the integrations that can be run, and their last scan."""
+    from bg_charm_service.views import IntegrationView
+
+    answer = session.ask(lambda client: client.get("integrations"))
+    if as_json:
+        print_json(answer.content)
+        return
+    now = time.time()
+    rows = []
+    for found in answer.read(list[IntegrationView]):
+        standing = "active" if found.active else "-"
+        if found.active and not found.initialised:
+            standing = "not initialised"
+        rows.append(
+            [
+                found.integration_id,
+                one_line(found.name),
+                standing,
+                f"{found.charms:,}",
+                f"{found.executions:,}",
+                percent(found.success_rate),
+                relative(found.last_scan_at, now),
+                one_line(found.last_scan_error),
+            ]
+        )
+    print_table(["ID", "NAME", "STATUS", "CHARMS", "RUNS", "SUCCESS", "SCANNED", "ERROR"], rows)
+
+
+@click.command()
+@click.argument("integration", metavar="[ID]", required=False)
+@pass_session
+def initialize(session: Session, integration: str | None) -> None:
+    """Initialize an integration's cell, by default that of --integration."""
+    initialize_integration(session, integration or session.settings.integration)
+
+
+def initialize_integration(session: Session, integration: str) -> None:
+    """Initialize an integration's cell and say what became of it."""
+    from bg_charm_service.api.answers import Done
+
+    answer = session.ask(lambda client: client.post("integrations", integration, "initialize"))
+    note(answer.read(Done).message)
+
+
+integration = OrderedGroup(
+    "integration",
+    help="Code that contributes charms to poll.",
+    commands=[list_integrations, initialize],
+)

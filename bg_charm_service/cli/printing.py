@@ -1,0 +1,111 @@
+"""What commands print: JSON for programs, aligned tables and facts of at most 100 columns.
+
+Colours only add to what the words say. A library is imported when it is needed, not before.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bg_charm_service.cli.wording import visible
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+#: No line drawn here is wider, and lines that go elsewhere than to a terminal are no narrower.
+WIDTH = 100
+
+#: Columns that people copy from: never cut. A charm's id has so many characters.
+_WHOLE = {"CHARM": 59}
+
+#: Columns of numbers stand to the right.
+_NUMBERS = frozenset({"RUNS", "DURATION", "CHARMS", "SUCCESS", "AGE", "MEMORY", "JOB", "TRY"})
+
+
+def print_json(value: object) -> None:
+    """Print a value as indented JSON; bytes are JSON already."""
+    import msgspec
+
+    content = value if isinstance(value, bytes) else msgspec.json.encode(value)
+    click.echo(msgspec.json.format(content, indent=2))
+
+
+def print_text(text: str) -> None:
+    """Print somebody's text as it is, but for control characters."""
+    click.echo(visible(text))
+
+
+def print_error(text: str) -> None:
+    """Print the one line that says what went wrong."""
+    click.echo(f"Error: {visible(text)}", err=True)
+
+
+def note(text: str) -> None:
+    """Say something beside the result, where it is not taken for a part of it."""
+    click.echo(visible(text), err=True)
+
+
+def print_line(*parts: str | Text) -> None:
+    """Print texts and coloured cells on one line."""
+    from rich.text import Text
+
+    line = Text("  ").join(Text(visible(each)) if isinstance(each, str) else each for each in parts)
+    _console().print(line, soft_wrap=True)
+
+
+def coloured(text: str, style: str) -> Text:
+    """Give a cell in a colour."""
+    from rich.text import Text
+
+    return Text(visible(text), style=style)
+
+
+def print_facts(facts: Iterable[tuple[str, Any]]) -> None:
+    """Print names and values in two columns; long values go on below themselves."""
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts:
+        table.add_row(name, _cell(value))
+    _draw(table)
+
+
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Print rows in columns; what does not fit is cut, but never an id."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in headings:
+        table.add_column(
+            heading,
+            justify="right" if heading in _NUMBERS else "left",
+            no_wrap=True,
+            min_width=_WHOLE.get(heading),
+        )
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    _draw(table)
+
+
+def _draw(table: Table) -> None:
+    _console().print(table)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    console = Console(markup=False, emoji=False, highlight=False)
+    console.width = min(console.width, WIDTH) if sys.stdout.isatty() else WIDTH
+    return console
+
+
+def _cell(value: Any) -> Any:
+    return visible(value) if isinstance(value, str) else value

@@ -1,0 +1,53 @@
+"""The program's root: its options, what it does without a command, and its commands."""
+
+from __future__ import annotations
+
+import click
+
+from bg_charm_service.cli.charms import charm
+from bg_charm_service.cli.identities import identity
+from bg_charm_service.cli.integration_commands import initialize_integration, integration
+from bg_charm_service.cli.registering import register, unregister
+from bg_charm_service.cli.service_reports import dead_letters, status
+from bg_charm_service.cli.session import Session
+from bg_charm_service.cli.spaces import add_admin_charm, space
+from bg_charm_service.cli.usage import ProgramGroup, available_integrations
+from bg_charm_service.options import click_options
+
+
+def _run(ctx: click.Context, session: Session) -> None:
+    if ctx.invoked_subcommand is not None:
+        return
+    if session.settings.initialize:
+        initialize_integration(session, session.settings.integration)
+        return
+    from bg_charm_service.service import run_service
+
+    run_service(session.settings)
+
+
+@click.pass_context
+def _begin(ctx: click.Context, /, **flags: object) -> None:
+    ctx.obj = Session(flags)
+    _run(ctx, ctx.obj)
+
+
+root = ProgramGroup(
+    "bg-charm-service",
+    help="A robust service for running charms in the background with health monitoring",
+    callback=_begin,
+    params=list(click_options(available_integrations)),
+    invoke_without_command=True,
+    context_settings={"max_content_width": 100},
+    commands=[
+        charm,
+        register,
+        unregister,
+        space,
+        identity,
+        integration,
+        status,
+        dead_letters,
+        add_admin_charm,
+    ],
+)

@@ -1,0 +1,181 @@
+"""Commands that show the service: its status, and the jobs that it gave up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bg_charm_service.cli.printing import coloured, note, print_facts, print_json, print_table
+from bg_charm_service.cli.session import Session, json_option, pass_session
+from bg_charm_service.cli.wording import (
+    counted,
+    memory,
+    milliseconds,
+    one_line,
+    percent,
+    relative,
+    seconds,
+    span,
+)
+from bg_charm_service.model import CharmRef
+
+if TYPE_CHECKING:
+    from bg_charm_service.client import Client
+    from bg_charm_service.views import JobView, ServiceStatus
+
+#: Dead letters fetched in one request.
+_PAGE = 500
+
+
+@click.command()
+@json_option
+@pass_session
+def status(session: Session, as_json: bool) -> None:
+    """Show how the service is doing."""
+    from bg_charm_service.views import ServiceStatus
+
+    answer = session.ask(lambda client: client.get("status"))
+    if as_json:
+        print_json(answer.content)
+        return
+    found = answer.read(ServiceStatus)
+    now = time.time()
+    print_facts(_facts(found, now))
+    if found.workers:
+        click.echo()
+        print_table(
+            ["WORKER", "STATE", "SPACE", "RUNS", "AGE", "MEMORY", "CPU"],
+            [
+                [
+                    str(each.pid),
+                    each.state,
+                    each.space or "-",
+                    f"{each.runs:,}",
+                    span(each.age_seconds),
+                    memory(each.memory_bytes),
+                    f"{each.cpu_seconds:.1f} s",
+                ]
+                for each in found.workers
+            ],
+        )
+    if found.failing:
+        click.echo()
+        print_facts(
+            (f"{CharmRef(each.space, each.charm_id).short_name}", _failing(each))
+            for each in found.failing
+        )
+
+
+@click.command("dead-letters")
+@json_option
+@pass_session
+def dead_letters(session: Session, as_json: bool) -> None:
+    """List the jobs that were given up.
+
+    `charm requeue` tries the one of a charm again.
+    """
+    jobs = session.ask(_fetch_dead_letters)
+    if as_json:
+        print_json(jobs)
+        return
+    if not jobs:
+        note("No dead letters.")
+        return
+    now = time.time()
+    for job in jobs:
+        print_facts(
+            [
+                ("job", f"{job.job_id}, {job.stream}, attempt {job.attempt}, {job.origin}"),
+                ("space", job.space),
+                ("charm", job.charm_id),
+                ("made", relative(job.created_at, now)),
+            ]
+        )
+        click.echo()
+
+
+async def _fetch_dead_letters(client: Client) -> list[JobView]:
+    from bg_charm_service.api.answers import JobPage
+
+    jobs: list[JobView] = []
+    cursor: int | None = 0
+    while cursor is not None:
+        answer = await client.get("dead-letters", cursor=cursor, limit=_PAGE)
+        page = answer.read(JobPage)
+        jobs += page.jobs
+        cursor = page.next
+    return jobs
+
+
+def _failing(charm: Any) -> str:
+    return f"{counted(charm.consecutive_failures, 'failure')}: {one_line(charm.last_error)}"
+
+
+def _facts(found: ServiceStatus, now: float) -> Iterator[tuple[str, Any]]:
+    yield "service", _running(found)
+    yield "health", coloured("good", "green") if found.healthy else coloured("bad", "red")
+    for problem in found.problems:
+        yield "problem", coloured(problem, "red")
+    yield "operator", found.operator
+    yield "data", found.data_dir
+    yield (
+        "charms",
+        f"{found.charms_enabled:,} enabled, {found.charms_disabled:,} disabled, "
+        f"{found.charms_failing:,} failing",
+    )
+    yield (
+        "executions",
+        f"{found.executions:,}: {found.successes:,} ok, {found.failures:,} failed, "
+        f"success rate {percent(found.success_rate)}",
+    )
+    yield (
+        "jobs",
+        f"{found.jobs_pending:,} pending, {found.jobs_processing:,} processing, "
+        f"{counted(found.dead_letters, 'dead letter')}, longest queue {found.longest_queue:,}",
+    )
+    if found.running:
+        cycle = relative(found.last_cycle_started_at, now)
+        yield (
+            "cycles",
+            f"{found.cycles:,} of {seconds(found.interval_seconds)}, the last one {cycle}",
+        )
+        yield (
+            "lag",
+            f"{milliseconds(found.lag_ms_last_minute)} in the last minute, "
+            f"at most {milliseconds(found.lag_ms_max_last_minute)}",
+        )
+        yield (
+            "pool",
+            f"{found.workers_busy} busy of {found.workers_total}, {found.workers_created:,} "
+            f"created, {found.workers_recycled:,} recycled, {found.workers_crashed:,} crashed",
+        )
+        yield (
+            "tasks",
+            f"{found.tasks_completed:,} completed, {found.tasks_failed:,} failed, "
+            f"{counted(found.timeouts, 'timeout')}, average {milliseconds(found.average_task_ms)}",
+        )
+        yield (
+            "memory",
+            f"supervisor {memory(found.supervisor_memory_bytes)}, "
+            f"workers {memory(found.workers_memory_bytes)}",
+        )
+        yield (
+            "cpu",
+            f"supervisor {found.supervisor_cpu_seconds:.1f} s, "
+            f"workers {found.workers_cpu_seconds:.1f} s",
+        )
+    for each in found.integrations:
+        yield (
+            "integration",
+            f"{each.integration}: {counted(each.charms, 'charm')}, "
+            f"{counted(each.executions, 'run')}, success rate {percent(each.success_rate)}",
+        )
+
+
+def _running(found: ServiceStatus) -> str:
+    if not found.running:
+        return f"version {found.version}, not running"
+    return f"version {found.version}, process {found.pid}, up {span(found.uptime_seconds)}"

@@ -1,0 +1,67 @@
+"""What help looks like: the original's usage first, then the commands in a chosen order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import click
+
+from bg_charm_service.cli.boundary import told_in_one_line
+
+
+class OrderedGroup(click.Group):
+    """A group that lists its commands in the order in which it was given them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+class ProgramGroup(OrderedGroup):
+    """The program itself: its name and purpose, its usage, its options, its commands."""
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write("Background Charm Service\n")
+        formatter.write(f"{self.help}\n\n")
+        formatter.write_usage(ctx.command_path, "[options] [command]")
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write_paragraph()
+        formatter.write_text(
+            "Without a command it runs the service. Options stand before the command."
+        )
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.help = "Show this help message"
+        return option
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with told_in_one_line():
+            return super().invoke(ctx)
+
+
+def available_integrations() -> Iterable[str]:
+    """Give the ids of the integrations that can be run, as the service would find them."""
+    import asyncio
+
+    from bg_charm_service.clock import SystemClock
+    from bg_charm_service.scans import Scanner
+
+    directory = click.get_current_context().params.get("integrations_dir")
+
+    async def find() -> list[str]:
+        scanner = Scanner(
+            read_cell=lambda _space, _cell: None,
+            read_charm=lambda _ref: None,
+            clock=SystemClock(),
+            integrations_dir=directory,
+        )
+        try:
+            catalogue = await scanner.describe()
+        finally:
+            await scanner.stop()
+        return [found.id for found in catalogue.integrations]
+
+    return asyncio.run(find())

@@ -1,0 +1,75 @@
+"""Times, amounts and texts as people read them. Pure: the moment comes in as an argument."""
+
+from __future__ import annotations
+
+import datetime
+
+#: The units of relative times: seconds in one, and its sign.
+_UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
+
+
+def span(seconds: float) -> str:
+    """Write a length of time in its largest unit: `12s`, `5m`, `3h`, `2d`."""
+    for size, sign in _UNITS:
+        if seconds >= size:
+            return f"{int(seconds // size)}{sign}"
+    return "0s"
+
+
+def relative(moment: float | None, now: float) -> str:
+    """Write when something was or will be: `5m ago`, `in 12s`, `never` for 0 or None."""
+    if not moment:
+        return "never"
+    distance = moment - now
+    if distance > 0:
+        return f"in {span(distance)}"
+    return f"{span(-distance)} ago" if distance <= -1 else "now"
+
+
+def moment(seconds: float) -> str:
+    """Write a moment as local date and time."""
+    return f"{datetime.datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M:%S}"
+
+
+def milliseconds(value: float) -> str:
+    """Write a duration given in milliseconds, with three digits that mean something."""
+    if value < 10:
+        return f"{value:.1f} ms"
+    return f"{value:.0f} ms" if value < 1000 else f"{value / 1000:.2f} s"
+
+
+def seconds(value: float) -> str:
+    """Write a setting's duration: `60 s`, `0.5 s`."""
+    return f"{value:g} s"
+
+
+def memory(size: int) -> str:
+    """Write a byte count in megabytes."""
+    return f"{size / 1024 / 1024:.0f} MB"
+
+
+def percent(rate: float | None) -> str:
+    """Write a rate in [0, 1]; a dash where nothing was counted."""
+    return "-" if rate is None else f"{rate * 100:.1f} %"
+
+
+def counted(number: int, noun: str) -> str:
+    """Write a number of things: `1 run`, `2 runs`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def visible(text: str) -> str:
+    """Show control characters as escapes, so that no charm's text can drive the terminal."""
+    if text.isprintable():
+        return text
+    return "".join(
+        letter
+        if letter.isprintable() or letter in "\n\t"
+        else letter.encode("unicode_escape").decode("ascii")
+        for letter in text
+    )
+
+
+def one_line(text: str) -> str:
+    """Show a text on one line."""
+    return visible(" ".join(text.split()))
