@@ -1,0 +1,73 @@
+"""Shares between spaces: by worker-seconds used lately, the older the less they count."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bg_charm_service.fairness import HALF_LIFE_SECONDS, FairShare
+
+NOW = 1_790_000_000.0
+
+
+def test_unknown_spaces_come_first() -> None:
+    """A space that used nothing is served before one that did."""
+    shares = FairShare()
+    shares.charge(1, 0.5, NOW)
+    assert [2, 1] == shares.least_served([1, 2], 5)
+
+
+def test_order_is_by_seconds_not_by_runs() -> None:
+    """A hundred short runs weigh less than one long one."""
+    shares = FairShare()
+    for _ in range(100):
+        shares.charge(1, 0.01, NOW)
+    shares.charge(2, 5.0, NOW)
+    assert [1] == shares.least_served([2, 1], 1)
+
+
+def test_half_is_forgotten_in_a_half_life() -> None:
+    """Two seconds a half-life ago weigh as much as one now."""
+    shares = FairShare()
+    shares.charge(1, 2.0, NOW)
+    shares.charge(2, 0.99, NOW + HALF_LIFE_SECONDS)
+    shares.charge(3, 1.01, NOW + HALF_LIFE_SECONDS)
+    assert [2, 1, 3] == shares.least_served([1, 2, 3], 3)
+
+
+def test_old_use_is_forgotten() -> None:
+    """After a long time a space is as good as new: no order among equals but their own."""
+    shares = FairShare()
+    shares.charge(1, 1000.0, NOW)
+    shares.charge(2, 0.0, NOW + HALF_LIFE_SECONDS * 60)
+    assert [1, 3] == shares.least_served([1, 3], 2)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 4), st.floats(0.01, 60), st.floats(0, 400)),
+        min_size=1,
+        max_size=30,
+    )
+)
+def test_order_is_that_of_the_plain_formula(charges: list[tuple[int, float, float]]) -> None:
+    """Whatever the bookkeeping, the order is that of seconds halved with each half-life."""
+    shares, moment, spent = FairShare(), NOW, []
+    for space, seconds, pause in charges:
+        moment += pause
+        shares.charge(space, seconds, moment)
+        spent.append((space, seconds, moment))
+    plain = {
+        space: sum(
+            seconds * 0.5 ** ((moment - at) / HALF_LIFE_SECONDS)
+            for key, seconds, at in spent
+            if key == space
+        )
+        for space in range(1, 5)
+    }
+    order = shares.least_served(plain, 4)
+    weights = [plain[space] for space in order]
+    # What is below a thousandth of a second may be forgotten.
+    assert all(sooner <= later + 0.01 for sooner, later in pairwise(weights)), weights
