@@ -12,12 +12,6 @@ from bg_charm_service.api.bodies import to_ref
 from bg_charm_service.commands import Commands
 from bg_charm_service.model import CharmRef
 
-#: Requests hold at most so many bytes, unless their route says otherwise.
-BODY_LIMIT_BYTES = 1024 * 1024
-
-#: Requests that carry a charm's source or state.
-STATE_LIMIT_BYTES = 64 * 1024 * 1024
-
 #: The answers that every route can give; naming the class keeps the framework's own form out.
 FAILURES: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": Problem, "description": "The request was refused; nothing was changed."},

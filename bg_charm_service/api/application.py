@@ -8,7 +8,8 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from bg_charm_service.api import charm_routes, run_routes, service_routes
-from bg_charm_service.api.access import BODY_LIMIT_BYTES, FAILURES
+from bg_charm_service.api.access import FAILURES
+from bg_charm_service.api.body_limit import BodyLimit
 from bg_charm_service.api.failures import add_failures
 from bg_charm_service.commands import Commands
 
@@ -19,11 +20,11 @@ def build_app(commands: Commands) -> FastAPI:
         title="Background Charm Service",
         version=importlib.metadata.version("bg-charm-service"),
         responses=FAILURES,
-        max_body_size=BODY_LIMIT_BYTES,
         generate_unique_id_function=_operation_id,
         redirect_slashes=False,
     )
     app.state.commands = commands
+    app.add_middleware(BodyLimit)
     add_failures(app)
     for module in (service_routes, charm_routes, run_routes):
         app.include_router(module.router)

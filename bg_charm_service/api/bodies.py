@@ -8,14 +8,35 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from bg_charm_service.errors import InvalidInput
 from bg_charm_service.model import CharmRef
 from bg_charm_service.views import NewCharm
 
+#: Findings of pydantic that are clearer in other words.
+_PLAIN_WORDS = {
+    "json_invalid": "The body is not JSON.",
+    "extra_forbidden": "There is no such member",
+    "model_type": "This is not a JSON object",
+    "model_attributes_type": "This is not a JSON object",
+    "recursion_loop": "This is nested too deeply",
+}
+
 #: The label of a registration made without one.
 DEFAULT_INTEGRATION = "manual"
+
+
+def _encodable(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("This is not valid Unicode text") from None
+    return text
+
+
+#: JSON can spell half of a surrogate pair, which no file and no database takes.
+Text = Annotated[str, AfterValidator(_encodable)]
 
 
 class Body(BaseModel):
@@ -27,16 +48,16 @@ class Body(BaseModel):
 class CharmBody(Body):
     """A charm to add, as in a line of an import file."""
 
-    source: str
-    space: str = Field(description="A space's DID or name")
-    file_name: str = "charm.py"
-    class_name: str | None = None
-    cause: str | None = Field(None, description="By default the file's name without its suffix")
-    values: dict[str, JsonValue] = Field({}, alias="set")
-    links: dict[str, str] = Field({}, description="Field to SPACE/CHARM[/path]")
-    writable_links: dict[str, str] = {}
+    source: Text
+    space: Text = Field(description="A space's DID or name")
+    file_name: Text = "charm.py"
+    class_name: Text | None = None
+    cause: Text | None = Field(None, description="By default the file's name without its suffix")
+    values: dict[Text, JsonValue] = Field({}, alias="set")
+    links: dict[Text, Text] = Field({}, description="Field to SPACE/CHARM[/path]")
+    writable_links: dict[Text, Text] = {}
     wants_registration: bool = Field(False, alias="register")
-    integration: str = DEFAULT_INTEGRATION
+    integration: Text = DEFAULT_INTEGRATION
 
     def to_charm(self) -> NewCharm:
         """Give the value that the commands take."""
@@ -57,16 +78,16 @@ class CharmBody(Body):
 class SourceBody(Body):
     """New source for a charm."""
 
-    source: str
-    file_name: str = "charm.py"
-    class_name: str | None = None
+    source: Text
+    file_name: Text = "charm.py"
+    class_name: Text | None = None
     dry_run: bool = False
 
 
 class SendBody(Body):
     """An event for one of a charm's streams, by default the one that polls use."""
 
-    stream: str | None = None
+    stream: Text | None = None
     event: JsonValue = {}
 
 
@@ -79,13 +100,13 @@ class IntervalBody(Body):
 class GrantBody(Body):
     """Whom to make an owner."""
 
-    did: str
+    did: Text
 
 
 class AdminCharmBody(Body):
     """Whom to let into the system space besides its owner."""
 
-    grant: str | None = None
+    grant: Text | None = None
 
 
 class RegistrationBody(BaseModel):
@@ -93,10 +114,10 @@ class RegistrationBody(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True)
 
-    piece_id: str | None = Field(None, alias="pieceId")
-    charm_id: str | None = Field(None, alias="charmId")
-    space: str
-    integration: str
+    piece_id: Text | None = Field(None, alias="pieceId")
+    charm_id: Text | None = Field(None, alias="charmId")
+    space: Text
+    integration: Text
 
     def to_ref(self) -> CharmRef:
         """Give the charm; raises InvalidInput when it is not named, or by two names."""
@@ -150,9 +171,5 @@ def first_problem(problems: Any) -> str:
     """Say in one line what the first of pydantic's findings is, and where."""
     first = problems[0]
     place = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
-    text = str(first["msg"])
-    if first["type"] == "json_invalid":
-        return "The body is not JSON."
-    if first["type"] == "extra_forbidden":
-        text = "There is no such member"
-    return f"{place}: {text}" if place else text
+    text = _PLAIN_WORDS.get(first["type"], first["msg"]).removeprefix("Value error, ")
+    return f"{place:.100}: {text}" if place and first["type"] != "json_invalid" else text

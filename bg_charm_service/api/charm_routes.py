@@ -9,7 +9,6 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
 from bg_charm_service.api.access import (
-    STATE_LIMIT_BYTES,
     STORED_JSON,
     Charm,
     Cursor,
@@ -42,13 +41,13 @@ async def list_charms(
     return CharmPage(tuple(charms), next_cursor)
 
 
-@router.post("/api/charms", max_body_size=STATE_LIMIT_BYTES)
+@router.post("/api/charms")
 async def add_charm(service: Service, body: CharmBody) -> AddedCharm:
     """Add a charm; its source is loaded in a worker first."""
     return await service.add_charm(body.to_charm())
 
 
-@router.post("/api/charms/import", max_body_size=STATE_LIMIT_BYTES)
+@router.post("/api/charms/import")
 async def import_charms(service: Service, body: list[Any]) -> list[Imported]:
     """Add many charms; each is answered by itself, in order."""
     if len(body) > IMPORT_LIMIT:
@@ -91,7 +90,7 @@ async def get_source(service: Service, ref: Charm) -> CharmSource:
     return CharmSource(service.source(ref))
 
 
-@router.put("/api/charms/{space}/{charm_id}/source", max_body_size=STATE_LIMIT_BYTES)
+@router.put("/api/charms/{space}/{charm_id}/source")
 async def update_charm(service: Service, ref: Charm, body: SourceBody) -> UpdateReport:
     """Give a charm new source, if its state fits."""
     return await service.update_charm(
@@ -115,7 +114,6 @@ async def get_field(service: Service, ref: Charm, field: str) -> Response:
 
 @router.put(
     "/api/charms/{space}/{charm_id}/state/{field}",
-    max_body_size=STATE_LIMIT_BYTES,
     openapi_extra={
         "requestBody": {"required": True, "content": {"application/json": {"schema": {}}}}
     },

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from bg_charm_service.api.access import STATE_LIMIT_BYTES, Charm, Cursor, Limit, Service
+from bg_charm_service.api.access import Charm, Cursor, Limit, Service
 from bg_charm_service.api.answers import Done, JobPage, QueuedJob
 from bg_charm_service.api.bodies import IntervalBody, SendBody, to_json
 from bg_charm_service.views import RunReport, RunView
@@ -14,7 +14,7 @@ from bg_charm_service.views import RunReport, RunView
 router = APIRouter(tags=["runs"])
 
 
-@router.post("/api/charms/{space}/{charm_id}/send", max_body_size=STATE_LIMIT_BYTES)
+@router.post("/api/charms/{space}/{charm_id}/send")
 async def send_event(service: Service, ref: Charm, body: SendBody) -> QueuedJob:
     """Send an event to a stream; events are run in order, and none is dropped."""
     return QueuedJob(service.send(ref, body.stream, to_json(body.event, "event")))

@@ -22,9 +22,6 @@ from bg_charm_service.cli.session import Session, json_option, pass_session, pat
 from bg_charm_service.errors import InvalidInput
 from bg_charm_service.model import CharmRef
 
-#: The label of a registration made without one.
-DEFAULT_INTEGRATION = "manual"
-
 _source_argument = click.argument(
     "file", type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
@@ -97,7 +94,7 @@ def add(
         "writable_links": dict(writable_links),
         "cause": cause,
         "register": register,
-        "integration": integration or DEFAULT_INTEGRATION,
+        **({"integration": integration} if integration else {}),
     }
     answer = session.ask(lambda client: client.post("charms", body=body))
     if as_json:

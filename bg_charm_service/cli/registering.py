@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from bg_charm_service.cli.arguments import charm_argument
-from bg_charm_service.cli.charm_changes import DEFAULT_INTEGRATION
 from bg_charm_service.cli.session import Session, pass_session
 from bg_charm_service.model import CharmRef
 
@@ -15,7 +14,7 @@ from bg_charm_service.model import CharmRef
 @click.option(
     "--integration",
     metavar="ID",
-    default=DEFAULT_INTEGRATION,
+    default="manual",
     show_default=True,
     help="Label of the registration.",
 )

@@ -1,0 +1,106 @@
+"""The promises of request bodies: what is taken, and how a refusal names the member."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bg_charm_service.api.bodies import RegistrationBody, read_charm, to_json
+from bg_charm_service.errors import InvalidInput
+from bg_charm_service.identity import space_did
+from bg_charm_service.model import CharmRef
+from bg_charm_service.refs import refer
+from bg_charm_service.views import NewCharm
+
+DEMO = space_did("demo")
+CHARM_ID = refer({})
+
+
+def registration(**members: object) -> RegistrationBody:
+    """Read a registration with these members."""
+    return RegistrationBody.read(json.dumps(members).encode())
+
+
+@pytest.mark.parametrize("name", ["pieceId", "charmId"])
+def test_a_registration_takes_both_names_of_a_charm(name: str) -> None:
+    """The original's button sends pieceId, its older documents charmId."""
+    body = registration(**{name: CHARM_ID, "space": DEMO, "integration": "my-test", "more": 1})
+    assert CharmRef(DEMO, CHARM_ID) == body.to_ref()
+    assert "my-test" == body.integration
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"nonsense", "The body is not JSON."),
+        (b"", "The body is not JSON."),
+        (b"[" * 100_000, "The body is not JSON."),
+        (b'"text"', "The body is not a JSON object."),
+        (b'{"integration": "x", "pieceId": "y"}', "space: Field required"),
+        (b'{"space": "x", "pieceId": "y"}', "integration: Field required"),
+        (b'{"space": 1, "integration": "x", "pieceId": "y"}', "space: Input should be a valid"),
+        (b'{"space": "\\ud800", "integration": "x"}', "space: This is not valid Unicode text"),
+    ],
+)
+def test_a_bad_registration_names_the_member(body: bytes, reason: str) -> None:
+    """A registration that cannot be read says which member is wrong, and why."""
+    with pytest.raises(InvalidInput, match=f"^{reason}"):
+        RegistrationBody.read(body)
+
+
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        ({"space": DEMO}, "pieceId: Field required"),
+        ({"space": "demo", "pieceId": CHARM_ID}, "Invalid space ID: demo. Must be a valid DID."),
+        ({"space": DEMO, "pieceId": "x"}, "Invalid charm ID: x. Must be a valid merkle ID."),
+        ({"space": DEMO, "pieceId": CHARM_ID, "charmId": refer(1)}, "pieceId and charmId name two"),
+    ],
+)
+def test_a_registration_names_one_charm(members: dict[str, Any], reason: str) -> None:
+    """DID and id must be ones; the texts are the original's."""
+    with pytest.raises(InvalidInput, match=f"^{reason}"):
+        registration(integration="x", **members).to_ref()
+
+
+def test_a_line_of_an_import_needs_source_and_space() -> None:
+    """Everything else has a default."""
+    assert NewCharm(
+        source="x",
+        file_name="charm.py",
+        space="demo",
+        class_name=None,
+        values={},
+        links={},
+        writable_links={},
+        cause=None,
+        register=False,
+        integration="manual",
+    ) == read_charm({"source": "x", "space": "demo"})
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (5, "This is not a JSON object"),
+        ({"space": "demo"}, "source: Field required"),
+        ({"source": "x", "space": "demo", "sett": {}}, "sett: There is no such member"),
+        ({"source": "x", "space": "demo", "register": "yes"}, "register: Input should be a valid"),
+        ({"source": "\ud800", "space": "demo"}, "source: This is not valid Unicode text"),
+        ({"source": "x", "space": "demo", "set": {"a": float("nan")}}, "set.a: This is not a JSON"),
+    ],
+)
+def test_a_bad_line_of_an_import_names_the_member(value: object, reason: str) -> None:
+    """Nothing is guessed: unknown members, wrong types and what JSON cannot hold are refused."""
+    with pytest.raises(InvalidInput, match=f"^{reason}"):
+        read_charm(value)
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists))
+def test_values_keep_what_they_say(value: object) -> None:
+    """A value of a body means the same as stored JSON."""
+    assert value == json.loads(to_json(value, "value"))
