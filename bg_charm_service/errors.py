@@ -49,6 +49,10 @@ class SchemaTooNew(DataDirectoryError):
     """The database was written by a newer version of the service."""
 
 
+class StorageError(ServiceError):
+    """The database cannot be written or read now: disk full, I/O error; nothing was changed."""
+
+
 class WorkerBootError(ServiceError):
     """Workers die before they are ready, again and again: the service cannot run charms."""
 

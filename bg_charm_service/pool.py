@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -70,6 +71,32 @@ class PoolLimits:
     log_bytes: int = 64 * 1024
 
 
+@dataclass(slots=True)
+class FreeWorkers:
+    """A count of free workers, by the space they are bound to, to hand out from."""
+
+    bound: Counter[int]
+    unbound: int
+
+    @property
+    def count(self) -> int:
+        return self.bound.total() + self.unbound
+
+    def take(self, space_key: int) -> bool:
+        """Count one off for a space; False when there is none for it."""
+        if self.bound[space_key] > 0:
+            self.bound[space_key] -= 1
+            return True
+        if self.unbound > 0:
+            self.unbound -= 1
+            return True
+        return False
+
+    def give_back(self, space_key: int) -> None:
+        """Take back what was counted off for a space and not used."""
+        self.bound[space_key] += 1
+
+
 class WorkerPool(Protocol):
     """What the supervisor needs of a pool; simulations bring their own."""
 
@@ -82,8 +109,8 @@ class WorkerPool(Protocol):
     def collect(self) -> list[PoolEvent]:
         """Give what happened since the last call, in order."""
 
-    def has_room(self, space_key: int) -> bool:
-        """Whether a worker is free for a run of this space right now."""
+    def free_workers(self) -> FreeWorkers:
+        """Count the workers that could take a run right now."""
 
     def make_room(self, space_key: int) -> None:
         """Free a worker of another space, so that one of this space's gets room soon."""
@@ -170,9 +197,11 @@ class Pool:
         events, self._events = self._events, []
         return events
 
-    def has_room(self, space_key: int) -> bool:
-        """Whether a worker is free for a run of this space right now."""
-        return self._idle_for(space_key) is not None
+    def free_workers(self) -> FreeWorkers:
+        """Count the workers that could take a run right now."""
+        idle = [w.space_key for w in self.workers.values() if w.state is WorkerState.IDLE]
+        bound = Counter(space_key for space_key in idle if space_key is not None)
+        return FreeWorkers(bound, len(idle) - bound.total())
 
     def make_room(self, space_key: int) -> None:
         """Retire the idle worker of another space that was idle longest, unless one is on its way."""

@@ -52,13 +52,13 @@ class FieldValue(msgspec.Struct, frozen=True, tag="field"):
 
 
 class Inspect(msgspec.Struct, frozen=True, tag="inspect"):
-    """A source to load and describe, and values to check against its fields."""
+    """A source to load and describe, and sets of values to check against its fields."""
 
     request_id: int
     source: str
     file_name: str
     class_name: str | None
-    values: dict[str, bytes]
+    values: tuple[dict[str, bytes], ...]
     timeout_seconds: float
 
 
@@ -111,14 +111,14 @@ class Answer(msgspec.Struct, frozen=True, tag="answer"):
 class Inspected(msgspec.Struct, frozen=True, tag="inspected"):
     """What loading a source showed: its description, or why it does not compile.
 
-    `values` are the given values, normalised; `problems` says by field what does not fit.
+    For each set of values: `values` has them normalised, `problems` says by field what does not fit.
     """
 
     request_id: int
     schema: CharmSchema | None = None
     error: str = ""
-    values: dict[str, bytes] = {}
-    problems: dict[str, str] = {}
+    values: tuple[dict[str, bytes], ...] = ()
+    problems: tuple[dict[str, str], ...] = ()
 
 
 ToWorker = RunSpec | FieldValue | Inspect

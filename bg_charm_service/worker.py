@@ -152,8 +152,8 @@ class Worker:
         except StaleRun:
             answer = {"stale": True}
         except BaseException as error:
-            answer = {"failure": _failure(error, spec)}
             leak = self._surroundings.leftovers()
+            answer = {"failure": _failure(error, spec, leak)}
         if os.getpid() != self._pid:
             # A child that the charm forked has come back here: it must not answer.
             os._exit(0)
@@ -186,24 +186,26 @@ class Worker:
         return self._classes[key]
 
     def _inspect(self, request: Inspect) -> Inspected:
-        values: dict[str, bytes] = {}
-        problems: dict[str, str] = {}
+        values: list[dict[str, bytes]] = []
+        problems: list[dict[str, str]] = []
         try:
             with Deadline(request.timeout_seconds):
                 charm_class = load_class(request.source, request.file_name, request.class_name)
                 schema = describe(charm_class)
-                for name, value in request.values.items():
-                    try:
-                        values[name] = validate_field(charm_class, name, value)
-                    except (StateError, NotFound) as error:
-                        problems[name] = str(error)
+                for given in request.values:
+                    fitting, unfit = _check_values(charm_class, given)
+                    values.append(fitting)
+                    problems.append(unfit)
         except RunTimeout:
             seconds = request.timeout_seconds
             text = f"{request.file_name}: loading it took longer than {seconds:g} s."
             return Inspected(request.request_id, error=text)
         except ServiceError as error:
             return Inspected(request.request_id, error=_cut(str(error), _MESSAGE_LIMIT))
-        return Inspected(request.request_id, schema, values=values, problems=problems)
+        except BaseException as error:
+            text = f"{request.file_name}: {_cut(_one_line(error), _MESSAGE_LIMIT)}"
+            return Inspected(request.request_id, error=text)
+        return Inspected(request.request_id, schema, values=tuple(values), problems=tuple(problems))
 
     def _send_answer(self, answer: Answer) -> None:
         try:
@@ -226,15 +228,30 @@ class Worker:
         return not self._is_sending
 
 
+def _check_values(
+    charm_class: type[Charm], given: dict[str, bytes]
+) -> tuple[dict[str, bytes], dict[str, str]]:
+    """Split values into those that fit their fields, normalised, and what is wrong with the others."""
+    fitting: dict[str, bytes] = {}
+    unfit: dict[str, str] = {}
+    for name, value in given.items():
+        try:
+            fitting[name] = validate_field(charm_class, name, value)
+        except (StateError, NotFound) as error:
+            unfit[name] = str(error)
+    return fitting, unfit
+
+
 async def _awaiting(awaitable: Any) -> Any:
     return await awaitable
 
 
-def _failure(error: BaseException, spec: RunSpec) -> FailureSpec:
+def _failure(error: BaseException, spec: RunSpec, leak: str) -> FailureSpec:
     """Name the cause of a failed run, in one line and with the charm's own frames."""
     traceback = _cut(author_traceback(error, spec.file_name), _TRACEBACK_LIMIT)
     if isinstance(error, RunTimeout):
-        text = f"Timed out after {spec.timeout_seconds:g} s."
+        still = f"; still running: {leak}" if leak else ""
+        text = f"Timed out after {spec.timeout_seconds:g} s{still}."
         return FailureSpec(FailureCause.TIMEOUT, text, traceback)
     if isinstance(error, CompilerError):
         return FailureSpec(FailureCause.COMPILER, _cut(str(error), _MESSAGE_LIMIT))

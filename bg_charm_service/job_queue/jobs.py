@@ -88,6 +88,11 @@ class JobQueue(StockQueue):
             self._database.after_commit(lambda: self._hints.cool(space_key))
         return self._claim(list(by_charm.values())[:limit])
 
+    def claim_job(self, job_id: int) -> Claim | None:
+        """Take one job by its id, whatever its time; None unless it waits and its charm is idle."""
+        row = self._database.row(sql.FIND_WAITING, (job_id,))
+        return self._claim([row])[0] if row else None
+
     def claim_suspect(self, now: float) -> Claim | None:
         """Take one job that several supervisors died with; it is to run alone."""
         row = self._database.row(sql.FIND_SUSPECT, (now,))
@@ -167,6 +172,12 @@ class JobQueue(StockQueue):
         self._database.execute(sql.HOLD, (charm_key,))
         self._database.execute(sql.HOLD_DEAD, (charm_key,))
 
+    def drop_poll(self, charm_key: int) -> None:
+        """Take an unregistered charm's poll out; one under way may end, but is not retried."""
+        dropped = self._database.execute(sql.DROP_POLL, (charm_key,)).rowcount
+        self._database.after_commit(lambda: self._tally(pending=-dropped))
+        self._database.execute(sql.HOLD_POLL, (charm_key,))
+
     def unhold(self, space_key: int, charm_key: int, now: float) -> None:
         """Undo `hold`: the charm's first waiting send may run."""
         self._database.execute(sql.UNHOLD, {"charm": charm_key})
@@ -205,6 +216,11 @@ class JobQueue(StockQueue):
     def dead_letters(self, after: int = 0, limit: int = 100) -> list[Claim]:
         """The dead letters of all charms, oldest first, from behind job id `after`."""
         return [sql.claim_of(row) for row in self._database.rows(sql.FIND_DEAD, (after, limit))]
+
+    def dead_letter(self, charm_key: int) -> Claim | None:
+        """The dead letter of a charm, if it has one."""
+        row = self._database.row(sql.FIND_DEAD_LETTER, (charm_key,))
+        return sql.claim_of(row) if row else None
 
     def waiting(self, charm_key: int) -> int:
         """How many jobs of a charm wait or run."""

@@ -47,8 +47,10 @@ FIND_READY = f"""{_JOBS} INDEXED BY jobs_ready
 FIND_SUSPECT = f"""{_JOBS} INDEXED BY jobs_suspect
     WHERE status = 1 AND is_held = 0 AND deliveries >= 3 AND run_at <= ?
     AND {_CHARM_IS_IDLE} ORDER BY _id LIMIT 1"""
+FIND_WAITING = f"{_JOBS} WHERE _id = ? AND status = 1 AND {_CHARM_IS_IDLE}"
 FIND_CLAIMED = f"{_JOBS} INDEXED BY jobs_claimed WHERE status = 2 ORDER BY _id"
 FIND_DEAD = f"{_JOBS} WHERE status = 9 AND _id > ? ORDER BY _id LIMIT ?"
+FIND_DEAD_LETTER = f"{_JOBS} WHERE charm_key = ? AND status = 9"
 FIND_POLL = """SELECT _id, status, space_key FROM ack_queue_jobs
     WHERE unique_key = ? AND status IN (1, 2)"""
 FIND_SEND = """SELECT 1 FROM ack_queue_jobs
@@ -82,6 +84,8 @@ DROP_OLD_DONE = f"""DELETE FROM ack_queue_jobs WHERE status = 5 AND _id <= (
 # A claimed job is marked too, so that it does not run again, nor let the next send run.
 HOLD = """UPDATE ack_queue_jobs SET is_held = 1
     WHERE charm_key = ? AND status IN (1, 2) AND origin IN ('poll', 'send')"""
+HOLD_POLL = """UPDATE ack_queue_jobs SET is_held = 1
+    WHERE charm_key = ? AND status IN (1, 2) AND status = 2 AND origin = 'poll'"""
 HOLD_DEAD = """UPDATE ack_queue_jobs SET is_held = 1
     WHERE charm_key = ? AND status = 9 AND origin = 'send'"""
 UNHOLD = f"""UPDATE ack_queue_jobs SET is_held = 0 WHERE charm_key = :charm AND status IN (1, 2)

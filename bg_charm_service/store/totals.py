@@ -41,8 +41,8 @@ class Totals:
         self._database.after_commit(lambda: self._values.update(deltas))
 
     def get(self, name: str) -> int:
-        """The committed value of a counter."""
-        return int(self._values[name])
+        """The value of a counter."""
+        return int(self._values[name] + self._deltas[name])
 
     def with_prefix(self, prefix: str) -> dict[str, int]:
         """The committed counters whose names begin so, the prefix cut off."""

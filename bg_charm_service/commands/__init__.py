@@ -1,0 +1,16 @@
+"""What a person can ask of the service: each request checked, then one transaction.
+
+The API and the command line are thin over this. No rule about runs lives here; those are the
+policy's.
+"""
+
+from bg_charm_service.commands.office import Office
+from bg_charm_service.commands.shown import ShownCommands
+from bg_charm_service.commands.system import SystemCommands
+
+
+class Commands(SystemCommands, ShownCommands):
+    """All requests, over one office."""
+
+
+__all__ = ["Commands", "Office"]

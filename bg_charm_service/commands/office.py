@@ -1,0 +1,90 @@
+"""What every command needs: the parts of the service, who asks, and how to find a charm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from bg_charm_service.errors import AuthorizationError, NotFound, ServiceStopping
+from bg_charm_service.identity import space_did
+from bg_charm_service.model import CharmRef
+from bg_charm_service.roster import Roster
+from bg_charm_service.scans import Scanner
+from bg_charm_service.status import StatusBoard
+from bg_charm_service.store.charms import CharmRecord
+from bg_charm_service.store.spaces import Space
+from bg_charm_service.supervisor import Parts, Supervisor
+from bg_charm_service.upkeep import Upkeep
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    """The service as the commands see it; `operator` is the DID that they act as."""
+
+    operator: str
+    supervisor: Supervisor
+    parts: Parts
+    roster: Roster
+    upkeep: Upkeep
+    scanner: Scanner
+    board: StatusBoard
+    interval_seconds: float
+    timeout_seconds: float
+    admin_source: str
+
+
+class Desk:
+    """Base of the commands."""
+
+    def __init__(self, office: Office) -> None:
+        self.office = office
+        self.parts = office.parts
+        self.store = office.parts.store
+
+    def charm(self, ref: CharmRef) -> CharmRecord:
+        """Find a charm; raises NotFound."""
+        charm = self.store.charms.find(ref)
+        if charm is None:
+            raise NotFound(
+                f"There is no charm {ref}. See `bg-charm-service charm list`, or add it with "
+                "`bg-charm-service charm add FILE --space SPACE`."
+            )
+        return charm
+
+    def space(self, name_or_did: str) -> Space | None:
+        """Find a space by name or DID."""
+        return self.store.spaces.find(space_did(name_or_did))
+
+    def ensure_owned(self, name_or_did: str) -> Space:
+        """Find or make a space that the operator owns; inside a transaction."""
+        did = space_did(name_or_did)
+        name = "" if did == name_or_did else name_or_did
+        now = self.parts.clock.now()
+        space = self.store.spaces.ensure(did, name=name, owner=self.office.operator, now=now)
+        self.check_owner(space.space_key, space.name or space.did)
+        return space
+
+    def check_owner(self, space_key: int, shown: str) -> None:
+        """Raise AuthorizationError unless the operator owns a space."""
+        if not self.store.spaces.is_owner(space_key, self.office.operator):
+            owner = self.store.spaces.owners(space_key)[0]
+            raise AuthorizationError(
+                f"{self.office.operator} does not own the space {shown}: {owner} does, who can "
+                f"share it with `bg-charm-service space grant {shown} {self.office.operator}`."
+            )
+
+    def check_open(self) -> None:
+        """Raise ServiceStopping while the service drains."""
+        if self.office.supervisor.is_draining:
+            raise ServiceStopping("The service is stopping and takes no new work.")
+
+    def shown_state(self, charm: CharmRecord) -> bytes:
+        """A charm's state as JSON, as people and integrations see it: secrets redacted, links named."""
+        state = self.store.cells.state(charm)
+        for link in self.store.links.of(charm.charm_key):
+            target = self.store.charms.get(link.target_key)
+            if target is not None:
+                shown = "/".join([str(target.ref), *link.path])
+                state[link.field] = msgspec.Raw(msgspec.json.encode({"$link": shown}))
+        return msgspec.json.encode(state)

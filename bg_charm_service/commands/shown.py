@@ -1,0 +1,179 @@
+"""Commands that only look: lists, details, state, history, status."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from bg_charm_service.commands.office import Desk
+from bg_charm_service.commands.shapes import job_view, run_view
+from bg_charm_service.errors import NotFound
+from bg_charm_service.identity import space_did
+from bg_charm_service.model import CharmRef, FieldKind, JobStatus
+from bg_charm_service.store.charms import CharmRecord
+from bg_charm_service.views import (
+    CharmDetail,
+    CharmView,
+    FieldView,
+    JobView,
+    LinkView,
+    RunView,
+    ServiceStatus,
+)
+
+_EXPORT_PAGE = 200
+
+
+class ShownCommands(Desk):
+    """What the service tells."""
+
+    def list_charms(
+        self, space: str | None, after: int, limit: int
+    ) -> tuple[list[CharmView], int | None]:
+        """A page of charms, and the cursor of the next one; None at the end."""
+        did = space_did(space) if space else None
+        charms = self.store.charms.page(space=did, after=after, limit=limit + 1)
+        more = charms[limit - 1].charm_key if len(charms) > limit else None
+        return [self._view(charm) for charm in charms[:limit]], more
+
+    def show_charm(self, ref: CharmRef) -> CharmDetail:
+        """All that is known of a charm but its state and logs."""
+        charm = self.charm(ref)
+        letter = self.parts.queue.dead_letter(charm.charm_key)
+        return CharmDetail(
+            charm=self._view(charm),
+            file_name=charm.file_name,
+            doc=charm.schema.doc,
+            streams=charm.schema.streams,
+            updater=charm.updater,
+            fields=tuple(FieldView(field.name, field.kind) for field in charm.schema.fields),
+            links=tuple(self._links(charm)),
+            dead_letter=job_view(letter, JobStatus.FAILED) if letter else None,
+            waiting_jobs=self.parts.queue.waiting(charm.charm_key),
+            history=tuple(self.runs(ref, None, 10)),
+        )
+
+    def state(self, ref: CharmRef) -> bytes:
+        """A charm's whole state as one JSON object, secrets redacted."""
+        return self.shown_state(self.charm(ref))
+
+    def field(self, ref: CharmRef, name: str) -> bytes:
+        """One field's JSON; a secret is redacted, a link gives the value it leads to."""
+        charm = self.charm(ref)
+        for link in self.store.links.of(charm.charm_key):
+            target = self.store.charms.get(link.target_key)
+            if link.field == name and target is not None and target.schema.field(link.path[0]):
+                inner = self.field(target.ref, link.path[0])
+                is_secret = inner == msgspec.json.encode({"$secret": True})
+                value = self.store.links.read(target, link).value
+                return inner if is_secret or value is None else value
+        state = msgspec.json.decode(self.shown_state(charm), type=dict[str, msgspec.Raw])
+        if name not in state:
+            names = ", ".join(field.name for field in charm.schema.fields) or "none"
+            raise NotFound(f"{charm.name} has no field {name}; it has {names}.")
+        return bytes(state[name])
+
+    def source(self, ref: CharmRef) -> str:
+        """A charm's source text."""
+        return self.store.charms.source(self.charm(ref).source_hash)
+
+    def runs(self, ref: CharmRef, before: int | None, limit: int) -> list[RunView]:
+        """A charm's recorded runs, newest first; of a removed charm too, while they are kept."""
+        charm = self.store.charms.find(ref) or self.store.charms.find_removed(ref)
+        if charm is None:
+            charm = self.charm(ref)
+        records = self.store.runs.of(charm.charm_key, before=before, limit=limit)
+        return [run_view(record) for record in records]
+
+    def dead_letters(self, after: int, limit: int) -> list[JobView]:
+        """The dead letters of all charms, oldest first."""
+        letters = self.parts.queue.dead_letters(after, limit)
+        return [job_view(letter, JobStatus.FAILED) for letter in letters]
+
+    def status(self) -> ServiceStatus:
+        """The snapshot of the service."""
+        self.office.board.storage_problem = self.office.supervisor.storage_problem
+        return self.office.board.snapshot()
+
+    def export(self) -> Iterator[bytes]:
+        """All charms, a JSON object each, in the form that import takes; secrets are left out."""
+        after = 0
+        while charms := self.store.charms.page(space=None, after=after, limit=_EXPORT_PAGE):
+            for charm in charms:
+                yield self._exported(charm)
+            after = charms[-1].charm_key
+
+    def _exported(self, charm: CharmRecord) -> bytes:
+        registration = self.store.registrations.find(charm.charm_key, charm.ref)
+        state = self.store.cells.state(charm)
+        kept = [field.name for field in charm.schema.fields if field.kind is FieldKind.VALUE]
+        links = {link.field: link.target for link in self._links(charm) if not link.writable}
+        writable = {link.field: link.target for link in self._links(charm) if link.writable}
+        space = self.store.spaces.find(charm.ref.space)
+        return msgspec.json.encode(
+            {
+                "source": self.store.charms.source(charm.source_hash),
+                "file": charm.file_name,
+                "class": charm.schema.class_name,
+                "space": (space.name if space else "") or charm.ref.space,
+                "cause": charm.cause,
+                "set": {name: state[name] for name in kept if name in state},
+                "links": links,
+                "writable_links": writable,
+                "register": registration is not None,
+                "integration": registration.integration if registration else "",
+            }
+        )
+
+    def _links(self, charm: CharmRecord) -> list[LinkView]:
+        shown = []
+        for link in self.store.links.of(charm.charm_key):
+            target = self.store.charms.get(link.target_key)
+            if target is not None:
+                path = "/".join([str(target.ref), *link.path])
+                shown.append(LinkView(link.field, path, link.is_writable))
+        return shown
+
+    def _view(self, charm: CharmRecord) -> CharmView:
+        key = charm.charm_key
+        health = self.store.health.get(key)
+        registration = self.store.registrations.find(key, charm.ref)
+        space = self.store.spaces.find(charm.ref.space)
+        entry = self.store.health.entry(key)
+        clock = self.parts.clock
+        due = self.parts.planner.due_at(key)
+        return CharmView(
+            space=charm.ref.space,
+            space_name=space.name if space else "",
+            charm_id=charm.ref.charm_id,
+            name=charm.name,
+            short_name=charm.ref.short_name,
+            cause=charm.cause,
+            integration=self.office.roster.label(key),
+            registered=registration is not None,
+            listed_by=self.office.roster.listed_by(key),
+            enabled=health.is_enabled,
+            disabled_by=health.disabled_by,
+            disabled_at=health.disabled_at,
+            status=health.status,
+            created_at=charm.created_at,
+            updated_at=charm.updated_at,
+            registered_at=registration.created_at if registration else 0.0,
+            last_run=health.last_run,
+            last_success=health.last_success,
+            next_due=None if due is None else due - clock.steady() + clock.now(),
+            interval_seconds=entry.interval_seconds or self.office.interval_seconds,
+            consecutive_failures=health.consecutive_failures,
+            last_error=health.last_error,
+            last_error_cause=health.last_error_cause,
+            last_error_at=health.last_error_at,
+            executions=health.executions,
+            successes=health.successes,
+            failures=health.failures,
+            skipped_polls=health.skipped_polls,
+            avg_ms=health.total_ms / health.executions if health.executions else 0.0,
+            min_ms=health.min_ms,
+            max_ms=health.max_ms,
+            last_ms=health.last_ms,
+        )

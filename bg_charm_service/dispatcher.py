@@ -1,0 +1,222 @@
+"""Hands jobs to workers: claims fairly across spaces, takes the snapshot, sends it out.
+
+Claims are durable before a run goes out, so a supervisor that dies knows what it had started.
+Called by the supervisor; holds the runs in flight.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from loguru import logger
+
+from bg_charm_service.clock import Clock
+from bg_charm_service.errors import FailureCause, FrameError, InvalidInput
+from bg_charm_service.fairness import FairShare
+from bg_charm_service.in_flight import InFlight, RunsInFlight
+from bg_charm_service.job_queue import Claim, JobQueue
+from bg_charm_service.model import Failure, FieldKind
+from bg_charm_service.pool import WorkerPool
+from bg_charm_service.pool_events import FieldWanted, RunFinished
+from bg_charm_service.store import Store
+from bg_charm_service.store.charms import CharmRecord
+from bg_charm_service.store.links import Link
+from bg_charm_service.wire import FieldValue, RunSpec
+
+
+@dataclass(frozen=True, slots=True)
+class RunLimits:
+    """What one run may use."""
+
+    timeout_seconds: float
+    log_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A claimed job with its snapshot, ready to go out once the claim is on disk."""
+
+    run: InFlight
+    values: dict[str, bytes]
+    large: tuple[str, ...]
+    problem: Failure | None = None
+
+
+class Dispatcher:
+    """Claims and sends."""
+
+    def __init__(
+        self,
+        store: Store,
+        queue: JobQueue,
+        pool: WorkerPool,
+        clock: Clock,
+        limits: RunLimits,
+    ) -> None:
+        self._store = store
+        self._queue = queue
+        self._pool = pool
+        self._clock = clock
+        self._limits = limits
+        self.runs = RunsInFlight()
+        self.share = FairShare()
+
+    def wants_to_claim(self, now: float) -> bool:
+        """Whether a space may have a job that a worker is free for; asks for room where not."""
+        if self.runs.is_exclusive:
+            return False
+        hot = self._queue.hot_spaces(now)
+        if not hot:
+            return False
+        free = self._pool.free_workers()
+        if free.unbound or any(space_key in free.bound for space_key in hot):
+            return True
+        self._pool.make_room(self.share.least_served(hot, 1)[0])
+        return False
+
+    def claim(self, now: float) -> list[Prepared]:
+        """Claim a job for each free worker, the least served space first; in a transaction.
+
+        Nothing has gone out yet: call `send` once the transaction is on disk.
+        """
+        if self.runs.is_exclusive:
+            return []
+        if not self.runs and (suspect := self._queue.claim_suspect(now)) is not None:
+            return [self._prepare(suspect, now, is_alone=True)]
+        prepared: list[Prepared] = []
+        free = self._pool.free_workers()
+        turns = self.share.least_served(self._queue.hot_spaces(now), free.count)
+        # Rounds of one job a space, so that a space with many jobs gets what others leave.
+        while turns:
+            served = []
+            for space_key in turns:
+                if not free.take(space_key):
+                    continue
+                claims = self._queue.claim(space_key, 1, now)
+                if claims:
+                    prepared.append(self._prepare(claims[0], now, is_alone=False))
+                    served.append(space_key)
+                else:
+                    free.give_back(space_key)
+            turns = served
+        return prepared
+
+    def claim_job(self, job_id: int, now: float) -> Prepared | None:
+        """Claim one job by its id; None when it does not wait any more. In a transaction."""
+        claim = self._queue.claim_job(job_id)
+        return self._prepare(claim, now, is_alone=False) if claim is not None else None
+
+    def send(self, prepared: Prepared) -> RunFinished | None:
+        """Give a claimed run to a worker; the end of the run when it cannot even start."""
+        run, job = prepared.run, prepared.run.claim.job
+        self.runs.add(run)
+        charm = run.charm
+        is_known = self._pool.knows_source(run.claim.space_key, charm.source_hash)
+        spec = RunSpec(
+            run_id=job.run_id,
+            job_id=job.job_id,
+            attempt=job.attempt,
+            space=job.ref.space,
+            charm_id=job.ref.charm_id,
+            source_hash=charm.source_hash,
+            source=None if is_known else self._store.charms.source(charm.source_hash),
+            file_name=charm.file_name,
+            class_name=charm.schema.class_name,
+            stream=job.stream,
+            event=job.event,
+            values=prepared.values,
+            large=prepared.large,
+            links={
+                name: link.is_writable or self._is_inside(run, link)
+                for name, link in run.links.items()
+            },
+            timeout_seconds=self._limits.timeout_seconds,
+            last_success=self._store.health.get(charm.charm_key).last_success or None,
+            log_bytes=self._limits.log_bytes,
+        )
+        if prepared.problem is not None:
+            return RunFinished(spec, 0, "", death=prepared.problem)
+        try:
+            if self._pool.dispatch(run.claim.space_key, spec) is None:
+                return RunFinished(spec, 0, "")
+        except FrameError as error:
+            text = f"Its state is too large to run with: {error}."
+            return RunFinished(spec, 0, "", death=Failure(FailureCause.STATE, text))
+        return None
+
+    def field(self, wanted: FieldWanted) -> FieldValue:
+        """Answer a run that touched a large field, at the version it was promised."""
+        run = self.runs.find(wanted.run_id)
+        if run is None or wanted.field not in run.versions:
+            return FieldValue(wanted.field, None)
+        link = run.links.get(wanted.field)
+        try:
+            if link is not None:
+                target = self._store.charms.get(link.target_key)
+                cell = self._store.links.read(target, link) if target else None
+            else:
+                cell = self._store.cells.read(run.charm, wanted.field)
+        except InvalidInput:
+            cell = None
+        if cell is None or cell.version != run.versions[wanted.field]:
+            return FieldValue(wanted.field, None)
+        return FieldValue(wanted.field, cell.value)
+
+    def finished(self, run: InFlight, seconds: float) -> None:
+        """Forget a run that is settled, and charge its space for it."""
+        self.runs.drop(run)
+        self.share.charge(run.claim.space_key, seconds, self._clock.steady())
+
+    def _prepare(self, claim: Claim, now: float, *, is_alone: bool) -> Prepared:
+        charm = self._store.charms.get(claim.charm_key)
+        if charm is None:
+            raise InvalidInput(f"Job {claim.job.job_id} is for a charm that does not exist.")
+        lag = max(0.0, now - claim.job.run_at)
+        cells = self._store.cells.snapshot(charm)
+        versions = {name: cell.version for name, cell in cells.items()}
+        values = {name: cell.value for name, cell in cells.items() if cell.value is not None}
+        large = tuple(name for name, cell in cells.items() if cell.value is None)
+        links: dict[str, Link] = {}
+        problem = None
+        if any(f.kind in (FieldKind.CELL, FieldKind.STREAM) for f in charm.schema.fields):
+            links = {link.field: link for link in self._store.links.of(charm.charm_key)}
+            problem = self._read_links(charm, links, versions, values)
+        run = InFlight(claim, charm, versions, links, lag, is_alone)
+        return Prepared(run, values, large, problem)
+
+    def _read_links(
+        self,
+        charm: CharmRecord,
+        links: dict[str, Link],
+        versions: dict[str, int],
+        values: dict[str, bytes],
+    ) -> Failure | None:
+        """Add the linked values to a snapshot; a failure when one is not to be had."""
+        for name, link in links.items():
+            field = charm.schema.field(name)
+            if field is None or field.kind is not FieldKind.CELL:
+                continue
+            target = self._store.charms.get(link.target_key)
+            try:
+                if target is None:
+                    raise InvalidInput(f"Field {name!r} links to a charm that does not exist.")
+                cell = self._store.links.read(target, link)
+            except InvalidInput as error:
+                return Failure(FailureCause.STATE, str(error))
+            versions[name] = cell.version
+            if cell.value is not None:
+                values[name] = cell.value
+        return None
+
+    def _is_inside(self, run: InFlight, link: Link) -> bool:
+        target = self._store.charms.get(link.target_key)
+        return target is not None and target.space_key == run.claim.space_key
+
+
+def log_rescue(claim: Claim, *, is_blamed: bool) -> None:
+    """Tell of a job that an earlier supervisor died with."""
+    bound = logger.bind(event="job_rescued", job=claim.job.job_id, charm=claim.job.ref.charm_id)
+    if is_blamed:
+        bound.error("Job {} was alone when the service died again: its failure", claim.job.job_id)
+    else:
+        bound.info("Job {} was running when the service died; it runs again", claim.job.job_id)

@@ -1,0 +1,66 @@
+"""The runs that are out with workers: what each was given, so that its answer can be judged.
+
+In memory only; a claim that is lost with the process is rescued from the queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bg_charm_service.job_queue import Claim
+from bg_charm_service.store.charms import CharmRecord
+from bg_charm_service.store.links import Link
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """One run under way: its claim, and the versions of the values it started from."""
+
+    claim: Claim
+    charm: CharmRecord
+    versions: dict[str, int]
+    links: dict[str, Link]
+    lag_seconds: float
+    is_alone: bool = False
+
+    @property
+    def run_id(self) -> str:
+        return self.claim.job.run_id
+
+
+class RunsInFlight:
+    """The runs under way, by run id and by charm."""
+
+    def __init__(self) -> None:
+        self._by_run: dict[str, InFlight] = {}
+        self._by_charm: dict[int, InFlight] = {}
+
+    def add(self, run: InFlight) -> None:
+        """Remember a run that is about to go out."""
+        self._by_run[run.run_id] = run
+        self._by_charm[run.claim.charm_key] = run
+
+    def drop(self, run: InFlight) -> None:
+        """Forget a run that is settled; forgetting twice is fine."""
+        self._by_run.pop(run.run_id, None)
+        self._by_charm.pop(run.claim.charm_key, None)
+
+    def find(self, run_id: str) -> InFlight | None:
+        """The run of that id."""
+        return self._by_run.get(run_id)
+
+    def of_charm(self, charm_key: int) -> InFlight | None:
+        """The run of a charm: there is at most one."""
+        return self._by_charm.get(charm_key)
+
+    @property
+    def is_exclusive(self) -> bool:
+        """Whether a suspect is out, which runs alone."""
+        return len(self._by_run) == 1 and next(iter(self)).is_alone
+
+    def __iter__(self) -> Iterator[InFlight]:
+        return iter(self._by_run.values())
+
+    def __len__(self) -> int:
+        return len(self._by_run)

@@ -1,0 +1,71 @@
+"""Asks workers to load and describe sources: for `charm add`, `charm update` and `charm set`.
+
+Charm code is loaded in workers only, so whoever wants to know a source's fields asks here.
+Used by the commands; the supervisor brings the answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Sequence
+
+from bg_charm_service.errors import CompilerError, ServiceStopping
+from bg_charm_service.pool import Pool
+from bg_charm_service.pool_events import InspectFinished
+from bg_charm_service.wire import Inspect, Inspected
+
+
+class Inspections:
+    """Requests under way, by their number."""
+
+    def __init__(self, pool: Pool, timeout_seconds: float) -> None:
+        self._pool = pool
+        self._timeout_seconds = timeout_seconds
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, tuple[str, asyncio.Future[Inspected]]] = {}
+
+    async def inspect(
+        self,
+        source: str,
+        file_name: str,
+        class_name: str | None = None,
+        values: Sequence[dict[str, bytes]] = (),
+    ) -> Inspected:
+        """Describe a source, and check sets of values against its fields; raises CompilerError.
+
+        Values that do not fit are in the answer's `problems`, one dict a set.
+        """
+        number = next(self._numbers)
+        future: asyncio.Future[Inspected] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = (file_name, future)
+        request = Inspect(
+            number, source, file_name, class_name, tuple(values), self._timeout_seconds
+        )
+        self._pool.inspect(None, request)
+        try:
+            inspected = await future
+        finally:
+            self._waiting.pop(number, None)
+        if inspected.schema is None:
+            raise CompilerError(inspected.error)
+        return inspected
+
+    def finish(self, event: InspectFinished) -> None:
+        """Hand an answer to whoever waits for it."""
+        file_name, future = self._waiting.pop(event.request_id, ("", None))
+        if future is None or future.done():
+            return
+        if event.inspected is not None:
+            future.set_result(event.inspected)
+        else:
+            future.set_exception(
+                CompilerError(f"{file_name}: loading it ended the worker or took too long.")
+            )
+
+    def stop(self) -> None:
+        """Let whoever still waits go."""
+        for _, future in self._waiting.values():
+            if not future.done():
+                future.set_exception(ServiceStopping("The service is stopping."))
+        self._waiting.clear()

@@ -1,0 +1,174 @@
+"""Plans polls: which charms are due, each put into the queue at most once.
+
+Holds the due times in memory (a heap over the steady clock); they are durable in the health
+records, written in the transaction that queues the poll. Called by the supervisor.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable
+
+from bg_charm_service.clock import Clock
+from bg_charm_service.database import Database
+from bg_charm_service.job_queue import JobQueue
+from bg_charm_service.model import POLL_EVENT, CharmRef, Origin
+from bg_charm_service.schedule import (
+    due_after_first,
+    due_after_poll,
+    due_after_restart,
+    phase_seconds,
+)
+from bg_charm_service.store import Store
+
+#: So many polls are planned in one step, so that one step stays short.
+PLAN_BATCH = 500
+
+#: The length of a run while none is known, in seconds.
+_FIRST_GUESS_SECONDS = 0.005
+
+
+class Planner:
+    """The due times of all charms that are polled."""
+
+    def __init__(
+        self,
+        database: Database,
+        store: Store,
+        queue: JobQueue,
+        clock: Clock,
+        *,
+        interval_seconds: float,
+        max_concurrent: int,
+    ) -> None:
+        self._database = database
+        self._store = store
+        self._queue = queue
+        self._clock = clock
+        self._interval_seconds = interval_seconds
+        self._max_concurrent = max_concurrent
+        self._heap: list[tuple[float, int]] = []
+        self._due: dict[int, float] = {}
+        self._in_space: Counter[str] = Counter()
+        self._spaces: dict[int, str] = {}
+        #: New and re-enabled charms: their next poll is half an interval away at least.
+        self._first: set[int] = set()
+
+    def load(self) -> None:
+        """Take up the schedule that an earlier life of the service left behind."""
+        now = self._clock.steady()
+        rows = [row for row in self._store.health.scheduled() if row[4] is None]
+        starts_per_second = self._max_concurrent / self._run_seconds()
+        dues = [now if row[2] is None else row[2] for row in rows]
+        moved = due_after_restart(dues, now, self._interval_seconds, starts_per_second)
+        for (charm_key, space, *_), due in zip(rows, moved, strict=True):
+            self._place(charm_key, space, due)
+
+    def poll_now(self, charm_key: int, space: str) -> None:
+        """Make a charm due at once, and then at its phase; inside a transaction."""
+        now = self._clock.steady()
+        self._store.health.set_due(charm_key, now)
+
+        def place() -> None:
+            self._first.add(charm_key)
+            self._place(charm_key, space, now)
+
+        self._database.after_commit(place)
+
+    def ensure(self, charm_key: int, space: str) -> None:
+        """Schedule a charm unless it is scheduled already."""
+        if charm_key not in self._due:
+            entry = self._store.health.entry(charm_key)
+            now = self._clock.steady()
+            if entry.due_at is not None and now < entry.due_at <= now + self._interval_seconds:
+                self._place(charm_key, space, entry.due_at)
+            else:
+                self.poll_now(charm_key, space)
+
+    def drop(self, charm_key: int) -> None:
+        """Poll a charm no more; inside a transaction."""
+        self._store.health.set_due(charm_key, None)
+        self._database.after_commit(lambda: self._forget(charm_key))
+
+    def is_polled(self, charm_key: int) -> bool:
+        """Whether a charm is scheduled."""
+        return charm_key in self._due
+
+    def due_at(self, charm_key: int) -> float | None:
+        """When a charm is due next, by the steady clock."""
+        return self._due.get(charm_key)
+
+    @property
+    def next_due(self) -> float | None:
+        """When the next charm is due; None when none is scheduled."""
+        while self._heap and self._due.get(self._heap[0][1]) != self._heap[0][0]:
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else None
+
+    def plan(self, now: float) -> list[tuple[float, int]]:
+        """Queue a poll for each charm that is due, up to a batch; inside a transaction.
+
+        Gives the entries that were taken, for `restore` when the transaction fails.
+        """
+        taken: list[tuple[float, int]] = []
+        while len(taken) < PLAN_BATCH and (due := self.next_due) is not None and due <= now:
+            taken.append(heapq.heappop(self._heap))
+            self._plan_one(taken[-1][1], due, now)
+        return taken
+
+    def restore(self, taken: Iterable[tuple[float, int]]) -> None:
+        """Put entries back whose polls were not queued after all."""
+        for entry in taken:
+            self._due[entry[1]] = entry[0]
+            heapq.heappush(self._heap, entry)
+
+    def _plan_one(self, charm_key: int, due: float, now: float) -> None:
+        charm = self._store.charms.get(charm_key)
+        if charm is None or charm.removed_at is not None or charm.updater is None:
+            self._forget(charm_key)
+            return
+        interval = self._store.health.entry(charm_key).interval_seconds or self._interval_seconds
+        phase = phase_seconds(charm.ref, interval, self._burst_seconds(charm.ref))
+        if charm_key in self._first:
+            later = due_after_first(now, phase, interval)
+            self._database.after_commit(lambda: self._first.discard(charm_key))
+        else:
+            later = due_after_poll(due, now, phase, interval)
+        job_id = self._queue.put_poll(
+            charm.space_key,
+            charm_key,
+            charm.ref,
+            charm.updater,
+            POLL_EVENT,
+            origin=Origin.POLL,
+            run_at=due,
+            now=self._clock.now(),
+        )
+        if job_id is None:
+            self._store.health.count_skipped(charm_key)
+            self._store.totals.add("skipped_polls")
+        self._store.health.set_due(charm_key, later)
+        self._place(charm_key, charm.ref.space, later)
+
+    def _burst_seconds(self, ref: CharmRef) -> float:
+        return self._in_space[ref.space] * self._run_seconds()
+
+    def _run_seconds(self) -> float:
+        executions = self._store.totals.get("executions")
+        if not executions:
+            return _FIRST_GUESS_SECONDS
+        return max(0.0005, self._store.totals.get("total_ms") / executions / 1000)
+
+    def _place(self, charm_key: int, space: str, due: float) -> None:
+        if charm_key not in self._spaces:
+            self._spaces[charm_key] = space
+            self._in_space[space] += 1
+        self._due[charm_key] = due
+        heapq.heappush(self._heap, (due, charm_key))
+
+    def _forget(self, charm_key: int) -> None:
+        self._due.pop(charm_key, None)
+        space = self._spaces.pop(charm_key, None)
+        if space is not None:
+            self._in_space[space] -= 1

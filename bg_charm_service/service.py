@@ -1,0 +1,237 @@
+"""Puts the service together over a data directory, and takes it apart again.
+
+Used by the daemon, which polls, and by the command line while no daemon runs, which does not.
+The only place where the parts meet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from loguru import logger
+
+from bg_charm_service.clock import Clock, SystemClock
+from bg_charm_service.commands import Commands, Office
+from bg_charm_service.data_directory import DataDirectory
+from bg_charm_service.database import Database
+from bg_charm_service.dispatcher import Dispatcher, RunLimits
+from bg_charm_service.errors import AuthorizationError
+from bg_charm_service.identity import SYSTEM_SPACE_NAME, Identity, space_did
+from bg_charm_service.inspections import Inspections
+from bg_charm_service.job_queue import JobQueue
+from bg_charm_service.model import CharmRef
+from bg_charm_service.planner import Planner
+from bg_charm_service.pool import Pool, PoolLimits
+from bg_charm_service.retry import MAX_DELAY_SECONDS
+from bg_charm_service.roster import Roster
+from bg_charm_service.scans import Scanner, ScanLimits
+from bg_charm_service.settlement import FailurePolicy
+from bg_charm_service.settler import Settler
+from bg_charm_service.status import About, StatusBoard
+from bg_charm_service.store import Store
+from bg_charm_service.supervisor import Parts, Supervisor
+from bg_charm_service.upkeep import Upkeep, UpkeepLimits
+from bg_charm_service.views import NewCharm
+
+_CHARMS = Path(__file__).parent / "charms"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceConfig:
+    """All that a service is made from; durations in seconds, sizes in bytes."""
+
+    data_dir: Path
+    identity: Identity
+    is_polling: bool
+    interval_seconds: float = 60.0
+    timeout_seconds: float = 30.0
+    policy: FailurePolicy = FailurePolicy()
+    pool: PoolLimits = PoolLimits()
+    scans: ScanLimits = ScanLimits()
+    history_runs: int = 100
+    history_seconds: float = 86400.0
+    disabled_retry_seconds: float = 86400.0
+    maintenance_timeout_seconds: float = 60.0
+    integrations: tuple[str, ...] = ()
+    integrations_dir: Path | None = None
+    manual_charms: tuple[CharmRef, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service that is open."""
+
+    config: ServiceConfig
+    directory: DataDirectory
+    parts: Parts
+    supervisor: Supervisor
+    upkeep: Upkeep
+    scanner: Scanner
+    board: StatusBoard
+    commands: Commands
+
+
+@asynccontextmanager
+async def open_service(config: ServiceConfig) -> AsyncIterator[Service]:
+    """Open a data directory and start what is needed; everything is stopped at the end.
+
+    Raises DataDirectoryError, DataDirectoryBusy, SchemaTooNew, AuthorizationError.
+    """
+    clock: Clock = SystemClock()
+    with DataDirectory.open(config.data_dir) as directory:
+        database = Database.open(directory.database_path)
+        try:
+            store = Store.on(database)
+            with database.transaction():
+                _enter(store, config.identity, directory.path, clock.now())
+            service = _assemble(config, directory, database, store, clock)
+            loop = asyncio.ensure_future(_run(service))
+            try:
+                yield service
+            finally:
+                await service.scanner.stop()
+                await service.supervisor.stop_now()
+                await loop
+        finally:
+            database.close()
+
+
+async def _run(service: Service) -> None:
+    await service.supervisor.run()
+
+
+def _enter(store: Store, identity: Identity, path: Path, now: float) -> None:
+    """Open the store as an identity: the first one owns it, others must have been granted it."""
+    did = identity.did()
+    system = store.spaces.find(space_did(SYSTEM_SPACE_NAME))
+    if system is None:
+        store.spaces.ensure(
+            space_did(SYSTEM_SPACE_NAME), name=SYSTEM_SPACE_NAME, owner=did, now=now
+        )
+        store.secrets.create(did)
+        return
+    if not store.spaces.is_owner(system.space_key, did):
+        owner = store.spaces.owners(system.space_key)[0]
+        raise AuthorizationError(
+            f"{did} may not act on the system space of {path}: {owner} owns it. Start with that "
+            "identity (OPERATOR_PASS or IDENTITY), or let its owner run: "
+            f"bg-charm-service --data-dir {path} add-admin-charm --grant {did}"
+        )
+    store.secrets.unlock(identity)
+
+
+def _assemble(
+    config: ServiceConfig, directory: DataDirectory, database: Database, store: Store, clock: Clock
+) -> Service:
+    wake = asyncio.Event()
+    chance = random.Random()  # noqa: S311 - jitter, no secret
+    queue = JobQueue(database)
+    roster = Roster(store)
+    planner = Planner(
+        database,
+        store,
+        queue,
+        clock,
+        interval_seconds=config.interval_seconds,
+        max_concurrent=config.pool.max_concurrent,
+    )
+    pool = Pool(config.pool, clock, wake.set, chance.random)
+    run_limits = RunLimits(config.timeout_seconds, config.pool.log_bytes)
+    dispatcher = Dispatcher(store, queue, pool, clock, run_limits)
+    settler = Settler(
+        store,
+        queue,
+        config.policy,
+        clock,
+        chance.random,
+        history_runs=config.history_runs,
+        label=roster.label,
+    )
+    inspections = Inspections(pool, config.timeout_seconds)
+    parts = Parts(database, store, queue, pool, planner, dispatcher, settler, inspections, clock)
+    supervisor = Supervisor(parts, polling=config.is_polling, wake=wake)
+    scanner = Scanner(
+        read_cell=store.spaces.document,
+        read_charm=lambda ref: _shown_state(commands, ref),
+        clock=clock,
+        integrations_dir=config.integrations_dir,
+        manual_charms=config.manual_charms,
+        limits=config.scans,
+    )
+    upkeep = Upkeep(
+        database,
+        store,
+        queue,
+        planner,
+        roster,
+        scanner,
+        clock,
+        UpkeepLimits(
+            config.interval_seconds,
+            config.maintenance_timeout_seconds,
+            config.history_seconds,
+            config.disabled_retry_seconds,
+        ),
+        integrations=config.integrations,
+        measure=lambda: board.measure(),
+        wake=supervisor.wake,
+    )
+    about = About(
+        config.identity.did(), str(directory.path), config.interval_seconds, config.is_polling
+    )
+    board = StatusBoard(about, store, queue, planner, pool, roster, upkeep, clock)
+    supervisor.on_settled.append(board.settled)
+    office = Office(
+        operator=config.identity.did(),
+        supervisor=supervisor,
+        parts=parts,
+        roster=roster,
+        upkeep=upkeep,
+        scanner=scanner,
+        board=board,
+        interval_seconds=config.interval_seconds,
+        timeout_seconds=config.timeout_seconds,
+        admin_source=(_CHARMS / "admin.py").read_text(),
+    )
+    commands = Commands(office)
+    queue.bring_near(clock.steady() + MAX_DELAY_SECONDS)
+    supervisor.rescue()
+    if config.is_polling:
+        planner.load()
+    pool.start()
+    return Service(config, directory, parts, supervisor, upkeep, scanner, board, commands)
+
+
+def _shown_state(commands: Commands, ref: CharmRef) -> bytes | None:
+    charm = commands.store.charms.find(ref)
+    return commands.shown_state(charm) if charm is not None else None
+
+
+async def add_demo(service: Service) -> None:
+    """On a store without charms, add the counter charm in space `demo` and register it."""
+    if service.parts.store.charms.count():
+        return
+    added = await service.commands.add_charm(
+        NewCharm(
+            source=(_CHARMS / "counter.py").read_text(),
+            file_name="counter.py",
+            space="demo",
+            class_name=None,
+            values={},
+            links={},
+            writable_links={},
+            cause=None,
+            register=True,
+            integration="manual",
+        )
+    )
+    logger.bind(event="demo").info(
+        "Added the counter charm {}/{} in space demo, so that there is something to see",
+        added.space,
+        added.charm_id,
+    )

@@ -1,0 +1,239 @@
+"""Settles runs: applies one decision of the policy to store and queue, inside one transaction.
+
+Checks everything that a worker answered. Exactly once: a claim that is not the newest changes
+nothing. Called by the supervisor; the caller owns the transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from bg_charm_service.clock import Clock
+from bg_charm_service.errors import FailureCause, InvalidInput
+from bg_charm_service.in_flight import InFlight
+from bg_charm_service.job_queue import JobQueue
+from bg_charm_service.model import Failure, FieldKind, Outcome, Send
+from bg_charm_service.pool_events import RunFinished
+from bg_charm_service.settlement import Decision, FailurePolicy, RunStatus, Step, settle
+from bg_charm_service.store import Store
+from bg_charm_service.store.runs import RunRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of a run, for those who tell about it once it is on disk."""
+
+    run: InFlight
+    outcome: Outcome
+    decision: Decision
+    record: RunRecord
+    was_failing: bool
+
+
+class Settler:
+    """Applies outcomes."""
+
+    def __init__(
+        self,
+        store: Store,
+        queue: JobQueue,
+        policy: FailurePolicy,
+        clock: Clock,
+        random: Callable[[], float],
+        *,
+        history_runs: int,
+        label: Callable[[int], str | None],
+    ) -> None:
+        self._store = store
+        self._queue = queue
+        self._policy = policy
+        self._clock = clock
+        self._random = random
+        self._history_runs = history_runs
+        self._label = label
+
+    def settle(self, run: InFlight, finished: RunFinished) -> Settled | None:
+        """Settle one run; None when it was given back, or its answer came too late."""
+        if not self._queue.holds(run.claim.job):
+            self._store.totals.add("late_answers")
+            return None
+        is_blameless = finished.answer is None and finished.death is None
+        if is_blameless and not finished.is_cancelled:
+            self._queue.release(run.claim, self._clock.steady())
+            self._store.totals.add("released")
+            return None
+        outcome = self._outcome(run, finished)
+        if outcome.success:
+            outcome = self._apply(run, outcome)
+        return self.conclude(run, outcome, worker=finished.worker_pid, log=finished.log)
+
+    def conclude(self, run: InFlight, outcome: Outcome, *, worker: int, log: str) -> Settled:
+        """Record an outcome and end the claim as the policy says."""
+        charm_key = run.claim.charm_key
+        before = self._store.health.get(charm_key)
+        decision = settle(
+            run.claim.job,
+            outcome,
+            before,
+            self._policy,
+            now=self._clock.now(),
+            steady=self._clock.steady(),
+            chance=self._random(),
+        )
+        health = replace(decision.health, runs_recorded=before.runs_recorded + 1)
+        decision = replace(decision, health=health)
+        record = self._record(run, outcome, decision, worker=worker, log=log)
+        self._store.runs.record(charm_key, record, self._history_runs)
+        self._store.health.put(charm_key, health)
+        self._end_claim(run, decision)
+        self._count(run, outcome, decision)
+        return Settled(run, outcome, decision, record, before.consecutive_failures > 0)
+
+    def _outcome(self, run: InFlight, finished: RunFinished) -> Outcome:
+        """Turn what the pool reported into the one result type."""
+        charm = self._store.charms.get(run.claim.charm_key)
+        if finished.is_cancelled or charm is None or charm.removed_at is not None:
+            return Outcome(0.0, cancelled=True)
+        answer = finished.answer
+        if answer is None:
+            return Outcome(0.0, failure=finished.death)
+        if answer.failure is not None:
+            failed = answer.failure
+            failure = Failure(failed.cause, failed.message, failed.traceback)
+            return Outcome(answer.duration_seconds, failure=failure)
+        touched = {*answer.reads, *answer.writes}
+        if answer.stale or self._has_moved(run, touched):
+            return Outcome(answer.duration_seconds, stale=True)
+        return Outcome(
+            answer.duration_seconds,
+            reads=answer.reads,
+            writes=answer.writes,
+            sends=tuple(Send(send.field, send.event) for send in answer.sends),
+        )
+
+    def _has_moved(self, run: InFlight, touched: set[str]) -> bool:
+        """Whether a value that the run read or wrote was changed since it was given out."""
+        if not touched:
+            return False
+        current = self._store.cells.versions(run.claim.charm_key)
+        for name in touched:
+            link = run.links.get(name)
+            if link is not None:
+                target = self._store.charms.get(link.target_key)
+                version = self._store.links.version(target, link) if target else 0
+            else:
+                version = current.get(name, 0)
+            if version != run.versions.get(name, 0):
+                return True
+        return False
+
+    def _apply(self, run: InFlight, outcome: Outcome) -> Outcome:
+        """Write what a run wrote; an outcome with a failure when it may not."""
+        try:
+            for name, value in outcome.writes.items():
+                self._write(run, name, value)
+            for send in outcome.sends:
+                self._send(run, send)
+        except InvalidInput as error:
+            failure = Failure(FailureCause.STATE, str(error))
+            return Outcome(outcome.duration_seconds, failure=failure)
+        return outcome
+
+    def _write(self, run: InFlight, name: str, value: bytes) -> None:
+        link = run.links.get(name)
+        if link is not None:
+            target = self._store.charms.get(link.target_key)
+            if target is None or not self._may_write(run, name):
+                raise InvalidInput(f"Field {name!r} is a link that may only be read.")
+            self._store.links.write(target, link, value)
+            return
+        field = run.charm.schema.field(name)
+        if field is None or field.kind not in (FieldKind.VALUE, FieldKind.SECRET):
+            raise InvalidInput(f"{name!r} is no field that a run can write.")
+        now_declared = self._store.charms.get(run.claim.charm_key)
+        # A field that an update took away meanwhile has no place any more.
+        if now_declared is not None and now_declared.schema.field(name) is not None:
+            self._store.cells.write(now_declared, name, value)
+
+    def _send(self, run: InFlight, send: Send) -> None:
+        link = run.links.get(send.field)
+        target = self._store.charms.get(link.target_key) if link else None
+        if link is None or target is None or target.removed_at is not None:
+            raise InvalidInput(f"Field {send.field!r} is no link to a stream of a charm.")
+        if not self._may_write(run, send.field):
+            raise InvalidInput(f"Field {send.field!r} is a link that may only be read.")
+        if link.path[0] not in target.schema.streams:
+            raise InvalidInput(f"{target.ref} has no stream {link.path[0]} any more.")
+        self._queue.put_send(
+            target.space_key,
+            target.charm_key,
+            target.ref,
+            link.path[0],
+            send.event,
+            run_at=self._clock.steady(),
+            now=self._clock.now(),
+            is_held=not self._store.health.get(target.charm_key).is_enabled,
+        )
+
+    def _may_write(self, run: InFlight, name: str) -> bool:
+        link = run.links[name]
+        target = self._store.charms.get(link.target_key)
+        return link.is_writable or (target is not None and target.space_key == run.claim.space_key)
+
+    def _record(
+        self, run: InFlight, outcome: Outcome, decision: Decision, *, worker: int, log: str
+    ) -> RunRecord:
+        job, failure = run.claim.job, outcome.failure
+        return RunRecord(
+            number=decision.health.runs_recorded,
+            run_id=job.run_id,
+            job_id=job.job_id,
+            attempt=job.attempt,
+            stream=job.stream,
+            origin=job.origin,
+            status=decision.status,
+            cause=failure.cause if failure else None,
+            error=failure.message if failure else "",
+            traceback=failure.traceback if failure else "",
+            finished_at=self._clock.now(),
+            duration_ms=outcome.duration_seconds * 1000,
+            lag_ms=run.lag_seconds * 1000,
+            worker=worker,
+            writes=tuple(sorted(outcome.writes)),
+            log=log,
+        )
+
+    def _end_claim(self, run: InFlight, decision: Decision) -> None:
+        claim = run.claim
+        if decision.step is Step.RETRY:
+            self._queue.retry(claim, decision.run_at)
+        elif decision.step is Step.RERUN:
+            self._queue.release(claim, decision.run_at)
+        elif decision.step is Step.BURY:
+            self._queue.bury(claim)
+        else:
+            self._queue.ack(claim)
+        if decision.status is RunStatus.SUCCESS:
+            self._queue.drop_dead_letter(claim.charm_key)
+        if decision.disables:
+            self._queue.hold(claim.charm_key)
+            self._store.health.set_due(claim.charm_key, None)
+        if decision.step is Step.CANCEL:
+            self._queue.discard(claim.charm_key)
+
+    def _count(self, run: InFlight, outcome: Outcome, decision: Decision) -> None:
+        totals = self._store.totals
+        if decision.status in (RunStatus.STALE, RunStatus.CANCELLED):
+            totals.add(f"{decision.status}_runs")
+            return
+        totals.add("executions")
+        totals.add("total_ms", outcome.duration_seconds * 1000)
+        is_success = decision.status is RunStatus.SUCCESS
+        totals.add("successes" if is_success else "failures")
+        label = self._label(run.claim.charm_key)
+        if label is not None:
+            totals.add(f"executions/{label}")
+            totals.add(f"successes/{label}", int(is_success))
+        if outcome.failure is not None and outcome.failure.cause is FailureCause.TIMEOUT:
+            totals.add("timeouts")

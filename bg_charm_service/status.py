@@ -1,0 +1,233 @@
+"""The one snapshot of the service, kept up to date with each settlement, never by scanning.
+
+Log, CLI, API and page all show this one. Fed by the supervisor; asked by the commands.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from dataclasses import dataclass
+
+import psutil
+
+from bg_charm_service import __version__
+from bg_charm_service.clock import Clock
+from bg_charm_service.job_queue import JobQueue
+from bg_charm_service.model import CharmRef
+from bg_charm_service.planner import Planner
+from bg_charm_service.pool import Pool
+from bg_charm_service.roster import Roster
+from bg_charm_service.settlement import RunStatus
+from bg_charm_service.settler import Settled
+from bg_charm_service.store import Store
+from bg_charm_service.upkeep import Upkeep
+from bg_charm_service.views import FailingCharm, IntegrationStatus, ServiceStatus, WorkerView
+
+#: How many of the charms with the most failures in a row are shown.
+TOP_FAILING = 10
+
+#: Over how long lag is averaged, in seconds.
+_LAG_SECONDS = 60
+
+#: Runs that start later than this on average make the service unhealthy, in milliseconds.
+_UNHEALTHY_LAG_MS = 10_000
+
+
+@dataclass(slots=True)
+class _LagSecond:
+    second: int
+    count: int = 0
+    total_ms: float = 0.0
+    max_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What does not change while the service lives."""
+
+    operator: str
+    data_dir: str
+    interval_seconds: float
+    is_polling: bool
+
+
+class StatusBoard:
+    """Counts as things happen, and gives the snapshot."""
+
+    def __init__(
+        self,
+        about: About,
+        store: Store,
+        queue: JobQueue,
+        planner: Planner,
+        pool: Pool,
+        roster: Roster,
+        upkeep: Upkeep,
+        clock: Clock,
+    ) -> None:
+        self._about = about
+        self._store = store
+        self._queue = queue
+        self._planner = planner
+        self._pool = pool
+        self._roster = roster
+        self._upkeep = upkeep
+        self._clock = clock
+        self._started_at = clock.now()
+        self._started = clock.steady()
+        self._lag: deque[_LagSecond] = deque(maxlen=_LAG_SECONDS)
+        self._longest_queue = 0
+        self._tasks = {status: 0 for status in RunStatus}
+        self._task_ms = 0.0
+        self._process = psutil.Process(os.getpid())
+        self.storage_problem = ""
+
+    def settled(self, settled: Settled) -> None:
+        """Count one settlement that is on disk."""
+        charm_key = settled.run.claim.charm_key
+        status = settled.decision.status
+        self._tasks[status] += 1
+        self._task_ms += settled.outcome.duration_seconds * 1000
+        self._longest_queue = max(self._longest_queue, self._queue.pending)
+        self._note_lag(settled.run.lag_seconds * 1000)
+        health = settled.decision.health
+        _keep(self._roster.failing, charm_key, health.consecutive_failures > 0)
+        _keep(self._roster.disabled, charm_key, not health.is_enabled)
+
+    def measure(self) -> None:
+        """Read the processes' memory and CPU."""
+        for worker in self._pool.workers.values():
+            worker.measure()
+
+    def snapshot(self) -> ServiceStatus:
+        """Give the state of the service now."""
+        totals = self._store.totals
+        executions, successes = totals.get("executions"), totals.get("successes")
+        disabled = sum(key in self._roster for key in self._roster.disabled)
+        workers = tuple(self._workers())
+        memory = self._process.memory_info().rss
+        times = self._process.cpu_times()
+        done = self._tasks[RunStatus.SUCCESS] + self._tasks[RunStatus.FAILURE]
+        lag = self._recent_lag()
+        count = sum(second.count for second in lag)
+        mean_lag = sum(second.total_ms for second in lag) / count if count else 0.0
+        problems = self._problems(mean_lag)
+        return ServiceStatus(
+            version=__version__,
+            healthy=not problems,
+            problems=problems,
+            running=self._about.is_polling,
+            pid=os.getpid(),
+            operator=self._about.operator,
+            data_dir=self._about.data_dir,
+            started_at=self._started_at,
+            uptime_seconds=self._clock.steady() - self._started,
+            interval_seconds=self._about.interval_seconds,
+            charms_enabled=len(self._roster) - disabled,
+            charms_disabled=disabled,
+            charms_failing=len(self._roster.failing),
+            executions=executions,
+            successes=successes,
+            failures=totals.get("failures"),
+            success_rate=successes / executions if executions else None,
+            cycles=totals.get("cycles"),
+            last_cycle_started_at=self._upkeep.last_started_at,
+            last_cycle_ended_at=self._upkeep.last_ended_at,
+            skipped_polls=totals.get("skipped_polls"),
+            stale_runs=totals.get("stale_runs"),
+            late_answers=totals.get("late_answers"),
+            jobs_pending=self._queue.pending,
+            jobs_processing=self._queue.claimed,
+            dead_letters=self._queue.dead,
+            longest_queue=self._longest_queue,
+            lag_ms_last_minute=mean_lag,
+            lag_ms_max_last_minute=max((second.max_ms for second in lag), default=0.0),
+            tasks_completed=self._tasks[RunStatus.SUCCESS],
+            tasks_failed=self._tasks[RunStatus.FAILURE],
+            timeouts=totals.get("timeouts"),
+            average_task_ms=self._task_ms / done if done else 0.0,
+            workers_busy=self._pool.busy,
+            workers_total=len(self._pool.workers),
+            workers_created=self._pool.created,
+            workers_recycled=self._pool.recycled,
+            workers_crashed=self._pool.crashed,
+            supervisor_memory_bytes=memory,
+            supervisor_cpu_seconds=times.user + times.system,
+            workers_memory_bytes=sum(worker.memory_bytes for worker in workers),
+            workers_cpu_seconds=sum(worker.cpu_seconds for worker in workers),
+            integrations=tuple(self._integrations()),
+            failing=tuple(self._failing()),
+            workers=workers,
+        )
+
+    def _problems(self, mean_lag_ms: float) -> tuple[str, ...]:
+        problems = [self.storage_problem] if self.storage_problem else []
+        if mean_lag_ms > _UNHEALTHY_LAG_MS:
+            problems.append(
+                f"Runs start {mean_lag_ms / 1000:.0f} s late: raise --max-concurrent or --interval."
+            )
+        return tuple(problems)
+
+    def _integrations(self) -> list[IntegrationStatus]:
+        executions = self._store.totals.with_prefix("executions/")
+        successes = self._store.totals.with_prefix("successes/")
+        counts = self._roster.counts()
+        names = sorted({*counts, *executions, *self._upkeep.scans})
+        return [
+            IntegrationStatus(
+                name,
+                counts[name],
+                executions.get(name, 0),
+                successes.get(name, 0) / executions[name] if executions.get(name) else None,
+            )
+            for name in names
+        ]
+
+    def _failing(self) -> list[FailingCharm]:
+        failing = []
+        for charm_key, count, error, cause in self._store.health.most_failing(TOP_FAILING):
+            charm = self._store.charms.get(charm_key)
+            if charm is not None and charm.removed_at is None:
+                ref: CharmRef = charm.ref
+                failing.append(FailingCharm(ref.space, ref.charm_id, count, error, cause))
+        return failing
+
+    def _workers(self) -> list[WorkerView]:
+        now = self._clock.steady()
+        views = []
+        for worker in self._pool.workers.values():
+            run = worker.run
+            views.append(
+                WorkerView(
+                    pid=worker.pid,
+                    state=worker.state,
+                    space=run.space if run else None,
+                    charm=run.charm_id if run else None,
+                    runs=worker.runs,
+                    age_seconds=now - worker.started,
+                    memory_bytes=worker.memory_bytes,
+                    cpu_seconds=worker.cpu_seconds,
+                )
+            )
+        return views
+
+    def _note_lag(self, lag_ms: float) -> None:
+        second = int(self._clock.steady())
+        if not self._lag or self._lag[-1].second != second:
+            self._lag.append(_LagSecond(second))
+        last = self._lag[-1]
+        last.count += 1
+        last.total_ms += lag_ms
+        last.max_ms = max(last.max_ms, lag_ms)
+
+    def _recent_lag(self) -> list[_LagSecond]:
+        oldest = self._clock.steady() - _LAG_SECONDS
+        return [second for second in self._lag if second.second >= oldest]
+
+
+def _keep(keys: set[int], key: int, belongs: bool) -> None:
+    if belongs:
+        keys.add(key)
+    else:
+        keys.discard(key)

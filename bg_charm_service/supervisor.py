@@ -1,0 +1,292 @@
+"""The one loop of the service: collect, settle, plan, claim, commit, dispatch.
+
+Everything that a step decides is committed in one transaction before anything of it shows
+outside. Time, chance and the pool come in as arguments. Run by the service; its parts own the rules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from loguru import logger
+
+from bg_charm_service.clock import Clock
+from bg_charm_service.database import Database
+from bg_charm_service.dispatcher import Dispatcher, Prepared, log_rescue
+from bg_charm_service.errors import FailureCause, StorageError
+from bg_charm_service.in_flight import InFlight
+from bg_charm_service.inspections import Inspections
+from bg_charm_service.job_queue import SUSPECT_DELIVERIES, JobQueue
+from bg_charm_service.model import Failure, Outcome
+from bg_charm_service.planner import Planner
+from bg_charm_service.pool import Pool
+from bg_charm_service.pool_events import FieldWanted, InspectFinished, PoolEvent, RunFinished
+from bg_charm_service.settlement import Step
+from bg_charm_service.settler import Settled, Settler
+from bg_charm_service.store import Store
+
+#: The longest the loop sleeps, in seconds: the watchdog is fed by its turns.
+MAX_SLEEP_SECONDS = 5.0
+
+#: How often the pool is looked after while workers run, start or are missing, in seconds.
+WATCH_SECONDS = 0.1
+
+#: How long to wait before a failed transaction is tried again, in seconds.
+STORAGE_RETRY_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the loop works with."""
+
+    database: Database
+    store: Store
+    queue: JobQueue
+    pool: Pool
+    planner: Planner
+    dispatcher: Dispatcher
+    settler: Settler
+    inspections: Inspections
+    clock: Clock
+
+
+class Supervisor:
+    """Runs charms until it is told to stop."""
+
+    def __init__(self, parts: Parts, *, polling: bool, wake: asyncio.Event) -> None:
+        self.parts = parts
+        self.storage_problem = ""
+        self.is_draining = False
+        #: Called with each settlement once it is on disk.
+        self.on_settled: list[Callable[[Settled], None]] = []
+        self._is_over = False
+        self._polling = polling
+        self._wake = wake
+        self._wanted_jobs: list[int] = []
+        self._unsettled: list[PoolEvent] = []
+        self._waiters: dict[int, list[asyncio.Future[Settled | None]]] = {}
+        self._retry_at = 0.0
+
+    def rescue(self) -> None:
+        """Give jobs that were claimed when an earlier supervisor died back to the queue."""
+        parts = self.parts
+        settled: list[Settled] = []
+        with parts.database.transaction():
+            for claim in parts.queue.claimed_jobs():
+                is_blamed = claim.job.deliveries > SUSPECT_DELIVERIES
+                log_rescue(claim, is_blamed=is_blamed)
+                charm = parts.store.charms.get(claim.charm_key)
+                if not is_blamed or charm is None:
+                    parts.queue.rescue(claim, parts.clock.steady())
+                    continue
+                text = f"The service died {claim.job.deliveries} times while this ran."
+                outcome = Outcome(0.0, failure=Failure(FailureCause.SUPERVISOR, text))
+                run = InFlight(claim, charm, {}, {}, 0.0, is_alone=True)
+                settled.append(parts.settler.conclude(run, outcome, worker=0, log=""))
+            parts.store.totals.flush()
+        for one in settled:
+            self._tell(one)
+
+    async def run(self) -> None:
+        """Step until everything that runs has ended after `drain`, and `stop` was called."""
+        while not self._is_over:
+            self.step()
+            await self._sleep()
+
+    def step(self) -> None:
+        """Do one round; never raises for a charm's sake."""
+        parts = self.parts
+        parts.pool.tick()
+        now = parts.clock.steady()
+        self._take_in(parts.pool.collect())
+        if self.storage_problem and now < self._retry_at:
+            return
+        events, self._unsettled = self._unsettled, []
+        planned: list[tuple[float, int]] = []
+        try:
+            settled, prepared = self._commit(events, planned, now)
+        except StorageError as error:
+            # Nothing of this step happened: keep what came in, and claim nothing meanwhile.
+            parts.planner.restore(planned)
+            parts.store.totals.discard()
+            self._unsettled = events
+            self._note_storage_problem(str(error))
+            return
+        if self.storage_problem:
+            logger.bind(event="storage_back").info("The database can be written again")
+            self.storage_problem = ""
+        for one in settled:
+            self._tell(one)
+        for each in prepared:
+            unstarted = parts.dispatcher.send(each)
+            if unstarted is not None:
+                self._unsettled.append(unstarted)
+                self._wake.set()
+
+    def wake(self) -> None:
+        """Let the loop take its next step at once."""
+        self._wake.set()
+
+    def drain(self) -> None:
+        """Plan and claim nothing more; what runs may finish. Calling twice is fine."""
+        self.is_draining = True
+        self._wake.set()
+
+    async def stop(self, timeout_seconds: float) -> None:
+        """Drain, then end what still runs and give its jobs back; stopping twice is fine."""
+        self.drain()
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                while self.parts.dispatcher.runs or self._unsettled:
+                    self.step()
+                    await self._sleep()
+        except TimeoutError:
+            logger.bind(event="drain_over").warning(
+                "{} runs did not finish in time; they are stopped and given back",
+                len(self.parts.dispatcher.runs),
+            )
+        await self.stop_now()
+
+    async def stop_now(self) -> None:
+        """End what runs and give its jobs back, at no cost for any charm."""
+        self._is_over = True
+        self._wake.set()
+        self.parts.pool.stop()
+        self._take_in(self.parts.pool.collect())
+        try:
+            with self.parts.database.transaction():
+                self._settle(self._unsettled)
+                self._unsettled = []
+                for run in list(self.parts.dispatcher.runs):
+                    self.parts.queue.release(run.claim, self.parts.clock.steady())
+                    self.parts.dispatcher.runs.drop(run)
+                self.parts.store.totals.flush()
+        except StorageError as error:
+            # The next start rescues what is still claimed.
+            logger.bind(event="storage_problem").error("{}", error)
+        for futures in self._waiters.values():
+            for future in futures:
+                if not future.done():
+                    future.set_result(None)
+
+    def run_job(self, job_id: int) -> None:
+        """Run this job although the service does not poll."""
+        self._wanted_jobs.append(job_id)
+        self._wake.set()
+
+    def settlement_of(self, job_id: int) -> asyncio.Future[Settled | None]:
+        """A future of what becomes of a job's next attempt; None when the service stops first."""
+        future: asyncio.Future[Settled | None] = asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(job_id, []).append(future)
+        return future
+
+    def _take_in(self, events: list[PoolEvent]) -> None:
+        """Answer what needs no transaction at once, and keep the rest for it."""
+        for event in events:
+            if isinstance(event, FieldWanted):
+                reply = self.parts.dispatcher.field(event)
+                self.parts.pool.give_field(event.worker_no, reply)
+            elif isinstance(event, InspectFinished):
+                self.parts.inspections.finish(event)
+            else:
+                self._unsettled.append(event)
+
+    def _commit(
+        self, events: list[PoolEvent], planned: list[tuple[float, int]], now: float
+    ) -> tuple[list[Settled], list[Prepared]]:
+        """Settle, plan and claim in one transaction; an idle step opens none."""
+        parts = self.parts
+        is_open = not self.is_draining
+        has_due = is_open and self._polling and (parts.planner.next_due or now + 1) <= now
+        wants_jobs = is_open and (
+            parts.dispatcher.wants_to_claim(now) if self._polling else bool(self._wanted_jobs)
+        )
+        if not (events or has_due or wants_jobs):
+            return [], []
+        prepared: list[Prepared] = []
+        with parts.database.transaction():
+            settled = self._settle(events)
+            if has_due:
+                planned += parts.planner.plan(now)
+            if is_open and self._polling:
+                prepared = parts.dispatcher.claim(now)
+            elif wants_jobs:
+                prepared = self._claim_wanted(now)
+            parts.store.totals.flush()
+        return settled, prepared
+
+    def _settle(self, events: list[PoolEvent]) -> list[Settled]:
+        settled = []
+        for event in events:
+            assert isinstance(event, RunFinished)
+            run = self.parts.dispatcher.runs.find(event.run.run_id)
+            if run is None:
+                self.parts.store.totals.add("late_answers")
+                continue
+            one = self._settle_one(run, event)
+            seconds = one.outcome.duration_seconds if one else 0.0
+            self.parts.database.after_commit(partial(self.parts.dispatcher.finished, run, seconds))
+            if one is not None:
+                settled.append(one)
+        return settled
+
+    def _settle_one(self, run: InFlight, event: RunFinished) -> Settled | None:
+        """Settle one run so that a fault of ours over it cannot hold up the others."""
+        try:
+            with self.parts.database.savepoint():
+                return self.parts.settler.settle(run, event)
+        except StorageError:
+            raise
+        except Exception:
+            logger.bind(event="settle_failed", job=run.claim.job.job_id).exception(
+                "A run could not be settled; it counts as failed"
+            )
+        failure = Failure(FailureCause.ERROR, "The service could not settle this run; see its log.")
+        outcome = Outcome(0.0, failure=failure)
+        return self.parts.settler.conclude(run, outcome, worker=event.worker_pid, log=event.log)
+
+    def _claim_wanted(self, now: float) -> list[Prepared]:
+        free = self.parts.pool.free_workers().count
+        wanted, self._wanted_jobs = self._wanted_jobs[:free], self._wanted_jobs[free:]
+        prepared = [self.parts.dispatcher.claim_job(job_id, now) for job_id in wanted]
+        return [each for each in prepared if each is not None]
+
+    def _tell(self, settled: Settled) -> None:
+        for listener in self.on_settled:
+            listener(settled)
+        if settled.decision.step is not Step.RERUN:
+            for future in self._waiters.pop(settled.run.claim.job.job_id, []):
+                if not future.done():
+                    future.set_result(settled)
+
+    def _note_storage_problem(self, problem: str) -> None:
+        if problem != self.storage_problem:
+            logger.bind(event="storage_problem").error(
+                "{}. Nothing is lost; no work is claimed until it can be written again", problem
+            )
+        self.storage_problem = problem
+        self._retry_at = self.parts.clock.steady() + STORAGE_RETRY_SECONDS
+
+    async def _sleep(self) -> None:
+        """Wait for the next event, due time or look at the workers."""
+        parts = self.parts
+        now = parts.clock.steady()
+        until = now + MAX_SLEEP_SECONDS
+        if self.storage_problem:
+            until = self._retry_at
+        elif not self.is_draining:
+            waiting = [parts.queue.next_run_at()]
+            if self._polling:
+                waiting.append(parts.planner.next_due)
+            until = min([until, *(moment for moment in waiting if moment is not None)])
+        if parts.pool.wants_ticks:
+            until = min(until, now + WATCH_SECONDS)
+        try:
+            async with asyncio.timeout(max(0.0, until - now)):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        self._wake.clear()
