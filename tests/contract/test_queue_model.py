@@ -1,0 +1,423 @@
+"""The queue against a plain model of it, through commits, rollbacks, crashes and restarts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from bg_charm_service.job_queue import SUSPECT_DELIVERIES, Claim, JobQueue
+from bg_charm_service.model import CharmRef, Origin
+from tests.contract.engine import ENGINES, Engine
+
+Result = TypeVar("Result")
+
+#: Charm -> space.
+SPACES = {1: 1, 2: 1, 3: 1, 4: 1, 5: 2, 6: 2}
+
+charms = st.sampled_from(list(SPACES))
+delays = st.sampled_from([0.0, 0.0, 1.0, 5.0])
+picks = st.integers(0, 50)
+#: What becomes of the transaction around an operation.
+fates = st.sampled_from(["commit"] * 6 + ["rollback", "crash"])
+
+
+class Rollback(Exception):
+    """Undoes a transaction."""
+
+
+@dataclass
+class Row:
+    """What a person would write down about a job."""
+
+    job_id: int
+    charm: int
+    origin: Origin
+    run_at: float
+    status: str = "ready"
+    attempt: int = 1
+    deliveries: int = 0
+    #: A poll under way while its charm was disabled: it must not come back.
+    is_unwanted: bool = False
+
+    @property
+    def is_live(self) -> bool:
+        return self.status in ("ready", "claimed")
+
+
+class QueueMachine(RuleBasedStateMachine):
+    """Puts, claims and settles at random, and compares with the list of rows."""
+
+    open_engine: Callable[[], Engine]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.engine = type(self).open_engine()
+        self.now = 1000.0
+        self.rows: dict[int, Row] = {}
+        self.disabled: set[int] = set()
+        self.claims: list[Claim] = []
+        self.old_claims: list[Claim] = []
+
+    def teardown(self) -> None:
+        self.engine.close()
+
+    @property
+    def queue(self) -> JobQueue:
+        return self.engine.queue
+
+    def attempted(self, fate: str, operation: Callable[[], Result]) -> tuple[Result] | None:
+        """Do it in a transaction; None when nothing of it may remain."""
+        if fate == "crash":
+            self.engine.crash(operation)
+            return None
+        with suppress(Rollback), self.engine.transaction():
+            result = operation()
+            if fate == "rollback":
+                raise Rollback
+            return (result,)
+        return None
+
+    def live(self, charm: int) -> list[Row]:
+        return [row for row in self.rows.values() if row.charm == charm and row.is_live]
+
+    def poll_of(self, charm: int) -> Row | None:
+        return next((row for row in self.live(charm) if row.origin is not Origin.SEND), None)
+
+    def dead_of(self, charm: int) -> Row | None:
+        dead = (row for row in self.rows.values() if row.status == "dead")
+        return next((row for row in dead if row.charm == charm), None)
+
+    def may_run(self, row: Row) -> bool:
+        """Whether a row may be claimed but for its time."""
+        live = self.live(row.charm)
+        if row.status != "ready" or any(other.status == "claimed" for other in live):
+            return False
+        if row.origin is not Origin.SEND:
+            return True
+        sends = [other for other in live if other.origin is Origin.SEND]
+        return sends[0] is row and row.charm not in self.disabled
+
+    def ready(self, *, suspects: bool) -> list[Row]:
+        return [
+            row
+            for row in self.rows.values()
+            if self.may_run(row)
+            and row.run_at <= self.now
+            and (row.deliveries >= SUSPECT_DELIVERIES) == suspects
+        ]
+
+    def add(self, job_id: int, charm: int, origin: Origin, run_at: float) -> None:
+        assert job_id > max(self.rows, default=0)
+        self.rows[job_id] = Row(job_id, charm, origin, run_at)
+
+    def drop_dead(self, charm: int) -> None:
+        dead = self.dead_of(charm)
+        if dead is not None:
+            del self.rows[dead.job_id]
+
+    @rule(seconds=st.sampled_from([0.5, 1.0, 5.0]))
+    def let_time_pass(self, seconds: float) -> None:
+        """The clock moves on."""
+        self.now += seconds
+
+    @rule()
+    def restart(self) -> None:
+        """The service is stopped in good order and started again."""
+        self.engine.reopen()
+
+    @rule(
+        charm=charms,
+        delay=delays,
+        origin=st.sampled_from([Origin.POLL, Origin.RUN_NOW]),
+        fate=fates,
+    )
+    def put_poll(self, charm: int, delay: float, origin: Origin, fate: str) -> None:
+        """A poll falls due, or a person asks for one."""
+        if charm in self.disabled and origin is Origin.POLL:
+            return
+        run_at = self.now + delay
+        done = self.attempted(
+            fate,
+            lambda: self.queue.put_poll(
+                SPACES[charm],
+                charm,
+                ref(charm),
+                "bgUpdater",
+                b"{}",
+                origin=origin,
+                run_at=run_at,
+                now=self.now,
+            ),
+        )
+        if done is None:
+            return
+        (job_id,) = done
+        assert (job_id is None) == (self.poll_of(charm) is not None)
+        if job_id is not None:
+            self.add(job_id, charm, origin, run_at)
+
+    @rule(charm=charms, delay=delays, fate=fates)
+    def put_send(self, charm: int, delay: float, fate: str) -> None:
+        """Somebody sends an event."""
+        run_at = self.now + delay
+        done = self.attempted(
+            fate,
+            lambda: self.queue.put_send(
+                SPACES[charm],
+                charm,
+                ref(charm),
+                "add",
+                b'{"n":1}',
+                run_at=run_at,
+                now=self.now,
+                is_held=charm in self.disabled,
+            ),
+        )
+        if done is not None:
+            self.add(done[0], charm, Origin.SEND, run_at)
+
+    @rule(space=st.sampled_from([1, 2]), limit=st.integers(1, 4), fate=fates)
+    def claim(self, space: int, limit: int, fate: str) -> None:
+        """A batch is claimed: the oldest ready jobs of the space, one a charm."""
+        done = self.attempted(fate, lambda: self.queue.claim(space, limit, self.now))
+        if done is None:
+            return
+        expected: dict[int, Row] = {}
+        for row in self.ready(suspects=False):
+            if SPACES[row.charm] == space:
+                expected.setdefault(row.charm, row)
+        rows = list(expected.values())[:limit]
+        assert [row.job_id for row in rows] == [claim.job.job_id for claim in done[0]]
+        self.take(done[0])
+
+    @rule(fate=fates)
+    def claim_suspect(self, fate: str) -> None:
+        """The oldest job that several supervisors died with is claimed."""
+        done = self.attempted(fate, lambda: self.queue.claim_suspect(self.now))
+        if done is None:
+            return
+        suspects = self.ready(suspects=True)
+        assert (suspects[0].job_id if suspects else None) == (
+            done[0].job.job_id if done[0] else None
+        )
+        self.take([done[0]] if done[0] else [])
+
+    def take(self, claims: list[Claim]) -> None:
+        for claim in claims:
+            row = self.rows[claim.job.job_id]
+            row.status = "claimed"
+            row.deliveries += 1
+            self.claims.append(claim)
+
+    def end(self, how: str, pick: int, fate: str) -> Row | None:
+        """End one claim, and check that it cannot be ended again; None when that was undone."""
+        claim = self.claims[pick % len(self.claims)]
+        endings: dict[str, Callable[[], bool]] = {
+            "ack": lambda: self.queue.ack(claim),
+            "bury": lambda: self.queue.bury(claim),
+            "retry": lambda: self.queue.retry(claim, self.now + 2),
+            "release": lambda: self.queue.release(claim, self.now),
+            "rescue": lambda: self.queue.rescue(claim, self.now),
+        }
+        done = self.attempted(fate, endings[how])
+        if done is None:
+            return None
+        assert done[0]
+        self.claims.remove(claim)
+        self.old_claims.append(claim)
+        return self.rows[claim.job.job_id]
+
+    @precondition(lambda self: self.claims)
+    @rule(pick=picks, fate=fates)
+    def ack(self, pick: int, fate: str) -> None:
+        """A job is done."""
+        row = self.end("ack", pick, fate)
+        if row:
+            row.status = "done"
+
+    @precondition(lambda self: self.claims)
+    @rule()
+    def ack_all(self) -> None:
+        """Everything under way is done, in one commit."""
+        with self.engine.transaction():
+            for claim in self.claims:
+                assert self.queue.ack(claim)
+        for claim in self.claims:
+            self.rows[claim.job.job_id].status = "done"
+        self.old_claims += self.claims
+        self.claims = []
+
+    @precondition(lambda self: self.claims)
+    @rule(pick=picks, fate=fates)
+    def bury(self, pick: int, fate: str) -> None:
+        """A job is given up on; its charm's older dead letter goes."""
+        row = self.end("bury", pick, fate)
+        if row:
+            self.drop_dead(row.charm)
+            row.status = "dead"
+
+    @precondition(lambda self: self.claims)
+    @rule(how=st.sampled_from(["retry", "release", "rescue"]), pick=picks, fate=fates)
+    def put_back(self, how: str, pick: int, fate: str) -> None:
+        """A job comes back: as its next attempt, unharmed, or from a dead supervisor."""
+        row = self.end(how, pick, fate)
+        if not row:
+            return
+        if row.is_unwanted:
+            del self.rows[row.job_id]
+            return
+        row.status, row.run_at = "ready", self.now
+        if how == "retry":
+            row.run_at, row.attempt, row.deliveries = self.now + 2, row.attempt + 1, 0
+        elif how == "release":
+            row.deliveries -= 1
+
+    @precondition(lambda self: self.old_claims)
+    @rule(how=st.sampled_from(["ack", "bury", "retry", "release", "rescue"]), pick=picks)
+    def answer_too_late(self, how: str, pick: int) -> None:
+        """A claim that is over, or was taken anew, changes nothing."""
+        claim = self.old_claims[pick % len(self.old_claims)]
+        with self.engine.transaction():
+            assert not self.queue.holds(claim.job)
+            if how in ("ack", "bury"):
+                assert not getattr(self.queue, how)(claim)
+            else:
+                assert not getattr(self.queue, how)(claim, self.now)
+
+    @rule(charm=charms, fate=fates)
+    def requeue(self, charm: int, fate: str) -> None:
+        """A person brings a dead letter back: a new job, unless a poll is live."""
+        done = self.attempted(fate, lambda: self.queue.requeue(charm, self.now))
+        if done is None:
+            return
+        dead = self.dead_of(charm)
+        is_blocked = dead is None or (
+            dead.origin is not Origin.SEND and self.poll_of(charm) is not None
+        )
+        assert is_blocked == (done[0] is None)
+        if dead is not None and done[0] is not None:
+            self.drop_dead(charm)
+            self.add(done[0], charm, dead.origin, self.now)
+
+    @rule(charm=charms, fate=fates)
+    def drop_dead_letter(self, charm: int, fate: str) -> None:
+        """A success makes the dead letter pointless."""
+        if self.attempted(fate, lambda: self.queue.drop_dead_letter(charm)):
+            self.drop_dead(charm)
+
+    @rule(charm=charms, fate=fates)
+    def hold(self, charm: int, fate: str) -> None:
+        """The charm is disabled."""
+        if not self.attempted(fate, lambda: self.queue.hold(charm)):
+            return
+        self.disabled.add(charm)
+        for row in self.live(charm):
+            if row.origin is Origin.POLL and row.status == "ready":
+                del self.rows[row.job_id]
+            elif row.origin is Origin.POLL:
+                row.is_unwanted = True
+
+    @rule(charm=charms, fate=fates)
+    def unhold(self, charm: int, fate: str) -> None:
+        """The charm is enabled."""
+        if not self.attempted(fate, lambda: self.queue.unhold(SPACES[charm], charm, self.now)):
+            return
+        self.disabled.discard(charm)
+        for row in self.live(charm):
+            row.is_unwanted = False
+
+    @rule(charm=charms, fate=fates)
+    def hasten(self, charm: int, fate: str) -> None:
+        """A person wants the live poll now."""
+        done = self.attempted(fate, lambda: self.queue.hasten(charm, self.now))
+        if done is None:
+            return
+        poll = self.poll_of(charm)
+        assert (poll.job_id if poll else None) == done[0]
+        if poll and poll.status == "ready":
+            poll.run_at = min(poll.run_at, self.now)
+
+    @rule(charm=charms, fate=fates)
+    def discard(self, charm: int, fate: str) -> None:
+        """The charm is removed."""
+        if not self.attempted(fate, lambda: self.queue.discard(charm)):
+            return
+        self.drop_dead(charm)
+        for row in self.live(charm):
+            if row.status == "ready":
+                del self.rows[row.job_id]
+
+    @rule(fate=fates)
+    def bring_near(self, fate: str) -> None:
+        """The clock was set back."""
+        latest = self.now + 1
+        if not self.attempted(fate, lambda: self.queue.bring_near(latest)):
+            return
+        for row in self.rows.values():
+            if row.status == "ready":
+                row.run_at = min(row.run_at, latest)
+
+    @invariant()
+    def rows_are_the_same(self) -> None:
+        """Each job is as the model says, and so are the counts."""
+        for row in self.rows.values():
+            found = self.queue.find(row.job_id)
+            assert found is not None
+            job = found.job
+            assert (row.charm, row.origin) == (found.charm_key, job.origin)
+            assert (row.attempt, row.deliveries) == (job.attempt, job.deliveries)
+            if row.is_live:
+                assert row.run_at == job.run_at
+        statuses = [row.status for row in self.rows.values()]
+        counted = (self.queue.pending, self.queue.claimed, self.queue.dead)
+        assert tuple(map(statuses.count, ("ready", "claimed", "dead"))) == counted
+        for charm in SPACES:
+            assert len(self.live(charm)) == self.queue.waiting(charm)
+
+    @invariant()
+    def claims_are_the_same(self) -> None:
+        """What is claimed is known to a supervisor that starts now, one job a charm."""
+        known = sorted(self.claims, key=lambda claim: claim.job.job_id)
+        assert [claim.job for claim in known] == [c.job for c in self.queue.claimed_jobs()]
+        assert all(self.queue.holds(claim.job) for claim in known)
+        assert len(known) == len({claim.charm_key for claim in known})
+
+    @invariant()
+    def dead_letters_are_the_same(self) -> None:
+        """At most one a charm, listed in order."""
+        dead = [row.job_id for row in self.rows.values() if row.status == "dead"]
+        assert dead == [letter.job.job_id for letter in self.queue.dead_letters()]
+
+    @invariant()
+    def no_ready_job_is_overlooked(self) -> None:
+        """A space with a ready job is hot, and the next one's time is known."""
+        spaces = {SPACES[row.charm] for row in self.ready(suspects=False)}
+        assert spaces <= self.queue.hot_spaces(self.now)
+        later = [
+            row.run_at for row in self.rows.values() if self.may_run(row) and row.run_at > self.now
+        ]
+        if later:
+            wakes_at = self.queue.next_run_at()
+            assert wakes_at is not None
+            assert wakes_at <= min(later)
+
+
+def ref(charm: int) -> CharmRef:
+    """Name a charm of the model."""
+    return CharmRef(f"did:key:space{SPACES[charm]}", f"charm{charm}")
+
+
+class OnSQLite(QueueMachine):
+    """The queue in a SQLite file."""
+
+    open_engine = ENGINES["sqlite"]
+
+
+TestQueueOnSQLite = OnSQLite.TestCase
+TestQueueOnSQLite.settings = settings(stateful_step_count=40)
