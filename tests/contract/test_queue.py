@@ -1,0 +1,296 @@
+"""The queue's promises, one at a time; `test_queue_model` tries them in every order."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from bg_charm_service.job_queue import KEEP_DONE, SUSPECT_DELIVERIES, JobQueue
+from bg_charm_service.model import CharmRef, Origin, Priority
+from tests.contract.engine import Engine
+
+SPACE, CHARM, NOW = 1, 7, 1000.0
+REF = CharmRef("did:key:space", "charm")
+
+
+def poll(queue: JobQueue, charm: int = CHARM, run_at: float = NOW, space: int = SPACE) -> int:
+    """Queue a poll, which must be new."""
+    job_id = queue.put_poll(
+        space, charm, REF, "bgUpdater", b"{}", origin=Origin.POLL, run_at=run_at, now=NOW
+    )
+    assert job_id is not None
+    return job_id
+
+
+def send(queue: JobQueue, event: bytes = b"{}", charm: int = CHARM) -> int:
+    """Queue an event of an enabled charm."""
+    return queue.put_send(SPACE, charm, REF, "add", event, run_at=NOW, now=NOW, is_held=False)
+
+
+def claimed_ids(queue: JobQueue, now: float = NOW, limit: int = 10) -> list[int]:
+    """Claim, and give the ids."""
+    return [claim.job.job_id for claim in queue.claim(SPACE, limit, now)]
+
+
+def test_job_comes_out_as_it_went_in(queue: JobQueue) -> None:
+    """Everything about a request survives, whatever text its event holds."""
+    event = '{"text": "ünïcode \\ud83d\\ude00 \\"quoted\\""}'.encode()
+    job_id = queue.put_send(
+        SPACE, CHARM, REF, "chatUpdater", event, run_at=NOW - 1, now=NOW - 2, is_held=False
+    )
+    (claim,) = queue.claim(SPACE, 1, NOW)
+    job = claim.job
+    assert (SPACE, CHARM) == (claim.space_key, claim.charm_key)
+    assert (job_id, REF, "chatUpdater", event) == (job.job_id, job.ref, job.stream, job.event)
+    assert (Origin.SEND, Priority.EXECUTE_CHARM) == (job.origin, job.priority)
+    assert (NOW - 1, NOW - 2) == (job.run_at, job.created_at)
+    assert (1, 1, 1, f"{job_id}.1") == (job.attempt, job.deliveries, job.fence, job.run_id)
+
+
+def test_second_poll_is_left_out(queue: JobQueue) -> None:
+    """A charm has one live poll, waiting, running or between attempts."""
+
+    def put_again() -> int | None:
+        return queue.put_poll(
+            SPACE, CHARM, REF, "bgUpdater", b"{}", origin=Origin.RUN_NOW, run_at=NOW, now=NOW
+        )
+
+    poll(queue)
+    assert put_again() is None
+    (claim,) = queue.claim(SPACE, 1, NOW)
+    assert put_again() is None
+    queue.retry(claim, NOW)
+    assert put_again() is None
+    (claim,) = queue.claim(SPACE, 1, NOW)
+    queue.ack(claim)
+    assert put_again() is not None
+
+
+def test_sends_are_never_merged_and_keep_their_order(queue: JobQueue) -> None:
+    """Equal events are as many jobs, and a retry of the first keeps the others waiting."""
+    first, second, third = (send(queue, b'{"same":1}') for _ in range(3))
+    (claim,) = queue.claim(SPACE, 10, NOW)
+    assert first == claim.job.job_id
+    queue.retry(claim, NOW + 5)
+    assert [] == claimed_ids(queue, NOW + 4)
+    (claim,) = queue.claim(SPACE, 10, NOW + 5)
+    assert (first, 2) == (claim.job.job_id, claim.job.attempt)
+    queue.bury(claim)
+    (claim,) = queue.claim(SPACE, 10, NOW)
+    assert second == claim.job.job_id
+    queue.ack(claim)
+    assert [third] == claimed_ids(queue)
+
+
+def test_charm_never_overlaps_itself(queue: JobQueue) -> None:
+    """Of a charm's poll and send, one runs; the other follows when it has ended."""
+    first, second = poll(queue), send(queue)
+    (claim,) = queue.claim(SPACE, 10, NOW)
+    assert first == claim.job.job_id
+    assert [] == claimed_ids(queue)
+    queue.ack(claim)
+    assert [second] == claimed_ids(queue)
+
+
+def test_claim_is_by_age_within_one_space(queue: JobQueue) -> None:
+    """A batch takes the oldest jobs of the space that are due, and no others."""
+    third, later, first = (
+        poll(queue, 3),
+        poll(queue, 4, run_at=NOW + 1),
+        poll(queue, 5, run_at=NOW - 9),
+    )
+    poll(queue, 6, space=2)
+    assert [third, first] == claimed_ids(queue)
+    assert [later] == claimed_ids(queue, NOW + 1)
+
+
+def test_space_is_hot_while_anything_is_ready(queue: JobQueue) -> None:
+    """Jobs that a batch had no room for are looked for again, and an empty space is not."""
+    for charm in range(8):
+        poll(queue, charm)
+    assert {SPACE} == queue.hot_spaces(NOW)
+    assert 5 == len(queue.claim(SPACE, 5, NOW))
+    assert {SPACE} == queue.hot_spaces(NOW)
+    assert 3 == len(queue.claim(SPACE, 5, NOW))
+    assert set() == queue.hot_spaces(NOW)
+
+
+def test_delayed_job_wakes_its_space(queue: JobQueue) -> None:
+    """A space is hot from the moment on that its job is ready, and that moment is known."""
+    poll(queue, run_at=NOW + 30)
+    assert set() == queue.hot_spaces(NOW)
+    assert NOW + 30 == queue.next_run_at()
+    assert {SPACE} == queue.hot_spaces(NOW + 30)
+    assert queue.next_run_at() is None
+
+
+def test_late_answer_changes_nothing(queue: JobQueue) -> None:
+    """Once a job was given back and claimed anew, the first claim can neither end nor move it."""
+    poll(queue)
+    (late,) = queue.claim(SPACE, 1, NOW)
+    queue.rescue(late, NOW)
+    (newest,) = queue.claim(SPACE, 1, NOW)
+    assert newest.job.fence > late.job.fence
+    endings = [queue.ack(late), queue.bury(late), queue.retry(late, NOW), queue.release(late, NOW)]
+    assert [False] * 4 == endings
+    assert (False, True) == (queue.holds(late.job), queue.holds(newest.job))
+    assert (0, 1, 0) == (queue.pending, queue.claimed, queue.dead)
+
+
+def test_forged_claim_changes_nothing(queue: JobQueue) -> None:
+    """A claim that was never made does not end a waiting job."""
+    poll(queue)
+    (claim,) = queue.claim(SPACE, 1, NOW)
+    queue.release(claim, NOW)
+    for fence in (0, 1, 2):
+        forged = dataclasses.replace(claim, job=dataclasses.replace(claim.job, fence=fence))
+        assert not queue.ack(forged)
+    assert 1 == queue.pending
+
+
+def test_late_bury_spares_the_dead_letter(queue: JobQueue) -> None:
+    """A claim that is over does not take its charm's dead letter with it."""
+    poll(queue)
+    (claim,) = queue.claim(SPACE, 1, NOW)
+    assert queue.bury(claim)
+    assert not queue.bury(claim)
+    assert [claim.job.job_id] == [letter.job.job_id for letter in queue.dead_letters()]
+
+
+def test_newest_dead_letter_is_kept(queue: JobQueue) -> None:
+    """A charm has one dead letter, a success removes it, and other charms keep theirs."""
+
+    def listed(after: int = 0) -> list[int]:
+        return [letter.job.job_id for letter in queue.dead_letters(after, limit=5)]
+
+    ids = []
+    for charm in (CHARM, CHARM, 8):
+        ids.append(poll(queue, charm))
+        (claim,) = queue.claim(SPACE, 1, NOW)
+        queue.bury(claim)
+    assert (2, ids[1:], ids[2:]) == (queue.dead, listed(), listed(after=ids[1]))
+    queue.drop_dead_letter(CHARM)
+    assert (1, ids[2:]) == (queue.dead, listed())
+
+
+def test_requeued_job_is_a_new_one(queue: JobQueue) -> None:
+    """A dead letter comes back as a first attempt whose runs share no id with the old ones."""
+    poll(queue)
+    (claim,) = queue.claim(SPACE, 1, NOW)
+    queue.bury(claim)
+    job_id = queue.requeue(CHARM, NOW + 50)
+    (again,) = queue.claim(SPACE, 1, NOW + 50)
+    assert (job_id, 1, 1) == (again.job.job_id, again.job.attempt, again.job.deliveries)
+    assert again.job.run_id != claim.job.run_id
+    assert (claim.job.stream, claim.job.event) == (again.job.stream, again.job.event)
+    assert (0, None) == (queue.dead, queue.requeue(CHARM, NOW))
+
+
+def test_requeue_gives_way_to_a_live_poll(queue: JobQueue) -> None:
+    """While a poll is live the dead letter stays."""
+    poll(queue)
+    (claim,) = queue.claim(SPACE, 1, NOW)
+    queue.bury(claim)
+    poll(queue)
+    assert queue.requeue(CHARM, NOW) is None
+    assert (1, 1) == (queue.dead, queue.pending)
+
+
+def test_suspect_runs_alone(queue: JobQueue) -> None:
+    """What was handed out three times by supervisors that died is claimed by itself only."""
+    job_id = poll(queue)
+    for _ in range(SUSPECT_DELIVERIES):
+        assert queue.claim_suspect(NOW) is None
+        (claim,) = queue.claim(SPACE, 1, NOW)
+        queue.rescue(claim, NOW)
+    assert [] == queue.claim(SPACE, 1, NOW)
+    suspect = queue.claim_suspect(NOW)
+    assert suspect is not None
+    assert (job_id, SUSPECT_DELIVERIES + 1) == (suspect.job.job_id, suspect.job.deliveries)
+
+
+def test_release_and_retry_clear_suspicion(queue: JobQueue) -> None:
+    """A delivery given back does not count, and a new attempt starts at none."""
+    poll(queue)
+    (claim,) = queue.claim(SPACE, 1, NOW)
+    queue.rescue(claim, NOW)
+    (claim,) = queue.claim(SPACE, 1, NOW)
+    queue.release(claim, NOW)
+    (claim,) = queue.claim(SPACE, 1, NOW)
+    assert (2, 1) == (claim.job.deliveries, claim.job.attempt)
+    queue.retry(claim, NOW)
+    (claim,) = queue.claim(SPACE, 1, NOW)
+    assert (1, 2) == (claim.job.deliveries, claim.job.attempt)
+
+
+def test_suspect_waits_for_its_charm(queue: JobQueue) -> None:
+    """A suspect is no exception: its charm does not overlap itself."""
+    poll(queue)
+    for _ in range(SUSPECT_DELIVERIES):
+        (claim,) = queue.claim(SPACE, 1, NOW)
+        queue.rescue(claim, NOW)
+    send(queue)
+    (running,) = queue.claim(SPACE, 1, NOW)
+    assert queue.claim_suspect(NOW) is None
+    queue.ack(running)
+    assert queue.claim_suspect(NOW) is not None
+
+
+def test_disabled_charm_comes_to_rest(queue: JobQueue) -> None:
+    """Its poll is taken out, its sends wait, and what is under way does not come back."""
+    send(queue)
+    (running,) = queue.claim(SPACE, 1, NOW)
+    second = send(queue)
+    poll(queue)
+    queue.hold(CHARM)
+    assert queue.ack(running)
+    assert [] == claimed_ids(queue)
+    queue.unhold(SPACE, CHARM, NOW)
+    assert [second] == claimed_ids(queue)
+
+
+@pytest.mark.parametrize("ending", ["retry", "release", "rescue"])
+def test_poll_of_a_disabled_charm_does_not_come_back(queue: JobQueue, ending: str) -> None:
+    """A poll under way when its charm was disabled is dropped when it would wait again."""
+    poll(queue)
+    (claim,) = queue.claim(SPACE, 1, NOW)
+    queue.hold(CHARM)
+    assert getattr(queue, ending)(claim, NOW)
+    assert (0, 0, None) == (queue.pending, queue.claimed, queue.find(claim.job.job_id))
+
+
+def test_hasten_finds_the_live_poll(queue: JobQueue) -> None:
+    """A waiting poll runs now, one under way is only named."""
+    assert queue.hasten(CHARM, NOW) is None
+    job_id = poll(queue, run_at=NOW + 60)
+    assert job_id == queue.hasten(CHARM, NOW)
+    assert {SPACE} == queue.hot_spaces(NOW)
+    assert [job_id] == claimed_ids(queue)
+    assert job_id == queue.hasten(CHARM, NOW)
+
+
+def test_finished_jobs_are_bounded(engine: Engine) -> None:
+    """The newest thousand are kept, however many end in one commit, also after a restart."""
+    ids: list[int] = []
+    for batch in (KEEP_DONE - 10, 30, 1, 40):
+        with engine.transaction():
+            ids += [poll(engine.queue, charm) for charm in range(batch)]
+        with engine.transaction():
+            for claim in engine.queue.claim(SPACE, batch, NOW):
+                engine.queue.ack(claim)
+        engine.reopen()
+    kept = [job_id for job_id in ids if engine.queue.find(job_id)]
+    assert ids[-KEEP_DONE:] == kept
+
+
+def test_restart_finds_everything(engine: Engine) -> None:
+    """Counts, claims, delays and order are what they were when the process was killed."""
+    poll(engine.queue, 1)
+    (claim,) = engine.queue.claim(SPACE, 1, NOW)
+    poll(engine.queue, 2, run_at=NOW + 9)
+    engine.crash(during=lambda: engine.queue.ack(claim))
+    queue = engine.queue
+    assert [claim] == queue.claimed_jobs()
+    assert (1, 1, NOW + 9) == (queue.pending, queue.claimed, queue.next_run_at())
+    assert queue.ack(claim)
