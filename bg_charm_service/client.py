@@ -170,11 +170,12 @@ async def _open(settings: Settings) -> tuple[Client, AsyncExitStack]:
 @asynccontextmanager
 async def _open_directory(settings: Settings) -> AsyncIterator[Client]:
     from bg_charm_service.api import create_app
+    from bg_charm_service.configuration import service_config
     from bg_charm_service.service import open_service
 
     _drop_logs()
     identity = operator_identity(settings, os.environ)
-    async with open_service(settings, identity, polling=False) as service:
+    async with open_service(service_config(settings, identity, is_polling=False)) as service:
         app = create_app(service.commands)
         transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
         async with _http(transport) as http:

@@ -23,9 +23,6 @@ _PLAIN_WORDS = {
     "recursion_loop": "This is nested too deeply",
 }
 
-#: The label of a registration made without one.
-DEFAULT_INTEGRATION = "manual"
-
 
 def _encodable(text: str) -> str:
     try:
@@ -50,14 +47,14 @@ class CharmBody(Body):
 
     source: Text
     space: Text = Field(description="A space's DID or name")
-    file_name: Text = "charm.py"
-    class_name: Text | None = None
+    file_name: Text = Field("charm.py", alias="file", description="For tracebacks and the cause")
+    class_name: Text | None = Field(None, alias="class")
     cause: Text | None = Field(None, description="By default the file's name without its suffix")
     values: dict[Text, JsonValue] = Field({}, alias="set")
     links: dict[Text, Text] = Field({}, description="Field to SPACE/CHARM[/path]")
     writable_links: dict[Text, Text] = {}
     wants_registration: bool = Field(False, alias="register")
-    integration: Text = DEFAULT_INTEGRATION
+    integration: Text = ""
 
     def to_charm(self) -> NewCharm:
         """Give the value that the commands take."""
@@ -79,8 +76,8 @@ class SourceBody(Body):
     """New source for a charm."""
 
     source: Text
-    file_name: Text = "charm.py"
-    class_name: Text | None = None
+    file_name: Text = Field("charm.py", alias="file")
+    class_name: Text | None = Field(None, alias="class")
     dry_run: bool = False
 
 

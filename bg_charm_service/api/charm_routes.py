@@ -18,7 +18,7 @@ from bg_charm_service.api.access import (
 )
 from bg_charm_service.api.answers import CharmPage, CharmSource, Done, Imported
 from bg_charm_service.api.bodies import CharmBody, SourceBody, read_charm
-from bg_charm_service.errors import InvalidInput
+from bg_charm_service.errors import InvalidInput, ServiceError
 from bg_charm_service.identity import space_did
 from bg_charm_service.views import AddedCharm, CharmDetail, NewCharm, UpdateReport
 
@@ -56,7 +56,7 @@ async def import_charms(service: Service, body: list[Any]) -> list[Imported]:
     added = iter(await service.import_charms([each for each in read if isinstance(each, NewCharm)]))
     outcomes = [next(added) if isinstance(each, NewCharm) else each for each in read]
     return [
-        Imported(None, outcome) if isinstance(outcome, str) else Imported(outcome, None)
+        Imported(outcome, None) if isinstance(outcome, AddedCharm) else Imported(None, str(outcome))
         for outcome in outcomes
     ]
 
@@ -124,11 +124,11 @@ async def set_field(service: Service, ref: Charm, field: str, request: Request) 
     return Done()
 
 
-def _charm_or_error(value: object) -> NewCharm | str:
+def _charm_or_error(value: object) -> NewCharm | ServiceError:
     try:
         return read_charm(value)
     except InvalidInput as error:
-        return str(error)
+        return error
 
 
 async def _pieces(lines: Iterable[bytes]) -> AsyncIterator[bytes]:

@@ -24,6 +24,7 @@ from bg_charm_service.errors import (
     NotFound,
     ServiceError,
     ServiceStopping,
+    StorageError,
 )
 
 #: The first class that fits gives the status; other errors of ours are 500.
@@ -33,6 +34,7 @@ STATUSES: tuple[tuple[type[ServiceError], int], ...] = (
     (InvalidInput, 400),
     (AuthorizationError, 403),
     (ServiceStopping, 503),
+    (StorageError, 503),
 )
 
 

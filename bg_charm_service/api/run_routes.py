@@ -34,7 +34,7 @@ async def list_runs(
     limit: Limit = 20,
 ) -> list[RunView]:
     """List a charm's recorded runs with their logs, the newest first."""
-    return list(service.runs(ref, before, limit))
+    return service.runs(ref, before, limit)
 
 
 @router.post("/api/charms/{space}/{charm_id}/enable")

@@ -58,7 +58,7 @@ async def unregister_charm(service: Service, ref: Charm) -> Done:
 @router.get("/api/integrations")
 async def list_integrations(service: Service) -> list[IntegrationView]:
     """List the integrations with their last scan."""
-    return list(service.integrations())
+    return await service.integrations()
 
 
 @router.post("/api/integrations/{integration_id}/initialize")
@@ -70,7 +70,7 @@ async def initialize_integration(service: Service, integration_id: str) -> Done:
 @router.get("/api/spaces")
 async def list_spaces(service: Service) -> list[SpaceView]:
     """List the spaces and who owns them."""
-    return list(service.spaces())
+    return service.spaces()
 
 
 @router.post("/api/spaces/{space}/owners")

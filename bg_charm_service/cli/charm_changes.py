@@ -86,9 +86,9 @@ def add(
         raise click.UsageError("--integration labels a registration: give --register as well.")
     body = {
         "source": read_source(file),
-        "file_name": file.name,
+        "file": file.name,
         "space": space,
-        "class_name": class_name,
+        "class": class_name,
         "set": dict(values),
         "links": dict(links),
         "writable_links": dict(writable_links),
@@ -129,8 +129,8 @@ def update(
 
     body = {
         "source": read_source(file),
-        "file_name": file.name,
-        "class_name": class_name,
+        "file": file.name,
+        "class": class_name,
         "dry_run": dry_run,
     }
     answer = session.ask(lambda client: client.put(*path_of(ref, "source"), body=body))

@@ -184,7 +184,8 @@ def _facts(detail: CharmDetail, now: float) -> Iterator[tuple[str, Any]]:
     yield "added", f"{moment(charm.created_at)} ({relative(charm.created_at, now)})"
     yield "registered", _registration(charm, now)
     yield "standing", _standing_fact(charm, now)
-    yield "status", charm.status or "-"
+    if charm.status and charm.status != charm.last_error:
+        yield "status", charm.status
     if charm.last_error:
         cause = f" ({charm.last_error_cause})" if charm.last_error_cause else ""
         when = relative(charm.last_error_at, now)

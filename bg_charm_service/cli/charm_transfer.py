@@ -62,7 +62,8 @@ def import_charms(session: Session, file: BinaryIO, as_json: bool) -> None:
     \b
     A line: {"file": "counter.py", "space": "demo", "cause": "counter 1",
              "set": {"counter": 5}, "register": true, "integration": "manual"}
-    instead of "file": "source"; needed are one of these and "space".
+    Instead of a "file" to read, the "source" itself may be given. Also known: "class",
+    "links" and "writable_links", {FIELD: SPACE/CHARM[/PATH]}.
     """
     tally = Tally()
     session.ask(lambda client: _import(client, file, tally))
@@ -143,14 +144,15 @@ def _read_line(line: bytes, directory: Path, sources: dict[str, str]) -> dict[st
         raise InvalidInput(f"this is not JSON: {error}") from None
     if not isinstance(charm, dict):
         raise InvalidInput("this is not a JSON object")
-    if "file" not in charm:
+    name = charm.get("file")
+    if not isinstance(name, str):
         return charm
-    name = charm.pop("file")
-    if "source" in charm or not isinstance(name, str):
-        raise InvalidInput('give "file", a path, or "source", a text')
-    if name not in sources:
-        sources[name] = read_source(directory / name)
-    return {"file_name": Path(name).name, **charm, "source": sources[name]}
+    if "source" not in charm:
+        if name not in sources:
+            sources[name] = read_source(directory / name)
+        charm["source"] = sources[name]
+    charm["file"] = Path(name).name
+    return charm
 
 
 def _progress(file: BinaryIO) -> ProgressBar[int]:

@@ -96,7 +96,11 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
 
 def _draw(table: Table) -> None:
-    _console().print(table)
+    console = _console()
+    with console.capture() as drawn:
+        console.print(table)
+    # Tables are filled up with spaces, which nobody wants to copy.
+    click.echo("\n".join(line.rstrip() for line in drawn.get().splitlines()))
 
 
 def _console() -> Console:

@@ -21,7 +21,7 @@ def _run(ctx: click.Context, session: Session) -> None:
     if session.settings.initialize:
         initialize_integration(session, session.settings.integration)
         return
-    from bg_charm_service.service import run_service
+    from bg_charm_service.daemon import run_service
 
     run_service(session.settings)
 

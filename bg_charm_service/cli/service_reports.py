@@ -44,7 +44,7 @@ def status(session: Session, as_json: bool) -> None:
     found = answer.read(ServiceStatus)
     now = time.time()
     print_facts(_facts(found, now))
-    if found.workers:
+    if found.running and found.workers:
         click.echo()
         print_table(
             ["WORKER", "STATE", "SPACE", "RUNS", "AGE", "MEMORY", "CPU"],

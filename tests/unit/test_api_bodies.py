@@ -79,7 +79,7 @@ def test_a_line_of_an_import_needs_source_and_space() -> None:
         writable_links={},
         cause=None,
         register=False,
-        integration="manual",
+        integration="",
     ) == read_charm({"source": "x", "space": "demo"})
 
 

@@ -35,7 +35,7 @@ def test_files_are_looked_for_beside_the_import(tmp_path: Path) -> None:
     (tmp_path / "charms").mkdir()
     (tmp_path / "charms" / "counter.py").write_text("source")
     (batch,) = batches(lines({"file": "charms/counter.py", "space": "demo"}), tmp_path, Tally())
-    expected = {"file_name": "counter.py", "space": "demo", "source": "source"}
+    expected = {"file": "counter.py", "space": "demo", "source": "source"}
     assert [(1, expected)] == batch.charms
 
 
@@ -45,11 +45,11 @@ def test_a_bad_line_costs_itself_only(tmp_path: Path) -> None:
         b"{nonsense\n",
         b"\n",
         b"[1]\n",
-        *lines({"file": "missing.py"}, {"file": "a.py", "source": "x"}, {"source": "good"}),
+        *lines({"file": "missing.py"}, {"file": "gone/a.py", "source": "x"}, {"source": "good"}),
         b"\xff\n",
     ]
     tally = Tally()
     (batch,) = batches(given, tmp_path, tally)
-    assert [(6, {"source": "good"})] == batch.charms
-    assert [1, 3, 4, 5, 7] == [error["line"] for error in tally.errors]
+    assert [(5, {"file": "a.py", "source": "x"}), (6, {"source": "good"})] == batch.charms
+    assert [1, 3, 4, 7] == [error["line"] for error in tally.errors]
     assert "missing.py: cannot be read: No such file" in tally.errors[2]["error"]
