@@ -75,9 +75,16 @@ def test_stock_counts_hold_while_the_service_runs(database: Database) -> None:
     assert (1, 0, 0) == (queue.unack_count(), queue.acked_count(), queue.ack_failed_count())
 
 
-REFUSED = (
-    "put get nack ack_failed update clear_acked_data resume_unack_tasks shrink_disk_usage".split()
-)
+REFUSED = [
+    "put",
+    "get",
+    "nack",
+    "ack_failed",
+    "update",
+    "clear_acked_data",
+    "resume_unack_tasks",
+    "shrink_disk_usage",
+]
 
 
 @pytest.mark.parametrize("operation", REFUSED)
