@@ -141,6 +141,17 @@ class Database:
         """Give all rows of a query."""
         return self.connection.execute(sql, parameters).fetchall()  # type: ignore[arg-type]
 
+    def probe(self, *, write: bool) -> None:
+        """Show that the database answers, by a read or by a write; raises StorageError."""
+        try:
+            if write:
+                with self.transaction():
+                    self.execute("INSERT OR REPLACE INTO totals VALUES ('probes', 1)")
+            else:
+                self.row("SELECT value FROM totals LIMIT 1")
+        except sqlite3.DatabaseError as error:
+            raise StorageError(f"The database cannot be read: {error}") from error
+
     def close(self) -> None:
         """Fold the log into the file and close; closing twice is fine."""
         self.connection.close()

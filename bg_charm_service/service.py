@@ -74,6 +74,8 @@ class Service:
     scanner: Scanner
     board: StatusBoard
     commands: Commands
+    #: The supervisor's loop; it ends early only with an error.
+    loop: asyncio.Task[None]
 
 
 @asynccontextmanager
@@ -90,19 +92,14 @@ async def open_service(config: ServiceConfig) -> AsyncIterator[Service]:
             with database.transaction():
                 _enter(store, config.identity, directory.path, clock.now())
             service = _assemble(config, directory, database, store, clock)
-            loop = asyncio.ensure_future(_run(service))
             try:
                 yield service
             finally:
                 await service.scanner.stop()
                 await service.supervisor.stop_now()
-                await loop
+                await asyncio.wait([service.loop])
         finally:
             database.close()
-
-
-async def _run(service: Service) -> None:
-    await service.supervisor.run()
 
 
 def _enter(store: Store, identity: Identity, path: Path, now: float) -> None:
@@ -204,7 +201,8 @@ def _assemble(
     if config.is_polling:
         planner.load()
     pool.start()
-    return Service(config, directory, parts, supervisor, upkeep, scanner, board, commands)
+    loop = asyncio.create_task(supervisor.run())
+    return Service(config, directory, parts, supervisor, upkeep, scanner, board, commands, loop)
 
 
 def _shown_state(commands: Commands, ref: CharmRef) -> bytes | None:

@@ -60,6 +60,8 @@ class Supervisor:
         self.parts = parts
         self.storage_problem = ""
         self.is_draining = False
+        #: Steps done so far: the watchdog sees by it that the loop advances.
+        self.turns = 0
         #: Called with each settlement once it is on disk.
         self.on_settled: list[Callable[[Settled], None]] = []
         self._is_over = False
@@ -99,6 +101,7 @@ class Supervisor:
     def step(self) -> None:
         """Do one round; never raises for a charm's sake."""
         parts = self.parts
+        self.turns += 1
         parts.pool.tick()
         now = parts.clock.steady()
         self._take_in(parts.pool.collect())
@@ -152,9 +155,12 @@ class Supervisor:
 
     async def stop_now(self) -> None:
         """End what runs and give its jobs back, at no cost for any charm."""
+        if self._is_over:
+            return
         self._is_over = True
         self._wake.set()
         self.parts.pool.stop()
+        self.parts.inspections.stop()
         self._take_in(self.parts.pool.collect())
         try:
             with self.parts.database.transaction():

@@ -51,8 +51,9 @@ class SystemCommands(CharmCommands):
         for info in catalogue.integrations:
             state = self.office.upkeep.scans.get(info.id)
             counted = status.get(info.id)
-            has_cell = info.space is not None and info.cell is not None
-            stored = self.store.spaces.document(info.space, info.cell) if has_cell else b"{}"
+            stored: bytes | None = b"{}"
+            if info.space is not None and info.cell is not None:
+                stored = self.store.spaces.document(info.space, info.cell)
             shown.append(
                 IntegrationView(
                     integration_id=info.id,

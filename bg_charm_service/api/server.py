@@ -1,0 +1,77 @@
+"""Serves the application on the socket of the data directory, in the service's own loop.
+
+The socket's permissions are its credential: only the service's user may connect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import uvicorn
+from fastapi import FastAPI
+
+#: How long an answer under way may take to go out at a stop, in seconds.
+_CLOSE_SECONDS = 5.0
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the service: uvicorn would take SIGTERM, and raise it a second time."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class SocketServer:
+    """An async context in which the application answers on a socket."""
+
+    def __init__(self, app: FastAPI, path: Path) -> None:
+        self._path = path
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=int(_CLOSE_SECONDS),
+        )
+        self._server = _Server(config)
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> SocketServer:
+        listener = _listen(self._path)
+        self._task = asyncio.create_task(self._server.serve(sockets=[listener]))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.should_exit = True
+        if self._task is not None:
+            await self._task
+        self._path.unlink(missing_ok=True)
+
+
+def _listen(path: Path) -> socket.socket:
+    """Bind the socket; one that a killed service left is replaced, since the directory is locked."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # A socket's path holds at most 107 bytes: a deep directory is reached through its descriptor.
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    mask = os.umask(0o177)
+    try:
+        listener.bind(f"/proc/self/fd/{directory}/{path.name}")
+    finally:
+        os.umask(mask)
+        os.close(directory)
+    listener.listen(128)
+    listener.setblocking(False)
+    return listener

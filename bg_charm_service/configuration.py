@@ -1,0 +1,51 @@
+"""From what a person set to what the service is made from."""
+
+from __future__ import annotations
+
+from loguru import logger
+
+from bg_charm_service.discovery import MANUAL_ID
+from bg_charm_service.identity import Identity
+from bg_charm_service.listing import parse_manual_charms
+from bg_charm_service.pool import PoolLimits
+from bg_charm_service.scans import ScanLimits
+from bg_charm_service.service import ServiceConfig
+from bg_charm_service.settings import Settings
+from bg_charm_service.settlement import FailurePolicy
+
+
+def service_config(settings: Settings, identity: Identity, *, is_polling: bool) -> ServiceConfig:
+    """Give the configuration of a service; entries of `--charms` that are no charms are logged."""
+    charms, problems = parse_manual_charms(settings.charms)
+    for problem in problems:
+        logger.bind(event="manual_charm_invalid").warning("{}", problem)
+    integrations = [settings.integration]
+    if settings.charms and MANUAL_ID not in integrations:
+        integrations.append(MANUAL_ID)
+    return ServiceConfig(
+        data_dir=settings.data_dir,
+        identity=identity,
+        is_polling=is_polling,
+        interval_seconds=settings.interval_seconds,
+        timeout_seconds=settings.timeout_seconds,
+        policy=FailurePolicy(max_retries=settings.max_retries, max_failures=settings.failures),
+        pool=PoolLimits(
+            max_concurrent=settings.max_concurrent if is_polling else 1,
+            max_runs=settings.worker_max_runs,
+            max_age_seconds=settings.worker_max_age_seconds,
+            memory_bytes=settings.worker_memory_bytes,
+            kill_grace_seconds=settings.kill_grace_seconds,
+            log_bytes=settings.run_log_bytes,
+        ),
+        scans=ScanLimits(
+            fetch_seconds=settings.fetch_timeout_seconds,
+            scan_seconds=settings.scan_timeout_seconds,
+        ),
+        history_runs=settings.history_runs,
+        history_seconds=settings.history_seconds,
+        disabled_retry_seconds=settings.disabled_retry_seconds,
+        maintenance_timeout_seconds=settings.maintenance_timeout_seconds,
+        integrations=tuple(integrations),
+        integrations_dir=settings.integrations_dir,
+        manual_charms=tuple(charms),
+    )

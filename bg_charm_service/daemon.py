@@ -1,0 +1,239 @@
+"""The service as a process: signals, the socket, systemd, the log. Decides nothing about runs.
+
+Started by the command line when no command is given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from loguru import logger
+
+from bg_charm_service import __version__
+from bg_charm_service.api import create_app
+from bg_charm_service.api.server import SocketServer
+from bg_charm_service.configuration import service_config
+from bg_charm_service.errors import ServiceError, StorageError
+from bg_charm_service.identity import DEFAULT_PASSPHRASE, Identity
+from bg_charm_service.logs import Logs, open_logs
+from bg_charm_service.run_log import RunLog
+from bg_charm_service.service import Service, add_demo, open_service
+from bg_charm_service.settings import Settings, operator_identity
+from bg_charm_service.settlement import RunStatus, Step
+from bg_charm_service.settler import Settled
+from bg_charm_service.status_log import log_status, one_line
+from bg_charm_service.systemd import notify, watchdog_interval_seconds
+
+#: How often systemd is told the status, in seconds.
+_NOTIFY_SECONDS = 10.0
+
+
+def run_service(settings: Settings) -> None:
+    """Run until a signal stops it; raises ServiceError when it cannot start or go on."""
+    logs = open_logs(settings, sys.stdout)
+    try:
+        asyncio.run(_Daemon(settings, logs).run())
+    finally:
+        logs.close()
+
+
+class _Daemon:
+    """One life of the service."""
+
+    def __init__(self, settings: Settings, logs: Logs) -> None:
+        self._settings = settings
+        self._logs = logs
+        self._stop_asked = asyncio.Event()
+        self._stop_now = asyncio.Event()
+        self._service: Service | None = None
+
+    async def run(self) -> None:
+        settings = self._settings
+        identity = operator_identity(settings, os.environ)
+        config = service_config(settings, identity, is_polling=True)
+        with self._signals():
+            async with open_service(config) as service:
+                self._service = service
+                await self._check_integration(service)
+                run_log = RunLog(service.parts.clock.steady)
+                service.supervisor.on_settled.append(_RunTeller(service, run_log))
+                app = create_app(service.commands)
+                async with SocketServer(app, service.directory.socket_path):
+                    await self._serve(service, run_log)
+                run_log.flush()
+
+    async def _serve(self, service: Service, run_log: RunLog) -> None:
+        logger.bind(event="started").info(
+            "bg-charm-service {} started: process {}, data in {}, {} charms polled every {:g} s "
+            "with {} workers; status: bg-charm-service status",
+            __version__,
+            os.getpid(),
+            service.directory.path,
+            len(service.commands.office.roster),
+            service.config.interval_seconds,
+            service.config.pool.max_concurrent,
+        )
+        _warn_of_default_identity(service)
+        notify(READY=1, STATUS="running")
+        if self._settings.demo:
+            await add_demo(service)
+        await self._until_stopped(
+            service,
+            service.upkeep.run(),
+            _every(self._settings.log_interval_seconds, lambda: _log_status(service)),
+            _every(1.0, run_log.tick),
+            _every(_NOTIFY_SECONDS, lambda: _tell_systemd(service)),
+            _feed_watchdog(service),
+        )
+        notify(STOPPING=1, STATUS="stopping")
+        logger.bind(event="stopping").info(
+            "Stopping: {} runs under way may finish within {:g} s; signal again to stop at once",
+            len(service.parts.dispatcher.runs),
+            self._settings.drain_timeout_seconds,
+        )
+        draining = asyncio.create_task(
+            service.supervisor.stop(self._settings.drain_timeout_seconds)
+        )
+        hurry = asyncio.create_task(self._stop_now.wait())
+        await asyncio.wait([draining, hurry], return_when=asyncio.FIRST_COMPLETED)
+        if not draining.done():
+            draining.cancel()
+            with suppress(asyncio.CancelledError):
+                await draining
+            await service.supervisor.stop_now()
+        hurry.cancel()
+        _log_status(service)
+        logger.bind(event="stopped").info("Stopped")
+
+    async def _until_stopped(self, service: Service, *works: Coroutine[Any, Any, None]) -> None:
+        """Keep the side works going until a stop is asked for; raises what ends one of them."""
+        tasks = [asyncio.create_task(work) for work in works]
+        asked = asyncio.create_task(self._stop_asked.wait())
+        try:
+            done, _ = await asyncio.wait(
+                [asked, service.loop, *tasks], return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in done - {asked}:
+                task.result()
+        finally:
+            for task in [asked, *tasks]:
+                task.cancel()
+            await asyncio.gather(asked, *tasks, return_exceptions=True)
+
+    async def _check_integration(self, service: Service) -> None:
+        """Refuse an integration that does not exist; report those that cannot be used."""
+        catalogue = await service.scanner.describe()
+        for problem in catalogue.problems:
+            logger.bind(event="integration_broken").warning("{}", problem)
+        names = [info.id for info in catalogue.integrations]
+        if self._settings.integration not in names:
+            raise ServiceError(
+                f"Unknown integration: {self._settings.integration}. "
+                f"Available integrations: {', '.join(names)}"
+            )
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Turn signals into events; nothing else is done in a handler."""
+        loop = asyncio.get_running_loop()
+        calls: dict[signal.Signals, Callable[[], None]] = {
+            signal.SIGTERM: self._ask_to_stop,
+            signal.SIGINT: self._ask_to_stop,
+            signal.SIGHUP: self._logs.reopen,
+            signal.SIGUSR1: self._ask_for_status,
+        }
+        for number, call in calls.items():
+            loop.add_signal_handler(number, call)
+        try:
+            yield
+        finally:
+            for number in calls:
+                loop.remove_signal_handler(number)
+
+    def _ask_to_stop(self) -> None:
+        if self._stop_asked.is_set():
+            self._stop_now.set()
+        self._stop_asked.set()
+
+    def _ask_for_status(self) -> None:
+        if self._service is not None:
+            _log_status(self._service)
+
+
+class _RunTeller:
+    """Writes a line about each settled run."""
+
+    def __init__(self, service: Service, run_log: RunLog) -> None:
+        self._service = service
+        self._run_log = run_log
+
+    def __call__(self, settled: Settled) -> None:
+        job, outcome, decision = settled.run.claim.job, settled.outcome, settled.decision
+        duration, worker = outcome.duration_seconds, settled.record.worker
+        if decision.status is RunStatus.SUCCESS:
+            self._run_log.succeeded(job, duration_seconds=duration, worker=worker)
+            return
+        if outcome.failure is None:
+            return
+        clock = self._service.parts.clock
+        is_retried = decision.step is Step.RETRY
+        self._run_log.failed(
+            job,
+            outcome.failure,
+            retry_at=decision.run_at - clock.steady() + clock.now() if is_retried else None,
+            duration_seconds=duration,
+            worker=worker,
+        )
+        if decision.disables:
+            self._run_log.disabled(
+                job.ref,
+                outcome.failure,
+                consecutive_failures=decision.health.consecutive_failures,
+                back_at=clock.now() + self._service.config.disabled_retry_seconds,
+            )
+
+
+async def _every(seconds: float, call: Callable[[], None]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        call()
+
+
+async def _feed_watchdog(service: Service) -> None:
+    """Tell systemd that the service lives, as long as its loop and its database advance."""
+    interval_seconds = watchdog_interval_seconds()
+    if interval_seconds is None:
+        await asyncio.Event().wait()
+        return
+    while True:
+        turns = service.supervisor.turns
+        await asyncio.sleep(interval_seconds)
+        try:
+            service.parts.database.probe(write=bool(service.supervisor.storage_problem))
+        except StorageError as error:
+            logger.bind(event="watchdog").error("The watchdog is not fed: {}", error)
+            continue
+        if service.supervisor.turns > turns:
+            notify(WATCHDOG=1)
+
+
+def _log_status(service: Service) -> None:
+    log_status(service.commands.status())
+
+
+def _tell_systemd(service: Service) -> None:
+    notify(STATUS=one_line(service.commands.status()))
+
+
+def _warn_of_default_identity(service: Service) -> None:
+    if service.config.identity.did() == Identity.from_passphrase(DEFAULT_PASSPHRASE).did():
+        logger.bind(event="default_identity").warning(
+            "The operator's identity is the public default: secrets are only as safe as the "
+            "files' permissions; set OPERATOR_PASS or IDENTITY before anything secret is stored"
+        )
