@@ -65,18 +65,20 @@ class Database:
             finally:
                 self._depth -= 1
             return
-        self.connection.execute("BEGIN IMMEDIATE")
-        self._depth = 1
         try:
+            self.connection.execute("BEGIN IMMEDIATE")
+            self._depth = 1
             yield
             self._check_transaction()
             for callback in self._before_commit:
                 callback()
             self.connection.execute("COMMIT")
-        except BaseException:
+        except BaseException as error:
             self._after_commit.clear()
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
+            if _is_of_the_database(error):
+                raise StorageError(f"The database cannot be used: {error}") from error
             raise
         finally:
             self._depth = 0
@@ -100,7 +102,7 @@ class Database:
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK TO step")
                 self.connection.execute("RELEASE step")
-            if isinstance(error, sqlite3.DatabaseError):
+            if _is_of_the_database(error):
                 raise StorageError(f"The database cannot be used: {error}") from error
             raise
         self.execute("RELEASE step")
@@ -161,6 +163,12 @@ class Database:
         # after that would be committed statement by statement.
         if self._depth and not self.connection.in_transaction:
             raise sqlite3.OperationalError("the transaction was rolled back by an earlier error")
+
+
+def _is_of_the_database(error: BaseException) -> bool:
+    """Whether disk or file are to blame, not a value or a statement of ours."""
+    ours = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError)
+    return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, ours)
 
 
 @tenacity.retry(

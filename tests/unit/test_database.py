@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 import pytest
 
 from bg_charm_service.database import Database
-from bg_charm_service.errors import DataDirectoryError, SchemaTooNew
+from bg_charm_service.errors import DataDirectoryError, SchemaTooNew, StorageError
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_nothing_is_written_after_sqlite_gave_up(database: Database) -> None:
     """When SQLite itself undoes a transaction (disk full), whoever goes on writing is stopped."""
     (pages,) = database.row("PRAGMA page_count")
     database.execute(f"PRAGMA max_page_count = {pages}")
-    with suppress(sqlite3.OperationalError), database.transaction():
+    with suppress(StorageError), database.transaction():
         add(database, "a")
         with pytest.raises(sqlite3.OperationalError, match="full"):
             database.execute("INSERT INTO totals VALUES ('big', zeroblob(9000000))")
@@ -137,6 +137,29 @@ def test_nothing_is_written_after_sqlite_gave_up(database: Database) -> None:
     with database.transaction():
         add(database, "c")
     assert ["c"] == names(database)
+
+
+@pytest.mark.parametrize("part", ["transaction", "savepoint"])
+def test_full_disk_is_a_storage_error(database: Database, part: str) -> None:
+    """Whoever writes is told, in the service's own words, that it is the database that fails."""
+    (pages,) = database.row("PRAGMA page_count")
+    database.execute(f"PRAGMA max_page_count = {pages}")
+    step = nullcontext if part == "transaction" else database.savepoint
+    with pytest.raises(StorageError, match="cannot be used: database or disk is full"):
+        fill(database, step)
+
+
+def fill(database: Database, step: Callable[[], AbstractContextManager[None]]) -> None:
+    """Write more than fits."""
+    with database.transaction(), step():
+        database.execute("INSERT INTO totals VALUES ('big', zeroblob(9000000))")
+
+
+def test_wrong_value_is_no_storage_error(database: Database) -> None:
+    """A value that breaks a rule of the schema is a fault of its writer, not of the disk."""
+    add(database, "a")
+    with pytest.raises(sqlite3.IntegrityError), database.transaction():
+        add(database, "a")
 
 
 def test_file_belongs_to_one_connection(database: Database, tmp_path: Path) -> None:
