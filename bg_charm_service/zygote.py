@@ -60,7 +60,11 @@ class Zygote:
 
     def _serve(self) -> bool:
         """Fork one worker; False once the supervisor is gone."""
-        data, fds, _, _ = socket.recv_fds(self._control, _MESSAGE_BYTES, _FDS_PER_SPAWN)
+        try:
+            data, fds, _, _ = socket.recv_fds(self._control, _MESSAGE_BYTES, _FDS_PER_SPAWN)
+        except ConnectionResetError:
+            # It left without having read our last report.
+            return False
         if not data:
             return False
         request = _spawn_decoder.decode(data)
