@@ -89,7 +89,7 @@ class JobQueue(StockQueue):
         return self._claim(list(by_charm.values())[:limit])
 
     def claim_job(self, job_id: int) -> Claim | None:
-        """Take one job by its id, whatever its time; None unless it waits and its charm is idle."""
+        """Take one job by its id, whatever its time; None where `claim` would never take it now."""
         row = self._database.row(sql.FIND_WAITING, (job_id,))
         return self._claim([row])[0] if row else None
 

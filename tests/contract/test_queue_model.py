@@ -196,6 +196,18 @@ class QueueMachine(RuleBasedStateMachine):
         assert [row.job_id for row in rows] == [claim.job.job_id for claim in done[0]]
         self.take(done[0])
 
+    @precondition(lambda self: self.rows)
+    @rule(pick=picks, fate=fates)
+    def claim_job(self, pick: int, fate: str) -> None:
+        """A person wants one job now, whatever its time."""
+        row = list(self.rows.values())[pick % len(self.rows)]
+        done = self.attempted(fate, lambda: self.queue.claim_job(row.job_id))
+        if done is None:
+            return
+        may_run = self.may_run(row) and row.deliveries < SUSPECT_DELIVERIES
+        assert may_run == (done[0] is not None)
+        self.take([done[0]] if done[0] else [])
+
     @rule(fate=fates)
     def claim_suspect(self, fate: str) -> None:
         """The oldest job that several supervisors died with is claimed."""
@@ -317,6 +329,15 @@ class QueueMachine(RuleBasedStateMachine):
         if not self.attempted(fate, lambda: self.queue.hold(charm)):
             return
         self.disabled.add(charm)
+        self.unwant_poll(charm)
+
+    @rule(charm=charms, fate=fates)
+    def drop_poll(self, charm: int, fate: str) -> None:
+        """The charm is unregistered."""
+        if self.attempted(fate, lambda: self.queue.drop_poll(charm)):
+            self.unwant_poll(charm)
+
+    def unwant_poll(self, charm: int) -> None:
         for row in self.live(charm):
             if row.origin is Origin.POLL and row.status == "ready":
                 del self.rows[row.job_id]
@@ -393,6 +414,9 @@ class QueueMachine(RuleBasedStateMachine):
         """At most one a charm, listed in order."""
         dead = [row.job_id for row in self.rows.values() if row.status == "dead"]
         assert dead == [letter.job.job_id for letter in self.queue.dead_letters()]
+        for charm in SPACES:
+            mine, letter = self.dead_of(charm), self.queue.dead_letter(charm)
+            assert (mine.job_id if mine else None) == (letter.job.job_id if letter else None)
 
     @invariant()
     def no_ready_job_is_overlooked(self) -> None:
