@@ -32,7 +32,8 @@ from bg_charm_service.errors import (
     ServiceError,
     ServiceStopping,
 )
-from bg_charm_service.settings import Settings, operator_identity
+from bg_charm_service.operator_identity import operator_identity
+from bg_charm_service.settings import Settings
 
 Kind = TypeVar("Kind")
 

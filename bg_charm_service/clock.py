@@ -1,6 +1,6 @@
 """Time, as an argument.
 
-Two readings: `now` is the wall clock, only ever recorded and shown; `steady` looks like it but never
+Two readings: `now` is the wall clock, only recorded and shown; `steady` looks like it but never
 jumps while the process lives, and is what everything is scheduled by. Simulations bring their own.
 """
 

@@ -7,7 +7,7 @@ from loguru import logger
 from bg_charm_service.discovery import MANUAL_ID
 from bg_charm_service.identity import Identity
 from bg_charm_service.listing import parse_manual_charms
-from bg_charm_service.pool import PoolLimits
+from bg_charm_service.pool_contract import PoolLimits
 from bg_charm_service.scans import ScanLimits
 from bg_charm_service.service import ServiceConfig
 from bg_charm_service.settings import Settings

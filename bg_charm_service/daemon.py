@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 from loguru import logger
@@ -22,9 +22,10 @@ from bg_charm_service.configuration import service_config
 from bg_charm_service.errors import ServiceError, StorageError
 from bg_charm_service.identity import DEFAULT_PASSPHRASE, Identity
 from bg_charm_service.logs import Logs, open_logs
+from bg_charm_service.operator_identity import operator_identity
 from bg_charm_service.run_log import RunLog
 from bg_charm_service.service import Service, add_demo, open_service
-from bg_charm_service.settings import Settings, operator_identity
+from bg_charm_service.settings import Settings
 from bg_charm_service.settlement import RunStatus, Step
 from bg_charm_service.settler import Settled
 from bg_charm_service.status_log import log_status, one_line
@@ -97,18 +98,15 @@ class _Daemon:
             len(service.parts.dispatcher.runs),
             self._settings.drain_timeout_seconds,
         )
-        draining = asyncio.create_task(
-            service.supervisor.stop(self._settings.drain_timeout_seconds)
-        )
+        limit_seconds = self._settings.drain_timeout_seconds
+        draining = asyncio.create_task(service.supervisor.drain(limit_seconds))
         hurry = asyncio.create_task(self._stop_now.wait())
         await asyncio.wait([draining, hurry], return_when=asyncio.FIRST_COMPLETED)
-        if not draining.done():
-            draining.cancel()
-            with suppress(asyncio.CancelledError):
-                await draining
-            await service.supervisor.stop_now()
-        hurry.cancel()
+        for task in (draining, hurry):
+            task.cancel()
+        await asyncio.gather(draining, hurry, return_exceptions=True)
         _log_status(service)
+        await service.supervisor.stop_now()
         logger.bind(event="stopped").info("Stopped")
 
     async def _until_stopped(self, service: Service, *works: Coroutine[Any, Any, None]) -> None:

@@ -21,7 +21,7 @@ _INSIST_SECONDS = 0.2
 
 
 class RunTimeout(BaseException):
-    """The run has reached its limit. Not an Exception, so that a charm does not catch it by habit."""
+    """The run has reached its limit; no Exception, so that a charm does not catch it by habit."""
 
 
 class Deadline:

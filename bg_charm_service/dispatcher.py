@@ -16,7 +16,7 @@ from bg_charm_service.fairness import FairShare
 from bg_charm_service.in_flight import InFlight, RunsInFlight
 from bg_charm_service.job_queue import Claim, JobQueue
 from bg_charm_service.model import Failure, FieldKind
-from bg_charm_service.pool import WorkerPool
+from bg_charm_service.pool_contract import WorkerPool
 from bg_charm_service.pool_events import FieldWanted, RunFinished
 from bg_charm_service.store import Store
 from bg_charm_service.store.charms import CharmRecord

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Sequence
 
 from bg_charm_service.errors import CompilerError, ServiceStopping
-from bg_charm_service.pool import Pool
+from bg_charm_service.pool_contract import WorkerPool
 from bg_charm_service.pool_events import InspectFinished
 from bg_charm_service.wire import Inspect, Inspected
 
@@ -19,7 +19,7 @@ from bg_charm_service.wire import Inspect, Inspected
 class Inspections:
     """Requests under way, by their number."""
 
-    def __init__(self, pool: Pool, timeout_seconds: float) -> None:
+    def __init__(self, pool: WorkerPool, timeout_seconds: float) -> None:
         self._pool = pool
         self._timeout_seconds = timeout_seconds
         self._numbers = itertools.count(1)
@@ -42,7 +42,7 @@ class Inspections:
         request = Inspect(
             number, source, file_name, class_name, tuple(values), self._timeout_seconds
         )
-        self._pool.inspect(None, request)
+        self._pool.inspect(request)
         try:
             inspected = await future
         finally:

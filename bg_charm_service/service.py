@@ -10,7 +10,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from loguru import logger
@@ -26,10 +26,11 @@ from bg_charm_service.inspections import Inspections
 from bg_charm_service.job_queue import JobQueue
 from bg_charm_service.model import CharmRef
 from bg_charm_service.planner import Planner
-from bg_charm_service.pool import Pool, PoolLimits
+from bg_charm_service.pool import Pool
+from bg_charm_service.pool_contract import PoolLimits
 from bg_charm_service.retry import MAX_DELAY_SECONDS
 from bg_charm_service.roster import Roster
-from bg_charm_service.scans import Scanner, ScanLimits
+from bg_charm_service.scans import ScanLimits, Scanner
 from bg_charm_service.settlement import FailurePolicy
 from bg_charm_service.settler import Settler
 from bg_charm_service.status import About, StatusBoard
@@ -50,9 +51,9 @@ class ServiceConfig:
     is_polling: bool
     interval_seconds: float = 60.0
     timeout_seconds: float = 30.0
-    policy: FailurePolicy = FailurePolicy()
-    pool: PoolLimits = PoolLimits()
-    scans: ScanLimits = ScanLimits()
+    policy: FailurePolicy = field(default_factory=FailurePolicy)
+    pool: PoolLimits = field(default_factory=PoolLimits)
+    scans: ScanLimits = field(default_factory=ScanLimits)
     history_runs: int = 100
     history_seconds: float = 86400.0
     disabled_retry_seconds: float = 86400.0

@@ -16,7 +16,6 @@ from typing import Any
 import platformdirs
 
 from bg_charm_service.errors import InvalidInput
-from bg_charm_service.identity import DEFAULT_PASSPHRASE, Identity
 from bg_charm_service.quantities import (
     count,
     milliseconds,
@@ -31,9 +30,6 @@ from bg_charm_service.quantities import (
 
 #: A run's limit of this many seconds or more was meant in milliseconds.
 SUSPECT_TIMEOUT_SECONDS = 10_000
-
-#: An identity file larger than this is not one, in bytes.
-_IDENTITY_LIMIT_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,31 +280,3 @@ def _read(read: Callable[[str], object], text: str, source: str) -> object:
 def quoted(text: str) -> str:
     """Show what somebody wrote on one line, shortened."""
     return repr(text if len(text) <= 80 else text[:77] + "...")
-
-
-def operator_identity(settings: Settings, environ: Mapping[str, str]) -> Identity:
-    """Give the key that the service acts with: IDENTITY, else OPERATOR_PASS, else the default.
-
-    The passphrase is read here only, so that no settings object ever holds it.
-    """
-    if settings.identity_file is not None:
-        return _identity_from_file(settings.identity_file)
-    try:
-        return Identity.from_passphrase(environ.get("OPERATOR_PASS") or DEFAULT_PASSPHRASE)
-    except InvalidInput as error:
-        raise InvalidInput(f"OPERATOR_PASS: {error}") from None
-
-
-def _identity_from_file(file: Path) -> Identity:
-    source = f"IDENTITY={quoted(str(file))}"
-    try:
-        with file.open("rb") as opened:
-            pem = opened.read(_IDENTITY_LIMIT_BYTES + 1)
-    except OSError as error:
-        raise InvalidInput(f"{source}: cannot be read: {error.strerror}") from None
-    if len(pem) > _IDENTITY_LIMIT_BYTES:
-        raise InvalidInput(f"{source}: too large for a PKCS#8 PEM key")
-    try:
-        return Identity.from_pem(pem)
-    except InvalidInput as error:
-        raise InvalidInput(f"{source}: {error}") from None

@@ -78,7 +78,7 @@ class StatusBoard:
         self._started = clock.steady()
         self._lag: deque[_LagSecond] = deque(maxlen=_LAG_SECONDS)
         self._longest_queue = 0
-        self._tasks = {status: 0 for status in RunStatus}
+        self._tasks = dict.fromkeys(RunStatus, 0)
         self._task_ms = 0.0
         self._process = psutil.Process(os.getpid())
         self.storage_problem = ""
@@ -92,13 +92,13 @@ class StatusBoard:
         self._longest_queue = max(self._longest_queue, self._queue.pending)
         self._note_lag(settled.run.lag_seconds * 1000)
         health = settled.decision.health
-        _keep(self._roster.failing, charm_key, health.consecutive_failures > 0)
-        _keep(self._roster.disabled, charm_key, not health.is_enabled)
+        _keep(self._roster.failing, charm_key, belongs=health.consecutive_failures > 0)
+        _keep(self._roster.disabled, charm_key, belongs=not health.is_enabled)
 
     def measure(self) -> None:
-        """Read the processes' memory and CPU."""
-        for worker in self._pool.workers.values():
-            worker.measure()
+        """Read the workers' memory and CPU."""
+        for worker in self._pool.workers:
+            worker.measure(is_exact=True)
 
     def snapshot(self) -> ServiceStatus:
         """Give the state of the service now."""
@@ -147,7 +147,7 @@ class StatusBoard:
             tasks_failed=self._tasks[RunStatus.FAILURE],
             timeouts=totals.get("timeouts"),
             average_task_ms=self._task_ms / done if done else 0.0,
-            workers_busy=self._pool.busy,
+            workers_busy=self._pool.workers.busy,
             workers_total=len(self._pool.workers),
             workers_created=self._pool.created,
             workers_recycled=self._pool.recycled,
@@ -196,7 +196,7 @@ class StatusBoard:
     def _workers(self) -> list[WorkerView]:
         now = self._clock.steady()
         views = []
-        for worker in self._pool.workers.values():
+        for worker in self._pool.workers:
             run = worker.run
             views.append(
                 WorkerView(
@@ -206,7 +206,7 @@ class StatusBoard:
                     charm=run.charm_id if run else None,
                     runs=worker.runs,
                     age_seconds=now - worker.started,
-                    memory_bytes=worker.memory_bytes,
+                    memory_bytes=worker.own_bytes,
                     cpu_seconds=worker.cpu_seconds,
                 )
             )
@@ -226,7 +226,7 @@ class StatusBoard:
         return [second for second in self._lag if second.second >= oldest]
 
 
-def _keep(keys: set[int], key: int, belongs: bool) -> None:
+def _keep(keys: set[int], key: int, *, belongs: bool) -> None:
     if belongs:
         keys.add(key)
     else:

@@ -1,7 +1,7 @@
 """The one loop of the service: collect, settle, plan, claim, commit, dispatch.
 
 Everything that a step decides is committed in one transaction before anything of it shows
-outside. Time, chance and the pool come in as arguments. Run by the service; its parts own the rules.
+outside. Time, chance and the pool come in as arguments; the parts own the rules. Run by `service`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bg_charm_service.inspections import Inspections
 from bg_charm_service.job_queue import SUSPECT_DELIVERIES, JobQueue
 from bg_charm_service.model import Failure, Outcome
 from bg_charm_service.planner import Planner
-from bg_charm_service.pool import Pool
+from bg_charm_service.pool_contract import WorkerPool
 from bg_charm_service.pool_events import FieldWanted, InspectFinished, PoolEvent, RunFinished
 from bg_charm_service.settlement import Step
 from bg_charm_service.settler import Settled, Settler
@@ -45,7 +45,7 @@ class Parts:
     database: Database
     store: Store
     queue: JobQueue
-    pool: Pool
+    pool: WorkerPool
     planner: Planner
     dispatcher: Dispatcher
     settler: Settler
@@ -65,6 +65,7 @@ class Supervisor:
         #: Called with each settlement once it is on disk.
         self.on_settled: list[Callable[[Settled], None]] = []
         self._is_over = False
+        self._settled_something = asyncio.Event()
         self._polling = polling
         self._wake = wake
         self._wanted_jobs: list[int] = []
@@ -93,7 +94,7 @@ class Supervisor:
             self._tell(one)
 
     async def run(self) -> None:
-        """Step until everything that runs has ended after `drain`, and `stop` was called."""
+        """Step until `stop_now` is called; raises what makes the service unable to go on."""
         while not self._is_over:
             self.step()
             await self._sleep()
@@ -123,6 +124,8 @@ class Supervisor:
             self.storage_problem = ""
         for one in settled:
             self._tell(one)
+        if events:
+            self._settled_something.set()
         for each in prepared:
             unstarted = parts.dispatcher.send(each)
             if unstarted is not None:
@@ -133,25 +136,20 @@ class Supervisor:
         """Let the loop take its next step at once."""
         self._wake.set()
 
-    def drain(self) -> None:
-        """Plan and claim nothing more; what runs may finish. Calling twice is fine."""
+    async def drain(self, timeout_seconds: float) -> None:
+        """Plan and claim nothing more, and let the runs under way end, for so long at most."""
         self.is_draining = True
         self._wake.set()
-
-    async def stop(self, timeout_seconds: float) -> None:
-        """Drain, then end what still runs and give its jobs back; stopping twice is fine."""
-        self.drain()
         try:
             async with asyncio.timeout(timeout_seconds):
-                while self.parts.dispatcher.runs or self._unsettled:
-                    self.step()
-                    await self._sleep()
+                while (self.parts.dispatcher.runs or self._unsettled) and not self._is_over:
+                    await self._settled_something.wait()
+                    self._settled_something.clear()
         except TimeoutError:
             logger.bind(event="drain_over").warning(
                 "{} runs did not finish in time; they are stopped and given back",
                 len(self.parts.dispatcher.runs),
             )
-        await self.stop_now()
 
     async def stop_now(self) -> None:
         """End what runs and give its jobs back, at no cost for any charm."""

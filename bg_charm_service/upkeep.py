@@ -131,14 +131,11 @@ class Upkeep:
             return
         state.last_scan_at, state.last_error = self._clock.now(), ""
         state.initialised = result.initialised
-        if not result.initialised:
-            text = (
-                f"Integration {integration_id} was never initialised and lists no charms; "
-                f"initialise it with: bg-charm-service --integration={integration_id} --initialize"
-            )
-            self._tell_once(state, integration_id, text, level="INFO")
+        level = "WARNING" if result.initialised else "INFO"
         for problem in result.problems:
-            self._tell_once(state, integration_id, f"Integration {integration_id}: {problem}")
+            self._tell_once(
+                state, integration_id, f"Integration {integration_id}: {problem}", level
+            )
         self._take_list(integration_id, result.charms)
 
     async def reset(self) -> None:

@@ -111,7 +111,7 @@ class Answer(msgspec.Struct, frozen=True, tag="answer"):
 class Inspected(msgspec.Struct, frozen=True, tag="inspected"):
     """What loading a source showed: its description, or why it does not compile.
 
-    For each set of values: `values` has them normalised, `problems` says by field what does not fit.
+    For each set of values, `values` has them normalised, and `problems` what does not fit.
     """
 
     request_id: int

@@ -21,7 +21,6 @@ import msgspec
 
 from bg_charm_service.binding import (
     LinkInfo,
-    author_traceback,
     bind,
     changes,
     describe,
@@ -32,7 +31,6 @@ from bg_charm_service.binding import (
 from bg_charm_service.charm import Charm, CharmContext
 from bg_charm_service.deadline import Deadline, RunTimeout, Surroundings
 from bg_charm_service.errors import (
-    CompilerError,
     FailureCause,
     FrameError,
     NotFound,
@@ -42,6 +40,7 @@ from bg_charm_service.errors import (
 from bg_charm_service.frames import FrameReader
 from bg_charm_service.output import RunOutput, capture
 from bg_charm_service.process_control import close_all_fds_but, die_with_parent, set_subreaper
+from bg_charm_service.run_failure import failure_of, one_line, short
 from bg_charm_service.wire import (
     FROM_WORKER,
     TO_WORKER,
@@ -58,10 +57,6 @@ from bg_charm_service.wire import (
     SendSpec,
     WorkerLimits,
 )
-
-#: Longer error texts are cut, in characters.
-_MESSAGE_LIMIT = 2000
-_TRACEBACK_LIMIT = 20_000
 
 #: A thread's stack, in bytes; small, so that the memory limit allows many threads.
 _STACK_BYTES = 256 * 1024
@@ -153,7 +148,7 @@ class Worker:
             answer = {"stale": True}
         except BaseException as error:
             leak = self._surroundings.leftovers()
-            answer = {"failure": _failure(error, spec, leak)}
+            answer = {"failure": failure_of(error, spec, leak)}
         if os.getpid() != self._pid:
             # A child that the charm forked has come back here: it must not answer.
             os._exit(0)
@@ -201,9 +196,9 @@ class Worker:
             text = f"{request.file_name}: loading it took longer than {seconds:g} s."
             return Inspected(request.request_id, error=text)
         except ServiceError as error:
-            return Inspected(request.request_id, error=_cut(str(error), _MESSAGE_LIMIT))
+            return Inspected(request.request_id, error=short(str(error)))
         except BaseException as error:
-            text = f"{request.file_name}: {_cut(_one_line(error), _MESSAGE_LIMIT)}"
+            text = f"{request.file_name}: {one_line(error)}"
             return Inspected(request.request_id, error=text)
         return Inspected(request.request_id, schema, values=tuple(values), problems=tuple(problems))
 
@@ -231,7 +226,7 @@ class Worker:
 def _check_values(
     charm_class: type[Charm], given: dict[str, bytes]
 ) -> tuple[dict[str, bytes], dict[str, str]]:
-    """Split values into those that fit their fields, normalised, and what is wrong with the others."""
+    """Split values into those that fit, normalised, and what is wrong with the others."""
     fitting: dict[str, bytes] = {}
     unfit: dict[str, str] = {}
     for name, value in given.items():
@@ -244,37 +239,6 @@ def _check_values(
 
 async def _awaiting(awaitable: Any) -> Any:
     return await awaitable
-
-
-def _failure(error: BaseException, spec: RunSpec, leak: str) -> FailureSpec:
-    """Name the cause of a failed run, in one line and with the charm's own frames."""
-    traceback = _cut(author_traceback(error, spec.file_name), _TRACEBACK_LIMIT)
-    if isinstance(error, RunTimeout):
-        still = f"; still running: {leak}" if leak else ""
-        text = f"Timed out after {spec.timeout_seconds:g} s{still}."
-        return FailureSpec(FailureCause.TIMEOUT, text, traceback)
-    if isinstance(error, CompilerError):
-        return FailureSpec(FailureCause.COMPILER, _cut(str(error), _MESSAGE_LIMIT))
-    if isinstance(error, StateError):
-        return FailureSpec(FailureCause.STATE, _cut(str(error), _MESSAGE_LIMIT), traceback)
-    is_memory = isinstance(error, MemoryError)
-    cause = FailureCause.MEMORY if is_memory else FailureCause.ERROR
-    text = _cut(_one_line(error), _MESSAGE_LIMIT)
-    return FailureSpec(cause, text, traceback)
-
-
-def _one_line(error: BaseException) -> str:
-    try:
-        text = " ".join(str(error).split())
-    except Exception:
-        text = ""
-    name = type(error).__name__
-    return f"{name}: {text}" if text else name
-
-
-def _cut(text: str, limit: int) -> str:
-    clean = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return clean if len(clean) <= limit else clean[:limit] + "…"
 
 
 def preload() -> None:

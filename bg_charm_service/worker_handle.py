@@ -5,10 +5,12 @@ Moves bytes and keeps what belongs to the run under way; decides nothing. Used b
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
 from collections import deque
+from collections.abc import Callable
 from enum import StrEnum
 
 import psutil
@@ -57,12 +59,13 @@ class WorkerHandle:
         self.idle_since = started
         self.runs = 0
         self.memory_bytes = 0
+        self.own_bytes = 0
         self.cpu_seconds = 0.0
         self.ending: Ending | None = None
         self.detail = ""
         self.known_sources: set[str] = set()
-        self.connection, self.their_connection = socket.socketpair()
-        self.out_fd, self.their_out_fd = os.pipe()
+        self.connection, self._their_connection = socket.socketpair()
+        self.out_fd, self._their_out_fd = os.pipe()
         self.connection.setblocking(False)
         os.set_blocking(self.out_fd, False)
         self._decoder = FROM_WORKER.decoder()
@@ -75,35 +78,32 @@ class WorkerHandle:
     @property
     def their_fds(self) -> list[int]:
         """The descriptors that the worker gets: its socket, its stdout, its stderr."""
-        return [self.their_connection.fileno(), self.their_out_fd, self.their_out_fd]
+        return [self._their_connection.fileno(), self._their_out_fd, self._their_out_fd]
 
-    def close_their_ends(self) -> None:
-        """Close what the worker has a copy of by now."""
-        self.their_connection.close()
-        if self.their_out_fd >= 0:
-            os.close(self.their_out_fd)
-            self.their_out_fd = -1
+    def listen(self, on_messages: Callable[[], None]) -> None:
+        """Let the running loop call back when messages come; raw output is read as it comes."""
+        self._close_their_ends()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self.connection.fileno(), on_messages)
+        loop.add_reader(self.out_fd, self.read_pipe)
+
+    def stop_listening(self) -> None:
+        """Be called back no more: the worker has closed its socket."""
+        if self.connection.fileno() >= 0:
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self.connection.fileno())
+            loop.remove_writer(self.connection.fileno())
+
+    def name(self, pid: int) -> None:
+        """Take the process id that the zygote reports; kill it at once if it is unwanted by now."""
+        self.pid = pid
+        if self.ending is not None:
+            self.kill()
 
     def send(self, message: ToWorker) -> None:
         """Send a message without ever blocking; raises FrameError when it is too large."""
         self._unsent.append(TO_WORKER.encode(message))
-        self.flush()
-
-    def flush(self) -> bool:
-        """Send what still waits; True once nothing does."""
-        while self._unsent:
-            data = self._unsent.popleft()
-            try:
-                sent = self.connection.send(data)
-            except BlockingIOError:
-                sent = 0
-            except OSError:
-                self._unsent.clear()
-                return True
-            if sent < len(data):
-                self._unsent.appendleft(data[sent:])
-                return False
-        return True
+        self._flush()
 
     def receive(self) -> list[FromWorker] | None:
         """Take the messages that have come; None at the end of the socket.
@@ -143,31 +143,34 @@ class WorkerHandle:
         if self.run is not None and message.run_id == self.run.run_id:
             self._append(message.text)
 
-    def read_pipe(self) -> bool:
-        """Take what was written to the raw stdout and stderr; False at their end."""
+    def read_pipe(self) -> None:
+        """Take what was written to the raw stdout and stderr; it counts for the run under way."""
         for _ in range(_PIPE_READS_A_LOOK):
+            if self.out_fd < 0:
+                return
             try:
                 data = os.read(self.out_fd, _READ_BYTES)
             except BlockingIOError:
-                return True
+                return
             except OSError:
-                return False
+                data = b""
             if not data:
-                return False
-            if self.run is not None or self.state is WorkerState.STARTING:
+                self._close_pipe()
+            elif self.run is not None or self.state is WorkerState.STARTING:
                 self._append(data.decode("utf-8", "backslashreplace"))
-        return True
 
     @property
     def boot_output(self) -> str:
         """What a worker said that never got ready."""
         return "".join(self._log).strip()
 
-    def measure(self) -> None:
-        """Read memory (not shared with the zygote) and CPU time."""
+    def measure(self, *, is_exact: bool = False) -> None:
+        """Read memory and CPU time; exact memory leaves out what is shared with the zygote."""
         with contextlib.suppress(psutil.Error, OSError):
             if self._process is None:
                 self._process = psutil.Process(self.pid)
+            if is_exact:
+                self.own_bytes = self._process.memory_full_info().uss
             memory = self._process.memory_info()
             self.memory_bytes = memory.rss - getattr(memory, "shared", 0)
             times = self._process.cpu_times()
@@ -187,9 +190,41 @@ class WorkerHandle:
 
     def close(self) -> None:
         """Close our ends; closing twice is fine."""
-        self.close_their_ends()
+        self._close_their_ends()
+        self.stop_listening()
         self.connection.close()
+        self._close_pipe()
+
+    def _flush(self) -> None:
+        """Send what waits; the loop goes on with it where the socket is full."""
+        fd = self.connection.fileno()
+        while self._unsent and fd >= 0:
+            data = self._unsent.popleft()
+            try:
+                sent = self.connection.send(data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                # The worker is gone; the zygote tells why.
+                self._unsent.clear()
+                return
+            if sent < len(data):
+                self._unsent.appendleft(data[sent:])
+                asyncio.get_running_loop().add_writer(fd, self._flush)
+                return
+        if fd >= 0:
+            asyncio.get_running_loop().remove_writer(fd)
+
+    def _close_their_ends(self) -> None:
+        self._their_connection.close()
+        if self._their_out_fd >= 0:
+            os.close(self._their_out_fd)
+            self._their_out_fd = -1
+
+    def _close_pipe(self) -> None:
         if self.out_fd >= 0:
+            with contextlib.suppress(RuntimeError):
+                asyncio.get_running_loop().remove_reader(self.out_fd)
             os.close(self.out_fd)
             self.out_fd = -1
 

@@ -1,7 +1,7 @@
 """The zygote: a small preloaded process that forks workers in milliseconds.
 
 Single-threaded, so that forking is safe. It knows no charm, no key and no database; its
-environment is scrubbed before it starts. When the supervisor is gone it ends its workers and itself.
+environment is scrubbed before it starts. When the supervisor is gone it ends its workers, and ends.
 Started by `ZygoteClient` of the pool.
 """
 

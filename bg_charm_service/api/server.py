@@ -61,7 +61,7 @@ class SocketServer:
 
 
 def _listen(path: Path) -> socket.socket:
-    """Bind the socket; one that a killed service left is replaced, since the directory is locked."""
+    """Bind the socket; one that a killed service left is replaced: the directory is locked."""
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     # A socket's path holds at most 107 bytes: a deep directory is reached through its descriptor.

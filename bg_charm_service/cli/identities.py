@@ -12,7 +12,7 @@ from bg_charm_service.cli.session import Session, json_option, pass_session
 from bg_charm_service.cli.usage import OrderedGroup
 from bg_charm_service.errors import InvalidInput
 from bg_charm_service.identity import Identity
-from bg_charm_service.settings import operator_identity
+from bg_charm_service.operator_identity import operator_identity
 
 
 @click.command()

@@ -26,11 +26,13 @@ class LinkCommands(PollingCommands):
         found = {}
         for given, is_writable in ((links, False), (writable_links, True)):
             for name, text in given.items():
-                found[name] = self._read_link(schema, name, text, space_key, is_writable)
+                found[name] = self._read_link(
+                    schema, name, text, space_key, is_writable=is_writable
+                )
         return found
 
     def _read_link(
-        self, schema: CharmSchema, name: str, text: str, space_key: int, is_writable: bool
+        self, schema: CharmSchema, name: str, text: str, space_key: int, *, is_writable: bool
     ) -> Link:
         field = schema.field(name)
         if field is None or field.kind not in (FieldKind.CELL, FieldKind.STREAM):

@@ -80,7 +80,7 @@ class Desk:
             raise ServiceStopping("The service is stopping and takes no new work.")
 
     def shown_state(self, charm: CharmRecord) -> bytes:
-        """A charm's state as JSON, as people and integrations see it: secrets redacted, links named."""
+        """A charm's state as people and integrations see it: secrets redacted, links named."""
         state = self.store.cells.state(charm)
         for link in self.store.links.of(charm.charm_key):
             target = self.store.charms.get(link.target_key)

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from bg_charm_service.errors import InvalidInput
 from bg_charm_service.identity import Identity
+from bg_charm_service.operator_identity import operator_identity
 from bg_charm_service.options import click_options
 from bg_charm_service.quantities import size, size_text
-from bg_charm_service.settings import SETTINGS, Settings, load_settings, operator_identity
+from bg_charm_service.settings import SETTINGS, Settings, load_settings
 
 DEFAULT_DID = "did:key:z6MksHnZGdHxNoCqcC3kPvBSo2goCzLSWheQ8LrVpAtQwgwW"
 

@@ -1,0 +1,74 @@
+"""The workers that live, and who of them is free for whom. Used by the pool."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from bg_charm_service.pool_contract import FreeWorkers
+from bg_charm_service.worker_handle import WorkerHandle, WorkerState
+
+
+class Crew:
+    """Workers by number."""
+
+    def __init__(self) -> None:
+        self._workers: dict[int, WorkerHandle] = {}
+
+    def add(self, worker: WorkerHandle) -> None:
+        """Take a worker in."""
+        self._workers[worker.worker_no] = worker
+
+    def drop(self, worker: WorkerHandle) -> None:
+        """Forget a worker that is gone."""
+        del self._workers[worker.worker_no]
+
+    def find(self, worker_no: int) -> WorkerHandle | None:
+        """The worker of that number."""
+        return self._workers.get(worker_no)
+
+    def making(self, run_id: str) -> WorkerHandle | None:
+        """The worker that makes a run."""
+        return next((w for w in self if w.run is not None and w.run.run_id == run_id), None)
+
+    def idle_for(self, space_key: int | None) -> WorkerHandle | None:
+        """A free worker bound to a space, else one bound to none; with None only the latter."""
+        unbound = None
+        for worker in self.idle():
+            if worker.space_key == space_key:
+                return worker
+            if worker.space_key is None:
+                unbound = worker
+        return unbound
+
+    def idle(self) -> list[WorkerHandle]:
+        """The free workers."""
+        return [worker for worker in self if worker.state is WorkerState.IDLE]
+
+    def free(self) -> FreeWorkers:
+        """Count the free workers by the space they are bound to."""
+        idle = self.idle()
+        bound = Counter(w.space_key for w in idle if w.space_key is not None)
+        return FreeWorkers(bound, len(idle) - bound.total())
+
+    @property
+    def busy(self) -> int:
+        """How many make a run, or load a source."""
+        return sum(worker.state is WorkerState.BUSY for worker in self)
+
+    @property
+    def is_changing(self) -> bool:
+        """Whether a worker starts or stops: a free one is on its way."""
+        return any(w.state in (WorkerState.STARTING, WorkerState.STOPPING) for w in self)
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether all are free."""
+        return all(worker.state is WorkerState.IDLE for worker in self)
+
+    def __iter__(self) -> Iterator[WorkerHandle]:
+        # A copy: workers come and go while somebody goes through them.
+        return iter(list(self._workers.values()))
+
+    def __len__(self) -> int:
+        return len(self._workers)

@@ -1,0 +1,117 @@
+"""Brings workers into the world: the zygote, what it reports, and the back-off when births fail.
+
+Knows nothing of runs. Used by the pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from loguru import logger
+
+from bg_charm_service.clock import Clock
+from bg_charm_service.errors import WorkerBootError
+from bg_charm_service.retry import restart_delay_seconds
+from bg_charm_service.wire import Spawned, WorkerLimits
+from bg_charm_service.worker_handle import WorkerHandle
+from bg_charm_service.zygote_client import ZygoteClient
+
+#: So many workers in a row that die before they are ready stop the service.
+MAX_BOOT_DEATHS = 8
+
+
+class Nursery:
+    """The zygote's keeper; starts a new one when it dies."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        random: Callable[[], float],
+        *,
+        on_spawned: Callable[[int, int], None],
+        on_exited: Callable[[int, int], None],
+        on_lost: Callable[[], None],
+    ) -> None:
+        self._clock = clock
+        self._random = random
+        self._on_spawned = on_spawned
+        self._on_exited = on_exited
+        self._on_lost = on_lost
+        self._zygote: ZygoteClient | None = None
+        self._boot_deaths = 0
+        self._not_before = 0.0
+        self._is_closed = False
+
+    def open(self) -> None:
+        """Start the zygote unless it lives, or it is too soon after a death."""
+        if self._zygote is not None or not self.is_patient_enough:
+            return
+        self._zygote = ZygoteClient()
+        fd = self._zygote.control.fileno()
+        asyncio.get_running_loop().add_reader(fd, self._read)
+
+    @property
+    def is_patient_enough(self) -> bool:
+        """Whether the delay after the last failed birth is over, and nobody closed us."""
+        return not self._is_closed and self._clock.steady() >= self._not_before
+
+    def spawn(self, worker: WorkerHandle, limits: WorkerLimits) -> bool:
+        """Ask for a worker; False when there is no zygote to ask."""
+        if self._zygote is None:
+            return False
+        return self._zygote.spawn(worker.worker_no, limits, worker.their_fds)
+
+    def note_ready(self) -> None:
+        """Note that a worker got ready: births work."""
+        self._boot_deaths = 0
+
+    def note_boot_death(self, worker: WorkerHandle, exit_code: int | None) -> None:
+        """Note a worker that died before it was ready, and wait longer after each in a row."""
+        logger.bind(event="worker_boot_failed", worker=worker.pid).error(
+            "Worker {} died before it was ready (exit code {}): {}",
+            worker.pid,
+            exit_code,
+            worker.boot_output[-500:] or "it said nothing",
+        )
+        self._boot_deaths += 1
+        self._back_off()
+
+    def check(self) -> None:
+        """Raise WorkerBootError when births fail again and again."""
+        if self._boot_deaths >= MAX_BOOT_DEATHS:
+            raise WorkerBootError(
+                f"{self._boot_deaths} workers in a row died before they were ready. The log has "
+                "their last words; is --worker-memory too small?"
+            )
+
+    def close(self) -> None:
+        """End the zygote, which ends what workers are left; closing twice is fine."""
+        self._is_closed = True
+        if self._zygote is not None:
+            asyncio.get_running_loop().remove_reader(self._zygote.control.fileno())
+            self._zygote.close()
+            self._zygote = None
+
+    def _read(self) -> None:
+        if self._zygote is None:
+            return
+        reports = self._zygote.read()
+        for report in reports or []:
+            if isinstance(report, Spawned):
+                self._on_spawned(report.worker_no, report.pid)
+            else:
+                self._on_exited(report.worker_no, report.exit_code)
+        if reports is None:
+            logger.bind(event="zygote_lost").warning(
+                "The process that forks workers died; it is started again, and runs are repeated"
+            )
+            asyncio.get_running_loop().remove_reader(self._zygote.control.fileno())
+            self._zygote.close()
+            self._zygote = None
+            self._back_off()
+            self._on_lost()
+
+    def _back_off(self) -> None:
+        delay = restart_delay_seconds(max(1, self._boot_deaths), self._random())
+        self._not_before = self._clock.steady() + delay

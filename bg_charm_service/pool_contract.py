@@ -1,0 +1,98 @@
+"""What the supervisor and a pool agree on: limits, room, and the pool's interface.
+
+Simulations bring a pool of their own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Protocol
+
+from bg_charm_service.pool_events import PoolEvent
+from bg_charm_service.wire import FieldValue, Inspect, RunSpec
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """How many workers, and what each may use before it is retired or killed."""
+
+    max_concurrent: int = 5
+    max_runs: int = 1000
+    max_age_seconds: float = 3600.0
+    memory_bytes: int = 512 * 1024 * 1024
+    kill_grace_seconds: float = 1.0
+    log_bytes: int = 64 * 1024
+
+    @property
+    def retire_bytes(self) -> int:
+        """An idle worker that holds more than this is replaced, before a run pays for it."""
+        return self.memory_bytes // 2
+
+
+@dataclass(slots=True)
+class FreeWorkers:
+    """A count of free workers, by the space they are bound to, to hand out from."""
+
+    bound: Counter[int]
+    unbound: int
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return self.bound.total() + self.unbound
+
+    def take(self, space_key: int) -> bool:
+        """Count one off for a space; False when there is none for it."""
+        if self.bound[space_key] > 0:
+            self.bound[space_key] -= 1
+            return True
+        if self.unbound > 0:
+            self.unbound -= 1
+            return True
+        return False
+
+    def give_back(self, space_key: int) -> None:
+        """Take back what was counted off for a space and not used."""
+        self.bound[space_key] += 1
+
+
+class WorkerPool(Protocol):
+    """What the supervisor and its parts need of a pool."""
+
+    @property
+    def wants_ticks(self) -> bool:
+        """Whether there is something to watch: runs under way, workers starting or missing."""
+
+    def start(self) -> None:
+        """Start the first workers."""
+
+    def tick(self) -> None:
+        """Bring the actual workers nearer to the desired ones."""
+
+    def collect(self) -> list[PoolEvent]:
+        """Give what happened since the last call, in order; raises WorkerBootError."""
+
+    def free_workers(self) -> FreeWorkers:
+        """Count the workers that could take a run right now."""
+
+    def make_room(self, space_key: int) -> None:
+        """Free a worker of another space, so that this space gets room soon."""
+
+    def dispatch(self, space_key: int, run: RunSpec) -> int | None:
+        """Give a run to a worker; its process id, or None when there is no room after all."""
+
+    def knows_source(self, space_key: int, source_hash: str) -> bool:
+        """Whether the worker that the next run of this space goes to has this source already."""
+
+    def give_field(self, worker_no: int, message: FieldValue) -> None:
+        """Answer a run that asked for a large field."""
+
+    def inspect(self, request: Inspect) -> None:
+        """Let a fresh worker load a source; InspectFinished follows."""
+
+    def cancel(self, run_id: str) -> bool:
+        """Stop a run; False when nobody makes it."""
+
+    def stop(self) -> None:
+        """End every worker; stopping twice is fine."""
