@@ -84,22 +84,6 @@ class Cells:
             (charm.charm_key, field, is_sealed, stored),
         )
 
-    def reseal(self, charm: CharmRecord) -> None:
-        """Store every field as its class now declares it, after new source; versions stay."""
-        rows = self._database.rows(
-            "SELECT field, is_sealed, value FROM cells WHERE charm_key = ?", (charm.charm_key,)
-        )
-        for field, was_sealed, stored in rows:
-            is_sealed = _is_secret(charm, field)
-            if is_sealed == bool(was_sealed):
-                continue
-            place = _place(charm, field)
-            change = self._secrets.encrypt if is_sealed else self._secrets.decrypt
-            self._database.execute(
-                "UPDATE cells SET is_sealed = ?, value = ? WHERE charm_key = ? AND field = ?",
-                (is_sealed, change(stored, place), charm.charm_key, field),
-            )
-
     def drop(self, charm_key: int, field: str) -> None:
         """Delete one field."""
         self._database.execute(

@@ -55,6 +55,7 @@ class Charms:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._may_have_unused_sources = True
 
     def find(self, ref: CharmRef) -> CharmRecord | None:
         """Look a charm up; None for an unknown or removed one."""
@@ -145,6 +146,7 @@ class Charms:
         self, charm_key: int, *, file_name: str, source: str, schema: CharmSchema, now: float
     ) -> None:
         """Give a charm new source; its id, state and history stay."""
+        self._may_have_unused_sources = True
         self._database.execute(
             "UPDATE charms SET file_name = ?, source_hash = ?, schema = ?, name = ?, updater = ?,"
             " updated_at = ? WHERE charm_key = ?",
@@ -182,11 +184,12 @@ class Charms:
         self._database.executemany("DELETE FROM health WHERE charm_key = ?", keys)
         self._database.executemany("DELETE FROM links WHERE target_key = ?", keys)
         self._database.executemany("DELETE FROM charms WHERE charm_key = ?", keys)
-        if keys:
+        if keys or self._may_have_unused_sources:
             self._database.execute(
                 "DELETE FROM sources WHERE NOT EXISTS"
                 " (SELECT 1 FROM charms WHERE charms.source_hash = sources.source_hash)"
             )
+            self._may_have_unused_sources = False
         return len(keys)
 
     def _keep(self, source: str) -> str:

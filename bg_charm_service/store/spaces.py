@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bg_charm_service.database import Database
+from bg_charm_service.errors import InvalidInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,11 @@ class Spaces:
 
     def grant(self, space_key: int, did: str, *, granted_by: str, now: float) -> None:
         """Make an identity an owner; granting twice changes nothing."""
+        if self._database.row("SELECT 1 FROM spaces WHERE did = ?", (did,)) is not None:
+            raise InvalidInput(
+                f"{did} is the DID of a space, and owns nothing: anyone who knows the space's name "
+                "can compute its key."
+            )
         self._database.execute(
             "INSERT OR IGNORE INTO space_owners VALUES (?, ?, ?, ?)",
             (space_key, did, granted_by, now),
@@ -66,7 +72,8 @@ class Spaces:
     def owners(self, space_key: int) -> list[str]:
         """The DIDs of a space's owners, the creator first."""
         rows = self._database.rows(
-            "SELECT did FROM space_owners WHERE space_key = ? ORDER BY granted_at, did",
+            "SELECT did FROM space_owners WHERE space_key = ?"
+            " ORDER BY granted_by <> did, granted_at, did",
             (space_key,),
         )
         return [row[0] for row in rows]
