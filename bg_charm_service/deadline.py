@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import Any
+from weakref import WeakSet
 
 #: After the first try to stop a run, it is interrupted this often, in seconds.
 _INSIST_SECONDS = 0.2
@@ -66,6 +67,7 @@ class Surroundings:
         self._runner = asyncio.Runner()
         self._own_threads = {threading.main_thread()}
         self._unhandled: list[BaseException] = []
+        self._tasks: WeakSet[asyncio.Task[Any]] = WeakSet()
 
     def run(self, coroutine: Coroutine[Any, Any, Any], deadline: Deadline) -> None:
         """Run a handler's coroutine and every task it starts; raises what any of them raised.
@@ -74,6 +76,7 @@ class Surroundings:
         """
         loop = self._runner.get_loop()
         loop.set_exception_handler(self._keep_unhandled)
+        loop.set_task_factory(self._remember)
         executor = ThreadPoolExecutor(thread_name_prefix="charm")
         loop.set_default_executor(executor)
         self._unhandled.clear()
@@ -86,6 +89,9 @@ class Surroundings:
             raise
         finally:
             executor.shutdown(wait=not deadline.is_over, cancel_futures=deadline.is_over)
+            # Taken note of, so that none comes up later, in the run of another charm.
+            unseen = self._unseen_failures()
+        self._unhandled += unseen
         if self._unhandled:
             raise self._unhandled[0]
 
@@ -96,10 +102,7 @@ class Surroundings:
             await main
             me = asyncio.current_task()
             while others := [task for task in asyncio.all_tasks() if task is not me]:
-                done, _ = await asyncio.wait(others, return_when=asyncio.FIRST_EXCEPTION)
-                for task in done:
-                    if not task.cancelled():
-                        task.result()
+                await asyncio.wait(others)
         except BaseException:
             await self._cancel_others()
             raise
@@ -112,6 +115,20 @@ class Surroundings:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+
+    def _remember(
+        self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any
+    ) -> asyncio.Task[Any]:
+        task = asyncio.Task(coroutine, loop=loop, **options)
+        self._tasks.add(task)
+        return task
+
+    def _unseen_failures(self) -> list[BaseException]:
+        """What tasks of this run raised that nobody has asked for."""
+        ended = [task for task in self._tasks if task.done() and not task.cancelled()]
+        self._tasks.clear()
+        unseen = [task for task in ended if getattr(task, "_log_traceback", False)]
+        return [error for task in unseen if (error := task.exception()) is not None]
 
     def _keep_unhandled(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
