@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from bg_charm_service.fairness import Need
 from bg_charm_service.pool_contract import FreeWorkers
 from bg_charm_service.worker_handle import WorkerHandle, WorkerState
+
+#: A worker leaves a space that has work only for one that used so much less, in worker-seconds.
+QUANTUM_SECONDS = 0.2
 
 
 class Crew:
@@ -51,6 +56,32 @@ class Crew:
         bound = Counter(w.space_key for w in idle if w.space_key is not None)
         return FreeWorkers(bound, len(idle) - bound.total())
 
+    def longest_idle(self) -> WorkerHandle | None:
+        """The worker that has been free longest."""
+        return min(self.idle(), key=lambda worker: worker.idle_since, default=None)
+
+    def to_move(self, needs: Sequence[Need]) -> list[WorkerHandle]:
+        """The free workers to replace, so that each of these spaces gets one; neediest first."""
+        idle = self.idle()
+        have = {worker.space_key for worker in idle}
+        unserved = [need for need in needs if need.space_key not in have]
+        # Workers without a space, now or soon, serve the first of them.
+        unbound = sum(w.space_key is None for w in idle) + sum(w.is_changing for w in self)
+        used: dict[int | None, float] = {need.space_key: need.used_seconds for need in needs}
+        candidates = sorted(
+            (worker for worker in idle if worker.space_key is not None),
+            key=lambda worker: used.get(worker.space_key, math.inf),
+        )
+        moved = []
+        for need in unserved[unbound:]:
+            if not candidates:
+                break
+            worker = candidates.pop()
+            if used.get(worker.space_key, math.inf) <= need.used_seconds + QUANTUM_SECONDS:
+                break
+            moved.append(worker)
+        return moved
+
     @property
     def busy(self) -> int:
         """How many make a run, or load a source."""
@@ -59,7 +90,7 @@ class Crew:
     @property
     def is_changing(self) -> bool:
         """Whether a worker starts or stops: a free one is on its way."""
-        return any(w.state in (WorkerState.STARTING, WorkerState.STOPPING) for w in self)
+        return any(worker.is_changing for worker in self)
 
     @property
     def is_at_rest(self) -> bool:

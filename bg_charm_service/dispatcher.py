@@ -62,17 +62,15 @@ class Dispatcher:
         self.share = FairShare()
 
     def wants_to_claim(self, now: float) -> bool:
-        """Whether a space may have a job that a worker is free for; asks for room where not."""
+        """Whether a space may have a job that a worker is free for; moves workers where not."""
         if self.runs.is_exclusive:
             return False
         hot = self._queue.hot_spaces(now)
         if not hot:
             return False
+        self._pool.rebalance(self.share.by_need(hot, now))
         free = self._pool.free_workers()
-        if free.unbound or any(space_key in free.bound for space_key in hot):
-            return True
-        self._pool.make_room(self.share.least_served(hot, 1)[0])
-        return False
+        return free.unbound > 0 or any(space_key in free.bound for space_key in hot)
 
     def claim(self, now: float) -> list[Prepared]:
         """Claim a job for each free worker, the least served space first; in a transaction.
@@ -85,9 +83,9 @@ class Dispatcher:
             return [self._prepare(suspect, now, is_alone=True)]
         prepared: list[Prepared] = []
         free = self._pool.free_workers()
-        turns = self.share.least_served(self._queue.hot_spaces(now), free.count)
+        turns = [need.space_key for need in self.share.by_need(self._queue.hot_spaces(now), now)]
         # Rounds of one job a space, so that a space with many jobs gets what others leave.
-        while turns:
+        while turns and free.count:
             served = []
             for space_key in turns:
                 if not free.take(space_key):

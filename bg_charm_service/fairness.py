@@ -6,14 +6,22 @@ whose jobs are claimed next.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Collection
+from dataclasses import dataclass
 
 #: After this long, use counts half, in seconds.
 HALF_LIFE_SECONDS = 60.0
 
 #: Use below this is forgotten, in worker-seconds.
 _NEGLIGIBLE_SECONDS = 0.001
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Need:
+    """A space that wants a worker, and the worker-seconds that it used lately."""
+
+    used_seconds: float
+    space_key: int
 
 
 class FairShare:
@@ -28,14 +36,20 @@ class FairShare:
 
         All sums are in the units of one moment, so that decay costs nothing until that is long ago.
         """
+        added = seconds * self._scale(now)
+        self._used[space_key] = self._used.get(space_key, 0.0) + added
+
+    def by_need(self, space_keys: Collection[int], now: float) -> list[Need]:
+        """The spaces, the one that used least lately first."""
+        scale = self._scale(now)
+        needs = [Need(self._used.get(key, 0.0) / scale, key) for key in space_keys]
+        return sorted(needs)
+
+    def _scale(self, now: float) -> float:
+        """How much a second of now weighs in the units of the sums."""
         if now - self._as_of > HALF_LIFE_SECONDS:
             self._decay(now)
-        scale = 2.0 ** ((now - self._as_of) / HALF_LIFE_SECONDS)
-        self._used[space_key] = self._used.get(space_key, 0.0) + seconds * scale
-
-    def least_served(self, space_keys: Collection[int], count: int) -> list[int]:
-        """The `count` spaces that used least lately, least first."""
-        return heapq.nsmallest(count, space_keys, key=lambda key: self._used.get(key, 0.0))
+        return float(2.0 ** ((now - self._as_of) / HALF_LIFE_SECONDS))
 
     def _decay(self, now: float) -> None:
         factor = 0.5 ** ((now - self._as_of) / HALF_LIFE_SECONDS)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from loguru import logger
 
 from bg_charm_service.clock import Clock
 from bg_charm_service.crew import Crew
 from bg_charm_service.errors import FailureCause, FrameError
+from bg_charm_service.fairness import Need
 from bg_charm_service.nursery import Nursery
 from bg_charm_service.pool_contract import FreeWorkers, PoolLimits
 from bg_charm_service.pool_events import (
@@ -105,11 +106,14 @@ class Pool:
         """Count the workers that could take a run right now."""
         return self.workers.free()
 
-    def make_room(self, space_key: int | None) -> None:
-        """Retire the worker that was idle longest, unless one for this space is near."""
-        idle = self.workers.idle()
-        if idle and not self.workers.is_changing and self.workers.idle_for(space_key) is None:
-            self._retire(min(idle, key=lambda worker: worker.idle_since))
+    def rebalance(self, needs: Sequence[Need]) -> None:
+        """Move workers to spaces that have work and none free, the neediest first.
+
+        A worker moves by being replaced: a free one whose space has no work, or one whose space
+        has used clearly more than the one in need.
+        """
+        for worker in self.workers.to_move(needs):
+            self._retire(worker)
 
     def knows_source(self, space_key: int, source_hash: str) -> bool:
         """Whether the worker that the next run of this space goes to has this source already."""
@@ -286,7 +290,8 @@ class Pool:
         while self._inspections:
             worker = self.workers.idle_for(None)
             if worker is None:
-                self.make_room(None)
+                if not self.workers.is_changing and (idle := self.workers.longest_idle()):
+                    self._retire(idle)
                 return
             request = self._inspections.popleft()
             worker.state, worker.request_id = WorkerState.BUSY, request.request_id

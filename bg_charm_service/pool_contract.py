@@ -6,9 +6,11 @@ Simulations bring a pool of their own.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from bg_charm_service.fairness import Need
 from bg_charm_service.pool_events import PoolEvent
 from bg_charm_service.wire import FieldValue, Inspect, RunSpec
 
@@ -76,8 +78,8 @@ class WorkerPool(Protocol):
     def free_workers(self) -> FreeWorkers:
         """Count the workers that could take a run right now."""
 
-    def make_room(self, space_key: int) -> None:
-        """Free a worker of another space, so that this space gets room soon."""
+    def rebalance(self, needs: Sequence[Need]) -> None:
+        """Move workers to spaces that have work and none free, the neediest first."""
 
     def dispatch(self, space_key: int, run: RunSpec) -> int | None:
         """Give a run to a worker; its process id, or None when there is no room after all."""

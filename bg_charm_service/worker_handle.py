@@ -122,6 +122,11 @@ class WorkerHandle:
                 return messages or None
             messages += self._decoder.feed(data)
 
+    @property
+    def is_changing(self) -> bool:
+        """Whether it starts, or stops and so makes place for one that starts."""
+        return self.state in (WorkerState.STARTING, WorkerState.STOPPING)
+
     def begin(self, run: RunSpec, deadline: float) -> None:
         """Take on a run: from here on, what comes out of the worker belongs to it."""
         self.read_pipe()
