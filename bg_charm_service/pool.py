@@ -24,7 +24,7 @@ from bg_charm_service.pool_events import (
     InspectFinished,
     PoolEvent,
     RunFinished,
-    death_failure,
+    run_ended_by_death,
 )
 from bg_charm_service.wire import (
     Answer,
@@ -107,11 +107,7 @@ class Pool:
         return self.workers.free()
 
     def rebalance(self, needs: Sequence[Need]) -> None:
-        """Move workers to spaces that have work and none free, the neediest first.
-
-        A worker moves by being replaced: a free one whose space has no work, or one whose space
-        has used clearly more than the one in need.
-        """
+        """Move workers to spaces that have work and none free: each moves by being replaced."""
         for worker in self.workers.to_move(needs):
             self._retire(worker)
 
@@ -268,11 +264,8 @@ class Pool:
             worker.read_pipe()
             self._nursery.note_boot_death(worker, exit_code)
         elif run is not None:
-            death = death_failure(worker.ending, worker.detail, exit_code, run.timeout_seconds)
             self.crashed += worker.ending is None
-            cancelled = worker.ending is Ending.CANCELLED
-            finished = RunFinished(run, worker.pid, worker.finish(), None, death, cancelled)
-            self._events.append(finished)
+            self._events.append(run_ended_by_death(worker, run, exit_code))
         elif worker.request_id is not None:
             self._events.append(InspectFinished(worker.request_id, None))
         elif worker.ending is None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from bg_charm_service.errors import FailureCause
 from bg_charm_service.model import Failure
 from bg_charm_service.wire import Answer, Inspected, RunSpec
-from bg_charm_service.worker_handle import Ending
+from bg_charm_service.worker_handle import Ending, WorkerHandle
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,14 @@ class InspectFinished:
 
 
 PoolEvent = RunFinished | FieldWanted | InspectFinished
+
+
+def run_ended_by_death(worker: WorkerHandle, run: RunSpec, exit_code: int | None) -> RunFinished:
+    """The end of a run whose worker is gone; `exit_code` None when nobody knows it."""
+    death = death_failure(worker.ending, worker.detail, exit_code, run.timeout_seconds)
+    is_cancelled = worker.ending is Ending.CANCELLED
+    log = worker.finish()
+    return RunFinished(run, worker.pid, log, death=death, is_cancelled=is_cancelled)
 
 
 def death_failure(

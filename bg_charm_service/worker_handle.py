@@ -74,6 +74,7 @@ class WorkerHandle:
         self._log: list[str] = []
         self._log_left = log_limit
         self._process: psutil.Process | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def their_fds(self) -> list[int]:
@@ -83,16 +84,15 @@ class WorkerHandle:
     def listen(self, on_messages: Callable[[], None]) -> None:
         """Let the running loop call back when messages come; raw output is read as it comes."""
         self._close_their_ends()
-        loop = asyncio.get_running_loop()
-        loop.add_reader(self.connection.fileno(), on_messages)
-        loop.add_reader(self.out_fd, self.read_pipe)
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self.connection.fileno(), on_messages)
+        self._loop.add_reader(self.out_fd, self.read_pipe)
 
     def stop_listening(self) -> None:
         """Be called back no more: the worker has closed its socket."""
-        if self.connection.fileno() >= 0:
-            loop = asyncio.get_running_loop()
-            loop.remove_reader(self.connection.fileno())
-            loop.remove_writer(self.connection.fileno())
+        if self._loop is not None and self.connection.fileno() >= 0:
+            self._loop.remove_reader(self.connection.fileno())
+            self._loop.remove_writer(self.connection.fileno())
 
     def name(self, pid: int) -> None:
         """Take the process id that the zygote reports; kill it at once if it is unwanted by now."""
@@ -215,10 +215,17 @@ class WorkerHandle:
                 return
             if sent < len(data):
                 self._unsent.appendleft(data[sent:])
-                asyncio.get_running_loop().add_writer(fd, self._flush)
+                self._when_writable(fd, self._flush)
                 return
-        if fd >= 0:
-            asyncio.get_running_loop().remove_writer(fd)
+        self._when_writable(fd, None)
+
+    def _when_writable(self, fd: int, call: Callable[[], None] | None) -> None:
+        if self._loop is None or fd < 0:
+            return
+        if call is None:
+            self._loop.remove_writer(fd)
+        else:
+            self._loop.add_writer(fd, call)
 
     def _close_their_ends(self) -> None:
         self._their_connection.close()
@@ -228,8 +235,8 @@ class WorkerHandle:
 
     def _close_pipe(self) -> None:
         if self.out_fd >= 0:
-            with contextlib.suppress(RuntimeError):
-                asyncio.get_running_loop().remove_reader(self.out_fd)
+            if self._loop is not None:
+                self._loop.remove_reader(self.out_fd)
             os.close(self.out_fd)
             self.out_fd = -1
 

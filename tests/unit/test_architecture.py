@@ -43,7 +43,8 @@ OWNERS = {
 }
 
 #: A module of ours that only these may import: what runs the code of a charm.
-DOORS = {name: {*MEMBERS["author's API"], "worker", "run_failure"} for name in ("binding", "loading")}
+INSIDE_WORKERS = {*MEMBERS["author's API"], "worker", "run_failure"}
+DOORS = {"binding": INSIDE_WORKERS, "loading": INSIDE_WORKERS}
 
 VAGUE_NAMES = {"util", "utils", "common", "helper", "helpers", "misc"}
 LONGEST_MODULE_LINES = 300

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,11 +14,16 @@ from bg_charm_service.fairness import HALF_LIFE_SECONDS, FairShare
 NOW = 1_790_000_000.0
 
 
+def order_at(shares: FairShare, spaces: Collection[int], now: float) -> list[int]:
+    """Give the spaces as they are to be served."""
+    return [need.space_key for need in shares.by_need(spaces, now)]
+
+
 def test_unknown_spaces_come_first() -> None:
     """A space that used nothing is served before one that did."""
     shares = FairShare()
     shares.charge(1, 0.5, NOW)
-    assert [2, 1] == shares.least_served([1, 2], 5)
+    assert [2, 1] == order_at(shares, [1, 2], NOW)
 
 
 def test_order_is_by_seconds_not_by_runs() -> None:
@@ -25,7 +32,7 @@ def test_order_is_by_seconds_not_by_runs() -> None:
     for _ in range(100):
         shares.charge(1, 0.01, NOW)
     shares.charge(2, 5.0, NOW)
-    assert [1] == shares.least_served([2, 1], 1)
+    assert [1, 2] == order_at(shares, [2, 1], NOW)
 
 
 def test_half_is_forgotten_in_a_half_life() -> None:
@@ -34,7 +41,7 @@ def test_half_is_forgotten_in_a_half_life() -> None:
     shares.charge(1, 2.0, NOW)
     shares.charge(2, 0.99, NOW + HALF_LIFE_SECONDS)
     shares.charge(3, 1.01, NOW + HALF_LIFE_SECONDS)
-    assert [2, 1, 3] == shares.least_served([1, 2, 3], 3)
+    assert [2, 1, 3] == order_at(shares, [1, 2, 3], NOW + HALF_LIFE_SECONDS)
 
 
 def test_old_use_is_forgotten() -> None:
@@ -42,7 +49,15 @@ def test_old_use_is_forgotten() -> None:
     shares = FairShare()
     shares.charge(1, 1000.0, NOW)
     shares.charge(2, 0.0, NOW + HALF_LIFE_SECONDS * 60)
-    assert [1, 3] == shares.least_served([1, 3], 2)
+    assert [1, 3] == order_at(shares, [1, 3], NOW + HALF_LIFE_SECONDS * 60)
+
+
+def test_use_is_told_as_of_now() -> None:
+    """What a space used a half-life ago counts half, in worker-seconds."""
+    shares = FairShare()
+    shares.charge(1, 2.0, NOW)
+    (need,) = shares.by_need([1], NOW + HALF_LIFE_SECONDS)
+    assert need.used_seconds == pytest.approx(1.0)
 
 
 @given(
@@ -67,7 +82,7 @@ def test_order_is_that_of_the_plain_formula(charges: list[tuple[int, float, floa
         )
         for space in range(1, 5)
     }
-    order = shares.least_served(plain, 4)
+    order = order_at(shares, plain, moment)
     weights = [plain[space] for space in order]
     # What is below a thousandth of a second may be forgotten.
     assert all(sooner <= later + 0.01 for sooner, later in pairwise(weights)), weights
