@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, cast
 
-from fastapi import Depends, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
+from fastapi.routing import APIRoute
 
 from bg_charm_service.api.answers import Problem
 from bg_charm_service.api.bodies import to_ref
@@ -38,6 +39,15 @@ Service = Annotated[Commands, Depends(_commands)]
 Charm = Annotated[CharmRef, Depends(_charm)]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Cursor = Annotated[int, Query(ge=0, le=2**62)]
+
+
+def make_router(tag: str) -> APIRouter:
+    """Make a router whose routes fail in the one form, and are named by their functions."""
+    return APIRouter(tags=[tag], responses=FAILURES, generate_unique_id_function=_operation_id)
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name
 
 
 def stored_json(value: bytes) -> Response:

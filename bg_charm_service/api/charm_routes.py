@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 
 from bg_charm_service.api.access import (
@@ -14,6 +14,7 @@ from bg_charm_service.api.access import (
     Cursor,
     Limit,
     Service,
+    make_router,
     stored_json,
 )
 from bg_charm_service.api.answers import CharmPage, CharmSource, Done, Imported
@@ -22,7 +23,7 @@ from bg_charm_service.errors import InvalidInput, ServiceError
 from bg_charm_service.identity import space_did
 from bg_charm_service.views import AddedCharm, CharmDetail, NewCharm, UpdateReport
 
-router = APIRouter(tags=["charms"])
+router = make_router("charms")
 
 #: Charms that one import request may hold.
 IMPORT_LIMIT = 1000

@@ -6,6 +6,7 @@ logged with its traceback, and told without its text, which could hold anything.
 
 from __future__ import annotations
 
+import asyncio
 import traceback
 from pathlib import Path
 
@@ -67,8 +68,11 @@ class InternalErrors:
 
         try:
             await self._app(scope, receive, watch)
-        except Exception as error:
-            if scope["type"] != "http":
+        except (Exception, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            is_ours = isinstance(error, asyncio.CancelledError) and task and task.cancelling()
+            if scope["type"] != "http" or is_ours:
+                # Ours is the request that the server ends; another's is work that was given up.
                 raise
             place = _place_of(error)
             bound = logger.bind(event="api.error", method=scope["method"], path=scope["path"])

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
-from bg_charm_service.api.access import Charm, Cursor, Limit, Service
+from bg_charm_service.api.access import Charm, Cursor, Limit, Service, make_router
 from bg_charm_service.api.answers import Done, JobPage, QueuedJob
 from bg_charm_service.api.bodies import IntervalBody, SendBody, to_json
 from bg_charm_service.views import RunReport, RunView
 
-router = APIRouter(tags=["runs"])
+router = make_router("runs")
 
 
 @router.post("/api/charms/{space}/{charm_id}/send")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 
-from bg_charm_service.api.access import Charm, Service
+from bg_charm_service.api.access import Charm, Service, make_router
 from bg_charm_service.api.answers import Done
 from bg_charm_service.api.bodies import AdminCharmBody, GrantBody, RegistrationBody
 from bg_charm_service.identity import space_did
 from bg_charm_service.views import IntegrationView, ServiceStatus, SpaceView
 
-router = APIRouter(tags=["service"])
+router = make_router("service")
 
 #: What the button and the documents of the original post, with any content type.
 _REGISTRATION_BODY = {

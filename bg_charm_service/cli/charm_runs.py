@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -74,19 +74,23 @@ def run(session: Session, ref: CharmRef, as_json: bool) -> None:
 @pass_session
 def logs(session: Session, ref: CharmRef, limit: int, follow: bool, as_json: bool) -> None:
     """Show the recorded runs with their logs, the newest last."""
+    if follow:
+        import asyncio
+
+        # Ctrl-C is how this ends.
+        with suppress(KeyboardInterrupt):
+            runs = session.ask(lambda client: _newest(client, ref, limit))
+            _print_runs(runs, as_json=as_json)
+            last = runs[-1].number if runs else 0
+            asyncio.run(_follow(session.settings, ref, last, as_json=as_json))
+        return
     runs = session.ask(lambda client: _newest(client, ref, limit))
-    if not follow and as_json:
+    if as_json:
         print_json(runs)
-        return
-    _print_runs(runs, as_json=as_json)
-    if not follow:
-        if not runs:
-            note("No runs are recorded.")
-        return
-    try:
-        asyncio.run(_follow(session.settings, ref, runs[-1].number if runs else 0, as_json=as_json))
-    except KeyboardInterrupt:
-        return
+    elif runs:
+        _print_runs(runs, as_json=False)
+    else:
+        note("No runs are recorded.")
 
 
 async def _newest(client: Client, ref: CharmRef, limit: int) -> list[RunView]:
@@ -97,6 +101,8 @@ async def _newest(client: Client, ref: CharmRef, limit: int) -> list[RunView]:
 
 
 async def _follow(settings: Settings, ref: CharmRef, cursor: int, *, as_json: bool) -> None:
+    import asyncio
+
     from bg_charm_service.client import connect
 
     # Connected anew each time: the service may restart, and while it does not run nothing new

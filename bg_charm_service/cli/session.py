@@ -5,7 +5,6 @@ Settings are read when first needed, so that help never fails on a bad variable.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
@@ -39,6 +38,8 @@ class Session:
 
     def ask(self, work: Callable[[Client], Awaitable[Given]]) -> Given:
         """Do some work with a client of the service."""
+        import asyncio
+
         from bg_charm_service.client import open_client
 
         async def ask() -> Given:
