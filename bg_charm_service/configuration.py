@@ -43,6 +43,8 @@ def service_config(settings: Settings, identity: Identity, *, is_polling: bool) 
         ),
         history_runs=settings.history_runs,
         history_seconds=settings.history_seconds,
+        history_jobs=settings.history_jobs,
+        watch_seconds=settings.polling_interval_seconds,
         disabled_retry_seconds=settings.disabled_retry_seconds,
         maintenance_timeout_seconds=settings.maintenance_timeout_seconds,
         integrations=tuple(integrations),

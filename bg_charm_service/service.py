@@ -56,6 +56,8 @@ class ServiceConfig:
     scans: ScanLimits = field(default_factory=ScanLimits)
     history_runs: int = 100
     history_seconds: float = 86400.0
+    history_jobs: int = 1000
+    watch_seconds: float = 0.1
     disabled_retry_seconds: float = 86400.0
     maintenance_timeout_seconds: float = 60.0
     integrations: tuple[str, ...] = ()
@@ -128,7 +130,7 @@ def _assemble(
 ) -> Service:
     wake = asyncio.Event()
     chance = random.Random()  # noqa: S311 - jitter, no secret
-    queue = JobQueue(database)
+    queue = JobQueue(database, keep_done=config.history_jobs)
     roster = Roster(store)
     planner = Planner(
         database,
@@ -152,7 +154,9 @@ def _assemble(
     )
     inspections = Inspections(pool, config.timeout_seconds)
     parts = Parts(database, store, queue, pool, planner, dispatcher, settler, inspections, clock)
-    supervisor = Supervisor(parts, polling=config.is_polling, wake=wake)
+    supervisor = Supervisor(
+        parts, polling=config.is_polling, watch_seconds=config.watch_seconds, wake=wake
+    )
     scanner = Scanner(
         read_cell=store.spaces.document,
         read_charm=lambda ref: _shown_state(commands, ref),

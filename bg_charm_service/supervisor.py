@@ -31,9 +31,6 @@ from bg_charm_service.store import Store
 #: The longest the loop sleeps, in seconds: the watchdog is fed by its turns.
 MAX_SLEEP_SECONDS = 5.0
 
-#: How often the pool is looked after while workers run, start or are missing, in seconds.
-WATCH_SECONDS = 0.1
-
 #: How long to wait before a failed transaction is tried again, in seconds.
 STORAGE_RETRY_SECONDS = 1.0
 
@@ -56,7 +53,9 @@ class Parts:
 class Supervisor:
     """Runs charms until it is told to stop."""
 
-    def __init__(self, parts: Parts, *, polling: bool, wake: asyncio.Event) -> None:
+    def __init__(
+        self, parts: Parts, *, polling: bool, watch_seconds: float, wake: asyncio.Event
+    ) -> None:
         self.parts = parts
         self.storage_problem = ""
         self.is_draining = False
@@ -67,6 +66,8 @@ class Supervisor:
         self._is_over = False
         self._settled_something = asyncio.Event()
         self._polling = polling
+        #: How often workers are looked after while they run, start or are missing.
+        self._watch_seconds = watch_seconds
         self._wake = wake
         self._wanted_jobs: list[int] = []
         self._unsettled: list[PoolEvent] = []
@@ -287,7 +288,7 @@ class Supervisor:
                 waiting.append(parts.planner.next_due)
             until = min([until, *(moment for moment in waiting if moment is not None)])
         if parts.pool.wants_ticks:
-            until = min(until, now + WATCH_SECONDS)
+            until = min(until, now + self._watch_seconds)
         try:
             async with asyncio.timeout(max(0.0, until - now)):
                 await self._wake.wait()

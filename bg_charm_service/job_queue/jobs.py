@@ -23,8 +23,9 @@ class JobQueue(StockQueue):
     `pending`, `claimed` and `dead` count the committed jobs that wait, run, or are dead letters.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, keep_done: int = sql.KEEP_DONE) -> None:
         super().__init__(database)
+        self._keep_done = keep_done
         counted = dict(database.rows(sql.COUNT_ALL))
         self.pending: int = counted.get(sql.READY, 0)
         self.claimed: int = counted.get(sql.CLAIMED, 0)
@@ -277,7 +278,7 @@ class JobQueue(StockQueue):
         self._database.after_commit(lambda: self._tally(dead=-dropped))
 
     def _prune(self) -> None:
-        self._database.execute(sql.DROP_OLD_DONE)
+        self._database.execute(sql.DROP_OLD_DONE, (self._keep_done,))
 
     def _hint(self, space_key: int, run_at: float) -> None:
         self._database.after_commit(lambda: self._hints.add(run_at, space_key))

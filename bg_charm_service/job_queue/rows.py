@@ -78,9 +78,9 @@ DROP_POLL = """DELETE FROM ack_queue_jobs
 DROP_WAITING = """DELETE FROM ack_queue_jobs
     WHERE charm_key = ? AND status IN (1, 2) AND status = 1"""
 DROP_DEAD = "DELETE FROM ack_queue_jobs WHERE charm_key = ? AND status = 9 AND _id <> ?"
-DROP_OLD_DONE = f"""DELETE FROM ack_queue_jobs WHERE status = 5 AND _id <= (
+DROP_OLD_DONE = """DELETE FROM ack_queue_jobs WHERE status = 5 AND _id <= (
     SELECT _id FROM ack_queue_jobs WHERE status = 5
-    ORDER BY _id DESC LIMIT 1 OFFSET {KEEP_DONE})"""
+    ORDER BY _id DESC LIMIT 1 OFFSET ?)"""
 
 # A claimed job is marked too, so that it does not run again, nor let the next send run.
 HOLD = """UPDATE ack_queue_jobs SET is_held = 1
