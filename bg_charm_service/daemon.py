@@ -61,9 +61,10 @@ class _Daemon:
         with self._signals():
             async with open_service(config) as service:
                 self._service = service
-                await self._check_integration(service)
+                # First, because runs that waited for this start are settled from here on.
                 run_log = RunLog(service.parts.clock.steady)
                 service.supervisor.on_settled.append(_RunTeller(service, run_log))
+                await self._check_integration(service)
                 app = create_app(service.commands)
                 async with SocketServer(app, service.directory.socket_path):
                     await self._serve(service, run_log)
