@@ -56,9 +56,11 @@ class Crew:
         bound = Counter(w.space_key for w in idle if w.space_key is not None)
         return FreeWorkers(bound, len(idle) - bound.total())
 
-    def longest_idle(self) -> WorkerHandle | None:
-        """The worker that has been free longest."""
-        return min(self.idle(), key=lambda worker: worker.idle_since, default=None)
+    def to_free(self) -> list[WorkerHandle]:
+        """The worker to replace so that one without a space comes; none while one is coming."""
+        if any(worker.is_changing for worker in self):
+            return []
+        return sorted(self.idle(), key=lambda worker: worker.idle_since)[:1]
 
     def to_move(self, needs: Sequence[Need]) -> list[WorkerHandle]:
         """The free workers to replace, so that each of these spaces gets one; neediest first."""
@@ -86,11 +88,6 @@ class Crew:
     def busy(self) -> int:
         """How many make a run, or load a source."""
         return sum(worker.state is WorkerState.BUSY for worker in self)
-
-    @property
-    def is_changing(self) -> bool:
-        """Whether a worker starts or stops: a free one is on its way."""
-        return any(worker.is_changing for worker in self)
 
     @property
     def is_at_rest(self) -> bool:

@@ -6,6 +6,7 @@ Called by the supervisor; holds the runs in flight.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from loguru import logger
@@ -18,6 +19,7 @@ from bg_charm_service.job_queue import Claim, JobQueue
 from bg_charm_service.model import Failure, FieldKind
 from bg_charm_service.pool_contract import WorkerPool
 from bg_charm_service.pool_events import FieldWanted, RunFinished
+from bg_charm_service.redaction import secret_texts
 from bg_charm_service.store import Store
 from bg_charm_service.store.charms import CharmRecord
 from bg_charm_service.store.links import Link
@@ -179,7 +181,8 @@ class Dispatcher:
         if any(f.kind in (FieldKind.CELL, FieldKind.STREAM) for f in charm.schema.fields):
             links = {link.field: link for link in self._store.links.of(charm.charm_key)}
             problem = self._read_links(charm, links, versions, values)
-        run = InFlight(claim, charm, versions, links, lag, is_alone)
+        secrets = secret_texts(self._secret_values(charm, links, values))
+        run = InFlight(claim, charm, versions, links, lag, secrets, is_alone)
         return Prepared(run, values, large, problem)
 
     def _read_links(
@@ -205,6 +208,22 @@ class Dispatcher:
             if cell.value is not None:
                 values[name] = cell.value
         return None
+
+    def _secret_values(
+        self, charm: CharmRecord, links: dict[str, Link], values: dict[str, bytes]
+    ) -> Iterator[bytes]:
+        """The values of a snapshot that are secret, its own and those it links to."""
+        for field in charm.schema.fields:
+            if field.name not in values:
+                continue
+            is_secret = field.kind is FieldKind.SECRET
+            if field.name in links:
+                target = self._store.charms.get(links[field.name].target_key)
+                path = links[field.name].path
+                origin = target.schema.field(path[0]) if target and path else None
+                is_secret = origin is not None and origin.kind is FieldKind.SECRET
+            if is_secret:
+                yield values[field.name]
 
     def _is_inside(self, run: InFlight, link: Link) -> bool:
         target = self._store.charms.get(link.target_key)

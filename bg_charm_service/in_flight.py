@@ -22,6 +22,8 @@ class InFlight:
     versions: dict[str, int]
     links: dict[str, Link]
     lag_seconds: float
+    #: Texts that must not show in the log or in an error of this run.
+    secrets: tuple[str, ...] = ()
     is_alone: bool = False
 
     @property

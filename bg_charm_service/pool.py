@@ -67,6 +67,7 @@ class Pool:
         self._events: list[PoolEvent] = []
         self._inspections: deque[Inspect] = deque()
         self._worker_no = 0
+        self._is_started = False
         self._watch = WorkerWatch(limits, clock)
         self._nursery = Nursery(
             clock,
@@ -77,20 +78,22 @@ class Pool:
         )
 
     def start(self) -> None:
-        """Start the zygote and the first workers; they report when they are ready."""
+        """Have workers from now on; they report when they are ready. Starting twice is fine."""
+        self._is_started = True
         self.tick()
 
     @property
     def wants_ticks(self) -> bool:
         """Whether there is something to watch: runs under way, workers starting or missing."""
-        return not self.workers.is_at_rest or len(self.workers) < self.limits.max_concurrent
+        is_full = len(self.workers) >= self.limits.max_concurrent
+        return self._is_started and not (is_full and self.workers.is_at_rest)
 
     def tick(self) -> None:
         """Kill late runs, retire old workers, and fork the missing ones."""
         for worker in self._watch.look(list(self.workers)):
             self._retire(worker)
         missing = self.limits.max_concurrent - len(self.workers)
-        if missing > 0 and self._nursery.is_patient_enough:
+        if missing > 0 and self._is_started and self._nursery.is_patient_enough:
             self._nursery.open()
             for _ in range(missing):
                 self._spawn()
@@ -147,7 +150,7 @@ class Pool:
         It is replaced afterwards: what loads there has run its import-time code.
         """
         self._inspections.append(request)
-        self._start_inspections()
+        self.start()
 
     def cancel(self, run_id: str) -> bool:
         """Kill the worker that makes a run; False when nobody does."""
@@ -253,7 +256,7 @@ class Pool:
     def _lose_all(self) -> None:
         for worker in self.workers:
             self._read_worker(worker)
-            worker.end(Ending.SHUTDOWN)
+            worker.end(Ending.ORPHANED)
             self._account_for(worker, None)
         self._wake()
 
@@ -283,7 +286,7 @@ class Pool:
         while self._inspections:
             worker = self.workers.idle_for(None)
             if worker is None:
-                if not self.workers.is_changing and (idle := self.workers.longest_idle()):
+                for idle in self.workers.to_free():
                     self._retire(idle)
                 return
             request = self._inspections.popleft()

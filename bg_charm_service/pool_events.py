@@ -29,6 +29,8 @@ class RunFinished:
     answer: Answer | None = None
     death: Failure | None = None
     is_cancelled: bool = False
+    #: The workers' parent died: nobody can tell whose fault that was.
+    is_orphaned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,8 @@ def run_ended_by_death(worker: WorkerHandle, run: RunSpec, exit_code: int | None
     death = death_failure(worker.ending, worker.detail, exit_code, run.timeout_seconds)
     is_cancelled = worker.ending is Ending.CANCELLED
     log = worker.finish()
-    return RunFinished(run, worker.pid, log, death=death, is_cancelled=is_cancelled)
+    is_orphaned = worker.ending is Ending.ORPHANED
+    return RunFinished(run, worker.pid, log, None, death, is_cancelled, is_orphaned)
 
 
 def death_failure(

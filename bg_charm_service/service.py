@@ -205,7 +205,7 @@ def _assemble(
     supervisor.rescue()
     if config.is_polling:
         planner.load()
-    pool.start()
+        pool.start()
     loop = asyncio.create_task(supervisor.run())
     return Service(config, directory, parts, supervisor, upkeep, scanner, board, commands, loop)
 

@@ -13,8 +13,9 @@ from bg_charm_service.clock import Clock
 from bg_charm_service.errors import FailureCause, InvalidInput
 from bg_charm_service.in_flight import InFlight
 from bg_charm_service.job_queue import JobQueue
-from bg_charm_service.model import Failure, FieldKind, Outcome, Send
+from bg_charm_service.model import Failure, FieldKind, Job, Outcome, Send
 from bg_charm_service.pool_events import RunFinished
+from bg_charm_service.redaction import redact, secret_texts
 from bg_charm_service.settlement import Decision, FailurePolicy, RunStatus, Step, settle
 from bg_charm_service.store import Store
 from bg_charm_service.store.runs import RunRecord
@@ -59,14 +60,18 @@ class Settler:
             self._store.totals.add("late_answers")
             return None
         is_blameless = finished.answer is None and finished.death is None
-        if is_blameless and not finished.is_cancelled:
-            self._queue.release(run.claim, self._clock.steady())
+        if is_blameless and not finished.is_cancelled and not self._is_to_blame(run, finished):
+            put_back = self._queue.rescue if finished.is_orphaned else self._queue.release
+            put_back(run.claim, self._clock.steady())
             self._store.totals.add("released")
             return None
         outcome = self._outcome(run, finished)
         if outcome.success:
             outcome = self._apply(run, outcome)
-        return self.conclude(run, outcome, worker=finished.worker_pid, log=finished.log)
+        secrets = self._secrets(run, outcome)
+        outcome = _redacted(outcome, secrets)
+        log = redact(finished.log, secrets)
+        return self.conclude(run, outcome, worker=finished.worker_pid, log=log)
 
     def conclude(self, run: InFlight, outcome: Outcome, *, worker: int, log: str) -> Settled:
         """Record an outcome and end the claim as the policy says."""
@@ -90,6 +95,10 @@ class Settler:
         self._count(run, outcome, decision)
         return Settled(run, outcome, decision, record, before.consecutive_failures > 0)
 
+    def _is_to_blame(self, run: InFlight, finished: RunFinished) -> bool:
+        """Whether a run was alone, as a suspect, when the workers' parent died once more."""
+        return finished.is_orphaned and run.is_alone
+
     def _outcome(self, run: InFlight, finished: RunFinished) -> Outcome:
         """Turn what the pool reported into the one result type."""
         charm = self._store.charms.get(run.claim.charm_key)
@@ -97,7 +106,8 @@ class Settler:
             return Outcome(0.0, cancelled=True)
         answer = finished.answer
         if answer is None:
-            return Outcome(0.0, failure=finished.death)
+            failure = finished.death or repeated_death(run.claim.job)
+            return Outcome(0.0, failure=failure)
         if answer.failure is not None:
             failed = answer.failure
             failure = Failure(failed.cause, failed.message, failed.traceback)
@@ -111,6 +121,15 @@ class Settler:
             writes=answer.writes,
             sends=tuple(Send(send.field, send.event) for send in answer.sends),
         )
+
+    def _secrets(self, run: InFlight, outcome: Outcome) -> tuple[str, ...]:
+        """The texts to keep out of what is shown: secrets given to the run, and those it wrote."""
+        written = [
+            value
+            for name, value in outcome.writes.items()
+            if (field := run.charm.schema.field(name)) and field.kind is FieldKind.SECRET
+        ]
+        return tuple(sorted({*secret_texts(written), *run.secrets}, key=len, reverse=True))
 
     def _has_moved(self, run: InFlight, touched: set[str]) -> bool:
         """Whether a value that the run read or wrote was changed since it was given out."""
@@ -237,3 +256,17 @@ class Settler:
             totals.add(f"successes/{label}", int(is_success))
         if outcome.failure is not None and outcome.failure.cause is FailureCause.TIMEOUT:
             totals.add("timeouts")
+
+
+def repeated_death(job: Job) -> Failure:
+    """The failure of a job that ran alone when the service, or its workers' parent, died again."""
+    text = f"The service died {job.deliveries} times while this ran, the last time alone."
+    return Failure(FailureCause.SUPERVISOR, text)
+
+
+def _redacted(outcome: Outcome, secrets: tuple[str, ...]) -> Outcome:
+    failure = outcome.failure
+    if failure is None or not secrets:
+        return outcome
+    message, traceback = redact(failure.message, secrets), redact(failure.traceback, secrets)
+    return replace(outcome, failure=Failure(failure.cause, message, traceback))

@@ -25,7 +25,7 @@ from bg_charm_service.planner import Planner
 from bg_charm_service.pool_contract import WorkerPool
 from bg_charm_service.pool_events import FieldWanted, InspectFinished, PoolEvent, RunFinished
 from bg_charm_service.settlement import Step
-from bg_charm_service.settler import Settled, Settler
+from bg_charm_service.settler import Settled, Settler, repeated_death
 from bg_charm_service.store import Store
 
 #: The longest the loop sleeps, in seconds: the watchdog is fed by its turns.
@@ -86,8 +86,7 @@ class Supervisor:
                 if not is_blamed or charm is None:
                     parts.queue.rescue(claim, parts.clock.steady())
                     continue
-                text = f"The service died {claim.job.deliveries} times while this ran."
-                outcome = Outcome(0.0, failure=Failure(FailureCause.SUPERVISOR, text))
+                outcome = Outcome(0.0, failure=repeated_death(claim.job))
                 run = InFlight(claim, charm, {}, {}, 0.0, is_alone=True)
                 settled.append(parts.settler.conclude(run, outcome, worker=0, log=""))
             parts.store.totals.flush()
@@ -178,8 +177,10 @@ class Supervisor:
                     future.set_result(None)
 
     def run_job(self, job_id: int) -> None:
-        """Run this job although the service does not poll."""
-        self._wanted_jobs.append(job_id)
+        """Run a job that was just queued, also when the service does not poll."""
+        if not self._polling:
+            self._wanted_jobs.append(job_id)
+            self.parts.pool.start()
         self._wake.set()
 
     def settlement_of(self, job_id: int) -> asyncio.Future[Settled | None]:

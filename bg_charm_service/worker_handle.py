@@ -42,6 +42,7 @@ class Ending(StrEnum):
     PROTOCOL = "protocol"
     CANCELLED = "cancelled"
     SHUTDOWN = "shutdown"
+    ORPHANED = "orphaned"  #: the zygote died, and took it along
 
 
 class WorkerHandle:

@@ -19,7 +19,7 @@ LAYERS = {
     "values": "model errors identity refs sealing",
     "author's API": "(package) charm cells fields blueprint snapshot links binding loading"
     " integration stored_cell integrations charms",
-    "policy": "clock fairness retry schedule settlement",
+    "policy": "clock fairness redaction retry schedule settlement",
     "storage": "data_directory database migrations job_queue store",
     "workers": "frames wire process_control deadline output zygote worker run_failure worker_handle"
     " worker_watch zygote_client nursery crew pool pool_contract pool_events"
