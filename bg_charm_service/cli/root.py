@@ -32,11 +32,19 @@ def _begin(ctx: click.Context, /, **flags: object) -> None:
     _run(ctx, ctx.obj)
 
 
+def _options() -> list[click.Parameter]:
+    options: list[click.Parameter] = list(click_options(available_integrations))
+    for option in options:
+        # Read before --help is obeyed, since help lists what lies there.
+        option.is_eager = option.name == "integrations_dir"
+    return options
+
+
 root = ProgramGroup(
     "bg-charm-service",
     help="A robust service for running charms in the background with health monitoring",
     callback=_begin,
-    params=list(click_options(available_integrations)),
+    params=_options(),
     invoke_without_command=True,
     context_settings={"max_content_width": 100},
     commands=[
