@@ -40,9 +40,6 @@ from bg_charm_service.wire import (
 from bg_charm_service.worker_handle import Ending, WorkerHandle, WorkerState
 from bg_charm_service.worker_watch import WorkerWatch
 
-#: What a worker's log may hold beyond the limit that the worker keeps itself, in characters.
-_LOG_SLACK = 8192
-
 #: After these a worker is replaced, even when it answered.
 _SPENT = (FailureCause.TIMEOUT, FailureCause.MEMORY)
 
@@ -169,7 +166,7 @@ class Pool:
     def _spawn(self) -> None:
         self._worker_no += 1
         now = self._clock.steady()
-        worker = WorkerHandle(self._worker_no, self.limits.log_bytes + _LOG_SLACK, now)
+        worker = WorkerHandle(self._worker_no, self.limits.log_bytes, now)
         limits = WorkerLimits(memory_bytes=self.limits.memory_bytes)
         if not self._nursery.spawn(worker, limits):
             worker.close()

@@ -23,6 +23,9 @@ _READ_BYTES = 256 * 1024
 #: How much a charm may write to its raw stdout and stderr between two looks before it is cut off.
 _PIPE_READS_A_LOOK = 16
 
+#: What a run's log may hold beyond the limit that the worker keeps itself, in characters.
+_LOG_SLACK = 8192
+
 
 class WorkerState(StrEnum):
     """Where a worker stands in its life."""
@@ -71,9 +74,9 @@ class WorkerHandle:
         os.set_blocking(self.out_fd, False)
         self._decoder = FROM_WORKER.decoder()
         self._unsent: deque[bytes] = deque()
-        self._log_limit = log_limit
+        self._log_limit = log_limit + _LOG_SLACK
         self._log: list[str] = []
-        self._log_left = log_limit
+        self._log_left = self._log_limit
         self._process: psutil.Process | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
