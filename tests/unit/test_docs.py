@@ -1,0 +1,107 @@
+"""Promises of the guides: their examples work, and the files, flags and events they name exist."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from bg_charm_service.binding import describe, load_class
+from bg_charm_service.cli.root import root
+from bg_charm_service.discovery import Source, load_integration
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "bg_charm_service"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+#: Flags of other programs that the guides use or name.
+FOREIGN_FLAGS = {"--now", "--unix-socket", "--unstable-kv", "--unstable-worker-options"}
+
+
+def examples(page: str, marker: str) -> list[str]:
+    """Return the Python examples of a page that have the marker in them."""
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.DOTALL | re.M)
+    return [block for block in blocks if marker in block]
+
+
+def options(command: click.Command) -> Iterator[str]:
+    """Return every option of a command and of those below it."""
+    yield from (name for param in command.params for name in param.opts)
+    for below in command.commands.values() if isinstance(command, click.Group) else ():
+        yield from options(below)
+
+
+CHARMS = [*examples("README.md", "(Charm)"), *examples("docs/charms.md", "(Charm)")]
+
+
+@pytest.mark.parametrize("source", CHARMS)
+def test_charms_can_be_added(source: str) -> None:
+    """Every charm of README and of the author's guide loads, and can be polled."""
+    schema = describe(load_class(source, "example.py", None))
+
+    assert "bgUpdater" == schema.updater
+
+
+def test_the_first_charm_has_five_lines() -> None:
+    """README keeps its word about the five lines."""
+    (source,) = examples("README.md", "(Charm)")
+
+    assert 5 == len(source.splitlines())
+
+
+def test_the_example_of_a_test_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test that the author's guide shows passes on the charm that it shows."""
+    (weather,) = examples("docs/charms.md", "class Weather")
+    (test,) = examples("docs/charms.md", "def test_")
+    (tmp_path / "weather.py").write_text(weather)
+    (tmp_path / "test_weather.py").write_text(test)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    tests = runpy.run_path(str(tmp_path / "test_weather.py"))
+    sys.modules.pop("weather")
+
+    for name in tests:
+        if name.startswith("test_"):
+            tests[name]()
+
+
+@pytest.mark.parametrize("source", examples("docs/integrations.md", "integration = "))
+def test_integrations_load(source: str, tmp_path: Path) -> None:
+    """Every integration of the guide is found and loaded from a directory."""
+    file = tmp_path / "example.py"
+    file.write_text(source)
+
+    assert load_integration(Source("file", str(file))).id in source
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_named_flags_exist(page: Path) -> None:
+    """Every flag that a page names belongs to the program or one of its commands."""
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text()))
+
+    assert set() == named - set(options(root)) - {"--help"} - FOREIGN_FLAGS
+
+
+def test_named_modules_exist() -> None:
+    """Every file and folder that the page about the architecture names is in the package."""
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    named = re.findall(r"`([a-z_]+\.py|[a-z_]+/)`", text)
+
+    assert [] == [name for name in named if not (PACKAGE / name).exists()]
+
+
+def test_named_events_exist() -> None:
+    """Every log event that the operator's guide names is one that the code writes."""
+    sources = "".join(file.read_text() for file in PACKAGE.rglob("*.py"))
+    _, _, table = (ROOT / "docs" / "operating.md").read_text().partition("| event | when |\n")
+    rows = table.partition("\n\n")[0].splitlines()
+    named = {name for row in rows for name in re.findall(r"`([a-z_.]+)`", row.split("|")[1])}
+
+    parts = {name.removeprefix("status.").removesuffix("_more") for name in named}
+    assert parts
+    assert [] == sorted(part for part in parts if f'"{part}"' not in sources)
