@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from bg_charm_service.job_queue import SUSPECT_DELIVERIES, Claim, JobQueue
 from bg_charm_service.model import CharmRef, Origin
@@ -17,14 +17,14 @@ from tests.contract.engine import ENGINES, Engine
 
 Result = TypeVar("Result")
 
-#: Charm -> space.
-SPACES = {1: 1, 2: 1, 3: 1, 4: 1, 5: 2, 6: 2}
+#: Charm -> space. Few, so that what happens to one charm adds up.
+SPACES = {1: 1, 2: 1, 3: 1, 4: 2}
 
-charms = st.sampled_from(list(SPACES))
-delays = st.sampled_from([0.0, 0.0, 1.0, 5.0])
+charms = st.sampled_from([1, 1, 2, 2, 3, 4])
+delays = st.sampled_from([0.0, 0.0, 0.0, 1.0])
 picks = st.integers(0, 50)
 #: What becomes of the transaction around an operation.
-fates = st.sampled_from(["commit"] * 6 + ["rollback", "crash"])
+fates = st.sampled_from(["commit"] * 12 + ["rollback", "crash"])
 
 
 class Rollback(Exception):
@@ -121,13 +121,31 @@ class QueueMachine(RuleBasedStateMachine):
         if dead is not None:
             del self.rows[dead.job_id]
 
+    @initialize(sends=st.lists(charms, max_size=4), polls=st.lists(charms, max_size=3))
+    def begin(self, sends: list[int], polls: list[int]) -> None:
+        """Some jobs wait at first."""
+        for charm in sends:
+            self.put_send(charm, 0.0, "commit")
+        for charm in polls:
+            self.put_poll(charm, 0.0, Origin.POLL, "commit")
+
+    @rule(
+        name=st.sampled_from(
+            ["restart", "drop_poll", "hasten", "discard", "drop_dead_letter", "bring_near"]
+        ),
+        charm=charms,
+        fate=fates,
+    )
+    def do_what_is_rare(self, name: str, charm: int, fate: str) -> None:
+        """One rule for all that is rare, so that most steps are puts, claims and their ends."""
+        getattr(self, name)(charm, fate)
+
     @rule(seconds=st.sampled_from([0.5, 1.0, 5.0]))
     def let_time_pass(self, seconds: float) -> None:
         """The clock moves on."""
         self.now += seconds
 
-    @rule()
-    def restart(self) -> None:
+    def restart(self, charm: int, fate: str) -> None:
         """The service is stopped in good order and started again."""
         self.engine.reopen()
 
@@ -182,7 +200,7 @@ class QueueMachine(RuleBasedStateMachine):
         if done is not None:
             self.add(done[0], charm, Origin.SEND, run_at)
 
-    @rule(space=st.sampled_from([1, 2]), limit=st.integers(1, 4), fate=fates)
+    @rule(space=st.sampled_from([1, 1, 1, 2]), limit=st.integers(1, 3), fate=fates)
     def claim(self, space: int, limit: int, fate: str) -> None:
         """A batch is claimed: the oldest ready jobs of the space, one a charm."""
         done = self.attempted(fate, lambda: self.queue.claim(space, limit, self.now))
@@ -317,7 +335,6 @@ class QueueMachine(RuleBasedStateMachine):
             self.drop_dead(charm)
             self.add(done[0], charm, dead.origin, self.now)
 
-    @rule(charm=charms, fate=fates)
     def drop_dead_letter(self, charm: int, fate: str) -> None:
         """A success makes the dead letter pointless."""
         if self.attempted(fate, lambda: self.queue.drop_dead_letter(charm)):
@@ -331,7 +348,6 @@ class QueueMachine(RuleBasedStateMachine):
         self.disabled.add(charm)
         self.unwant_poll(charm)
 
-    @rule(charm=charms, fate=fates)
     def drop_poll(self, charm: int, fate: str) -> None:
         """The charm is unregistered."""
         if self.attempted(fate, lambda: self.queue.drop_poll(charm)):
@@ -353,7 +369,6 @@ class QueueMachine(RuleBasedStateMachine):
         for row in self.live(charm):
             row.is_unwanted = False
 
-    @rule(charm=charms, fate=fates)
     def hasten(self, charm: int, fate: str) -> None:
         """A person wants the live poll now."""
         done = self.attempted(fate, lambda: self.queue.hasten(charm, self.now))
@@ -364,7 +379,6 @@ class QueueMachine(RuleBasedStateMachine):
         if poll and poll.status == "ready":
             poll.run_at = min(poll.run_at, self.now)
 
-    @rule(charm=charms, fate=fates)
     def discard(self, charm: int, fate: str) -> None:
         """The charm is removed."""
         if not self.attempted(fate, lambda: self.queue.discard(charm)):
@@ -374,8 +388,7 @@ class QueueMachine(RuleBasedStateMachine):
             if row.status == "ready":
                 del self.rows[row.job_id]
 
-    @rule(fate=fates)
-    def bring_near(self, fate: str) -> None:
+    def bring_near(self, charm: int, fate: str) -> None:
         """The clock was set back."""
         latest = self.now + 1
         if not self.attempted(fate, lambda: self.queue.bring_near(latest)):
@@ -444,4 +457,4 @@ class OnSQLite(QueueMachine):
 
 
 TestQueueOnSQLite = OnSQLite.TestCase
-TestQueueOnSQLite.settings = settings(stateful_step_count=40)
+TestQueueOnSQLite.settings = settings(max_examples=120, stateful_step_count=40)
