@@ -78,8 +78,9 @@ class Gate:
 class Service:
     """One service on one data directory; it may be stopped and started again."""
 
-    def __init__(self, data_dir: Path, *flags: str, **environ: str) -> None:
+    def __init__(self, data_dir: Path, *flags: str, cwd: Path = ROOT, **environ: str) -> None:
         self.data_dir = data_dir
+        self._cwd = cwd
         self.lines: list[Line] = []
         self._flags = flags
         self._environ = environ
@@ -117,7 +118,7 @@ class Service:
             stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
             text=True,
-            cwd=ROOT,
+            cwd=self._cwd,
             env={**_clean_environment(), **self._environ},
         )
         self._readers = [
@@ -205,7 +206,7 @@ class Service:
             [*command, *arguments],
             capture_output=True,
             text=True,
-            cwd=ROOT,
+            cwd=self._cwd,
             env={**_clean_environment(), **self._environ},
             timeout=PATIENCE_SECONDS,
             check=False,
