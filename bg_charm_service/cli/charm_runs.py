@@ -54,7 +54,8 @@ def run(session: Session, ref: CharmRef, as_json: bool) -> None:
             print_text(f"{field} = {_short_json(value)}")
         joined = ", a poll that was under way" if report.attached else ""
         wrote = "" if report.writes else ", nothing written"
-        note(f"Run {done.run_id}{joined}: {done.status}, {milliseconds(done.duration_ms)}{wrote}")
+        taken = milliseconds(done.duration_ms)
+        print_text(f"Run {done.run_id}{joined}: {done.status}, {taken}{wrote}")
     if done.status != "success":
         cause = f" ({done.cause})" if done.cause else ""
         raise RunFailed(f"The run ended as {done.status}{cause}: {one_line(done.error)}")

@@ -6,7 +6,7 @@ import time
 
 import click
 
-from bg_charm_service.cli.printing import note, print_json, print_table
+from bg_charm_service.cli.printing import print_json, print_table
 from bg_charm_service.cli.session import Session, json_option, pass_session
 from bg_charm_service.cli.usage import OrderedGroup
 from bg_charm_service.cli.wording import one_line, percent, relative
@@ -57,7 +57,7 @@ def initialize_integration(session: Session, integration: str) -> None:
     from bg_charm_service.api.answers import Done
 
     answer = session.ask(lambda client: client.post("integrations", integration, "initialize"))
-    note(answer.read(Done).message)
+    click.echo(answer.read(Done).message)
 
 
 integration = OrderedGroup(

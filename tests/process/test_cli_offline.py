@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
+from bg_charm_service.data_directory import user_name
 from bg_charm_service.identity import Identity, space_did
 from tests.process.program import COUNTER, Program
 
@@ -69,18 +71,11 @@ def test_what_cannot_be_loaded_is_told_by_file_and_line(program: Program, tmp_pa
     assert [] == program.value("charm", "list")
 
 
-def test_changed_source_needs_an_update(program: Program, file: str) -> None:
-    """The same cause with other source is refused and names the command that changes a charm."""
+def test_events_wait_for_the_service(program: Program, file: str) -> None:
+    """An event sent while nothing runs is kept, and the answer says so."""
     ref = program.output("charm", "add", file, "--space", "demo")
-    assert ref == program.output("charm", "add", file, "--space", "demo")
-    Path(file).write_text(COUNTER.replace("counter: int = 0", "counter: str"))
-    assert f"charm update {ref}" in program.error("charm", "add", file, "--space", "demo")
-    assert "does not fit" in program.error("charm", "update", ref, file, "--dry-run")
-    Path(file).write_text(COUNTER + '    more: str = "x"\n')
-    report = program.value("charm", "update", ref, file, "--dry-run")
-    assert (False, ["more"]) == (report["applied"], report["added_fields"])
-    program.output("charm", "update", ref, file)
-    assert "x" == program.output("charm", "get", ref, "more")
+    assert "runs when the service starts" in program.output("charm", "send", ref, '{"delta": 3}')
+    assert 1 == program.value("charm", "show", ref)["waiting_jobs"]
 
 
 def test_an_import_tells_each_line(program: Program, file: str, tmp_path: Path) -> None:
@@ -106,25 +101,6 @@ def test_an_import_tells_each_line(program: Program, file: str, tmp_path: Path) 
     assert "21 added." == copy.output("charm", "import", "-", given=exported)
     assert exported == copy.output("charm", "export")
     assert "0 added, 21 were there already." == copy.output("charm", "import", "-", given=exported)
-
-
-def test_events_wait_for_the_service(program: Program, file: str) -> None:
-    """An event sent while nothing runs is kept; a charm can be changed in every other way too."""
-    ref = program.output("charm", "add", file, "--space", "demo", "--register")
-    assert "runs when the service starts" in program.output("charm", "send", ref, '{"delta": 3}')
-    program.output("charm", "disable", ref)
-    charm = program.value("charm", "show", ref)
-    assert ("hand", 1) == (charm["charm"]["disabled_by"], charm["waiting_jobs"])
-    program.output("charm", "enable", ref)
-    program.output("charm", "interval", ref, "5")
-    assert 5 == program.value("charm", "show", ref)["charm"]["interval_seconds"]
-    program.output("unregister", ref)
-    program.output("register", ref, "--integration", "my-test")
-    assert "my-test" == program.value("charm", "show", ref)["charm"]["integration"]
-    assert [] == program.value("dead-letters")
-    assert "has no dead letter" in program.error("charm", "requeue", ref)
-    program.output("charm", "remove", ref)
-    assert "There is no charm" in program.error("charm", "get", ref)
 
 
 def test_another_operator_is_let_in_by_the_owner(program: Program, tmp_path: Path) -> None:
@@ -157,6 +133,13 @@ def test_an_unusable_directory_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
         assert "--data-dir" in Program(path).error("charm", "list")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may use every directory")
+def test_a_forbidden_directory_is_one_line(program: Program) -> None:
+    """A directory that this user may not enter is told with the user's name."""
+    program.data_dir.mkdir(mode=0)
+    assert user_name(os.geteuid()) in program.error("status")
 
 
 def test_keys(program: Program, tmp_path: Path) -> None:

@@ -69,6 +69,42 @@ def test_errors_cross_the_socket(running: Program, file: str, tmp_path: Path) ->
     assert "other.py:1: ModuleNotFoundError" in error
 
 
+def test_a_charm_is_polled_or_not_as_told(running: Program, file: str) -> None:
+    """Whether, how often and under which label a charm is polled can be changed, and seen."""
+    ref = running.output("charm", "add", file, "--space", "told", "--register")
+    assert "manual" == charm_of(running, ref)["integration"]
+    running.output("charm", "disable", ref)
+    assert "hand" == charm_of(running, ref)["disabled_by"]
+    running.output("charm", "enable", ref)
+    running.output("charm", "interval", ref, "5")
+    charm = charm_of(running, ref)
+    assert (True, 5) == (charm["enabled"], charm["interval_seconds"])
+    running.output("charm", "interval", ref, "default")
+    assert 60 == charm_of(running, ref)["interval_seconds"]
+    running.output("unregister", ref)
+    assert not charm_of(running, ref)["registered"]
+    running.output("register", ref, "--integration", "my-test")
+    assert "my-test" == charm_of(running, ref)["integration"]
+    assert [] == running.value("dead-letters")
+    assert "has no dead letter" in running.error("charm", "requeue", ref)
+    running.output("charm", "remove", ref)
+    assert "There is no charm" in running.error("charm", "get", ref)
+
+
+def test_changed_source_needs_an_update(running: Program, file: str) -> None:
+    """The same cause with other source is refused and names the command that changes a charm."""
+    ref = running.output("charm", "add", file, "--space", "changed")
+    assert ref == running.output("charm", "add", file, "--space", "changed")
+    Path(file).write_text(COUNTER.replace("counter: int = 0", "counter: str"))
+    assert f"charm update {ref}" in running.error("charm", "add", file, "--space", "changed")
+    assert "does not fit" in running.error("charm", "update", ref, file, "--dry-run")
+    Path(file).write_text(COUNTER + '    more: str = "x"\n')
+    report = running.value("charm", "update", ref, file, "--dry-run")
+    assert (False, ["more"]) == (report["applied"], report["added_fields"])
+    running.output("charm", "update", ref, file)
+    assert "x" == running.output("charm", "get", ref, "more")
+
+
 def test_many_charms_at_once(running: Program, file: str, tmp_path: Path) -> None:
     """An import of several batches into a running service is listed, exported and polled."""
     lines = [
