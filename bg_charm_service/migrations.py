@@ -56,7 +56,7 @@ CREATE INDEX charms_by_source ON charms (source_hash);
 CREATE INDEX charms_removed ON charms (removed_at) WHERE removed_at IS NOT NULL;
 
 CREATE TABLE cells (
-    cell_key INTEGER PRIMARY KEY,
+    cell_key INTEGER PRIMARY KEY AUTOINCREMENT,
     charm_key INTEGER NOT NULL REFERENCES charms,
     field TEXT NOT NULL,
     version INTEGER NOT NULL,

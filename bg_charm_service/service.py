@@ -144,6 +144,7 @@ def _assemble(
     run_limits = RunLimits(config.timeout_seconds, config.pool.log_bytes)
     dispatcher = Dispatcher(store, queue, pool, clock, run_limits)
     settler = Settler(
+        database,
         store,
         queue,
         config.policy,

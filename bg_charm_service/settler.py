@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from bg_charm_service.clock import Clock
+from bg_charm_service.database import Database
 from bg_charm_service.errors import FailureCause, InvalidInput
 from bg_charm_service.in_flight import InFlight
 from bg_charm_service.job_queue import JobQueue
@@ -37,6 +38,7 @@ class Settler:
 
     def __init__(
         self,
+        database: Database,
         store: Store,
         queue: JobQueue,
         policy: FailurePolicy,
@@ -46,6 +48,7 @@ class Settler:
         history_runs: int,
         label: Callable[[int], str | None],
     ) -> None:
+        self._database = database
         self._store = store
         self._queue = queue
         self._policy = policy
@@ -150,10 +153,12 @@ class Settler:
     def _apply(self, run: InFlight, outcome: Outcome) -> Outcome:
         """Write what a run wrote; an outcome with a failure when it may not."""
         try:
-            for name, value in outcome.writes.items():
-                self._write(run, name, value)
-            for send in outcome.sends:
-                self._send(run, send)
+            # All of it or nothing: a run that may not write one thing writes none.
+            with self._database.savepoint():
+                for name, value in outcome.writes.items():
+                    self._write(run, name, value)
+                for send in outcome.sends:
+                    self._send(run, send)
         except InvalidInput as error:
             failure = Failure(FailureCause.STATE, str(error))
             return Outcome(outcome.duration_seconds, failure=failure)

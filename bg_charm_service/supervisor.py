@@ -241,12 +241,14 @@ class Supervisor:
 
     def _settle_one(self, run: InFlight, event: RunFinished) -> Settled | None:
         """Settle one run so that a fault of ours over it cannot hold up the others."""
+        counted = self.parts.store.totals.mark()
         try:
             with self.parts.database.savepoint():
                 return self.parts.settler.settle(run, event)
         except StorageError:
             raise
         except Exception:
+            self.parts.store.totals.undo(counted)
             logger.bind(event="settle_failed", job=run.claim.job.job_id).exception(
                 "A run could not be settled; it counts as failed"
             )

@@ -23,6 +23,9 @@ INLINE_BYTES = 64 * 1024
 #: What stands for a secret wherever state is shown.
 REDACTED = {"$secret": True}
 
+# A version is never used twice: a field that was dropped and made anew has another key.
+_VERSION = "(cell_key << 32) + version"
+
 
 @dataclass(frozen=True, slots=True)
 class CellValue:
@@ -42,7 +45,7 @@ class Cells:
     def snapshot(self, charm: CharmRecord) -> dict[str, CellValue]:
         """All fields of a charm, large values left out."""
         rows = self._database.rows(
-            "SELECT field, version, is_sealed,"
+            f"SELECT field, {_VERSION}, is_sealed,"
             " CASE WHEN length(value) <= ? OR is_sealed THEN value END"
             " FROM cells WHERE charm_key = ?",
             (INLINE_BYTES, charm.charm_key),
@@ -57,7 +60,7 @@ class Cells:
     def read(self, charm: CharmRecord, field: str) -> CellValue | None:
         """One field, however large; None when it was never written."""
         row = self._database.row(
-            "SELECT version, is_sealed, value FROM cells WHERE charm_key = ? AND field = ?",
+            f"SELECT {_VERSION}, is_sealed, value FROM cells WHERE charm_key = ? AND field = ?",
             (charm.charm_key, field),
         )
         if row is None:
@@ -69,7 +72,7 @@ class Cells:
         """The version of each field of a charm."""
         return dict(
             self._database.rows(
-                "SELECT field, version FROM cells WHERE charm_key = ?", (charm_key,)
+                f"SELECT field, {_VERSION} FROM cells WHERE charm_key = ?", (charm_key,)
             )
         )
 
@@ -96,10 +99,9 @@ class Cells:
             "SELECT field, is_sealed, value FROM cells WHERE charm_key = ? ORDER BY field",
             (charm.charm_key,),
         )
-        redacted = msgspec.Raw(msgspec.json.encode(REDACTED))
         stored = {
-            field: redacted if sealed or _is_secret(charm, field) else msgspec.Raw(value)
-            for field, sealed, value in rows
+            field: self._shown(charm, field, value, is_sealed=bool(is_sealed))
+            for field, is_sealed, value in rows
         }
         order = [field.name for field in charm.schema.fields if field.name in stored]
         fields = {name: stored[name] for name in order}
@@ -109,6 +111,15 @@ class Cells:
             **fields,
             **dict.fromkeys(charm.schema.streams, stream),
         }
+
+    def _shown(
+        self, charm: CharmRecord, field: str, value: bytes, *, is_sealed: bool
+    ) -> msgspec.Raw:
+        if not is_sealed and not _is_secret(charm, field):
+            return msgspec.Raw(value)
+        plain = self._open(charm, field, value) if is_sealed else value
+        # That nothing is there is no secret: whether a charm has a token is asked by this.
+        return msgspec.Raw(b"null" if plain == b"null" else msgspec.json.encode(REDACTED))
 
     def _open(self, charm: CharmRecord, field: str, value: bytes) -> bytes:
         return self._secrets.decrypt(value, _place(charm, field))

@@ -25,6 +25,14 @@ class Totals:
         """Count something; it is durable with the next flush that commits."""
         self._deltas[name] += amount  # type: ignore[assignment]
 
+    def mark(self) -> Counter[str]:
+        """Remember what is counted and not flushed, for `undo`."""
+        return self._deltas.copy()
+
+    def undo(self, mark: Counter[str]) -> None:
+        """Go back to a mark: what was counted since did not happen."""
+        self._deltas = mark
+
     def discard(self) -> None:
         """Forget what was counted since the last flush: its transaction was rolled back."""
         self._deltas.clear()
