@@ -35,13 +35,11 @@ def die_with_parent(parent_pid: int) -> None:
 
 
 def end_group(pid: int) -> None:
-    """Kill a process and its process group; one that is gone already is fine."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        if os.getpgid(pid) != os.getpgid(0):
-            os.killpg(os.getpgid(pid), signal.SIGKILL)
+    """Kill a process and the group that it leads; one that is gone already is fine."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, signal.SIGKILL)
-    # The leader may be reaped while members live on: the group still bears its number.
+    # Only the group of its number: one that does not lead a group yet is still in its parent's. A
+    # leader may be reaped while members live on.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
 
