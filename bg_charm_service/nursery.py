@@ -40,6 +40,7 @@ class Nursery:
         self._on_lost = on_lost
         self._zygote: ZygoteClient | None = None
         self._boot_deaths = 0
+        self._is_proven = False
         self._not_before = 0.0
         self._is_closed = False
 
@@ -48,6 +49,7 @@ class Nursery:
         if self._zygote is not None or not self.is_patient_enough:
             return
         self._zygote = ZygoteClient()
+        self._is_proven = False
         fd = self._zygote.control.fileno()
         asyncio.get_running_loop().add_reader(fd, self._read)
 
@@ -65,6 +67,7 @@ class Nursery:
     def note_ready(self) -> None:
         """Note that a worker got ready: births work."""
         self._boot_deaths = 0
+        self._is_proven = True
 
     def note_boot_death(self, worker: WorkerHandle, exit_code: int | None) -> None:
         """Note a worker that died before it was ready, and wait longer after each in a row."""
@@ -109,6 +112,8 @@ class Nursery:
             asyncio.get_running_loop().remove_reader(self._zygote.control.fileno())
             self._zygote.close()
             self._zygote = None
+            # One that dies before a first worker is ready cannot boot itself.
+            self._boot_deaths += not self._is_proven
             self._back_off()
             self._on_lost()
 
