@@ -24,6 +24,7 @@ import tenacity
 from bg_charm_service.data_directory import SOCKET_NAME, why_unusable
 from bg_charm_service.errors import (
     AuthorizationError,
+    CompilerError,
     Conflict,
     DataDirectoryBusy,
     DataDirectoryError,
@@ -242,8 +243,11 @@ def _url(path: tuple[str, ...]) -> str:
 def _error_of(response: httpx2.Response) -> ServiceError:
     kind = _ERRORS.get(response.status_code, ServiceError)
     try:
-        text = str(response.json()["error"])
-    except (ValueError, KeyError, TypeError):
+        problem = response.json()
+        text = str(problem["error"])
+        if problem.get("kind") == CompilerError.__name__:
+            kind = CompilerError
+    except (ValueError, KeyError, TypeError, AttributeError):
         text = f"The service answered {response.status_code} {response.reason_phrase}."
     return kind(text)
 

@@ -9,27 +9,32 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
+import tenacity
 from loguru import logger
 
 from bg_charm_service import __version__
 from bg_charm_service.api import create_app
-from bg_charm_service.api.server import SocketServer
+from bg_charm_service.api.server import SocketServer, is_answering
 from bg_charm_service.configuration import service_config
-from bg_charm_service.errors import ServiceError, StorageError
+from bg_charm_service.data_directory import SOCKET_NAME
+from bg_charm_service.errors import DataDirectoryBusy, ServiceError, StorageError
 from bg_charm_service.identity import DEFAULT_PASSPHRASE, Identity
 from bg_charm_service.logs import Logs, open_logs
 from bg_charm_service.operator_identity import operator_identity
 from bg_charm_service.run_log import RunLog
-from bg_charm_service.service import Service, add_demo, open_service
+from bg_charm_service.service import Service, ServiceConfig, add_demo, open_service
 from bg_charm_service.settings import Settings
 from bg_charm_service.settlement import RunStatus, Step
 from bg_charm_service.settler import Settled
 from bg_charm_service.status_log import log_status, one_line
 from bg_charm_service.systemd import notify, watchdog_interval_seconds
+
+#: How long a command may have the data directory open before a start gives up, in seconds.
+_BUSY_WAIT_SECONDS = 5.0
 
 #: How often systemd is told the status, in seconds.
 _NOTIFY_SECONDS = 10.0
@@ -40,6 +45,11 @@ def run_service(settings: Settings) -> None:
     logs = open_logs(settings, sys.stdout)
     try:
         asyncio.run(_Daemon(settings, logs).run())
+    except ServiceError:
+        raise
+    except Exception:
+        logger.bind(event="crashed").exception("The service ended by a fault of its own")
+        raise
     finally:
         logs.close()
 
@@ -59,7 +69,7 @@ class _Daemon:
         identity = operator_identity(settings, os.environ)
         config = service_config(settings, identity, is_polling=True)
         with self._signals():
-            async with open_service(config) as service:
+            async with _opened(config) as service:
                 self._service = service
                 # First, because runs that waited for this start are settled from here on.
                 run_log = RunLog(service.parts.clock.steady)
@@ -163,6 +173,26 @@ class _Daemon:
     def _ask_for_status(self) -> None:
         if self._service is not None:
             _log_status(self._service)
+
+
+@asynccontextmanager
+async def _opened(config: ServiceConfig) -> AsyncIterator[Service]:
+    """Open the service; a directory that a command has open for a moment is waited for.
+
+    Raises DataDirectoryBusy at once when a service answers on the directory's socket.
+    """
+    retrying = tenacity.AsyncRetrying(
+        retry=tenacity.retry_if_exception(lambda error: _is_held_by_a_command(config, error)),
+        wait=tenacity.wait_fixed(0.1),
+        stop=tenacity.stop_after_delay(_BUSY_WAIT_SECONDS),
+        reraise=True,
+    )
+    async with AsyncExitStack() as stack:
+        yield await retrying(lambda: stack.enter_async_context(open_service(config)))
+
+
+def _is_held_by_a_command(config: ServiceConfig, error: BaseException) -> bool:
+    return isinstance(error, DataDirectoryBusy) and not is_answering(config.data_dir / SOCKET_NAME)
 
 
 class _RunTeller:

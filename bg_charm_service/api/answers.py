@@ -12,9 +12,10 @@ from bg_charm_service.views import AddedCharm, CharmView, JobView
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why a request was refused, for the person who made it."""
+    """Why a request was refused, for the person who made it; `kind` names the class of error."""
 
     error: str
+    kind: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What goes wrong in a request, turned into `{"error": text}` with the right status.
+"""What goes wrong in a request, turned into `{"error": text, "kind": …}` with the right status.
 
 The one boundary of the API: nothing above catches. An error that nobody raised on purpose is
 logged with its traceback, and told without its text, which could hold anything.
@@ -83,27 +83,30 @@ class InternalErrors:
                 # Half an answer must not look like a whole one.
                 raise
             text = f"Internal error: {place}. The log of the service has the details."
-            await _problem(text, 500)(scope, receive, send)
+            await _problem(text, 500, "InternalError")(scope, receive, send)
 
 
-def _problem(text: str, status: int, headers: dict[str, str] | None = None) -> JSONResponse:
-    return JSONResponse({"error": text}, status, headers)
+def _problem(
+    text: str, status: int, kind: str, headers: dict[str, str] | None = None
+) -> JSONResponse:
+    return JSONResponse({"error": text, "kind": kind}, status, headers)
 
 
 async def _answer_service_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ServiceError)
-    return _problem(str(error), status_of(error))
+    return _problem(str(error), status_of(error), type(error).__name__)
 
 
 async def _answer_invalid_request(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    return _problem(first_problem(error.errors()), 400)
+    return _problem(first_problem(error.errors()), 400, InvalidInput.__name__)
 
 
 async def _answer_http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     headers = dict(error.headers) if error.headers else None
-    return _problem(str(error.detail), error.status_code, headers)
+    kind = NotFound if error.status_code == 404 else InvalidInput
+    return _problem(str(error.detail), error.status_code, kind.__name__, headers)
 
 
 def _place_of(error: BaseException) -> str:

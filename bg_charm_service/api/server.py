@@ -64,14 +64,32 @@ def _listen(path: Path) -> socket.socket:
     """Bind the socket; one that a killed service left is replaced: the directory is locked."""
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    # A socket's path holds at most 107 bytes: a deep directory is reached through its descriptor.
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     mask = os.umask(0o177)
     try:
-        listener.bind(f"/proc/self/fd/{directory}/{path.name}")
+        with _short(path) as short:
+            listener.bind(short)
     finally:
         os.umask(mask)
-        os.close(directory)
     listener.listen(128)
     listener.setblocking(False)
     return listener
+
+
+def is_answering(path: Path) -> bool:
+    """Whether a service takes connections on a socket."""
+    with _short(path) as short, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(short)
+        except OSError:
+            return False
+    return True
+
+
+@contextlib.contextmanager
+def _short(path: Path) -> Iterator[str]:
+    """Give a path of less than 108 bytes to a socket, which is all that one may have."""
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{directory}/{path.name}"
+    finally:
+        os.close(directory)

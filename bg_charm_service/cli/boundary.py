@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from bg_charm_service.cli.wording import one_line
-from bg_charm_service.errors import ServiceError
+from bg_charm_service.errors import AuthorizationError, CompilerError, ServiceError
 from bg_charm_service.settings import SETTINGS
 
 
@@ -40,6 +40,9 @@ def _misplaced(error: click.NoSuchOption) -> click.UsageError | None:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, CompilerError | AuthorizationError):
+        # People look these two up by their names.
+        return one_line(f"{type(error).__name__}: {error}")
     if isinstance(error, ServiceError):
         return one_line(str(error))
     if isinstance(error, ExceptionGroup):

@@ -107,7 +107,7 @@ def test_refusals_have_one_form(
     headers = {"content-type": "application/json"} if body is not None else {}
     answer = api.request(method, path, content=body, headers=headers)
     assert status == answer.status_code, answer.text
-    assert ["error"] == list(answer.json())
+    assert ["error", "kind"] == list(answer.json())
     assert reason in answer.json()["error"]
 
 
