@@ -188,7 +188,11 @@ async def _opened(config: ServiceConfig) -> AsyncIterator[Service]:
         reraise=True,
     )
     async with AsyncExitStack() as stack:
-        yield await retrying(lambda: stack.enter_async_context(open_service(config)))
+
+        async def enter() -> Service:
+            return await stack.enter_async_context(open_service(config))
+
+        yield await retrying(enter)
 
 
 def _is_held_by_a_command(config: ServiceConfig, error: BaseException) -> bool:
