@@ -44,7 +44,7 @@ class Refused(Exception):
 
 
 class Gate:
-    """Two fifos in a folder: runs that wait tell here that they began, and are let go one by one."""
+    """Two fifos in a folder: runs that wait tell of their beginning, and are let go one by one."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -93,7 +93,11 @@ class Service:
         self._gates = count(1)
 
     def __enter__(self) -> Service:
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:
+            self._end()
+            raise
 
     def __exit__(
         self,
@@ -101,9 +105,7 @@ class Service:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self.kill()
-        self._pool.shutdown()
+        self._end()
 
     def boot(self) -> Service:
         """Start the process; wait for nothing."""
@@ -133,6 +135,11 @@ class Service:
         """Start the process and wait until it takes requests."""
         self.boot().wait_for("started")
         return self
+
+    def _end(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self.kill()
+        self._pool.shutdown()
 
     @property
     def pid(self) -> int:

@@ -108,7 +108,7 @@ def test_waiting_client_is_told_of_the_stop(data_dir: Path) -> None:
 
 
 def test_hangup_reopens_the_log(data_dir: Path) -> None:
-    """After HUP the log goes to a new file of the same name: what rotates logs has moved the old."""
+    """After HUP the log goes to a new file of the same name: a rotation has moved the old."""
     log, moved = data_dir.parent / "service.log", data_dir.parent / "service.log.1"
     with Service(data_dir, "--interval=3600", f"--log-file={log}") as service:
         first, second = service.add(), service.add()
@@ -146,7 +146,7 @@ def test_status_is_logged_at_the_end(data_dir: Path) -> None:
 
 
 def test_second_service_is_refused(data_dir: Path) -> None:
-    """A second service on the same data directory exits with 1, one clear line, and harms nothing."""
+    """A second service on the same data directory exits with 1 and one clear line."""
     with Service(data_dir, "--interval=3600") as service:
         charm = service.add()
         second = Service(data_dir, "--interval=3600").boot()

@@ -1,0 +1,34 @@
+"""A service that cannot run charms ends with 1 and says why; it does not try for ever."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.process.running import ROOT, Service
+
+#: What a half-finished upgrade may do: workers that end at once, a zygote that cannot be loaded.
+BROKEN = {
+    "worker.py": "def run_worker(*_):\n    raise SystemExit('not this version')\n",
+    "zygote.py": "raise ImportError('not this version')\n",
+}
+
+
+@pytest.mark.parametrize("module", BROKEN)
+def test_workers_that_cannot_boot_stop_the_service(tmp_path: Path, module: str) -> None:
+    """Where no worker gets ready, the service ends with 1 and one clear line."""
+    package = tmp_path / "installed" / "bg_charm_service"
+    shutil.copytree(ROOT / "bg_charm_service", package)
+    with (package / module).open("a") as file:
+        file.write("\n\n" + BROKEN[module])
+    service = Service(tmp_path / "data", "--interval=3600", cwd=package.parent).boot()
+    assert 1 == service.wait()
+    assert "died before they were ready" in service.errors.strip().splitlines()[-1]
+
+
+def test_smallest_memory_is_enough_to_run(tmp_path: Path) -> None:
+    """With the least memory that the settings take, workers boot and run charms."""
+    with Service(tmp_path / "data", "--interval=3600", "--worker-memory=32M") as service:
+        assert "success" == service.add().run()["status"]
