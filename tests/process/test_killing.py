@@ -125,7 +125,7 @@ def test_killed_service_loses_and_repeats_nothing(data_dir: Path) -> None:
 
 
 def test_charm_that_ends_the_service_is_found_out(data_dir: Path) -> None:
-    """A job that four services in a row died with has failed: no charm ends the service for ever."""
+    """A job that four services in a row died with has failed: no charm can end them for ever."""
     with Service(data_dir, "--interval=3600", "--max-retries=0") as service:
         gate = service.gate()
         charm = service.add(values={"folder": str(gate.folder)})

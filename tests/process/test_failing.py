@@ -1,0 +1,99 @@
+"""Charms that fail again and again: retried, disabled, and brought back by a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.process.running import Refused, RunningCharm, Service
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that gives a charm up after two failures."""
+    flags = ("--interval=3600", "--failures=2", "--max-retries=1", "--max-concurrent=2")
+    with Service(tmp_path_factory.mktemp("failing") / "data", *flags) as running:
+        yield running
+
+
+@pytest.fixture
+def disabled(service: Service) -> RunningCharm:
+    """A charm that failed twice and is disabled."""
+    charm = service.add(values={"mode": "until_set"}, register=True)
+    charm.wait_for("charm.disabled")
+    return charm
+
+
+def test_default_is_five_failures(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """With the defaults a charm is disabled by five failures, over two jobs."""
+    flags = ("--interval=1", "--max-retries=3")
+    with Service(tmp_path_factory.mktemp("defaults") / "data", *flags) as service:
+        charm = service.add(values={"mode": "fail"}, register=True)
+        charm.wait_for("charm.disabled")
+        assert [1, 4, 3, 2, 1] == [run["attempt"] for run in charm.runs()]
+        assert (False, "failures") == (charm.view()["enabled"], charm.view()["disabled_by"])
+
+
+def test_disabled_charm_is_shown_with_its_reason(disabled: RunningCharm) -> None:
+    """A charm disabled by failures says so, keeps a dead letter, and is not polled."""
+    detail = disabled.show()
+    view = detail["charm"]
+    assert (False, "failures", 2) == (
+        view["enabled"],
+        view["disabled_by"],
+        view["consecutive_failures"],
+    )
+    assert "nobody has set the note" in view["last_error"]
+    assert "error" == view["last_error_cause"]
+    assert "failed" == detail["dead_letter"]["status"]
+    assert (None, 0) == (view["next_due"], detail["waiting_jobs"])
+
+
+def test_requeue_runs_a_dead_letter_again(disabled: RunningCharm) -> None:
+    """A dead letter that is requeued runs, and its success removes it."""
+    disabled.set("note", "set")
+    disabled.post("requeue")
+    disabled.wait_for("run.succeeded")
+    assert (None, 1) == (disabled.show()["dead_letter"], disabled.get("counter"))
+    with pytest.raises(Refused, match="has no dead letter"):
+        disabled.post("requeue")
+
+
+def test_registering_again_enables(disabled: RunningCharm) -> None:
+    """A charm that is registered again is enabled with no failures, and polled at once."""
+    disabled.set("note", "set")
+    disabled.register("another")
+    disabled.wait_for("run.succeeded")
+    view = disabled.view()
+    assert (True, 0, "another") == (
+        view["enabled"],
+        view["consecutive_failures"],
+        view["integration"],
+    )
+    assert disabled.show()["dead_letter"] is None
+
+
+def test_disabled_charm_stays_disabled_over_a_restart(
+    service: Service, disabled: RunningCharm
+) -> None:
+    """A disabled charm is still disabled, with its dead letter, after KILL and a new start."""
+    service.kill()
+    service.start()
+    assert not disabled.view()["enabled"]
+    assert disabled.show()["dead_letter"] is not None
+    assert 2 == disabled.view()["executions"]
+
+
+def test_failures_come_back_after_a_while(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A charm disabled by failures is enabled again by time; one disabled by hand is not."""
+    flags = ("--interval=1", "--failures=1", "--disabled-retry=1")
+    with Service(tmp_path_factory.mktemp("time") / "data", *flags) as service:
+        by_hand = service.add(register=True)
+        by_hand.wait_for("run.succeeded")
+        by_hand.post("disable")
+        executions = by_hand.view()["executions"]
+        charm = service.add(values={"mode": "fail"}, register=True)
+        charm.wait_for("charm.disabled", times=2)
+        assert "hand" == by_hand.view()["disabled_by"]
+        assert executions == by_hand.view()["executions"]
