@@ -15,23 +15,28 @@ if TYPE_CHECKING:
     from bg_charm_service.cells import Stream as Stream
     from bg_charm_service.charm import Charm as Charm
     from bg_charm_service.charm import CharmContext as CharmContext
+    from bg_charm_service.integration import CellIntegration as CellIntegration
     from bg_charm_service.integration import Integration as Integration
     from bg_charm_service.integration import IntegrationCellConfig as IntegrationCellConfig
+    from bg_charm_service.integration import read_cell as read_cell
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Cell": "bg_charm_service.cells",
+    "CellIntegration": "bg_charm_service.integration",
     "Charm": "bg_charm_service.charm",
     "CharmContext": "bg_charm_service.charm",
     "Integration": "bg_charm_service.integration",
     "IntegrationCellConfig": "bg_charm_service.integration",
     "Secret": "bg_charm_service.cells",
     "Stream": "bg_charm_service.cells",
+    "read_cell": "bg_charm_service.integration",
 }
 
 __all__ = [
     "Cell",
+    "CellIntegration",
     "Charm",
     "CharmContext",
     "Integration",
@@ -39,6 +44,7 @@ __all__ = [
     "Secret",
     "Stream",
     "__version__",
+    "read_cell",
 ]
 
 

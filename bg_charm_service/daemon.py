@@ -30,7 +30,7 @@ from bg_charm_service.service import Service, ServiceConfig, add_demo, open_serv
 from bg_charm_service.settings import Settings
 from bg_charm_service.settlement import RunStatus, Step
 from bg_charm_service.settler import Settled
-from bg_charm_service.status_log import log_status, one_line
+from bg_charm_service.status_log import log_status, many, one_line
 from bg_charm_service.systemd import notify, watchdog_interval_seconds
 
 #: How long a command may have the data directory open before a start gives up, in seconds.
@@ -81,20 +81,20 @@ class _Daemon:
                 run_log.flush()
 
     async def _serve(self, service: Service, run_log: RunLog) -> None:
+        if self._settings.demo:
+            await add_demo(service)
         logger.bind(event="started").info(
-            "bg-charm-service {} started: process {}, data in {}, {} charms polled every {:g} s "
-            "with {} workers; status: bg-charm-service status",
+            "bg-charm-service {} started: process {}, data in {}, {} polled every {:g} s with {}; "
+            "status: bg-charm-service status",
             __version__,
             os.getpid(),
             service.directory.path,
-            len(service.commands.office.roster),
+            many(len(service.commands.office.roster), "charm"),
             service.config.interval_seconds,
-            service.config.pool.max_concurrent,
+            many(service.config.pool.max_concurrent, "worker"),
         )
         _warn_of_default_identity(service)
         notify(READY=1, STATUS="running")
-        if self._settings.demo:
-            await add_demo(service)
         await self._until_stopped(
             service,
             service.upkeep.run(),
@@ -105,8 +105,8 @@ class _Daemon:
         )
         notify(STOPPING=1, STATUS="stopping")
         logger.bind(event="stopping").info(
-            "Stopping: {} runs under way may finish within {:g} s; signal again to stop at once",
-            len(service.parts.dispatcher.runs),
+            "Stopping: {} under way may finish within {:g} s; signal again to stop at once",
+            many(len(service.parts.dispatcher.runs), "run"),
             self._settings.drain_timeout_seconds,
         )
         limit_seconds = self._settings.drain_timeout_seconds
@@ -181,13 +181,13 @@ async def _opened(config: ServiceConfig) -> AsyncIterator[Service]:
 
     Raises DataDirectoryBusy at once when a service answers on the directory's socket.
     """
-    retrying = tenacity.AsyncRetrying(
-        retry=tenacity.retry_if_exception(lambda error: _is_held_by_a_command(config, error)),
-        wait=tenacity.wait_fixed(0.1),
-        stop=tenacity.stop_after_delay(_BUSY_WAIT_SECONDS),
-        reraise=True,
-    )
     async with AsyncExitStack() as stack:
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception(lambda error: _is_held_by_a_command(config, error)),
+            wait=tenacity.wait_fixed(0.1),
+            stop=tenacity.stop_after_delay(_BUSY_WAIT_SECONDS),
+            reraise=True,
+        )
 
         async def enter() -> Service:
             return await stack.enter_async_context(open_service(config))

@@ -6,6 +6,7 @@ write-ahead log that several connections write. Everything of the storage layer 
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -179,6 +180,9 @@ def _is_of_the_database(error: BaseException) -> bool:
 )
 def _connect(path: str) -> sqlite3.Connection:
     """Open a connection; a lock left for a moment (a closing owner, a backup) is waited for."""
+    if path != ":memory:":
+        # SQLite gives its other files the mode of this one.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     connection = sqlite3.connect(path, isolation_level=None, cached_statements=512)
     try:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")

@@ -21,7 +21,9 @@ def failure_of(error: BaseException, spec: RunSpec, leak: str) -> FailureSpec:
     if isinstance(error, RunTimeout):
         still = f"; still running: {leak}" if leak else ""
         text = f"Timed out after {spec.timeout_seconds:g} s{still}."
-        return FailureSpec(FailureCause.TIMEOUT, text, traceback)
+        # Where it was, without the name of what stopped it.
+        where = traceback.replace("bg_charm_service.deadline.RunTimeout", "RunTimeout")
+        return FailureSpec(FailureCause.TIMEOUT, text, where)
     if isinstance(error, CompilerError):
         return FailureSpec(FailureCause.COMPILER, short(str(error)))
     if isinstance(error, StateError):

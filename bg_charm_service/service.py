@@ -147,6 +147,7 @@ def _assemble(
         database,
         store,
         queue,
+        planner,
         config.policy,
         clock,
         chance.random,
@@ -217,8 +218,8 @@ def _shown_state(commands: Commands, ref: CharmRef) -> bytes | None:
 
 
 async def add_demo(service: Service) -> None:
-    """On a store without charms, add the counter charm in space `demo` and register it."""
-    if service.parts.store.charms.count():
+    """On a store without charms of its own, add the counter charm in space `demo`, registered."""
+    if service.parts.store.charms.count_outside(space_did(SYSTEM_SPACE_NAME)):
         return
     added = await service.commands.add_charm(
         NewCharm(

@@ -15,6 +15,7 @@ from bg_charm_service.errors import FailureCause, InvalidInput
 from bg_charm_service.in_flight import InFlight
 from bg_charm_service.job_queue import JobQueue
 from bg_charm_service.model import Failure, FieldKind, Job, Outcome, Send
+from bg_charm_service.planner import Planner
 from bg_charm_service.pool_events import RunFinished
 from bg_charm_service.redaction import redact, secret_texts
 from bg_charm_service.settlement import Decision, FailurePolicy, RunStatus, Step, settle
@@ -41,6 +42,7 @@ class Settler:
         database: Database,
         store: Store,
         queue: JobQueue,
+        planner: Planner,
         policy: FailurePolicy,
         clock: Clock,
         random: Callable[[], float],
@@ -51,6 +53,7 @@ class Settler:
         self._database = database
         self._store = store
         self._queue = queue
+        self._planner = planner
         self._policy = policy
         self._clock = clock
         self._random = random
@@ -242,7 +245,7 @@ class Settler:
             self._queue.drop_dead_letter(claim.charm_key)
         if decision.disables:
             self._queue.hold(claim.charm_key)
-            self._store.health.set_due(claim.charm_key, None)
+            self._planner.drop(claim.charm_key)
         if decision.step is Step.CANCEL:
             self._queue.discard(claim.charm_key)
 

@@ -25,30 +25,32 @@ def _lines(status: ServiceStatus) -> Iterator[tuple[str, str]]:
     yield (
         "service",
         f"Status: up {_duration(status.uptime_seconds)}, "
-        f"{status.charms_enabled} charms enabled, {status.charms_disabled} disabled, "
-        f"{status.charms_failing} failing; {status.executions} executions, "
-        f"success rate {_rate(status.success_rate)}; {status.cycles} cycles",
+        f"{many(status.charms_enabled, 'charm')} enabled, {status.charms_disabled} disabled, "
+        f"{status.charms_failing} failing; {many(status.executions, 'execution')}, "
+        f"success rate {_rate(status.success_rate)}; {many(status.cycles, 'cycle')}",
     )
     for one in status.integrations:
         yield (
             "integration",
-            f"Integration {one.integration}: {one.charms} charms, {one.executions} executions, "
+            f"Integration {one.integration}: {many(one.charms, 'charm')}, "
+            f"{many(one.executions, 'execution')}, "
             f"success rate {_rate(one.success_rate)}",
         )
     yield (
         "workers",
         f"Workers: {status.workers_busy} busy of {status.workers_total}, "
         f"{status.workers_created} created, {status.workers_recycled} recycled, "
-        f"{status.workers_crashed} crashed; {status.tasks_completed} tasks completed, "
+        f"{status.workers_crashed} crashed; {many(status.tasks_completed, 'task')} completed, "
         f"{status.tasks_failed} failed, average {status.average_task_ms:.1f} ms, "
-        f"{status.timeouts} timeouts",
+        f"{many(status.timeouts, 'timeout')}",
     )
     yield (
         "queue",
         f"Queue: {status.jobs_pending} pending, {status.jobs_processing} processing, longest "
-        f"{status.longest_queue}, {status.dead_letters} dead letters; runs started "
+        f"{status.longest_queue}, {many(status.dead_letters, 'dead letter')}; runs started "
         f"{status.lag_ms_last_minute:.0f} ms late on average in the last minute, "
-        f"{status.lag_ms_max_last_minute:.0f} ms at most; {status.skipped_polls} polls skipped",
+        f"{status.lag_ms_max_last_minute:.0f} ms at most; "
+        f"{many(status.skipped_polls, 'poll')} skipped",
     )
     yield (
         "processes",
@@ -60,8 +62,9 @@ def _lines(status: ServiceStatus) -> Iterator[tuple[str, str]]:
     for charm in status.failing:
         yield (
             "failing",
-            f"Failing: {charm.space}/{charm.charm_id}, {charm.consecutive_failures} failures in "
-            f"a row, last: {charm.last_error[:200]}",
+            f"Failing: {charm.space}/{charm.charm_id}, "
+            f"{many(charm.consecutive_failures, 'failure')} in a row, "
+            f"last: {charm.last_error[:200]}",
         )
     for problem in status.problems:
         yield "problem", f"Problem: {problem}"
@@ -70,10 +73,15 @@ def _lines(status: ServiceStatus) -> Iterator[tuple[str, str]]:
 def one_line(status: ServiceStatus) -> str:
     """The status in one line, as systemd shows it."""
     return (
-        f"{status.charms_enabled} charms enabled, {status.charms_disabled} disabled, "
-        f"{status.charms_failing} failing; {status.executions} executions; "
-        f"{status.jobs_pending} jobs pending"
+        f"{many(status.charms_enabled, 'charm')} enabled, {status.charms_disabled} disabled, "
+        f"{status.charms_failing} failing; {many(status.executions, 'execution')}; "
+        f"{many(status.jobs_pending, 'job')} pending"
     )
+
+
+def many(count: int, noun: str) -> str:
+    """A number with its noun: `1 charm`, `2 charms`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _duration(seconds: float) -> str:

@@ -9,7 +9,6 @@ from fastapi.responses import Response
 from fastapi.routing import APIRoute
 
 from bg_charm_service.api.answers import Problem
-from bg_charm_service.api.bodies import to_ref
 from bg_charm_service.commands import Commands
 from bg_charm_service.model import CharmRef
 
@@ -31,11 +30,13 @@ async def _commands(request: Request) -> Commands:
     return cast("Commands", request.app.state.commands)
 
 
-async def _charm(space: str, charm_id: str) -> CharmRef:
-    return to_ref(space, charm_id)
-
-
 Service = Annotated[Commands, Depends(_commands)]
+
+
+async def _charm(service: Service, space: str, charm_id: str) -> CharmRef:
+    return service.resolve(space, charm_id)
+
+
 Charm = Annotated[CharmRef, Depends(_charm)]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Cursor = Annotated[int, Query(ge=0, le=2**62)]

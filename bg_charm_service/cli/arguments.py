@@ -14,7 +14,10 @@ from bg_charm_service.refs import is_merkle_id
 
 
 class CharmType(click.ParamType[CharmRef]):
-    """`SPACE/CHARM`: a space's name or DID, and a charm's full id."""
+    """`SPACE/CHARM`: a space's name or DID, and a charm's id or the cause it was added for.
+
+    A cause is looked up by the service, so that what comes out here may hold one as its id.
+    """
 
     name = "space/charm"
 
@@ -22,12 +25,11 @@ class CharmType(click.ParamType[CharmRef]):
         if isinstance(value, CharmRef):
             return value
         space, _, charm_id = value.rpartition("/")
+        if not (space and charm_id):
+            self.fail(f"{value!r} is not of the form SPACE/CHARM.", param, ctx)
         try:
-            return CharmRef.parse(f"{space_did(space) if space else ''}/{charm_id}")
+            return CharmRef(space_did(space), charm_id)
         except InvalidInput as error:
-            # With an empty half the original's text would show the one made up here.
-            if not (space and charm_id):
-                self.fail(f"{value!r} is not of the form SPACE/CHARM.", param, ctx)
             self.fail(str(error), param, ctx)
 
 

@@ -73,7 +73,7 @@ class CharmCommands(LinkCommands):
         dry_run: bool,
     ) -> UpdateReport:
         """Give a charm new source, if its state fits; its id, state and history stay."""
-        charm = self.charm(ref)
+        charm = self.owned_charm(ref)
         _check_source(source, file_name)
         state = {
             field.name: value
@@ -96,7 +96,7 @@ class CharmCommands(LinkCommands):
 
     async def set_field(self, ref: CharmRef, name: str, value: bytes) -> None:
         """Write one field from outside, once a worker has checked it against its type."""
-        charm = self.charm(ref)
+        charm = self.owned_charm(ref)
         field = charm.schema.field(name)
         if field is None:
             names = ", ".join(one.name for one in charm.schema.fields) or "none"

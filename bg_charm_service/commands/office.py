@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import msgspec
 
-from bg_charm_service.errors import AuthorizationError, NotFound, ServiceStopping
+from bg_charm_service.errors import AuthorizationError, InvalidInput, NotFound, ServiceStopping
 from bg_charm_service.identity import space_did
 from bg_charm_service.model import CharmRef
+from bg_charm_service.refs import is_merkle_id
 from bg_charm_service.roster import Roster
 from bg_charm_service.scans import Scanner
 from bg_charm_service.status import StatusBoard
@@ -51,6 +52,25 @@ class Desk:
                 "`bg-charm-service charm add FILE --space SPACE`."
             )
         return charm
+
+    def owned_charm(self, ref: CharmRef) -> CharmRecord:
+        """Find a charm that the operator may act on; raises NotFound, AuthorizationError."""
+        charm = self.charm(ref)
+        self.check_owner(charm.space_key, ref.space)
+        return charm
+
+    def resolve(self, space: str, text: str) -> CharmRef:
+        """Read a charm's address, whose second half may be the cause that it was added for."""
+        if not is_merkle_id(text):
+            found = self.space(space)
+            charm = self.store.charms.find_by_cause(found.space_key, text) if found else None
+            if charm is not None:
+                return charm.ref
+            raise InvalidInput(
+                f"Invalid charm ID: {text}. Must be a valid merkle ID, or the cause of a charm in "
+                "that space: `bg-charm-service charm list` shows both."
+            )
+        return CharmRef.parse(f"{space_did(space)}/{text}")
 
     def space(self, name_or_did: str) -> Space | None:
         """Find a space by name or DID."""

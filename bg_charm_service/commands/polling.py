@@ -25,7 +25,7 @@ class PollingCommands(Desk):
 
     async def register(self, ref: CharmRef, integration: str) -> None:
         """Have a charm polled, at once and from then on; registering again re-enables it."""
-        charm = self.charm(ref)
+        charm = self.owned_charm(ref)
         _need_updater(charm)
         label = integration.strip()
         if not label or len(label) > _LABEL_LIMIT or not label.isprintable():
@@ -44,7 +44,7 @@ class PollingCommands(Desk):
 
     def unregister(self, ref: CharmRef) -> None:
         """Have a charm polled no more; a run under way ends and is settled."""
-        charm = self.charm(ref)
+        charm = self.owned_charm(ref)
         key = charm.charm_key
         with self.parts.database.transaction():
             if not self.store.registrations.drop(key):
@@ -56,7 +56,7 @@ class PollingCommands(Desk):
 
     def enable(self, ref: CharmRef) -> None:
         """Poll a disabled charm again, at once; its failures start from 0."""
-        charm = self.charm(ref)
+        charm = self.owned_charm(ref)
         self._check_polled(charm)
         with self.parts.database.transaction():
             self._enable(charm, "Re-enabled")
@@ -64,7 +64,7 @@ class PollingCommands(Desk):
 
     def disable(self, ref: CharmRef, status: str = "Disabled by hand") -> None:
         """Stop polling a charm until it is enabled; events sent to it wait."""
-        charm = self.charm(ref)
+        charm = self.owned_charm(ref)
         self._check_polled(charm)
         key = charm.charm_key
         with self.parts.database.transaction():
@@ -76,7 +76,7 @@ class PollingCommands(Desk):
 
     def set_interval(self, ref: CharmRef, seconds: float | None) -> None:
         """Give a charm its own polling interval, in seconds; None for the service's."""
-        charm = self.charm(ref)
+        charm = self.owned_charm(ref)
         if seconds is not None and not MIN_INTERVAL_SECONDS <= seconds <= 366 * 86400:
             raise InvalidInput("An interval is between 1 second and 366 days.")
         with self.parts.database.transaction():
@@ -88,7 +88,7 @@ class PollingCommands(Desk):
     def send(self, ref: CharmRef, stream: str | None, event: bytes) -> int:
         """Queue an event for a stream, behind earlier ones; gives the job's id."""
         self.check_open()
-        charm = self.charm(ref)
+        charm = self.owned_charm(ref)
         name = stream or _need_updater(charm)
         if name not in charm.schema.streams:
             there = ", ".join(charm.schema.streams)
@@ -113,7 +113,7 @@ class PollingCommands(Desk):
         Runs a disabled charm without enabling it. Its failure is recorded, not counted.
         """
         self.check_open()
-        charm = self.charm(ref)
+        charm = self.owned_charm(ref)
         updater = _need_updater(charm)
         steady = self.parts.clock.steady()
         with self.parts.database.transaction():
@@ -145,7 +145,7 @@ class PollingCommands(Desk):
 
     def requeue(self, ref: CharmRef) -> int:
         """Bring a charm's dead letter back; raises Conflict while a poll is live."""
-        charm = self.charm(ref)
+        charm = self.owned_charm(ref)
         has_letter = self.parts.queue.dead_letter(charm.charm_key) is not None
         with self.parts.database.transaction():
             job_id = self.parts.queue.requeue(charm.charm_key, self.parts.clock.steady())
@@ -158,8 +158,7 @@ class PollingCommands(Desk):
 
     async def remove(self, ref: CharmRef) -> None:
         """Delete a charm with its state; a run under way is stopped and its writes refused."""
-        charm = self.charm(ref)
-        self.check_owner(charm.space_key, ref.space)
+        charm = self.owned_charm(ref)
         key = charm.charm_key
         with self.parts.database.transaction():
             self.store.registrations.drop(key)

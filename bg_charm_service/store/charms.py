@@ -98,9 +98,11 @@ class Charms:
         )
         return [_record(row) for row in rows]
 
-    def count(self) -> int:
-        """How many charms there are."""
-        (count,) = self._database.row("SELECT count(*) FROM charms WHERE removed_at IS NULL")
+    def count_outside(self, space: str) -> int:
+        """How many charms there are in other spaces than this one."""
+        (count,) = self._database.row(
+            "SELECT count(*) FROM charms WHERE removed_at IS NULL AND space <> ?", (space,)
+        )
         return int(count)
 
     def add(

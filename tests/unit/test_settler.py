@@ -1,0 +1,251 @@
+"""Settling: what an outcome does to store, queue and schedule, all of it in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bg_charm_service.database import Database
+from bg_charm_service.errors import FailureCause
+from bg_charm_service.in_flight import InFlight
+from bg_charm_service.job_queue import JobQueue
+from bg_charm_service.model import (
+    POLL_EVENT,
+    CharmRef,
+    CharmSchema,
+    FieldKind,
+    FieldSchema,
+    Origin,
+)
+from bg_charm_service.planner import Planner
+from bg_charm_service.pool_events import RunFinished
+from bg_charm_service.settlement import FailurePolicy, RunStatus, Step
+from bg_charm_service.settler import Settled, Settler
+from bg_charm_service.store import Store
+from bg_charm_service.store.charms import CharmRecord
+from bg_charm_service.store.links import Link
+from bg_charm_service.wire import Answer, FailureSpec, RunSpec
+
+NOW = 1_790_000_000.0
+SPACE, ELSEWHERE = "did:key:here", "did:key:elsewhere"
+
+
+class StillClock:
+    """A clock that stands."""
+
+    def now(self) -> float:
+        return NOW
+
+    def steady(self) -> float:
+        return NOW
+
+
+class Bench:
+    """A store, a queue, a schedule and a settler on an empty database."""
+
+    def __init__(self, path: Path) -> None:
+        self.database = Database.open(path)
+        self.store = Store.on(self.database)
+        self.queue = JobQueue(self.database)
+        self.planner = Planner(
+            self.database,
+            self.store,
+            self.queue,
+            StillClock(),
+            interval_seconds=60,
+            max_concurrent=1,
+        )
+        self.settler = Settler(
+            self.database,
+            self.store,
+            self.queue,
+            self.planner,
+            FailurePolicy(max_retries=3, max_failures=2),
+            StillClock(),
+            lambda: 0.5,
+            history_runs=10,
+            label=lambda _: "test",
+        )
+
+    def charm(self, space: str = SPACE, **kinds: FieldKind) -> CharmRecord:
+        """Add a charm whose fields all hold 0."""
+        fields = tuple(FieldSchema(name, kind, b"0") for name, kind in kinds.items())
+        schema = CharmSchema("Some", "Some", "", fields, ("bgUpdater",))
+        with self.database.transaction():
+            home = self.store.spaces.ensure(space, name="", owner="did:key:me", now=NOW)
+            charm = self.store.charms.add(
+                CharmRef(space, f"charm{len(kinds)}"),
+                home.space_key,
+                cause="some",
+                file_name="some.py",
+                source="",
+                schema=schema,
+                now=NOW,
+            )
+            self.store.health.create(charm.charm_key)
+            for field in fields:
+                if field.kind is FieldKind.VALUE:
+                    self.store.cells.write(charm, field.name, b"0")
+        return charm
+
+    def claim(self, charm: CharmRecord) -> InFlight:
+        """Queue a poll and hand it out, with the charm's values as they are."""
+        with self.database.transaction():
+            self.queue.put_poll(
+                charm.space_key,
+                charm.charm_key,
+                charm.ref,
+                "bgUpdater",
+                POLL_EVENT,
+                origin=Origin.POLL,
+                run_at=NOW,
+                now=NOW,
+            )
+        with self.database.transaction():
+            (claim,) = self.queue.claim(charm.space_key, 1, NOW + 100)
+        links = {link.field: link for link in self.store.links.of(charm.charm_key)}
+        versions = self.store.cells.versions(charm.charm_key)
+        for name, link in links.items():
+            target = self.store.charms.get(link.target_key)
+            assert target is not None
+            versions[name] = self.store.links.version(target, link)
+        return InFlight(claim, charm, versions, links, lag_seconds=0.0)
+
+    def settle(self, run: InFlight, answer: Answer) -> Settled | None:
+        """Settle a run that was answered."""
+        spec = RunSpec(
+            run_id=run.run_id,
+            job_id=run.claim.job.job_id,
+            attempt=1,
+            space=SPACE,
+            charm_id="charm",
+            source_hash="",
+            source=None,
+            file_name="some.py",
+            class_name="Some",
+            stream="bgUpdater",
+            event=POLL_EVENT,
+            values={},
+            large=(),
+            links={},
+            timeout_seconds=1,
+            last_success=None,
+            log_bytes=100,
+        )
+        with self.database.transaction():
+            settled = self.settler.settle(run, RunFinished(spec, 1, "a line", answer=answer))
+            self.store.totals.flush()
+        return settled
+
+    def value(self, charm: CharmRecord, field: str) -> bytes | None:
+        """The stored value of a field."""
+        cell = self.store.cells.read(charm, field)
+        return cell.value if cell else None
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """An empty bench."""
+    made = Bench(tmp_path / "test.db")
+    yield made
+    made.database.close()
+
+
+def failed(run: InFlight) -> Answer:
+    """An answer that tells of a failure."""
+    return Answer(run.run_id, 0.1, FailureSpec(FailureCause.ERROR, "ValueError: no"))
+
+
+def test_writes_and_end_of_the_job_come_together(bench: Bench) -> None:
+    """A success writes its fields, records its run and ends its job."""
+    charm = bench.charm(count=FieldKind.VALUE)
+    run = bench.claim(charm)
+    settled = bench.settle(run, Answer(run.run_id, 0.1, writes={"count": b"1"}))
+    assert settled is not None
+    assert (Step.DONE, RunStatus.SUCCESS) == (settled.decision.step, settled.decision.status)
+    assert b"1" == bench.value(charm, "count")
+    assert 0 == bench.queue.waiting(charm.charm_key)
+    (recorded,) = bench.store.runs.of(charm.charm_key)
+    assert ("a line", ("count",)) == (recorded.log, recorded.writes)
+
+
+def test_second_answer_to_a_claim_changes_nothing(bench: Bench) -> None:
+    """An answer that comes after the job was settled is refused, and counted."""
+    charm = bench.charm(count=FieldKind.VALUE)
+    run = bench.claim(charm)
+    bench.settle(run, Answer(run.run_id, 0.1, writes={"count": b"1"}))
+    assert bench.settle(run, Answer(run.run_id, 0.1, writes={"count": b"2"})) is None
+    assert b"1" == bench.value(charm, "count")
+    assert 1 == bench.store.totals.get("late_answers")
+
+
+def test_value_that_moved_makes_the_run_stale(bench: Bench) -> None:
+    """Writes that stand on old values are refused, and the same attempt runs again at once."""
+    charm = bench.charm(count=FieldKind.VALUE)
+    run = bench.claim(charm)
+    with bench.database.transaction():
+        bench.store.cells.write(charm, "count", b"40")
+    answer = Answer(run.run_id, 0.1, reads=("count",), writes={"count": b"1"})
+    settled = bench.settle(run, answer)
+    assert settled is not None
+    assert Step.RERUN is settled.decision.step
+    assert b"40" == bench.value(charm, "count")
+    again = bench.claim(charm)
+    assert run.run_id == again.run_id
+
+
+def test_run_that_may_not_write_one_thing_writes_none(bench: Bench) -> None:
+    """A write through a read-only link fails the run, and takes its other writes along."""
+    target = bench.charm(ELSEWHERE, shared=FieldKind.VALUE)
+    charm = bench.charm(count=FieldKind.VALUE, link=FieldKind.CELL)
+    with bench.database.transaction():
+        link = Link("link", target.charm_key, ("shared",), is_writable=False)
+        bench.store.links.put(charm.charm_key, link)
+    run = bench.claim(charm)
+    settled = bench.settle(run, Answer(run.run_id, 0.1, writes={"count": b"1", "link": b"2"}))
+    assert settled is not None
+    assert settled.outcome.failure is not None
+    assert FailureCause.STATE is settled.outcome.failure.cause
+    assert (b"0", b"0") == (bench.value(charm, "count"), bench.value(target, "shared"))
+
+
+def test_forged_fields_are_refused(bench: Bench) -> None:
+    """A worker cannot make fields that the charm does not declare."""
+    charm = bench.charm(count=FieldKind.VALUE)
+    run = bench.claim(charm)
+    settled = bench.settle(run, Answer(run.run_id, 0.1, writes={"forged": b"1"}))
+    assert settled is not None
+    assert RunStatus.FAILURE is settled.decision.status
+    assert bench.value(charm, "forged") is None
+
+
+def test_disabled_charm_is_due_no_more(bench: Bench) -> None:
+    """The failure that disables a charm takes it out of the schedule, now and after a restart."""
+    charm = bench.charm(count=FieldKind.VALUE)
+    with bench.database.transaction():
+        bench.planner.poll_now(charm.charm_key, charm.ref.space)
+    first = bench.claim(charm)
+    bench.settle(first, failed(first))
+    second = bench.claim(charm)
+    settled = bench.settle(second, failed(second))
+    assert settled is not None
+    assert settled.decision.disables
+    assert not bench.planner.is_polled(charm.charm_key)
+    assert bench.planner.next_due is None
+    assert bench.store.health.entry(charm.charm_key).due_at is None
+    assert 1 == bench.queue.dead
+
+
+def test_removed_charm_ends_as_cancelled(bench: Bench) -> None:
+    """What a run of a removed charm wrote is refused, and the run recorded as cancelled."""
+    charm = bench.charm(count=FieldKind.VALUE)
+    run = bench.claim(charm)
+    with bench.database.transaction():
+        bench.store.charms.mark_removed(charm.charm_key, NOW)
+    settled = bench.settle(run, Answer(run.run_id, 0.1, writes={"count": b"1"}))
+    assert settled is not None
+    assert RunStatus.CANCELLED is settled.decision.status
+    assert bench.value(charm, "count") is None
+    assert 0 == bench.queue.waiting(charm.charm_key)
