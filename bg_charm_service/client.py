@@ -30,8 +30,10 @@ from bg_charm_service.errors import (
     DataDirectoryError,
     InvalidInput,
     NotFound,
+    NotSignedIn,
     ServiceError,
     ServiceStopping,
+    TooManyAttempts,
 )
 from bg_charm_service.operator_identity import operator_identity
 from bg_charm_service.settings import Settings
@@ -49,10 +51,12 @@ _NOBODY = (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR)
 
 _ERRORS: dict[int, type[ServiceError]] = {
     400: InvalidInput,
+    401: NotSignedIn,
     403: AuthorizationError,
     404: NotFound,
     409: Conflict,
     413: InvalidInput,
+    429: TooManyAttempts,
     503: ServiceStopping,
 }
 
@@ -172,13 +176,14 @@ async def _open(settings: Settings) -> tuple[Client, AsyncExitStack]:
 @asynccontextmanager
 async def _open_directory(settings: Settings) -> AsyncIterator[Client]:
     from bg_charm_service.api import create_app
+    from bg_charm_service.api.listeners import SOCKET, Tagged
     from bg_charm_service.configuration import service_config
     from bg_charm_service.service import open_service
 
     _drop_logs()
     identity = operator_identity(settings, os.environ)
     async with open_service(service_config(settings, identity, is_polling=False)) as service:
-        app = create_app(service.commands)
+        app = Tagged(create_app(service.commands), SOCKET)
         transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
         async with _http(transport) as http:
             yield Client(http, is_online=False)

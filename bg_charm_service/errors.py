@@ -29,6 +29,14 @@ class AuthorizationError(ServiceError):
     """This identity may not do that."""
 
 
+class NotSignedIn(AuthorizationError):
+    """This needs a credential, or a better one than was given."""
+
+
+class TooManyAttempts(ServiceError):
+    """Too many credentials from there did not hold; try again later."""
+
+
 class CompilerError(InvalidInput):
     """A charm's source cannot be loaded: the text names file, line and reason."""
 

@@ -9,6 +9,7 @@ from fastapi.responses import Response
 from fastapi.routing import APIRoute
 
 from bg_charm_service.api.answers import Problem
+from bg_charm_service.api.callers import GuardedRoute
 from bg_charm_service.commands import Commands
 from bg_charm_service.model import CharmRef
 
@@ -43,8 +44,13 @@ Cursor = Annotated[int, Query(ge=0, le=2**62)]
 
 
 def make_router(tag: str) -> APIRouter:
-    """Make a router whose routes fail in the one form, and are named by their functions."""
-    return APIRouter(tags=[tag], responses=FAILURES, generate_unique_id_function=_operation_id)
+    """Make a router of guarded routes, which fail in one form and are named by functions."""
+    return APIRouter(
+        tags=[tag],
+        responses=FAILURES,
+        generate_unique_id_function=_operation_id,
+        route_class=GuardedRoute,
+    )
 
 
 def _operation_id(route: APIRoute) -> str:

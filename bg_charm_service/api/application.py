@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from bg_charm_service.api import charm_routes, run_routes, service_routes
 from bg_charm_service.api.body_limit import BodyLimit
+from bg_charm_service.api.credentials import Doorman
 from bg_charm_service.api.failures import add_failures
 from bg_charm_service.commands import Commands
 
@@ -20,6 +21,7 @@ def build_app(commands: Commands) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.commands = commands
+    app.state.identify = Doorman().identify
     app.add_middleware(BodyLimit)
     add_failures(app)
     for module in (service_routes, charm_routes, run_routes):

@@ -19,6 +19,7 @@ from bg_charm_service.api.access import (
 )
 from bg_charm_service.api.answers import CharmPage, CharmSource, Done, Imported
 from bg_charm_service.api.bodies import CharmBody, SourceBody, read_charm
+from bg_charm_service.api.callers import Changing, Listing, Reading
 from bg_charm_service.errors import InvalidInput, ServiceError
 from bg_charm_service.identity import space_did
 from bg_charm_service.views import AddedCharm, CharmDetail, NewCharm, UpdateReport
@@ -34,7 +35,11 @@ _PIECE_BYTES = 64 * 1024
 
 @router.get("/api/charms")
 async def list_charms(
-    service: Service, space: str | None = None, cursor: Cursor = 0, limit: Limit = 100
+    service: Service,
+    caller: Listing,
+    space: str | None = None,
+    cursor: Cursor = 0,
+    limit: Limit = 100,
 ) -> CharmPage:
     """List charms, those of one space or all."""
     did = space_did(space) if space is not None else None
@@ -43,13 +48,13 @@ async def list_charms(
 
 
 @router.post("/api/charms")
-async def add_charm(service: Service, body: CharmBody) -> AddedCharm:
+async def add_charm(service: Service, caller: Changing, body: CharmBody) -> AddedCharm:
     """Add a charm; its source is loaded in a worker first."""
     return await service.add_charm(body.to_charm())
 
 
 @router.post("/api/charms/import")
-async def import_charms(service: Service, body: list[Any]) -> list[Imported]:
+async def import_charms(service: Service, caller: Changing, body: list[Any]) -> list[Imported]:
     """Add many charms; each is answered by itself, in order."""
     if len(body) > IMPORT_LIMIT:
         raise InvalidInput(f"One request takes {IMPORT_LIMIT} charms; these are {len(body)}.")
@@ -67,32 +72,34 @@ async def import_charms(service: Service, body: list[Any]) -> list[Imported]:
     response_class=StreamingResponse,
     responses={200: {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}}},
 )
-async def export_charms(service: Service) -> StreamingResponse:
+async def export_charms(service: Service, caller: Reading) -> StreamingResponse:
     """Give all charms as lines of JSON that an import takes."""
     return StreamingResponse(_pieces(service.export()), media_type="application/x-ndjson")
 
 
 @router.get("/api/charms/{space}/{charm_id}")
-async def show_charm(service: Service, ref: Charm) -> CharmDetail:
+async def show_charm(service: Service, caller: Reading, ref: Charm) -> CharmDetail:
     """Show a charm with its registration, health and newest runs."""
     return service.show_charm(ref)
 
 
 @router.delete("/api/charms/{space}/{charm_id}")
-async def remove_charm(service: Service, ref: Charm) -> Done:
+async def remove_charm(service: Service, caller: Changing, ref: Charm) -> Done:
     """Remove a charm with its state; a run under way is stopped and its writes are refused."""
     await service.remove(ref)
     return Done()
 
 
 @router.get("/api/charms/{space}/{charm_id}/source")
-async def get_source(service: Service, ref: Charm) -> CharmSource:
+async def get_source(service: Service, caller: Reading, ref: Charm) -> CharmSource:
     """Give a charm's source."""
     return CharmSource(service.source(ref))
 
 
 @router.put("/api/charms/{space}/{charm_id}/source")
-async def update_charm(service: Service, ref: Charm, body: SourceBody) -> UpdateReport:
+async def update_charm(
+    service: Service, caller: Changing, ref: Charm, body: SourceBody
+) -> UpdateReport:
     """Give a charm new source, if its state fits."""
     return await service.update_charm(
         ref, body.source, body.file_name, body.class_name, dry_run=body.dry_run
@@ -100,7 +107,7 @@ async def update_charm(service: Service, ref: Charm, body: SourceBody) -> Update
 
 
 @router.get("/api/charms/{space}/{charm_id}/state", response_class=Response, responses=STORED_JSON)
-async def get_state(service: Service, ref: Charm) -> Response:
+async def get_state(service: Service, caller: Reading, ref: Charm) -> Response:
     """Give a charm's state as one object; secrets are redacted."""
     return stored_json(service.state(ref))
 
@@ -108,7 +115,7 @@ async def get_state(service: Service, ref: Charm) -> Response:
 @router.get(
     "/api/charms/{space}/{charm_id}/state/{field}", response_class=Response, responses=STORED_JSON
 )
-async def get_field(service: Service, ref: Charm, field: str) -> Response:
+async def get_field(service: Service, caller: Reading, ref: Charm, field: str) -> Response:
     """Give the value of one field."""
     return stored_json(service.field(ref, field))
 
@@ -119,7 +126,9 @@ async def get_field(service: Service, ref: Charm, field: str) -> Response:
         "requestBody": {"required": True, "content": {"application/json": {"schema": {}}}}
     },
 )
-async def set_field(service: Service, ref: Charm, field: str, request: Request) -> Done:
+async def set_field(
+    service: Service, caller: Changing, ref: Charm, field: str, request: Request
+) -> Done:
     """Set one field to the JSON value that is the body."""
     await service.set_field(ref, field, await request.body())
     return Done()

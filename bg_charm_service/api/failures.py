@@ -23,9 +23,11 @@ from bg_charm_service.errors import (
     Conflict,
     InvalidInput,
     NotFound,
+    NotSignedIn,
     ServiceError,
     ServiceStopping,
     StorageError,
+    TooManyAttempts,
 )
 
 #: The first class that fits gives the status; other errors of ours are 500.
@@ -33,7 +35,9 @@ STATUSES: tuple[tuple[type[ServiceError], int], ...] = (
     (NotFound, 404),
     (Conflict, 409),
     (InvalidInput, 400),
+    (NotSignedIn, 401),
     (AuthorizationError, 403),
+    (TooManyAttempts, 429),
     (ServiceStopping, 503),
     (StorageError, 503),
 )

@@ -16,6 +16,8 @@ from types import TracebackType
 import uvicorn
 from fastapi import FastAPI
 
+from bg_charm_service.api.listeners import SOCKET, Tagged
+
 #: How long an answer under way may take to go out at a stop, in seconds.
 _CLOSE_SECONDS = 5.0
 
@@ -34,7 +36,9 @@ class SocketServer:
     def __init__(self, app: FastAPI, path: Path) -> None:
         self._path = path
         config = uvicorn.Config(
-            app,
+            Tagged(app, SOCKET),
+            # A header must not say where a request comes from.
+            proxy_headers=False,
             log_config=None,
             access_log=False,
             lifespan="off",

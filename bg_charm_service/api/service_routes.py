@@ -7,6 +7,7 @@ from fastapi import Request
 from bg_charm_service.api.access import Charm, Service, make_router
 from bg_charm_service.api.answers import Done
 from bg_charm_service.api.bodies import AdminCharmBody, GrantBody, RegistrationBody
+from bg_charm_service.api.callers import Changing, Listing, Registering
 from bg_charm_service.identity import space_did
 from bg_charm_service.views import IntegrationView, ServiceStatus, SpaceView
 
@@ -35,13 +36,13 @@ _REGISTRATION_BODY = {
 
 
 @router.get("/api/status")
-async def get_status(service: Service) -> ServiceStatus:
+async def get_status(service: Service, caller: Listing) -> ServiceStatus:
     """Give the snapshot that log, command line and page show."""
     return service.status()
 
 
 @router.post("/api/integrations/bg", openapi_extra=_REGISTRATION_BODY)
-async def register_charm(service: Service, request: Request) -> Done:
+async def register_charm(service: Service, caller: Registering, request: Request) -> Done:
     """Register a charm for polling, or enable it again; it is polled at once."""
     body = RegistrationBody.read(await request.body())
     await service.register(body.to_ref(), body.integration.strip())
@@ -49,38 +50,38 @@ async def register_charm(service: Service, request: Request) -> Done:
 
 
 @router.delete("/api/integrations/bg/{space}/{charm_id}")
-async def unregister_charm(service: Service, ref: Charm) -> Done:
+async def unregister_charm(service: Service, caller: Changing, ref: Charm) -> Done:
     """Stop polling a charm; a run under way finishes, charm and state stay."""
     service.unregister(ref)
     return Done()
 
 
 @router.get("/api/integrations")
-async def list_integrations(service: Service) -> list[IntegrationView]:
+async def list_integrations(service: Service, caller: Listing) -> list[IntegrationView]:
     """List the integrations with their last scan."""
     return await service.integrations()
 
 
 @router.post("/api/integrations/{integration_id}/initialize")
-async def initialize_integration(service: Service, integration_id: str) -> Done:
+async def initialize_integration(service: Service, caller: Changing, integration_id: str) -> Done:
     """Initialise an integration's cell, unless charms are in it already."""
     return Done(await service.initialize(integration_id))
 
 
 @router.get("/api/spaces")
-async def list_spaces(service: Service) -> list[SpaceView]:
+async def list_spaces(service: Service, caller: Listing) -> list[SpaceView]:
     """List the spaces and who owns them."""
     return service.spaces()
 
 
 @router.post("/api/spaces/{space}/owners")
-async def grant_space(service: Service, space: str, body: GrantBody) -> Done:
+async def grant_space(service: Service, caller: Changing, space: str, body: GrantBody) -> Done:
     """Make an identity an owner of a space."""
     service.grant_space(space_did(space), body.did)
     return Done()
 
 
 @router.post("/api/admin-charm")
-async def add_admin_charm(service: Service, body: AdminCharmBody) -> Done:
+async def add_admin_charm(service: Service, caller: Changing, body: AdminCharmBody) -> Done:
     """Add the admin charm to the system space, and let another identity in."""
     return Done(await service.add_admin_charm(body.grant))

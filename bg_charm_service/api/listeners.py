@@ -1,0 +1,23 @@
+"""Tells requests apart by the listener that they came through, which no header can claim."""
+
+from __future__ import annotations
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+#: The socket of the data directory, whose permissions are a credential.
+SOCKET = "socket"
+
+#: A port, which everybody on the machine can reach, if not more.
+TCP = "tcp"
+
+
+class Tagged:
+    """The application as one listener serves it."""
+
+    def __init__(self, app: ASGIApp, listener: str) -> None:
+        self._app = app
+        self._listener = listener
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        state = {**scope.get("state", {}), "listener": self._listener}
+        await self._app({**scope, "state": state}, receive, send)
