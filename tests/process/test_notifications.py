@@ -38,7 +38,7 @@ def test_service_reports_its_life(tmp_path: Path) -> None:
 
 def _read_until(systemd: socket.socket, field: str) -> list[str]:
     """Collect notifications up to the first one with a field."""
-    told = []
+    told: list[str] = []
     while not told or field not in told[-1]:
         told.append(systemd.recv(4096).decode())
     return told
