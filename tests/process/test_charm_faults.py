@@ -16,6 +16,8 @@ FAULTS = {
     "null": ("signal", "SIGSEGV"),
     "kill": ("signal", "SIGKILL"),
     "fill_memory": ("memory", "emory"),
+    "talk_nonsense": ("protocol", "broke the protocol"),
+    "nest": ("state", "anything"),
     "not_a_number": ("state", "anything"),
     "an_object": ("state", "anything"),
     "wrong_type": ("state", "note"),

@@ -13,6 +13,7 @@ from tests.process.running import RunningCharm, Service, wait_until_ended, watch
 #: Ways of not ending: by waiting, by working, and by refusing to be interrupted.
 ENDLESS = {
     "hang": "bgUpdater",
+    "stubborn": "bgUpdater",
     "spin": "sync",
     "sleep": "sync",
     "deaf": "sync",
@@ -27,7 +28,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         "--timeout=3",
         "--kill-grace=0.3",
         "--max-retries=0",
-        "--max-concurrent=6",
+        "--max-concurrent=7",
     )
     with Service(tmp_path_factory.mktemp("limits") / "data", *flags) as running:
         yield running
@@ -61,6 +62,13 @@ def test_timed_out_charm_runs_again(endless: dict[str, RunningCharm]) -> None:
     run = charm.perform(mode="ok")
     assert "success" == run["status"]
     assert charm.runs()[1]["worker"] != run["worker"]
+
+
+def test_state_that_is_too_large(service: Service) -> None:
+    """A run that leaves more than can be stored fails, and says how much it is."""
+    run = service.add(values={"mode": "grow"}).run()
+    assert ("failure", "state") == (run["status"], run["cause"])
+    assert "too large to store" in run["error"]
 
 
 def test_child_process_ends_with_the_run(service: Service) -> None:

@@ -84,6 +84,22 @@ def test_killed_zygote_costs_nothing(data_dir: Path) -> None:
         assert (1, 0) == (charm.view()["executions"], charm.view()["failures"])
 
 
+def test_charm_that_ends_the_zygote_is_found_out(data_dir: Path) -> None:
+    """A job that one zygote after the other died with has failed: it is not repeated for ever."""
+    with Service(data_dir, "--interval=3600", "--max-retries=0") as service:
+        gate = service.gate()
+        charm = service.add(values={"folder": str(gate.folder)})
+        job = charm.send(mode="wait")
+        for deaths in range(1, 5):
+            gate.wait_for_run()
+            os.kill(service.zygote_pid(), signal.SIGKILL)
+            service.wait_for("zygote_lost", times=deaths)
+        charm.wait_until_settled(job)
+        assert ["failure"] == [run["status"] for run in charm.runs()]
+        assert gate.is_quiet()
+        assert "success" == charm.run()["status"]
+
+
 def test_killed_service_loses_and_repeats_nothing(data_dir: Path) -> None:
     """KILL of the service in mid-run, again and again: each run's writes are there exactly once.
 
