@@ -104,6 +104,7 @@ class _Daemon:
             _feed_watchdog(service),
         )
         notify(STOPPING=1, STATUS="stopping")
+        service.commands.office.events.close()
         logger.bind(event="stopping").info(
             "Stopping: {} under way may finish within {:g} s; signal again to stop at once",
             many(len(service.parts.dispatcher.runs), "run"),

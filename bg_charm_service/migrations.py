@@ -7,6 +7,7 @@ database when it is opened.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 
 from bg_charm_service.errors import SchemaTooNew
 
@@ -166,8 +167,23 @@ CREATE INDEX jobs_claimed ON ack_queue_jobs (_id) WHERE status = 2;
 CREATE INDEX jobs_done ON ack_queue_jobs (_id) WHERE status = 5;
 """
 
+#: What lists of many charms are found by: each order, each filter, and the text of names.
+_LISTS = """
+CREATE INDEX charms_by_name ON charms (name COLLATE NOCASE);
+CREATE INDEX charms_by_id ON charms (charm_id);
+CREATE INDEX charms_by_tail ON charms (substr(charm_id, -4));
+CREATE INDEX health_by_run ON health (last_run);
+CREATE INDEX health_by_duration ON health (last_ms);
+CREATE INDEX health_by_failures ON health (consecutive_failures);
+CREATE INDEX health_off ON health (charm_key) WHERE disabled_by IS NOT NULL;
+CREATE INDEX registrations_by_integration ON registrations (integration);
+CREATE VIRTUAL TABLE charm_texts USING fts5 (text, tokenize = 'trigram', detail = 'full');
+INSERT INTO charm_texts (rowid, text)
+    SELECT charm_key, name || char(10) || cause FROM charms WHERE removed_at IS NULL
+"""
+
 #: Each step as SQL; a step's number is its place, from 1.
-STEPS: tuple[str, ...] = (_FIRST,)
+STEPS: tuple[str, ...] = (_FIRST, _LISTS)
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -183,12 +199,26 @@ def migrate(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         for step in STEPS[version:]:
-            for statement in step.split(";"):
-                if statement.strip():
-                    connection.execute(statement)
+            for statement in _statements(step):
+                connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {len(STEPS)}")
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def _statements(sql: str) -> Iterator[str]:
+    """Take SQL apart; `executescript` would commit the transaction. A trigger holds semicolons."""
+    statement = ""
+    for piece in sql.split(";"):
+        statement += piece
+        if sqlite3.complete_statement(f"{statement};"):
+            if statement.strip():
+                yield statement
+            statement = ""
+        else:
+            statement += ";"
+    if statement.strip(" ;\n"):
+        yield statement

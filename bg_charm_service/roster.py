@@ -52,6 +52,11 @@ class Roster:
         """The integrations that list a charm."""
         return tuple(name for name, keys in sorted(self._listed.items()) if charm_key in keys)
 
+    def listed_only(self, integration_id: str) -> set[int]:
+        """The charms that are counted under an integration because it lists them."""
+        listed = self._listed.get(integration_id, frozenset())
+        return {key for key in listed if self.label(key) == integration_id}
+
     def label(self, charm_key: int) -> str | None:
         """The integration that a charm's runs are counted under."""
         label = self._labels.get(charm_key)

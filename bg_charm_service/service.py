@@ -21,6 +21,7 @@ from bg_charm_service.data_directory import DataDirectory
 from bg_charm_service.database import Database
 from bg_charm_service.dispatcher import Dispatcher, RunLimits
 from bg_charm_service.errors import AuthorizationError
+from bg_charm_service.events import Events
 from bg_charm_service.identity import SYSTEM_SPACE_NAME, Identity, space_did
 from bg_charm_service.inspections import Inspections
 from bg_charm_service.job_queue import JobQueue
@@ -189,7 +190,8 @@ def _assemble(
         config.identity.did(), str(directory.path), config.interval_seconds, config.is_polling
     )
     board = StatusBoard(about, store, queue, planner, pool, roster, upkeep, clock)
-    supervisor.on_settled.append(board.settled)
+    events = Events(clock.now())
+    supervisor.on_settled += [board.settled, events.settled]
     office = Office(
         operator=config.identity.did(),
         supervisor=supervisor,
@@ -198,6 +200,7 @@ def _assemble(
         upkeep=upkeep,
         scanner=scanner,
         board=board,
+        events=events,
         interval_seconds=config.interval_seconds,
         timeout_seconds=config.timeout_seconds,
         admin_source=(_CHARMS / "admin.py").read_text(),

@@ -18,6 +18,7 @@ from bg_charm_service.model import CharmRef
 from bg_charm_service.planner import Planner
 from bg_charm_service.pool import Pool
 from bg_charm_service.roster import Roster
+from bg_charm_service.run_history import RunHistory
 from bg_charm_service.settlement import RunStatus
 from bg_charm_service.settler import Settled
 from bg_charm_service.store import Store
@@ -77,6 +78,7 @@ class StatusBoard:
         self._started_at = clock.now()
         self._started = clock.steady()
         self._lag: deque[_LagSecond] = deque(maxlen=_LAG_SECONDS)
+        self._history = RunHistory()
         self._longest_queue = 0
         self._tasks = dict.fromkeys(RunStatus, 0)
         self._task_ms = 0.0
@@ -89,6 +91,7 @@ class StatusBoard:
         status = settled.decision.status
         self._tasks[status] += 1
         self._task_ms += settled.outcome.duration_seconds * 1000
+        self._history.note(status, self._clock.now())
         self._longest_queue = max(self._longest_queue, self._queue.pending)
         self._note_lag(settled.run.lag_seconds * 1000)
         health = settled.decision.health
@@ -159,6 +162,7 @@ class StatusBoard:
             integrations=tuple(self._integrations()),
             failing=tuple(self._failing()),
             workers=workers,
+            last_hour=self._history.last_hour(self._clock.now()),
         )
 
     def _problems(self, mean_lag_ms: float) -> tuple[str, ...]:

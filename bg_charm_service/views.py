@@ -226,6 +226,15 @@ class IntegrationStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class MinuteView:
+    """How many runs ended in one minute; it began at `minute`, seconds since the epoch."""
+
+    minute: float
+    successes: int
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceStatus:
     """The one snapshot that log, CLI, API and page show; success rates are in [0, 1]."""
 
@@ -274,3 +283,4 @@ class ServiceStatus:
     integrations: tuple[IntegrationStatus, ...]
     failing: tuple[FailingCharm, ...]
     workers: tuple[WorkerView, ...]
+    last_hour: tuple[MinuteView, ...]

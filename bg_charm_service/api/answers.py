@@ -31,7 +31,7 @@ class CharmPage:
     """A page of charms; `next` is the cursor of the page after it, null at the end."""
 
     charms: tuple[CharmView, ...]
-    next: int | None
+    next: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import importlib.metadata
 
 from fastapi import FastAPI
 
-from bg_charm_service.api import charm_routes, run_routes, service_routes
+from bg_charm_service.api import charm_routes, event_routes, run_routes, service_routes
 from bg_charm_service.api.body_limit import BodyLimit
 from bg_charm_service.api.credentials import Doorman
 from bg_charm_service.api.failures import add_failures
@@ -24,7 +24,7 @@ def build_app(commands: Commands) -> FastAPI:
     app.state.identify = Doorman().identify
     app.add_middleware(BodyLimit)
     add_failures(app)
-    for module in (service_routes, charm_routes, run_routes):
+    for module in (service_routes, charm_routes, run_routes, event_routes):
         # Included, every route would be built a second time, which takes longer than a request.
         app.router.routes += module.router.routes
     return app

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import Request
+from fastapi import Query, Request
 from fastapi.responses import Response, StreamingResponse
 
 from bg_charm_service.api.access import (
     STORED_JSON,
     Charm,
-    Cursor,
     Limit,
     Service,
     make_router,
@@ -20,8 +19,9 @@ from bg_charm_service.api.access import (
 from bg_charm_service.api.answers import CharmPage, CharmSource, Done, Imported
 from bg_charm_service.api.bodies import CharmBody, SourceBody, read_charm
 from bg_charm_service.api.callers import Changing, Listing, Reading
+from bg_charm_service.commands import CharmQuery
 from bg_charm_service.errors import InvalidInput, ServiceError
-from bg_charm_service.identity import space_did
+from bg_charm_service.store.charm_lists import CharmOrder, Standing
 from bg_charm_service.views import AddedCharm, CharmDetail, NewCharm, UpdateReport
 
 router = make_router("charms")
@@ -38,12 +38,16 @@ async def list_charms(
     service: Service,
     caller: Listing,
     space: str | None = None,
-    cursor: Cursor = 0,
+    integration: str | None = None,
+    standing: Standing | None = None,
+    text: Annotated[str, Query(max_length=300)] = "",
+    order: CharmOrder = CharmOrder.ADDED,
+    cursor: Annotated[str, Query(max_length=2000)] = "",
     limit: Limit = 100,
 ) -> CharmPage:
-    """List charms, those of one space or all."""
-    did = space_did(space) if space is not None else None
-    charms, next_cursor = service.list_charms(did, cursor, limit)
+    """List charms: all, or those that a text, a filter, a space or an integration finds."""
+    query = CharmQuery(text, space, integration, standing, order, cursor, limit)
+    charms, next_cursor = service.list_charms(query)
     return CharmPage(tuple(charms), next_cursor)
 
 

@@ -125,7 +125,7 @@ async def fetch_charms(client: Client, space: str | None) -> list[CharmView]:
     from bg_charm_service.api.answers import CharmPage
 
     charms: list[CharmView] = []
-    cursor: int | None = 0
+    cursor: str | None = ""
     while cursor is not None:
         answer = await client.get("charms", space=space, cursor=cursor, limit=_PAGE)
         page = answer.read(CharmPage)

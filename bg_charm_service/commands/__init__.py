@@ -4,13 +4,14 @@ The API and the command line are thin over this. No rule about runs lives here; 
 policy's.
 """
 
-from bg_charm_service.commands.office import Office
-from bg_charm_service.commands.shown import ShownCommands
+from bg_charm_service.commands.office import ACTOR, Office
+from bg_charm_service.commands.shown import CharmQuery, ShownCommands
 from bg_charm_service.commands.system import SystemCommands
+from bg_charm_service.commands.tokens import TokenCommands
 
 
-class Commands(SystemCommands, ShownCommands):
+class Commands(SystemCommands, ShownCommands, TokenCommands):
     """All requests, over one office."""
 
 
-__all__ = ["Commands", "Office"]
+__all__ = ["ACTOR", "CharmQuery", "Commands", "Office"]

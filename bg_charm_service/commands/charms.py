@@ -90,8 +90,9 @@ class CharmCommands(LinkCommands):
         problems = self._update_problems(charm, schema, checked, kept)
         is_applied = not problems and not dry_run
         if is_applied:
-            with self.parts.database.transaction():
+            with self.change("update source", ref, detail=file_name):
                 self._apply_update(charm, source, file_name, schema, removed)
+                self.tell(ref, "updated")
         return UpdateReport(is_applied, added, removed, problems)
 
     async def set_field(self, ref: CharmRef, name: str, value: bytes) -> None:
@@ -110,8 +111,9 @@ class CharmCommands(LinkCommands):
         )
         _raise_problems(checked, 0)
         await self._wait_for_stale_run(charm)
-        with self.parts.database.transaction():
+        with self.change("set field", ref, detail=name):
             self.store.cells.write(self.charm(ref), name, checked.values[0][name])
+            self.tell(ref, "state")
 
     async def _inspect_all(self, charms: list[NewCharm]) -> list[Inspected | InvalidInput]:
         """Load each different source once, with all the values that are to go with it."""
@@ -153,11 +155,14 @@ class CharmCommands(LinkCommands):
         is_new = charm is None
         if charm is None:
             self._check_cause(space.space_key, cause, new.file_name)
-            charm = self._create(ref, space.space_key, cause, new, schema, found.values[0])
+            with self.change("add charm", ref, detail=schema.name):
+                charm = self._create(ref, space.space_key, cause, new, schema, found.values[0])
         if new.register:
             if charm.updater is None:
                 raise InvalidInput(f"{charm.name} has no updater stream: it cannot be registered.")
-            self.put_registration(charm, new.integration or "manual")
+            label = new.integration or "manual"
+            with self.change("register", ref, detail=label):
+                self.put_registration(charm, label)
         is_registered = self.store.registrations.find(charm.charm_key, ref) is not None
         return AddedCharm(did, ref.charm_id, charm.name, is_new, is_registered)
 
@@ -200,6 +205,7 @@ class CharmCommands(LinkCommands):
             self.store.cells.write(charm, name, value)
         for link in links.values():
             self.store.links.put(charm.charm_key, link)
+        self.tell(ref, "added")
         return charm
 
     def _check_cause(self, space_key: int, cause: str, file_name: str) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import msgspec
 
 from bg_charm_service.errors import AuthorizationError, InvalidInput, NotFound, ServiceStopping
+from bg_charm_service.events import Events
 from bg_charm_service.identity import space_did
 from bg_charm_service.model import CharmRef
 from bg_charm_service.refs import is_merkle_id
@@ -17,6 +21,9 @@ from bg_charm_service.store.charms import CharmRecord
 from bg_charm_service.store.spaces import Space
 from bg_charm_service.supervisor import Parts, Supervisor
 from bg_charm_service.upkeep import Upkeep
+
+#: On whose behalf the commands of this task are carried out, as the audit log names it.
+ACTOR: ContextVar[str] = ContextVar("actor", default="service")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +37,7 @@ class Office:
     upkeep: Upkeep
     scanner: Scanner
     board: StatusBoard
+    events: Events
     interval_seconds: float
     timeout_seconds: float
     admin_source: str
@@ -94,10 +102,42 @@ class Desk:
                 f"share it with `bg-charm-service space grant {shown} {self.office.operator}`."
             )
 
+    @contextmanager
+    def change(
+        self, action: str, ref: CharmRef | None = None, *, space: str = "", detail: str = ""
+    ) -> Iterator[None]:
+        """Do inside what changes something: one transaction, with its entry in the audit log."""
+        with self.parts.database.transaction():
+            self.record(action, ref, space=space, detail=detail)
+            yield
+
+    def record(
+        self, action: str, ref: CharmRef | None = None, *, space: str = "", detail: str = ""
+    ) -> None:
+        """Write down who changes something, inside the transaction that does it."""
+        self.store.audit.append(
+            at=self.parts.clock.now(),
+            caller=self.actor(),
+            action=action,
+            space=ref.space if ref is not None else space,
+            charm_id=ref.charm_id if ref is not None else "",
+            detail=detail,
+        )
+
+    def actor(self) -> str:
+        """On whose behalf this is done."""
+        return ACTOR.get()
+
     def check_open(self) -> None:
         """Raise ServiceStopping while the service drains."""
         if self.office.supervisor.is_draining:
             raise ServiceStopping("The service is stopping and takes no new work.")
+
+    def tell(self, ref: CharmRef, change: str) -> None:
+        """Tell those who follow the events of a charm's change, once it is on disk."""
+        self.parts.database.after_commit(
+            lambda: self.office.events.publish("charm", ref, change=change)
+        )
 
     def shown_state(self, charm: CharmRecord) -> bytes:
         """A charm's state as people and integrations see it: secrets redacted, links named."""

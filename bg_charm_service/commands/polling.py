@@ -31,7 +31,7 @@ class PollingCommands(Desk):
         if not label or len(label) > _LABEL_LIMIT or not label.isprintable():
             raise InvalidInput(f"Not an integration label: {integration!r}. Give a short name.")
         await self._check_for_integration(charm, label)
-        with self.parts.database.transaction():
+        with self.change("register", ref, detail=label):
             self.put_registration(self.charm(ref), label)
         self.office.supervisor.wake()
 
@@ -41,25 +41,28 @@ class PollingCommands(Desk):
         is_new = self.store.registrations.put(key, label, self.parts.clock.now())
         self.parts.database.after_commit(lambda: self.office.roster.register(key, label))
         self._enable(charm, "Initializing" if is_new else "Re-initializing")
+        self.tell(charm.ref, "registered")
 
     def unregister(self, ref: CharmRef) -> None:
         """Have a charm polled no more; a run under way ends and is settled."""
         charm = self.owned_charm(ref)
         key = charm.charm_key
-        with self.parts.database.transaction():
+        with self.change("unregister", ref):
             if not self.store.registrations.drop(key):
                 raise NotFound(f"{ref} is not registered.")
             if not self.office.roster.listed_by(key):
                 self.parts.planner.drop(key)
                 self.parts.queue.drop_poll(key)
         self.office.roster.unregister(key)
+        self.tell(ref, "unregistered")
 
     def enable(self, ref: CharmRef) -> None:
         """Poll a disabled charm again, at once; its failures start from 0."""
         charm = self.owned_charm(ref)
         self._check_polled(charm)
-        with self.parts.database.transaction():
+        with self.change("enable", ref):
             self._enable(charm, "Re-enabled")
+        self.tell(ref, "enabled")
         self.office.supervisor.wake()
 
     def disable(self, ref: CharmRef, status: str = "Disabled by hand") -> None:
@@ -67,22 +70,24 @@ class PollingCommands(Desk):
         charm = self.owned_charm(ref)
         self._check_polled(charm)
         key = charm.charm_key
-        with self.parts.database.transaction():
+        with self.change("disable", ref):
             health = self.store.health.get(key)
             self.store.health.put(key, disabled_by_hand(health, self.parts.clock.now(), status))
             self.parts.planner.drop(key)
             self.parts.queue.hold(key)
         self.office.roster.disabled.add(key)
+        self.tell(ref, "disabled")
 
     def set_interval(self, ref: CharmRef, seconds: float | None) -> None:
         """Give a charm its own polling interval, in seconds; None for the service's."""
         charm = self.owned_charm(ref)
         if seconds is not None and not MIN_INTERVAL_SECONDS <= seconds <= 366 * 86400:
             raise InvalidInput("An interval is between 1 second and 366 days.")
-        with self.parts.database.transaction():
+        with self.change("set interval", ref, detail=f"{seconds:g} s" if seconds else "default"):
             self.store.health.set_interval(charm.charm_key, seconds)
             if self.parts.planner.is_polled(charm.charm_key):
                 self.parts.planner.poll_now(charm.charm_key, ref.space)
+        self.tell(ref, "interval")
         self.office.supervisor.wake()
 
     def send(self, ref: CharmRef, stream: str | None, event: bytes) -> int:
@@ -93,7 +98,7 @@ class PollingCommands(Desk):
         if name not in charm.schema.streams:
             there = ", ".join(charm.schema.streams)
             raise NotFound(f"{charm.name} has no stream {name}; it has {there}.")
-        with self.parts.database.transaction():
+        with self.change("send", ref, detail=name):
             job_id = self.parts.queue.put_send(
                 charm.space_key,
                 charm.charm_key,
@@ -116,7 +121,7 @@ class PollingCommands(Desk):
         charm = self.owned_charm(ref)
         updater = _need_updater(charm)
         steady = self.parts.clock.steady()
-        with self.parts.database.transaction():
+        with self.change("run", ref):
             job_id = self.parts.queue.hasten(charm.charm_key, steady)
             is_attached = job_id is not None
             if job_id is None:
@@ -149,10 +154,13 @@ class PollingCommands(Desk):
         has_letter = self.parts.queue.dead_letter(charm.charm_key) is not None
         with self.parts.database.transaction():
             job_id = self.parts.queue.requeue(charm.charm_key, self.parts.clock.steady())
+            if job_id is not None:
+                self.record("requeue", ref)
         if job_id is None:
             if has_letter:
                 raise Conflict(f"A poll of {ref} is live already; its dead letter stays.")
             raise NotFound(f"{ref} has no dead letter.")
+        self.tell(ref, "requeued")
         self.office.supervisor.wake()
         return job_id
 
@@ -160,12 +168,13 @@ class PollingCommands(Desk):
         """Delete a charm with its state; a run under way is stopped and its writes refused."""
         charm = self.owned_charm(ref)
         key = charm.charm_key
-        with self.parts.database.transaction():
+        with self.change("remove", ref):
             self.store.registrations.drop(key)
             self.store.charms.mark_removed(key, self.parts.clock.now())
             self.parts.planner.drop(key)
             self.parts.queue.discard(key)
         self.office.roster.forget(key)
+        self.tell(ref, "removed")
         run = self.parts.dispatcher.runs.of_charm(key)
         if run is not None:
             settlement = self.office.supervisor.settlement_of(run.claim.job.job_id)

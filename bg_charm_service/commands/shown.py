@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import msgspec
 
@@ -11,6 +12,7 @@ from bg_charm_service.commands.shapes import job_view, run_view
 from bg_charm_service.errors import NotFound
 from bg_charm_service.identity import space_did
 from bg_charm_service.model import CharmRef, FieldKind, JobStatus
+from bg_charm_service.store.charm_lists import CharmFilter, CharmOrder, Standing
 from bg_charm_service.store.charms import CharmRecord
 from bg_charm_service.views import (
     CharmDetail,
@@ -25,17 +27,54 @@ from bg_charm_service.views import (
 _EXPORT_PAGE = 200
 
 
+@dataclass(frozen=True, slots=True)
+class CharmQuery:
+    """Which charms a page lists, in which order, from behind which cursor.
+
+    `text` is a part of a name or cause, an id, or a short name; `space` a name or DID.
+    """
+
+    text: str = ""
+    space: str | None = None
+    integration: str | None = None
+    standing: Standing | None = None
+    order: CharmOrder = CharmOrder.ADDED
+    cursor: str = ""
+    limit: int = 100
+
+
 class ShownCommands(Desk):
     """What the service tells."""
 
-    def list_charms(
-        self, space: str | None, after: int, limit: int
-    ) -> tuple[list[CharmView], int | None]:
+    def list_charms(self, query: CharmQuery) -> tuple[list[CharmView], str | None]:
         """A page of charms, and the cursor of the next one; None at the end."""
-        did = space_did(space) if space else None
-        charms = self.store.charms.page(space=did, after=after, limit=limit + 1)
-        more = charms[limit - 1].charm_key if len(charms) > limit else None
-        return [self._view(charm) for charm in charms[:limit]], more
+        space_key = None
+        if query.space is not None:
+            space = self.store.spaces.find(space_did(query.space))
+            if space is None:
+                return [], None
+            space_key = space.space_key
+        listed = self.office.roster.listed_only(query.integration) if query.integration else ()
+        wanted = CharmFilter(
+            text=query.text,
+            standing=query.standing,
+            space_key=space_key,
+            integration=query.integration,
+            listed=frozenset(listed),
+        )
+        charms, more = self.store.charm_lists.page(wanted, query.order, query.cursor, query.limit)
+        return [self._view(charm) for charm in charms], more
+
+    def recent_outcomes(self, ref: CharmRef, limit: int) -> list[tuple[str, float]]:
+        """Status and duration in milliseconds of a charm's newest runs, the oldest first."""
+        return self.store.runs.outcomes(self.charm(ref).charm_key, limit)
+
+    def run(self, ref: CharmRef, number: int) -> RunView:
+        """One recorded run of a charm by its number."""
+        record = self.store.runs.numbered(self.charm(ref).charm_key, number)
+        if record is None:
+            raise NotFound(f"Run {number} of {ref} is not kept any more.")
+        return run_view(record)
 
     def show_charm(self, ref: CharmRef) -> CharmDetail:
         """All that is known of a charm but its state and logs."""

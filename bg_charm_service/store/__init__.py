@@ -9,14 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bg_charm_service.database import Database
+from bg_charm_service.store.audit import Audit
 from bg_charm_service.store.cells import Cells
+from bg_charm_service.store.charm_lists import CharmLists
 from bg_charm_service.store.charms import Charms
 from bg_charm_service.store.data_keys import Secrets
 from bg_charm_service.store.health import HealthRecords
 from bg_charm_service.store.links import Links
 from bg_charm_service.store.registrations import Registrations
 from bg_charm_service.store.runs import Runs
+from bg_charm_service.store.sessions import Nonces, Sessions
 from bg_charm_service.store.spaces import Spaces
+from bg_charm_service.store.tokens import Tokens
 from bg_charm_service.store.totals import Totals
 
 
@@ -26,6 +30,7 @@ class Store:
 
     spaces: Spaces
     charms: Charms
+    charm_lists: CharmLists
     cells: Cells
     links: Links
     registrations: Registrations
@@ -33,6 +38,10 @@ class Store:
     runs: Runs
     totals: Totals
     secrets: Secrets
+    tokens: Tokens
+    sessions: Sessions
+    nonces: Nonces
+    audit: Audit
 
     @classmethod
     def on(cls, database: Database) -> Store:
@@ -42,6 +51,7 @@ class Store:
         return cls(
             spaces=Spaces(database),
             charms=Charms(database),
+            charm_lists=CharmLists(database),
             cells=cells,
             links=Links(database, cells),
             registrations=Registrations(database),
@@ -49,4 +59,8 @@ class Store:
             runs=Runs(database),
             totals=Totals(database),
             secrets=secrets,
+            tokens=Tokens(database),
+            sessions=Sessions(database),
+            nonces=Nonces(database),
+            audit=Audit(database),
         )

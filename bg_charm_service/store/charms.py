@@ -15,7 +15,7 @@ import msgspec
 from bg_charm_service.database import Database
 from bg_charm_service.model import CharmRef, CharmSchema
 
-_COLUMNS = (
+COLUMNS = (
     "charm_key, space_key, space, charm_id, cause, file_name, source_hash, schema, name,"
     " updater, created_at, updated_at, removed_at"
 )
@@ -44,7 +44,8 @@ def _schema(encoded: bytes) -> CharmSchema:
     return msgspec.json.decode(encoded, type=CharmSchema)
 
 
-def _record(row: Any) -> CharmRecord:
+def charm_record(row: Any) -> CharmRecord:
+    """Read a row of the columns above."""
     return CharmRecord(
         row[0], row[1], CharmRef(row[2], row[3]), row[4], row[5], row[6], _schema(row[7]), *row[8:]
     )
@@ -60,43 +61,42 @@ class Charms:
     def find(self, ref: CharmRef) -> CharmRecord | None:
         """Look a charm up; None for an unknown or removed one."""
         row = self._database.row(
-            f"SELECT {_COLUMNS} FROM charms WHERE space = ? AND charm_id = ?"
-            " AND removed_at IS NULL",
+            f"SELECT {COLUMNS} FROM charms WHERE space = ? AND charm_id = ? AND removed_at IS NULL",
             (ref.space, ref.charm_id),
         )
-        return _record(row) if row else None
+        return charm_record(row) if row else None
 
     def find_removed(self, ref: CharmRef) -> CharmRecord | None:
         """Look up a charm that was removed lately."""
         row = self._database.row(
-            f"SELECT {_COLUMNS} FROM charms WHERE space = ? AND charm_id = ?"
+            f"SELECT {COLUMNS} FROM charms WHERE space = ? AND charm_id = ?"
             " AND removed_at IS NOT NULL",
             (ref.space, ref.charm_id),
         )
-        return _record(row) if row else None
+        return charm_record(row) if row else None
 
     def get(self, charm_key: int) -> CharmRecord | None:
         """Look a charm up by its key, removed or not."""
-        row = self._database.row(f"SELECT {_COLUMNS} FROM charms WHERE charm_key = ?", (charm_key,))
-        return _record(row) if row else None
+        row = self._database.row(f"SELECT {COLUMNS} FROM charms WHERE charm_key = ?", (charm_key,))
+        return charm_record(row) if row else None
 
     def find_by_cause(self, space_key: int, cause: str) -> CharmRecord | None:
         """Look up the charm of a space that was made for a cause."""
         row = self._database.row(
-            f"SELECT {_COLUMNS} FROM charms WHERE space_key = ? AND cause = ?"
+            f"SELECT {COLUMNS} FROM charms WHERE space_key = ? AND cause = ?"
             " AND removed_at IS NULL",
             (space_key, cause),
         )
-        return _record(row) if row else None
+        return charm_record(row) if row else None
 
     def page(self, *, space: str | None, after: int, limit: int) -> list[CharmRecord]:
         """Charms in order of their keys, from behind key `after`."""
         rows = self._database.rows(
-            f"SELECT {_COLUMNS} FROM charms WHERE charm_key > ?1 AND removed_at IS NULL"
+            f"SELECT {COLUMNS} FROM charms WHERE charm_key > ?1 AND removed_at IS NULL"
             " AND (?2 IS NULL OR space = ?2) ORDER BY charm_key LIMIT ?3",
             (after, space, limit),
         )
-        return [_record(row) for row in rows]
+        return [charm_record(row) for row in rows]
 
     def count_outside(self, space: str) -> int:
         """How many charms there are in other spaces than this one."""
@@ -142,6 +142,7 @@ class Charms:
         )
         record = self.find(ref)
         assert record is not None
+        self._index(record.charm_key, record.name, cause)
         return record
 
     def replace_source(
@@ -149,6 +150,8 @@ class Charms:
     ) -> None:
         """Give a charm new source; its id, state and history stay."""
         self._may_have_unused_sources = True
+        (cause,) = self._database.row("SELECT cause FROM charms WHERE charm_key = ?", (charm_key,))
+        self._index(charm_key, schema.name, cause)
         self._database.execute(
             "UPDATE charms SET file_name = ?, source_hash = ?, schema = ?, name = ?, updater = ?,"
             " updated_at = ? WHERE charm_key = ?",
@@ -174,6 +177,7 @@ class Charms:
         """End a charm's life; its state and its right to run are gone, its history stays."""
         for table in ("cells", "links", "registrations"):
             self._database.execute(f"DELETE FROM {table} WHERE charm_key = ?", (charm_key,))
+        self._database.execute("DELETE FROM charm_texts WHERE rowid = ?", (charm_key,))
         self._database.execute(
             "UPDATE charms SET removed_at = ? WHERE charm_key = ?", (now, charm_key)
         )
@@ -193,6 +197,12 @@ class Charms:
             )
             self._may_have_unused_sources = False
         return len(keys)
+
+    def _index(self, charm_key: int, name: str, cause: str) -> None:
+        self._database.execute(
+            "INSERT OR REPLACE INTO charm_texts (rowid, text) VALUES (?, ?)",
+            (charm_key, f"{name}\n{cause}"),
+        )
 
     def _keep(self, source: str) -> str:
         source_hash = hashlib.sha256(source.encode()).hexdigest()

@@ -95,6 +95,25 @@ class Runs:
         )
         return [_record(row) for row in rows]
 
+    def numbered(self, charm_key: int, number: int) -> RunRecord | None:
+        """One run by its number; None when it is not kept."""
+        row = self._database.row(
+            f"SELECT {_COLUMNS} FROM runs WHERE run_key = ?", (_key(charm_key, number),)
+        )
+        return _record(row) if row else None
+
+    def outcomes(self, charm_key: int, limit: int) -> list[tuple[str, float]]:
+        """Status and duration in milliseconds of a charm's newest runs, the oldest of them first.
+
+        A cancelled run says nothing about its charm, and is left out.
+        """
+        rows = self._database.rows(
+            "SELECT status, duration_ms FROM runs WHERE run_key BETWEEN ? AND ?"
+            " AND status <> 'cancelled' ORDER BY run_key DESC LIMIT ?",
+            (_key(charm_key, 0), _key(charm_key, _LAST_NUMBER), limit),
+        )
+        return rows[::-1]
+
     def find(self, charm_key: int, run_id: str) -> RunRecord | None:
         """The newest record of a run id."""
         row = self._database.row(
