@@ -35,7 +35,7 @@ class SystemCommands(CharmCommands):
                 "A space's own DID cannot own it: anyone can compute its key from its name."
             )
         self.check_owner(space.space_key, space.name or space.did)
-        with self.parts.database.transaction():
+        with self.change("grant space", space=space.did, detail=did):
             self.store.spaces.grant(
                 space.space_key,
                 did,
@@ -80,6 +80,8 @@ class SystemCommands(CharmCommands):
                     now = self.parts.clock.now()
                     self.store.spaces.write_document(write.space, write.cell_id, write.value, now)
                     written += 1
+            if written:
+                self.record("initialize integration", detail=integration_id)
         if written:
             return f"Initialized integration {integration_id}"
         return f"Integration {integration_id} was initialized already; nothing changed"
@@ -91,7 +93,7 @@ class SystemCommands(CharmCommands):
             raise AuthorizationError(f"{self.office.operator} does not own the system space.")
         if grant is not None:
             self.grant_space(SYSTEM_SPACE_NAME, grant)
-            with self.parts.database.transaction():
+            with self.change("grant secrets", space=system.did, detail=grant):
                 self.store.secrets.grant(grant)
         added = await self.add_charm(
             NewCharm(

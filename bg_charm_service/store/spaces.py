@@ -82,6 +82,15 @@ class Spaces:
         """Whether an identity may act on a space."""
         return did in self.owners(space_key)
 
+    def owned_by(self, did: str) -> frozenset[str]:
+        """The DIDs of the spaces that an identity owns."""
+        rows = self._database.rows(
+            "SELECT spaces.did FROM space_owners JOIN spaces USING (space_key)"
+            " WHERE space_owners.did = ?",
+            (did,),
+        )
+        return frozenset(row[0] for row in rows)
+
     def document(self, space: str, cell_id: str) -> bytes | None:
         """The JSON of a plain cell; None when it was never written."""
         row = self._database.row(
