@@ -36,6 +36,10 @@ class NotSignedIn(AuthorizationError):
 class TooManyAttempts(ServiceError):
     """Too many credentials from there did not hold; try again later."""
 
+    def __init__(self, text: str, *, retry_after_seconds: float = 0.0) -> None:
+        super().__init__(text)
+        self.retry_after_seconds = retry_after_seconds
+
 
 class CompilerError(InvalidInput):
     """A charm's source cannot be loaded: the text names file, line and reason."""

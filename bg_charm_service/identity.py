@@ -32,7 +32,7 @@ SYSTEM_SPACE_NAME = "toolshed-system"
 DEFAULT_PASSPHRASE = "implicit trust"
 
 #: The passphrase of the identity that named spaces are derived from; everybody knows it.
-_COMMON_USER_PASSPHRASE = "common user"
+COMMON_USER_PASSPHRASE = "common user"
 
 _SEED_BYTES = 32
 _PHRASE_WORDS = 24
@@ -198,7 +198,7 @@ def _decode_did(text: str) -> bytes | None:
 
 @lru_cache(maxsize=1)
 def _common_user() -> Identity:
-    return Identity.from_passphrase(_COMMON_USER_PASSPHRASE)
+    return Identity.from_passphrase(COMMON_USER_PASSPHRASE)
 
 
 @lru_cache(maxsize=1)

@@ -12,11 +12,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from bg_charm_service.api.entrance import Entrance
     from bg_charm_service.commands import Commands
 
 
-def create_app(commands: Commands) -> FastAPI:
-    """Make the ASGI application that answers from these commands."""
-    from bg_charm_service.api.application import build_app
+def create_app(commands: Commands, entrance: Entrance | None = None) -> FastAPI:
+    """Make the ASGI application that answers from these commands.
 
-    return build_app(commands)
+    Without an entrance it is not reached over the network.
+    """
+    from bg_charm_service.api import application
+    from bg_charm_service.api import entrance as entrances
+
+    return application.build_app(commands, entrance or entrances.Entrance())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bg_charm_service.store.tokens import TokenRecord
 from bg_charm_service.views import AddedCharm, CharmView, JobView
 
 
@@ -62,3 +63,20 @@ class CharmSource:
     """A charm's source text."""
 
     source: str
+
+
+@dataclass(frozen=True, slots=True)
+class MadeToken:
+    """A token that was made; its text is stored nowhere."""
+
+    token: str
+    record: TokenRecord
+
+
+@dataclass(frozen=True, slots=True)
+class LoginLink:
+    """A link that signs a browser in, once."""
+
+    url: str
+    code: str
+    expires_seconds: float

@@ -6,25 +6,50 @@ import importlib.metadata
 
 from fastapi import FastAPI
 
-from bg_charm_service.api import charm_routes, event_routes, run_routes, service_routes
+from bg_charm_service.api import (
+    charm_routes,
+    event_routes,
+    login_routes,
+    run_routes,
+    service_routes,
+    token_routes,
+)
+from bg_charm_service.api.attempts import Attempts
 from bg_charm_service.api.body_limit import BodyLimit
 from bg_charm_service.api.credentials import Doorman
+from bg_charm_service.api.entrance import Entrance, LoginCodes
 from bg_charm_service.api.failures import add_failures
+from bg_charm_service.api.gate import Gate
 from bg_charm_service.commands import Commands
 
 
-def build_app(commands: Commands) -> FastAPI:
-    """Make the application; it holds nothing but the commands."""
+def build_app(commands: Commands, entrance: Entrance) -> FastAPI:
+    """Make the application; it holds the commands, and what it knows of those who come in."""
+    clock = commands.parts.clock
+    doorman = Doorman(commands, Attempts(clock))
     app = FastAPI(
         title="Background Charm Service",
         version=importlib.metadata.version("bg-charm-service"),
         redirect_slashes=False,
     )
     app.state.commands = commands
-    app.state.identify = Doorman().identify
+    app.state.identify = doorman.identify
+    app.state.doorman = doorman
+    app.state.codes = LoginCodes(clock)
+    app.state.entrance = entrance
     app.add_middleware(BodyLimit)
     add_failures(app)
-    for module in (service_routes, charm_routes, run_routes, event_routes):
+    # Added last, it is asked first.
+    app.add_middleware(Gate, plate=entrance.plate)
+    modules = (
+        service_routes,
+        charm_routes,
+        run_routes,
+        event_routes,
+        token_routes,
+        login_routes,
+    )
+    for module in modules:
         # Included, every route would be built a second time, which takes longer than a request.
         app.router.routes += module.router.routes
     return app

@@ -106,6 +106,15 @@ class AdminCharmBody(Body):
     grant: Text | None = None
 
 
+class TokenBody(Body):
+    """A token to make."""
+
+    name: Text
+    space: Text | None = Field(None, description="The space that it is limited to")
+    read_only: bool = False
+    expires_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+
+
 class RegistrationBody(BaseModel):
     """A registration, as the original's button and documents post it."""
 

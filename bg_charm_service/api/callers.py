@@ -18,6 +18,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
 
+from bg_charm_service.commands import ACTOR
 from bg_charm_service.errors import AuthorizationError, NotSignedIn
 from bg_charm_service.identity import space_did
 
@@ -159,6 +160,7 @@ class GuardedRoute(APIRoute):
             identify = cast("Identify", request.app.state.identify)
             caller = await identify(request, need)
             request.state.caller = caller
+            ACTOR.set(caller.name)
             check(caller, need)
             if not is_bounded and need not in (Need.NOTHING, Need.PAGE):
                 _check_path(caller, request.path_params)

@@ -7,6 +7,7 @@ logged with its traceback, and told without its text, which could hold anything.
 from __future__ import annotations
 
 import asyncio
+import math
 import traceback
 from pathlib import Path
 
@@ -98,7 +99,12 @@ def _problem(
 
 async def _answer_service_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ServiceError)
-    return _problem(str(error), status_of(error), type(error).__name__)
+    headers: dict[str, str] = {}
+    if isinstance(error, NotSignedIn):
+        headers["www-authenticate"] = "Bearer"
+    if isinstance(error, TooManyAttempts):
+        headers["retry-after"] = str(math.ceil(error.retry_after_seconds))
+    return _problem(str(error), status_of(error), type(error).__name__, headers)
 
 
 async def _answer_invalid_request(request: Request, error: Exception) -> JSONResponse:

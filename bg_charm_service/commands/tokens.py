@@ -112,6 +112,18 @@ class TokenCommands(Desk):
         """End a session; one that is over already, too."""
         self.store.sessions.drop(digest(secret))
 
+    def spaces_of(self, did: str) -> frozenset[str]:
+        """The DIDs of the spaces that a signer may act on: none for the key of a space itself."""
+        if self.store.spaces.find(did) is not None:
+            return frozenset()
+        return self.store.spaces.owned_by(did)
+
+    def take_nonce(self, did: str, nonce: str, expires_at: float) -> bool:
+        """Take a signer's nonce; says whether it was unused."""
+        now = self.parts.clock.now()
+        with self.parts.database.transaction():
+            return self.store.nonces.take(did, nonce, expires_at=expires_at, now=now)
+
     def audit(self, before: int | None, limit: int) -> list[AuditEntry]:
         """Who changed what, the newest first."""
         return self.store.audit.newest(before, limit)

@@ -1,0 +1,110 @@
+"""Which hosts and origins are ours: what keeps pages from elsewhere out. Pure decisions.
+
+A page of another origin that a person has open can send requests here. Its browser tells them
+apart: by `Origin`, by `Sec-Fetch-Site`, and by a `Host` that is the page's own name where a
+name was bound to our address (DNS rebinding).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from urllib.parse import urlsplit
+
+#: Names that every browser takes for its own machine.
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?")
+
+
+class Source(StrEnum):
+    """Where a request comes from, as far as its browser says."""
+
+    OURS = "ours"  #: a page of ours sent it
+    NAMED = "named"  #: a page of an origin that the operator named
+    DIRECT = "direct"  #: no page: a program, or an address that a person opened
+    FOREIGN = "foreign"  #: somebody else's page
+
+
+@dataclass(frozen=True, slots=True)
+class Doorplate:
+    """The names that the service answers to, and the other origins that it lets in."""
+
+    names: frozenset[str] = LOOPBACK_NAMES
+    ports: frozenset[int] = frozenset()
+    #: Whether it listens on addresses that other machines reach, under names it cannot know.
+    is_open: bool = False
+    allowed_origins: frozenset[str] = frozenset()
+
+    def is_ours(self, host: str, *, port: int, is_near: bool) -> bool:
+        """Whether a Host header names this service; `port` is where the request came in."""
+        found = _HOST.fullmatch(host)
+        if found is None:
+            return False
+        name = found[1].strip("[]").lower().rstrip(".")
+        given = int(found[2]) if found[2] else 80
+        if is_near:
+            return name in self.names and given in {port, *self.ports}
+        # No name server can bind an address, and a mapped port is none of ours.
+        return name in self.names or (self.is_open and _is_address(name))
+
+    def source(self, method: str, path: str, headers: Mapping[str, str]) -> Source:
+        """Say where a request comes from."""
+        origin = headers.get("origin")
+        if origin is not None:
+            if origin.lower() in self.allowed_origins:
+                return Source.NAMED
+            return Source.OURS if _is_same(origin, headers.get("host", "")) else Source.FOREIGN
+        site = headers.get("sec-fetch-site", "none")
+        if site == "same-origin":
+            return Source.OURS
+        if site == "none":
+            return Source.DIRECT
+        # A link to a page of ours may stand anywhere; it changes nothing to follow it.
+        is_link = (
+            method in ("GET", "HEAD")
+            and headers.get("sec-fetch-mode") == "navigate"
+            and headers.get("sec-fetch-dest") == "document"
+        )
+        return Source.DIRECT if is_link else Source.FOREIGN
+
+
+def read_origin(text: str) -> str:
+    """Read an origin such as `https://example.org`; raises ValueError."""
+    try:
+        parts = urlsplit(text.strip())
+        port = parts.port
+    except ValueError:
+        raise ValueError("expected an origin such as https://example.org") from None
+    is_origin = parts.scheme in ("http", "https") and parts.hostname
+    if not is_origin or parts.path not in ("", "/") or parts.query or parts.username:
+        raise ValueError("expected an origin such as https://example.org")
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    default = {"http": 80, "https": 443}[parts.scheme]
+    return f"{parts.scheme}://{host}" + (f":{port}" if port not in (None, default) else "")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is one of this machine's own."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return bool((mapped or address).is_loopback)
+
+
+def _is_same(origin: str, host: str) -> bool:
+    scheme, _, rest = origin.lower().partition("://")
+    return scheme in ("http", "https") and bool(rest) and rest == host.lower()
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
