@@ -18,7 +18,10 @@ from loguru import logger
 
 from bg_charm_service import __version__
 from bg_charm_service.api import create_app
-from bg_charm_service.api.server import SocketServer, is_answering
+from bg_charm_service.api.entrance import LoginCodes
+from bg_charm_service.api.ports import Ports, open_ports
+from bg_charm_service.api.server import is_answering, serve
+from bg_charm_service.api.token_routes import login_link
 from bg_charm_service.configuration import service_config
 from bg_charm_service.data_directory import SOCKET_NAME
 from bg_charm_service.errors import DataDirectoryBusy, ServiceError, StorageError
@@ -75,9 +78,12 @@ class _Daemon:
                 run_log = RunLog(service.parts.clock.steady)
                 service.supervisor.on_settled.append(_RunTeller(service, run_log))
                 await self._check_integration(service)
-                app = create_app(service.commands)
-                async with SocketServer(app, service.directory.socket_path):
-                    await self._serve(service, run_log)
+                has_token = service.commands.has_token()
+                with open_ports(settings, has_token=has_token) as ports:
+                    app = create_app(service.commands, ports.entrance)
+                    async with serve(app, service.directory.socket_path, ports.sockets):
+                        _tell_address(ports, app.state.codes)
+                        await self._serve(service, run_log)
                 run_log.flush()
 
     async def _serve(self, service: Service, run_log: RunLog) -> None:
@@ -255,6 +261,18 @@ async def _feed_watchdog(service: Service) -> None:
             continue
         if service.supervisor.turns > turns:
             notify(WATCHDOG=1)
+
+
+def _tell_address(ports: Ports, codes: LoginCodes) -> None:
+    if not ports.sockets:
+        return
+    logger.bind(event="listening").info("Page and API: {}", ports.shown)
+    link = login_link(ports.entrance, codes)
+    logger.bind(event="login_link").info(
+        "Sign in within {:g} minutes: {} (later: bg-charm-service open)",
+        link.expires_seconds / 60,
+        link.url,
+    )
 
 
 def _log_status(service: Service) -> None:

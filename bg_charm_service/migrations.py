@@ -182,8 +182,57 @@ INSERT INTO charm_texts (rowid, text)
     SELECT charm_key, name || char(10) || cause FROM charms WHERE removed_at IS NULL
 """
 
+#: Who may reach the service over the network, and what was changed by whom. Of tokens and of
+#: sessions only hashes are kept. Entries of the log are never changed, and dropped only when a
+#: hundred thousand others are newer.
+_ACCESS = """
+CREATE TABLE tokens (
+    token_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL,
+    hash BLOB NOT NULL UNIQUE,
+    space TEXT,
+    is_read_only INTEGER NOT NULL,
+    made_by TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    expires_at REAL,
+    last_used_at REAL NOT NULL DEFAULT 0,
+    revoked_at REAL
+);
+CREATE UNIQUE INDEX tokens_by_name ON tokens (name) WHERE revoked_at IS NULL;
+CREATE TABLE sessions (
+    hash BLOB PRIMARY KEY,
+    token_id INTEGER REFERENCES tokens,
+    created_at REAL NOT NULL,
+    expires_at REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE nonces (
+    did TEXT NOT NULL,
+    nonce TEXT NOT NULL,
+    expires_at REAL NOT NULL,
+    PRIMARY KEY (did, nonce)
+) WITHOUT ROWID;
+CREATE INDEX nonces_by_expiry ON nonces (expires_at);
+CREATE INDEX space_owners_by_did ON space_owners (did);
+CREATE TABLE audit (
+    entry_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    at REAL NOT NULL,
+    caller TEXT NOT NULL,
+    action TEXT NOT NULL,
+    space TEXT NOT NULL,
+    charm_id TEXT NOT NULL,
+    detail TEXT NOT NULL
+);
+CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit BEGIN
+    SELECT RAISE(ABORT, 'the audit log is append-only');
+END;
+CREATE TRIGGER audit_is_not_dropped BEFORE DELETE ON audit
+WHEN OLD.entry_id > (SELECT MAX(entry_id) FROM audit) - 100000 BEGIN
+    SELECT RAISE(ABORT, 'the audit log is append-only');
+END;
+"""
+
 #: Each step as SQL; a step's number is its place, from 1.
-STEPS: tuple[str, ...] = (_FIRST, _LISTS)
+STEPS: tuple[str, ...] = (_FIRST, _LISTS, _ACCESS)
 
 
 def migrate(connection: sqlite3.Connection) -> None:

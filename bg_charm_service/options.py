@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable
 
 import click
 
-from bg_charm_service.settings import SETTINGS, Setting, quoted
+from bg_charm_service.setting import Setting
+from bg_charm_service.settings import SETTINGS, quoted
 
 
 class SettingType(click.ParamType[object]):

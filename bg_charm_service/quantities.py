@@ -106,3 +106,41 @@ def url(text: str) -> str:
     if not is_server:
         raise ValueError("expected an address such as http://localhost:8000")
     return text.rstrip("/")
+
+
+def address(text: str) -> str:
+    """Read `host:port`; an IPv6 address stands in brackets."""
+    try:
+        parts = urlsplit(f"//{text}")
+        is_address = bool(parts.hostname) and parts.port is not None
+        is_address = is_address and parts.netloc == text and "@" not in text
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise ValueError("expected an address such as 127.0.0.1:8000, [::1]:8000 or 0.0.0.0:8000")
+    return text
+
+
+def origins(text: str) -> tuple[str, ...]:
+    """Read a list of origins, with commas between them."""
+    return tuple(_origin(each.strip()) for each in text.split(",") if each.strip())
+
+
+def _origin(text: str) -> str:
+    try:
+        parts = urlsplit(text.lower().rstrip("/"))
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or parts.geturl() != (f"{parts.scheme}://{parts.netloc}")
+    ):
+        raise ValueError("expected an origin such as https://example.org")
+    if "@" in parts.netloc or "*" in parts.netloc:
+        raise ValueError("expected an origin such as https://example.org, without a wildcard")
+    # Browsers leave the usual port out.
+    usual = {"http": 80, "https": 443}[parts.scheme]
+    host = parts.netloc.rpartition(":")[0] if port == usual else parts.netloc
+    return f"{parts.scheme}://{host}"

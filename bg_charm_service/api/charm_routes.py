@@ -18,9 +18,9 @@ from bg_charm_service.api.access import (
 )
 from bg_charm_service.api.answers import CharmPage, CharmSource, Done, Imported
 from bg_charm_service.api.bodies import CharmBody, SourceBody, read_charm
-from bg_charm_service.api.callers import Changing, Listing, Reading
+from bg_charm_service.api.callers import Bounded, Caller, Changing, Listing, Reading
 from bg_charm_service.commands import CharmQuery
-from bg_charm_service.errors import InvalidInput, ServiceError
+from bg_charm_service.errors import AuthorizationError, InvalidInput, ServiceError
 from bg_charm_service.store.charm_lists import CharmOrder, Standing
 from bg_charm_service.views import AddedCharm, CharmDetail, NewCharm, UpdateReport
 
@@ -37,6 +37,7 @@ _PIECE_BYTES = 64 * 1024
 async def list_charms(
     service: Service,
     caller: Listing,
+    bounds: Bounded,
     space: str | None = None,
     integration: str | None = None,
     standing: Standing | None = None,
@@ -46,23 +47,34 @@ async def list_charms(
     limit: Limit = 100,
 ) -> CharmPage:
     """List charms: all, or those that a text, a filter, a space or an integration finds."""
+    if caller.spaces is not None:
+        space = space or caller.space
+        if space is None:
+            raise InvalidInput("space: Say which one; you may see the charms of some only.")
+        caller.check_space(space)
     query = CharmQuery(text, space, integration, standing, order, cursor, limit)
     charms, next_cursor = service.list_charms(query)
     return CharmPage(tuple(charms), next_cursor)
 
 
 @router.post("/api/charms")
-async def add_charm(service: Service, caller: Changing, body: CharmBody) -> AddedCharm:
+async def add_charm(
+    service: Service, caller: Changing, bounds: Bounded, body: CharmBody
+) -> AddedCharm:
     """Add a charm; its source is loaded in a worker first."""
-    return await service.add_charm(body.to_charm())
+    charm = body.to_charm()
+    _check_spaces(caller, charm)
+    return await service.add_charm(charm)
 
 
 @router.post("/api/charms/import")
-async def import_charms(service: Service, caller: Changing, body: list[Any]) -> list[Imported]:
+async def import_charms(
+    service: Service, caller: Changing, bounds: Bounded, body: list[Any]
+) -> list[Imported]:
     """Add many charms; each is answered by itself, in order."""
     if len(body) > IMPORT_LIMIT:
         raise InvalidInput(f"One request takes {IMPORT_LIMIT} charms; these are {len(body)}.")
-    read = [_charm_or_error(value) for value in body]
+    read = [_charm_or_error(caller, value) for value in body]
     added = iter(await service.import_charms([each for each in read if isinstance(each, NewCharm)]))
     outcomes = [next(added) if isinstance(each, NewCharm) else each for each in read]
     return [
@@ -138,11 +150,20 @@ async def set_field(
     return Done()
 
 
-def _charm_or_error(value: object) -> NewCharm | ServiceError:
+def _charm_or_error(caller: Caller, value: object) -> NewCharm | ServiceError:
     try:
-        return read_charm(value)
-    except InvalidInput as error:
+        charm = read_charm(value)
+        _check_spaces(caller, charm)
+    except (InvalidInput, AuthorizationError) as error:
         return error
+    return charm
+
+
+def _check_spaces(caller: Caller, charm: NewCharm) -> None:
+    """A new charm touches its own space, and those that its links lead to."""
+    caller.check_space(charm.space)
+    for target in (*charm.links.values(), *charm.writable_links.values()):
+        caller.check_space(target.partition("/")[0])
 
 
 async def _pieces(lines: Iterable[bytes]) -> AsyncIterator[bytes]:

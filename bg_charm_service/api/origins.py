@@ -12,7 +12,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from urllib.parse import urlsplit
 
 #: Names that every browser takes for its own machine.
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -70,21 +69,6 @@ class Doorplate:
             and headers.get("sec-fetch-dest") == "document"
         )
         return Source.DIRECT if is_link else Source.FOREIGN
-
-
-def read_origin(text: str) -> str:
-    """Read an origin such as `https://example.org`; raises ValueError."""
-    try:
-        parts = urlsplit(text.strip())
-        port = parts.port
-    except ValueError:
-        raise ValueError("expected an origin such as https://example.org") from None
-    is_origin = parts.scheme in ("http", "https") and parts.hostname
-    if not is_origin or parts.path not in ("", "/") or parts.query or parts.username:
-        raise ValueError("expected an origin such as https://example.org")
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    default = {"http": 80, "https": 443}[parts.scheme]
-    return f"{parts.scheme}://{host}" + (f":{port}" if port not in (None, default) else "")
 
 
 def is_loopback(host: str) -> bool:

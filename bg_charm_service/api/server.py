@@ -1,4 +1,4 @@
-"""Serves the application on the socket of the data directory, in the service's own loop.
+"""Serves the application on the data directory's socket and on ports, in the service's own loop.
 
 The socket's permissions are its credential: only the service's user may connect.
 """
@@ -9,14 +9,14 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
 import uvicorn
 from fastapi import FastAPI
 
-from bg_charm_service.api.listeners import SOCKET, Tagged
+from bg_charm_service.api.listeners import SOCKET, TCP, Tagged
 
 #: How long an answer under way may take to go out at a stop, in seconds.
 _CLOSE_SECONDS = 5.0
@@ -30,15 +30,16 @@ class _Server(uvicorn.Server):
         yield
 
 
-class SocketServer:
-    """An async context in which the application answers on a socket."""
+class Server:
+    """An async context in which the application answers on listening sockets of one kind."""
 
-    def __init__(self, app: FastAPI, path: Path) -> None:
-        self._path = path
+    def __init__(self, app: FastAPI, sockets: Sequence[socket.socket], listener: str) -> None:
+        self._sockets = list(sockets)
         config = uvicorn.Config(
-            Tagged(app, SOCKET),
+            Tagged(app, listener),
             # A header must not say where a request comes from.
             proxy_headers=False,
+            server_header=False,
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -47,9 +48,9 @@ class SocketServer:
         self._server = _Server(config)
         self._task: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> SocketServer:
-        listener = _listen(self._path)
-        self._task = asyncio.create_task(self._server.serve(sockets=[listener]))
+    async def __aenter__(self) -> Server:
+        if self._sockets:
+            self._task = asyncio.create_task(self._server.serve(sockets=self._sockets))
         return self
 
     async def __aexit__(
@@ -61,7 +62,21 @@ class SocketServer:
         self._server.should_exit = True
         if self._task is not None:
             await self._task
-        self._path.unlink(missing_ok=True)
+
+
+@contextlib.asynccontextmanager
+async def serve(app: FastAPI, path: Path, ports: Sequence[socket.socket]) -> AsyncIterator[None]:
+    """Answer on the socket of the data directory, and on ports, if any."""
+    listener = _listen(path)
+    try:
+        async with Server(app, ports, TCP), Server(app, [listener], SOCKET):
+            yield
+    finally:
+        _forget(path)
+
+
+def _forget(path: Path) -> None:
+    path.unlink(missing_ok=True)
 
 
 def _listen(path: Path) -> socket.socket:

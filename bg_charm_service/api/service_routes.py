@@ -7,7 +7,8 @@ from fastapi import Request
 from bg_charm_service.api.access import Charm, Service, make_router
 from bg_charm_service.api.answers import Done
 from bg_charm_service.api.bodies import AdminCharmBody, GrantBody, RegistrationBody
-from bg_charm_service.api.callers import Changing, Listing, Registering
+from bg_charm_service.api.callers import Bounded, Changing, Kind, Listing, Registering
+from bg_charm_service.errors import AuthorizationError
 from bg_charm_service.identity import space_did
 from bg_charm_service.views import IntegrationView, ServiceStatus, SpaceView
 
@@ -42,10 +43,14 @@ async def get_status(service: Service, caller: Listing) -> ServiceStatus:
 
 
 @router.post("/api/integrations/bg", openapi_extra=_REGISTRATION_BODY)
-async def register_charm(service: Service, caller: Registering, request: Request) -> Done:
+async def register_charm(
+    service: Service, caller: Registering, bounds: Bounded, request: Request
+) -> Done:
     """Register a charm for polling, or enable it again; it is polled at once."""
     body = RegistrationBody.read(await request.body())
-    await service.register(body.to_ref(), body.integration.strip())
+    ref = body.to_ref()
+    caller.check_space(ref.space)
+    await service.register(ref, body.integration.strip())
     return Done()
 
 
@@ -69,14 +74,16 @@ async def initialize_integration(service: Service, caller: Changing, integration
 
 
 @router.get("/api/spaces")
-async def list_spaces(service: Service, caller: Listing) -> list[SpaceView]:
+async def list_spaces(service: Service, caller: Listing, bounds: Bounded) -> list[SpaceView]:
     """List the spaces and who owns them."""
-    return service.spaces()
+    return [space for space in service.spaces() if caller.may_touch(space.did)]
 
 
 @router.post("/api/spaces/{space}/owners")
 async def grant_space(service: Service, caller: Changing, space: str, body: GrantBody) -> Done:
     """Make an identity an owner of a space."""
+    if not caller.is_unlimited and caller.kind is not Kind.KEY:
+        raise AuthorizationError(f"{caller.name} may act on its space, and not give it away.")
     service.grant_space(space_did(space), body.did)
     return Done()
 

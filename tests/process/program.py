@@ -81,7 +81,7 @@ class Program:
         with (
             open(self.data_dir.parent / "service.log", "a") as log,
             subprocess.Popen(
-                [*COMMAND, f"--data-dir={self.data_dir}", *flags],
+                [*COMMAND, f"--data-dir={self.data_dir}", *_with_port(flags)],
                 stdout=log,
                 stderr=log,
                 env=self.environment,
@@ -119,6 +119,12 @@ class Program:
             finally:
                 os.close(directory)
         return True
+
+
+def _with_port(flags: tuple[str, ...]) -> tuple[str, ...]:
+    """Flags of a service that opens no port unless it is told to: several run at a time."""
+    told = any(flag.startswith("--listen") for flag in flags)
+    return flags if told else ("--no-api", *flags)
 
 
 def wait_until(condition: Any) -> Any:

@@ -111,7 +111,7 @@ class Service:
         """Start the process; wait for nothing."""
         command = [
             *(sys.executable, "-m", "bg_charm_service", "--data-dir", str(self.data_dir)),
-            *("--log-format=json", *self._flags),
+            *("--log-format=json", *_with_port(self._flags)),
         ]
         self.lines, self._errors, self._is_over = [], [], False
         self._process = subprocess.Popen(
@@ -395,3 +395,9 @@ def _clean_environment() -> dict[str, str]:
     """This environment without what would configure the service."""
     kept = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV")
     return {name: os.environ[name] for name in kept if name in os.environ}
+
+
+def _with_port(flags: tuple[str, ...]) -> tuple[str, ...]:
+    """Flags of a service that opens no port unless it is told to: several run at a time."""
+    told = any(flag.startswith("--listen") for flag in flags)
+    return flags if told else ("--no-api", *flags)

@@ -23,7 +23,13 @@ def test_service_reports_its_life(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(address))
         systemd.settimeout(PATIENCE_SECONDS)
-        command = [sys.executable, "-m", "bg_charm_service", f"--data-dir={tmp_path / 'data'}"]
+        command = [
+            sys.executable,
+            "-m",
+            "bg_charm_service",
+            f"--data-dir={tmp_path / 'data'}",
+            "--no-api",
+        ]
         service = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
         try:
             told = _read_until(systemd, "WATCHDOG=1")

@@ -16,7 +16,7 @@ PACKAGE_DIR = Path(__file__).parents[2] / PACKAGE
 #: What each layer holds, the lowest first. A sub-package stands for all of its modules, and
 #: `(package)` for the package itself, which re-exports the author's API.
 LAYERS = {
-    "values": "model errors identity refs sealing",
+    "values": "model errors identity refs sealing signing",
     "author's API": "(package) charm cells fields blueprint snapshot links binding loading"
     " integration stored_cell integrations charms",
     "policy": "clock fairness redaction retry schedule settlement",
@@ -26,8 +26,8 @@ LAYERS = {
     " scan_process scan_child scan_group scan_protocol discovery listing",
     "service": "in_flight planner dispatcher settler inspections supervisor roster upkeep scans"
     " status run_history events commands views service run_log",
-    "edges": "__main__ api cli client daemon configuration settings options operator_identity"
-    " quantities logs status_log systemd",
+    "edges": "__main__ api cli client daemon configuration setting settings options"
+    " operator_identity quantities logs status_log systemd",
 }
 
 MEMBERS = {

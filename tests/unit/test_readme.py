@@ -11,7 +11,8 @@ import click
 import pytest
 
 from bg_charm_service.cli.root import root
-from bg_charm_service.settings import SETTINGS, Setting
+from bg_charm_service.setting import Setting
+from bg_charm_service.settings import SETTINGS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

@@ -1,0 +1,64 @@
+"""One row of the settings table: name, flag, variable, default, reading and help together."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from bg_charm_service.quantities import milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """An environment variable that gives a setting, and how it is read: its unit may differ."""
+
+    name: str
+    read: Callable[[str], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the table; `usage` is `--flag=<value>`, `--flag`, or empty without a flag."""
+
+    name: str
+    read: Callable[[str], object]
+    usage: str
+    variables: tuple[Variable, ...]
+    default: str
+    help: str
+
+    @property
+    def flag(self) -> str:
+        return self.usage.partition("=")[0]
+
+    @property
+    def takes_value(self) -> bool:
+        return "=" in self.usage
+
+
+def setting(
+    default: object,
+    read: Callable[[str], object],
+    usage: str = "",
+    help: str = "",
+    env: tuple[Variable, ...] = (),
+    shown: str | None = None,
+    *,
+    is_secret: bool = False,
+) -> Any:
+    """Make a field of the settings, which is a row of the table; a secret is not shown."""
+    if shown is None:
+        shown = f"{default:g}" if isinstance(default, float) else str(default or "")
+    row = Setting("", read, usage, env, shown, help)
+    if callable(default):
+        return dataclasses.field(
+            default_factory=default, metadata={"setting": row}, repr=not is_secret
+        )
+    return dataclasses.field(default=default, metadata={"setting": row}, repr=not is_secret)
+
+
+def ms(variable: str) -> tuple[Variable, ...]:
+    """Give the variable of a setting in seconds that is written in milliseconds."""
+    return (Variable(variable, milliseconds),)
