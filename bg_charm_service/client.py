@@ -136,12 +136,16 @@ class Client:
 
 @asynccontextmanager
 async def open_client(settings: Settings) -> AsyncIterator[Client]:
-    """Connect to the service of the data directory, or open the directory where none runs.
+    """Connect to the service of --url, or else to that of the data directory, or open that.
 
     Raises DataDirectoryBusy when the directory stays locked and nobody answers on its socket:
     a service that starts, or another command, gets some time. Raises DataDirectoryError when
     this user may not use it.
     """
+    if settings.service_url is not None:
+        async with _reach(settings.service_url, settings.service_token) as client:
+            yield client
+        return
     client, opened = await _open(settings)
     async with opened:
         yield client
@@ -157,6 +161,14 @@ async def connect(settings: Settings) -> AsyncIterator[Client | None]:
         transport = httpx2.AsyncHTTPTransport(uds=path)
         async with _http(transport) as http:
             yield Client(http, is_online=True)
+
+
+@asynccontextmanager
+async def _reach(url: str, token: str | None) -> AsyncIterator[Client]:
+    """Connect to a service by its address; no proxy of the environment gets to see the token."""
+    headers = {"authorization": f"Bearer {token}"} if token is not None else {}
+    async with _http(httpx2.AsyncHTTPTransport(), url, headers) as http:
+        yield Client(http, is_online=True)
 
 
 @tenacity.retry(
@@ -199,10 +211,16 @@ def _drop_logs() -> None:
         root.addHandler(logging.NullHandler())
 
 
-def _http(transport: httpx2.AsyncBaseTransport) -> httpx2.AsyncClient:
+def _http(
+    transport: httpx2.AsyncBaseTransport,
+    url: str = "http://service",
+    headers: dict[str, str] | None = None,
+) -> httpx2.AsyncClient:
     # A run may take as long as its limit says, so only connecting has a limit here.
     timeout = httpx2.Timeout(None, connect=BUSY_WAIT_SECONDS)
-    return httpx2.AsyncClient(transport=transport, base_url="http://service", timeout=timeout)
+    return httpx2.AsyncClient(
+        transport=transport, base_url=url, headers=headers, timeout=timeout, trust_env=False
+    )
 
 
 @contextmanager
@@ -261,6 +279,10 @@ def _error_of(response: httpx2.Response) -> ServiceError:
 def _transport_errors() -> Iterator[None]:
     try:
         yield
+    except httpx2.ConnectError as error:
+        raise ServiceError(
+            f"{error.request.url.copy_with(path='/', query=None)} cannot be reached: {error}"
+        ) from None
     except httpx2.TransportError as error:
         raise ServiceStopping(
             "The service ended the connection without an answer; it may be stopping, "

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import click
 
+from bg_charm_service.cli.audit import audit
 from bg_charm_service.cli.charms import charm
 from bg_charm_service.cli.identities import identity
 from bg_charm_service.cli.integration_commands import initialize_integration, integration
+from bg_charm_service.cli.opening import open_page
 from bg_charm_service.cli.registering import register, unregister
 from bg_charm_service.cli.service_reports import dead_letters, status
 from bg_charm_service.cli.session import Session
 from bg_charm_service.cli.spaces import add_admin_charm, space
+from bg_charm_service.cli.tokens import token
 from bg_charm_service.cli.usage import ProgramGroup, available_integrations
 from bg_charm_service.options import click_options
 
@@ -56,6 +59,9 @@ root = ProgramGroup(
         integration,
         status,
         dead_letters,
+        open_page,
+        token,
+        audit,
         add_admin_charm,
     ],
 )

@@ -18,7 +18,7 @@ KEPT_ENTRIES = 100_000
 class AuditEntry:
     """One change; `space` and `charm_id` are empty where it concerns none."""
 
-    number: int
+    entry_id: int
     at: float
     caller: str
     action: str

@@ -1,0 +1,50 @@
+"""The command that shows who changed what."""
+
+from __future__ import annotations
+
+import click
+
+from bg_charm_service.cli.printing import note, print_json, print_line
+from bg_charm_service.cli.session import Session, json_option, pass_session
+from bg_charm_service.cli.wording import moment, one_line
+from bg_charm_service.model import CharmRef
+from bg_charm_service.store.audit import AuditEntry
+
+
+@click.command()
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 1000),
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="Show the newest N changes.",
+)
+@click.option(
+    "--before", type=click.IntRange(0), metavar="NUMBER", help="Only what is older than a change."
+)
+@json_option
+@pass_session
+def audit(session: Session, limit: int, before: int | None, as_json: bool) -> None:
+    """Show who changed what, the newest first."""
+    answer = session.ask(lambda client: client.get("audit", limit=limit, before=before))
+    if as_json:
+        print_json(answer.content)
+        return
+    entries = answer.read(list[AuditEntry])
+    if not entries:
+        note("Nothing was changed yet.")
+    for each in entries:
+        print_line(
+            moment(each.at),
+            f"{each.entry_id}",
+            one_line(each.caller),
+            one_line(f"{each.action} {each.detail}".strip()),
+            _subject(each),
+        )
+
+
+def _subject(entry: AuditEntry) -> str:
+    if entry.charm_id:
+        return str(CharmRef(entry.space, entry.charm_id))
+    return entry.space
