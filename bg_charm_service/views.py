@@ -226,6 +226,14 @@ class IntegrationStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Bulletin:
+    """What operators tell each other on every page."""
+
+    title: str = "Background charms"
+    notice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class MinuteView:
     """How many runs ended in one minute; it began at `minute`, seconds since the epoch."""
 

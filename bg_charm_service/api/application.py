@@ -20,6 +20,7 @@ from bg_charm_service.api.credentials import Doorman
 from bg_charm_service.api.entrance import Entrance, LoginCodes
 from bg_charm_service.api.failures import add_failures
 from bg_charm_service.api.gate import Gate
+from bg_charm_service.api.pages import PAGES
 from bg_charm_service.commands import Commands
 
 
@@ -31,6 +32,9 @@ def build_app(commands: Commands, entrance: Entrance) -> FastAPI:
         title="Background Charm Service",
         version=importlib.metadata.version("bg-charm-service"),
         redirect_slashes=False,
+        # The reference is a page of ours: the framework's would load from another host.
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.commands = commands
     app.state.identify = doorman.identify
@@ -48,6 +52,7 @@ def build_app(commands: Commands, entrance: Entrance) -> FastAPI:
         event_routes,
         token_routes,
         login_routes,
+        *PAGES,
     )
     for module in modules:
         # Included, every route would be built a second time, which takes longer than a request.

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
 from bg_charm_service.commands.office import Desk
 from bg_charm_service.commands.shapes import job_view, run_view
 from bg_charm_service.errors import NotFound
-from bg_charm_service.identity import space_did
+from bg_charm_service.identity import SYSTEM_SPACE_NAME, space_did
 from bg_charm_service.model import CharmRef, FieldKind, JobStatus
 from bg_charm_service.store.charm_lists import CharmFilter, CharmOrder, Standing
 from bg_charm_service.store.charms import CharmRecord
 from bg_charm_service.views import (
+    Bulletin,
     CharmDetail,
     CharmView,
     FieldView,
@@ -64,6 +66,16 @@ class ShownCommands(Desk):
         )
         charms, more = self.store.charm_lists.page(wanted, query.order, query.cursor, query.limit)
         return [self._view(charm) for charm in charms], more
+
+    def bulletin(self) -> Bulletin:
+        """What the admin charm of the system space says on top of every page."""
+        space = self.space(SYSTEM_SPACE_NAME)
+        charm = self.store.charms.find_by_cause(space.space_key, "admin") if space else None
+        if charm is None:
+            return Bulletin()
+        state = msgspec.json.decode(self.shown_state(charm), type=dict[str, Any])
+        said = {name: state.get(name) for name in ("title", "notice")}
+        return Bulletin(**{name: text for name, text in said.items() if isinstance(text, str)})
 
     def recent_outcomes(self, ref: CharmRef, limit: int) -> list[tuple[str, float]]:
         """Status and duration in milliseconds of a charm's newest runs, the oldest first."""

@@ -1,0 +1,18 @@
+"""The admin page: server-rendered, readable without scripts, live with them.
+
+Thin over the same commands as the API. No rule about charms lives here.
+"""
+
+from __future__ import annotations
+
+from bg_charm_service.api.pages import (
+    assets,
+    charm_actions,
+    charm_list,
+    charm_page,
+    oversight,
+    reference,
+)
+
+#: Modules with a `router` each; a fixed path comes before one with a name in it.
+PAGES = (assets, charm_list, charm_actions, charm_page, oversight, reference)

@@ -1,0 +1,143 @@
+"""What the forms of pages do to one charm; each is one command, and one answer."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+
+from fastapi import Request
+from fastapi.responses import Response
+
+from bg_charm_service.api.access import Charm, Service
+from bg_charm_service.api.bodies import to_json
+from bg_charm_service.api.callers import Changing
+from bg_charm_service.api.pages.forms import Form
+from bg_charm_service.api.pages.phrases import duration
+from bg_charm_service.api.pages.rendering import done, make_page_router, moved, page
+from bg_charm_service.commands import Commands
+from bg_charm_service.errors import InvalidInput
+from bg_charm_service.model import CharmRef
+
+router = make_page_router()
+
+
+class Action(StrEnum):
+    """What can be done to a charm with one button."""
+
+    ENABLE = "enable"
+    DISABLE = "disable"
+    RUN = "run"
+    REGISTER = "register"
+    UNREGISTER = "unregister"
+    REQUEUE = "requeue"
+
+    @property
+    def past(self) -> str:
+        """Say that it was done."""
+        return _PAST[self]
+
+
+_PAST = {
+    Action.ENABLE: "Enabled",
+    Action.DISABLE: "Disabled",
+    Action.RUN: "Run",
+    Action.REGISTER: "Registered",
+    Action.UNREGISTER: "Unregistered",
+    Action.REQUEUE: "Requeued",
+}
+
+
+async def act(service: Commands, ref: CharmRef, action: Action) -> str:
+    """Do it; gives what is to be told."""
+    if action is Action.RUN:
+        run = (await service.run_now(ref)).run
+        ended = "succeeded" if run.status == "success" else f"ended with {run.status}"
+        return f"The run {ended} in {duration(run.duration_ms)}."
+    if action is Action.REGISTER:
+        await service.register(ref, "manual")
+    elif action is Action.ENABLE:
+        service.enable(ref)
+    elif action is Action.DISABLE:
+        service.disable(ref, "Disabled via UI")
+    elif action is Action.UNREGISTER:
+        service.unregister(ref)
+    else:
+        service.requeue(ref)
+    name = service.show_charm(ref).charm.name
+    return f"{action.past} {name}."
+
+
+@router.post("/charms/{space}/{charm_id}/do/{action}")
+async def act_on_charm(
+    request: Request, service: Service, caller: Changing, ref: Charm, action: Action
+) -> Response:
+    """Do one thing to a charm."""
+    return done(request, await act(service, ref, action), path_of(ref))
+
+
+@router.post("/charms/{space}/{charm_id}/interval")
+async def set_interval(
+    request: Request,
+    service: Service,
+    caller: Changing,
+    ref: Charm,
+    form: Form,
+) -> Response:
+    """Say how often a charm is polled; an empty field gives the service's interval."""
+    wanted = None
+    seconds = form.text("seconds").strip()
+    if seconds:
+        try:
+            wanted = float(seconds)
+        except ValueError:
+            raise InvalidInput(f"Not a number of seconds: {seconds:.100}") from None
+    service.set_interval(ref, wanted)
+    return done(request, "The interval was changed.", path_of(ref))
+
+
+@router.post("/charms/{space}/{charm_id}/field")
+async def set_field(
+    request: Request,
+    service: Service,
+    caller: Changing,
+    ref: Charm,
+    form: Form,
+) -> Response:
+    """Write one field; what is no JSON is refused with the hint that texts have quotes."""
+    name = form.text("name")
+    try:
+        read = json.loads(form.text("value"))
+    except (ValueError, RecursionError):
+        raise InvalidInput(f'{name}: This is not JSON. A text has quotes: "like this".') from None
+    await service.set_field(ref, name, to_json(read, name))
+    return done(request, f"{name} was set.", path_of(ref))
+
+
+@router.get("/charms/{space}/{charm_id}/remove")
+async def ask_to_remove(
+    request: Request, service: Service, caller: Changing, ref: Charm
+) -> Response:
+    """Ask for the charm's name before anything is deleted."""
+    return page(request, "remove.html", detail=service.show_charm(ref), problem="")
+
+
+@router.post("/charms/{space}/{charm_id}/remove")
+async def remove(
+    request: Request,
+    service: Service,
+    caller: Changing,
+    ref: Charm,
+    form: Form,
+) -> Response:
+    """Delete a charm with its state, once its name was given."""
+    detail = service.show_charm(ref)
+    if form.text("name").strip() != detail.charm.name:
+        problem = f"That is not its name. To remove it, type {detail.charm.name}."
+        return page(request, "remove.html", 400, detail=detail, problem=problem)
+    await service.remove(ref)
+    return moved(request, "/")
+
+
+def path_of(ref: CharmRef) -> str:
+    """The address of a charm's page."""
+    return f"/charms/{ref.space}/{ref.charm_id}"

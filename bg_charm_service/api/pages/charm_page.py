@@ -1,0 +1,77 @@
+"""A charm's page, and the page of one of its runs."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+from fastapi import Path, Query, Request
+from fastapi.responses import Response
+
+from bg_charm_service.api.access import Charm, Service
+from bg_charm_service.api.callers import Listing, Reading
+from bg_charm_service.api.pages import charts
+from bg_charm_service.api.pages.rendering import make_page_router, page
+from bg_charm_service.api.pages.state_view import shown_fields
+
+router = make_page_router()
+
+#: Runs on a page.
+_RUNS = 20
+
+#: Runs in the chart at the top.
+_BARS = 60
+
+#: A run's log and traceback are cut to this in the list; its own page has all of it.
+_LOG_CHARACTERS = 4000
+
+
+@router.get("/charms/{space}/{charm_id}")
+async def show_charm(
+    request: Request,
+    service: Service,
+    caller: Listing,
+    ref: Charm,
+    before: Annotated[int | None, Query(ge=0, le=2**62)] = None,
+) -> Response:
+    """Show a charm; its state, runs and source only to those who may read them."""
+    detail = service.show_charm(ref)
+    outcomes = service.recent_outcomes(ref, _BARS)
+    shown: dict[str, object] = {"fields": [], "runs": [], "older": None, "source": ""}
+    if caller.may_read:
+        runs = service.runs(ref, before, _RUNS + 1)
+        shown = {
+            "fields": shown_fields(
+                json.loads(service.state(ref)), {one.name: one.kind for one in detail.fields}
+            ),
+            "runs": runs[:_RUNS],
+            "older": runs[_RUNS - 1].number if len(runs) > _RUNS else None,
+            "source": service.source(ref),
+        }
+    return page(
+        request,
+        "charm.html",
+        detail=detail,
+        charm=detail.charm,
+        ref=ref,
+        bars=charts.spark_bars(outcomes, _BARS),
+        bar_places=_BARS,
+        runs_text=charts.describe_outcomes(outcomes),
+        log_characters=_LOG_CHARACTERS,
+        before=before,
+        service_interval=service.office.interval_seconds,
+        **shown,
+    )
+
+
+@router.get("/charms/{space}/{charm_id}/runs/{number}")
+async def show_run(
+    request: Request,
+    service: Service,
+    caller: Reading,
+    ref: Charm,
+    number: Annotated[int, Path(ge=1, lt=2**32)],
+) -> Response:
+    """Show one run with its whole log and traceback."""
+    charm = service.show_charm(ref).charm
+    return page(request, "run.html", charm=charm, ref=ref, run=service.run(ref, number))

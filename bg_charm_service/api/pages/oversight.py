@@ -1,0 +1,77 @@
+"""Pages about more than one charm: what needs attention, spaces, integrations, the audit log."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Query, Request
+from fastapi.responses import Response
+
+from bg_charm_service.api.access import Service
+from bg_charm_service.api.callers import Governing, Listing
+from bg_charm_service.api.pages.rendering import make_page_router, page
+from bg_charm_service.commands import CharmQuery, Commands
+from bg_charm_service.model import CharmRef
+from bg_charm_service.store.charm_lists import CharmOrder, Standing
+from bg_charm_service.views import CharmView, JobView, RunView
+
+router = make_page_router()
+
+_ROWS = 50
+
+
+@router.get("/attention")
+async def show_attention(
+    request: Request,
+    service: Service,
+    caller: Listing,
+    letter: Annotated[int, Query(ge=0, le=2**62)] = 0,
+    cursor: Annotated[str, Query(max_length=2000)] = "",
+) -> Response:
+    """Show disabled charms and dead letters, why, and what to do."""
+    query = CharmQuery(
+        standing=Standing.DISABLED, order=CharmOrder.FAILURES, cursor=cursor, limit=_ROWS
+    )
+    disabled, more = service.list_charms(query)
+    letters = service.dead_letters(letter, _ROWS)
+    return page(
+        request,
+        "attention.html",
+        disabled=disabled,
+        more=more,
+        letters=[_explained(service, one) for one in letters],
+        more_letters=letters[-1].job_id if len(letters) == _ROWS else None,
+    )
+
+
+@router.get("/spaces")
+async def show_spaces(request: Request, service: Service, caller: Listing) -> Response:
+    """Show the spaces and who owns them."""
+    return page(request, "spaces.html", spaces=service.spaces(), operator=service.office.operator)
+
+
+@router.get("/integrations")
+async def show_integrations(request: Request, service: Service, caller: Listing) -> Response:
+    """Show the integrations with their last scan."""
+    return page(request, "integrations.html", integrations=await service.integrations())
+
+
+@router.get("/audit")
+async def show_audit(
+    request: Request,
+    service: Service,
+    caller: Governing,
+    before: Annotated[int | None, Query(ge=0, le=2**62)] = None,
+) -> Response:
+    """Show who changed what, the newest first."""
+    entries = service.audit(before, _ROWS)
+    older = entries[-1].entry_id if len(entries) == _ROWS else None
+    return page(request, "audit.html", entries=entries, older=older, before=before)
+
+
+def _explained(service: Commands, letter: JobView) -> tuple[JobView, CharmView, RunView | None]:
+    """A dead letter with its charm, and the run that it ended with, while that is kept."""
+    ref = CharmRef(letter.space, letter.charm_id)
+    detail = service.show_charm(ref)
+    last = next((run for run in detail.history if run.job_id == letter.job_id), None)
+    return letter, detail.charm, last

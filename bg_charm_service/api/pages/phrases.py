@@ -1,0 +1,143 @@
+"""How pages word times, durations, sizes and standings. Pure: the time comes in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from bg_charm_service.store.charm_lists import SLOW_MS
+from bg_charm_service.views import CharmView
+
+_UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"))
+
+#: What to do about a failed run, by its cause.
+_ADVICE = {
+    "error": "The charm's own code raised this. The traceback names the line; fix the source and "
+    "update the charm, or set the field that it trips over.",
+    "state": "The charm left a value that does not fit its field. Fix the source or set the field.",
+    "compiler": "The source cannot be loaded. Update the charm with source that loads.",
+    "timeout": "The run took longer than it may and was stopped. Make it do less at a time, or "
+    "raise --timeout.",
+    "memory": "The run used more memory than it may. Make it hold less, or raise --worker-memory.",
+    "exit": "The charm ended its worker process. Remove the call that exits.",
+    "signal": "The worker was killed during the run: by the system for memory, or by a crash in "
+    "a compiled library.",
+    "protocol": "What came back from the worker was not a valid answer. See the service's log.",
+    "supervisor": "The service died several times while this ran. Run it alone with Run now and "
+    "watch the service's log.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A status dot: `kind` is its style, `word` says it, `reason` more of it."""
+
+    kind: str
+    word: str
+    reason: str = ""
+
+
+def mark_of(charm: CharmView) -> Mark:
+    """How a charm is doing, as the original's dots say it: green, yellow, grey, red."""
+    if charm.disabled_by == "failures":
+        return Mark("failed", "Disabled by failures", charm.status)
+    if not charm.enabled:
+        return Mark("off", "Disabled", charm.status)
+    if charm.consecutive_failures:
+        count = charm.consecutive_failures
+        return Mark("failed", "Failing", f"{count} failure{'s' * (count > 1)} in a row")
+    if not charm.registered and not charm.listed_by:
+        return Mark("unregistered", "Not registered", "It is not polled.")
+    if not charm.last_success or charm.status in ("Initializing", "Re-initializing"):
+        return Mark("unknown", "Waiting", charm.status or "It has not run yet.")
+    if charm.last_ms >= SLOW_MS:
+        return Mark("ok", "Running, slow", f"The last run took {duration(charm.last_ms)}.")
+    return Mark("ok", "Running")
+
+
+def ago(moment: float, now: float) -> str:
+    """Say how long ago something was, or in how long it will be; empty for never."""
+    if not moment:
+        return ""
+    seconds = now - moment
+    if abs(seconds) < 1:
+        return "now"
+    text = _span(abs(seconds))
+    return f"{text} ago" if seconds > 0 else f"in {text}"
+
+
+def _span(seconds: float) -> str:
+    for size, name in _UNITS:
+        if seconds >= size:
+            count = int(seconds // size)
+            return f"{count} {name}{'s' if count > 1 else ''}"
+    return f"{int(seconds)} s"
+
+
+def moment_text(moment: float) -> str:
+    """Write a moment exactly, in universal time."""
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def iso(moment: float) -> str:
+    """Write a moment for machines."""
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
+
+
+def duration(milliseconds: float) -> str:
+    """Write how long something took."""
+    if milliseconds < 1:
+        return "under 1 ms"
+    if milliseconds < 1000:
+        return f"{milliseconds:.0f} ms"
+    if milliseconds < 10_000:
+        return f"{milliseconds / 1000:.1f} s"
+    seconds = milliseconds / 1000
+    return f"{seconds:.0f} s" if seconds < 120 else _span(seconds)
+
+
+def interval(seconds: float) -> str:
+    """Write how often something happens."""
+    if seconds < 120 or seconds % 60:
+        return f"{seconds:g} s"
+    return f"{seconds / 60:g} min" if seconds < 7200 or seconds % 3600 else f"{seconds / 3600:g} h"
+
+
+def size(count: float) -> str:
+    """Write a number of bytes."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 10 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def percent(rate: float | None) -> str:
+    """Write a success rate; never 100 % when anything failed."""
+    if rate is None:
+        return "–"
+    shown = f"{rate * 100:.1f}"
+    if rate < 1 and shown == "100.0":
+        shown = "99.9"
+    return f"{shown.removesuffix('.0')} %"
+
+
+def counted(count: int, word: str) -> str:
+    """Write a number with its noun."""
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
+def first_line(text: str, limit: int = 160) -> str:
+    """The first line of an error, cut."""
+    line = " ".join(text[: limit * 4].split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def advice(cause: str | None) -> str:
+    """What to do about a failure."""
+    return _ADVICE.get(cause or "", "")
+
+
+def short_did(did: str) -> str:
+    """A DID that fits a table: its beginning and end."""
+    return did if len(did) < 24 else f"{did[:12]}…{did[-4:]}"

@@ -1,0 +1,139 @@
+"""Turns templates into answers: escaped text only, a strict policy, errors as pages too.
+
+Nothing from a charm reaches a page but as text. The policy lets no inline script or style run,
+whatever a mistake might let through.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Coroutine
+from functools import cache
+from typing import Any, cast
+
+import jinja2
+from fastapi import APIRouter, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+
+from bg_charm_service import __version__
+from bg_charm_service.api.bodies import first_problem
+from bg_charm_service.api.callers import GuardedRoute, Kind, csrf_token, page_caller
+from bg_charm_service.api.failures import status_of
+from bg_charm_service.api.pages import charts, phrases
+from bg_charm_service.api.pages.assets import asset_url
+from bg_charm_service.commands import Commands
+from bg_charm_service.errors import ServiceError
+
+#: Only files of our own; nothing inline, no outside host, no frame around us.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+_HEADERS = {
+    "content-security-policy": POLICY,
+    "cache-control": "no-store",
+    "referrer-policy": "same-origin",
+    "x-content-type-options": "nosniff",
+}
+
+#: htmx evaluates nothing, styles nothing inline, and keeps no copy of a page in the browser.
+_HTMX = {"allowEval": False, "includeIndicatorStyles": False, "historyCacheSize": 0}
+
+
+class PageRoute(GuardedRoute):
+    """A route whose errors are pages, or one line of text for the scripts of a page."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        answer = super().get_route_handler()
+
+        async def shown(request: Request) -> Response:
+            try:
+                return await answer(request)
+            except ServiceError as error:
+                return error_page(request, str(error), status_of(error))
+            except RequestValidationError as error:
+                return error_page(request, first_problem(error.errors()), 400)
+
+        return shown
+
+
+def make_page_router() -> APIRouter:
+    """Make a router of pages; they are not part of the API's description."""
+    return APIRouter(
+        route_class=PageRoute, include_in_schema=False, default_response_class=Response
+    )
+
+
+def page(request: Request, template: str, code: int = 200, **values: Any) -> Response:
+    """Fill a template for the one who asks; `code` is the status of the answer."""
+    caller = page_caller(request)
+    commands = cast("Commands", request.app.state.commands)
+    text = (
+        _templates()
+        .get_template(template)
+        .render(
+            caller=caller,
+            is_signed_in=caller.kind is not Kind.NOBODY,
+            is_session=caller.kind is Kind.SESSION,
+            csrf=csrf_token(request),
+            bulletin=commands.bulletin(),
+            path=request.url.path,
+            now=time.time(),
+            **values,
+        )
+    )
+    return HTMLResponse(text, code, _HEADERS)
+
+
+def error_page(request: Request, text: str, status: int) -> Response:
+    """Say what went wrong, in the form that the asker can show."""
+    if "hx-request" in request.headers:
+        return Response(text, status, _HEADERS, "text/plain; charset=utf-8")
+    if not hasattr(request.state, "caller"):
+        plain = _templates().get_template("refused.html").render(text=text, status=status)
+        return HTMLResponse(plain, status, _HEADERS)
+    return page(request, "error.html", status, text=text, status_code=status)
+
+
+def done(request: Request, message: str, then: str) -> Response:
+    """Answer a form: a script is told to refresh the page, a browser is sent to one."""
+    if "hx-request" in request.headers:
+        told = json.dumps({"notice": {"text": message}, "changed": {}})
+        return Response(None, 204, {"hx-trigger": told})
+    return RedirectResponse(then, 303)
+
+
+def moved(request: Request, then: str) -> Response:
+    """Send script or browser to another page."""
+    if "hx-request" in request.headers:
+        return Response(None, 204, {"hx-redirect": then})
+    return RedirectResponse(then, 303)
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("bg_charm_service.api"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    for name in ("duration", "size", "percent", "counted", "first_line", "short_did", "interval"):
+        environment.filters[name] = getattr(phrases, name)
+    environment.filters["moment"] = phrases.moment_text
+    environment.filters["iso"] = phrases.iso
+    environment.globals.update(
+        ago=phrases.ago,
+        mark_of=phrases.mark_of,
+        advice=phrases.advice,
+        charts=charts,
+        asset=asset_url,
+        version=__version__,
+        htmx_config=json.dumps(_HTMX),
+    )
+    return environment
