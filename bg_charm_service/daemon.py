@@ -266,7 +266,9 @@ async def _feed_watchdog(service: Service) -> None:
 def _tell_address(ports: Ports, codes: LoginCodes) -> None:
     if not ports.sockets:
         return
-    logger.bind(event="listening").info("Page and API: {}", ports.shown)
+    logger.bind(event="listening", url=ports.entrance.base_url).info(
+        "Page and API: {}", ports.shown
+    )
     link = login_link(ports.entrance, codes)
     logger.bind(event="login_link").info(
         "Sign in within {:g} minutes: {} (later: bg-charm-service open)",

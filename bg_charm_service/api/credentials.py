@@ -83,7 +83,7 @@ class Doorman:
 
     async def _authorized(self, request: Request, text: str) -> Caller:
         scheme, _, rest = text.partition(" ")
-        host, key = _peer(request), digest(text if scheme.lower() == "bearer" else scheme)
+        host, key = _peer(request), _credential(scheme, rest)
         self._attempts.check(host, key)
         try:
             if scheme.lower() == "bearer":
@@ -95,8 +95,7 @@ class Doorman:
         except NotSignedIn as error:
             self._attempts.failed(host, key, str(error))
             raise
-        if caller.kind is Kind.TOKEN:
-            self._attempts.succeeded(host, key)
+        self._attempts.succeeded(host, key)
         return caller
 
     def _bearer(self, text: str) -> Caller:
@@ -197,6 +196,16 @@ def _full(name: str, kind: Kind, *, spaces: frozenset[str] | None = None, csrf: 
         spaces=spaces,
         csrf=csrf,
     )
+
+
+def _credential(scheme: str, rest: str) -> bytes:
+    """Give what stays the same of a credential from one request to the next, hashed."""
+    if scheme.lower() != SCHEME.lower():
+        return digest(rest)
+    try:
+        return digest(Signature.parse(rest).did)
+    except InvalidInput:
+        return b""
 
 
 def _peer(request: Request) -> str:
