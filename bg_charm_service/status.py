@@ -194,7 +194,9 @@ class StatusBoard:
             charm = self._store.charms.get(charm_key)
             if charm is not None and charm.removed_at is None:
                 ref: CharmRef = charm.ref
-                failing.append(FailingCharm(ref.space, ref.charm_id, count, error, cause))
+                failing.append(
+                    FailingCharm(ref.space, ref.charm_id, count, error, cause, charm.name)
+                )
         return failing
 
     def _workers(self) -> list[WorkerView]:

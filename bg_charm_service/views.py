@@ -213,6 +213,7 @@ class FailingCharm:
     consecutive_failures: int
     last_error: str
     last_error_cause: str | None
+    name: str
 
 
 @dataclass(frozen=True, slots=True)

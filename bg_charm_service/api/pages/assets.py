@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from fastapi import Request
-from fastapi.responses import Response
+from fastapi.responses import RedirectResponse, Response
 
 from bg_charm_service.api.access import make_router
 from bg_charm_service.api.callers import Public
@@ -29,6 +29,12 @@ class _Asset:
     content: bytes
     media_type: str
     version: str
+
+
+@router.get("/favicon.ico", include_in_schema=False)
+async def get_icon(caller: Public) -> Response:
+    """Give the icon where browsers look for it by themselves."""
+    return RedirectResponse(asset_url("icon.svg"), 308)
 
 
 @router.get("/static/{name:path}", include_in_schema=False)

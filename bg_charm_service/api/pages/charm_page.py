@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Path, Query, Request
 from fastapi.responses import Response
@@ -37,7 +37,7 @@ async def show_charm(
     """Show a charm; its state, runs and source only to those who may read them."""
     detail = service.show_charm(ref)
     outcomes = service.recent_outcomes(ref, _BARS)
-    shown: dict[str, object] = {"fields": [], "runs": [], "older": None, "source": ""}
+    shown: dict[str, Any] = {"fields": [], "runs": [], "older": None, "source": ""}
     if caller.may_read:
         runs = service.runs(ref, before, _RUNS + 1)
         shown = {

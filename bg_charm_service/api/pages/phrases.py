@@ -115,7 +115,7 @@ def size(count: float) -> str:
 def percent(rate: float | None) -> str:
     """Write a success rate; never 100 % when anything failed."""
     if rate is None:
-        return "–"
+        return "-"
     shown = f"{rate * 100:.1f}"
     if rate < 1 and shown == "100.0":
         shown = "99.9"

@@ -15,6 +15,7 @@ FOLD_CHARACTERS = 400
 CUT_CHARACTERS = 20_000
 
 _SECRET = {"$secret": True}
+_STREAM = {"$stream": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,8 @@ class ShownField:
 
 
 def shown_fields(state: dict[str, Any], kinds: dict[str, str]) -> list[ShownField]:
-    """Give every field of a state in the order of its class; what is stored is stored JSON."""
+    """Give every field of a state in the order of its class, without what marks it as a charm."""
+    state = {name: value for name, value in state.items() if name != "$NAME" and value != _STREAM}
     names = [*(name for name in kinds if name in state), *(n for n in state if n not in kinds)]
     return [_shown(name, kinds.get(name, "value"), state[name]) for name in names]
 
@@ -40,8 +42,6 @@ def _shown(name: str, kind: str, value: Any) -> ShownField:
         return ShownField(name, "secret", "", "Secret, never shown", False, False)
     if isinstance(value, dict) and list(value) == ["$link"]:
         return ShownField(name, "link", str(value["$link"]), "", False, False)
-    if value == {"$stream": True}:
-        return ShownField(name, "stream", "", "Stream", False, False)
     text = json.dumps(value, ensure_ascii=False, indent=2)
     is_folded = len(text) > FOLD_CHARACTERS
     is_cut = len(text) > CUT_CHARACTERS
