@@ -16,6 +16,8 @@ from bg_charm_service.signing import RequestText, authorization
 from tests.process.program import COUNTER
 from tests.process.running import PATIENCE_SECONDS, RunningCharm, Service
 
+OPERATOR_PASS = "a passphrase of this operator"
+
 #: An owner of the space `test` beside the operator.
 OWNER = Identity.from_passphrase("an owner whose passphrase nobody knows")
 
@@ -104,7 +106,7 @@ def reached(folder: Path, *flags: str) -> Iterator[Reached]:
         "--listen=localhost:0",
         "--interval=3600",
         *flags,
-        OPERATOR_PASS="a passphrase of this operator",
+        OPERATOR_PASS=OPERATOR_PASS,
     ) as service:
         url = str(service.wait_for("listening")["url"]).replace("localhost", "127.0.0.1")
         charm = service.add(COUNTER, cause="counter")

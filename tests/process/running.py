@@ -32,6 +32,9 @@ SCRIPTED = (CHARMS / "scripted.py").read_text()
 #: The longest any test waits for one thing, in seconds.
 PATIENCE_SECONDS = 60.0
 
+#: Stands among a service's flags for listening where API_URL says.
+DEFAULT_PORT = "--listen-at-api-url"
+
 Line = dict[str, Any]
 
 
@@ -399,5 +402,7 @@ def _clean_environment() -> dict[str, str]:
 
 def _with_port(flags: tuple[str, ...]) -> tuple[str, ...]:
     """Flags of a service that opens no port unless it is told to: several run at a time."""
+    if DEFAULT_PORT in flags:
+        return tuple(flag for flag in flags if flag != DEFAULT_PORT)
     told = any(flag.startswith("--listen") for flag in flags)
     return flags if told else ("--no-api", *flags)
