@@ -23,7 +23,7 @@ SCHEME = "Charm-Signature"
 WINDOW_SECONDS = 60.0
 
 _HEADER = re.compile(
-    r'did="(?P<did>[^"]{1,100})", *time="(?P<time>\d{1,12})", *'
+    r'did="(?P<did>[^"]{1,100})", *time="(?P<time>[0-9]{1,12})", *'
     r'nonce="(?P<nonce>[A-Za-z0-9_-]{16,64})", *signature="(?P<signature>[A-Za-z0-9_-]{86})"'
 )
 

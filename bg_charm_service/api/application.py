@@ -35,6 +35,8 @@ def build_app(commands: Commands, entrance: Entrance) -> FastAPI:
         # The reference is a page of ours: the framework's would load from another host.
         docs_url=None,
         redoc_url=None,
+        # Described by a route of ours, which has a guard.
+        openapi_url=None,
     )
     app.state.commands = commands
     app.state.identify = doorman.identify

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastapi import Request
+from fastapi.responses import JSONResponse
 
 from bg_charm_service.api.access import Charm, Service, make_router
 from bg_charm_service.api.answers import Done
@@ -34,6 +35,12 @@ _REGISTRATION_BODY = {
         },
     }
 }
+
+
+@router.get("/openapi.json", include_in_schema=False)
+async def describe_api(caller: Listing, bounds: Bounded, request: Request) -> JSONResponse:
+    """Describe this API."""
+    return JSONResponse(request.app.openapi())
 
 
 @router.get("/api/status")

@@ -1,0 +1,111 @@
+"""Those whose credentials do not hold wait longer and longer, and nobody else does."""
+
+from __future__ import annotations
+
+import pytest
+
+from bg_charm_service.api.attempts import FREE_ATTEMPTS, Attempts
+from bg_charm_service.api.entrance import CODE_SECONDS, LoginCodes
+from bg_charm_service.errors import TooManyAttempts
+
+HERE = "192.0.2.1"
+
+
+class Clock:
+    """A clock that stands still unless it is moved."""
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+
+    def now(self) -> float:
+        return self.time
+
+    def steady(self) -> float:
+        return self.time
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock that the test moves."""
+    return Clock()
+
+
+@pytest.fixture
+def attempts(clock: Clock) -> Attempts:
+    """What counts failures, without any yet."""
+    return Attempts(clock)
+
+
+def fail(attempts: Attempts, times: int, host: str = HERE) -> None:
+    """Let guesses from an address fail."""
+    for _ in range(times):
+        attempts.failed(host, b"guess", "a reason")
+
+
+def test_a_few_failures_are_free(attempts: Attempts) -> None:
+    """Whoever mistypes a few times is not kept waiting."""
+    fail(attempts, FREE_ATTEMPTS - 1)
+    attempts.check(HERE, b"guess")
+
+
+def test_waits_grow_and_end(attempts: Attempts, clock: Clock) -> None:
+    """Each failure more doubles the wait, up to a minute; then one may try again."""
+    waits = []
+    fail(attempts, FREE_ATTEMPTS - 1)
+    for _ in range(9):
+        fail(attempts, 1)
+        with pytest.raises(TooManyAttempts) as caught:
+            attempts.check(HERE, b"guess")
+        waits.append(caught.value.retry_after_seconds)
+        clock.time += waits[-1]
+        attempts.check(HERE, b"guess")
+    assert [1, 2, 4, 8, 16, 32, 60, 60, 60] == waits
+
+
+def test_failures_are_forgotten(attempts: Attempts, clock: Clock) -> None:
+    """Failures of long ago count no more."""
+    fail(attempts, 20)
+    clock.time += 601
+    fail(attempts, 1)
+    attempts.check(HERE, b"guess")
+
+
+def test_others_do_not_wait(attempts: Attempts) -> None:
+    """Neither other addresses wait, nor a credential that was good from this one."""
+    attempts.succeeded(HERE, b"good")
+    fail(attempts, 20)
+    attempts.check("192.0.2.2", b"guess")
+    attempts.check(HERE, b"good")
+    with pytest.raises(TooManyAttempts):
+        attempts.check(HERE, b"another")
+    attempts.failed(HERE, b"good", "revoked")
+    with pytest.raises(TooManyAttempts):
+        attempts.check(HERE, b"good")
+
+
+def test_an_ipv6_network_is_one_address(attempts: Attempts) -> None:
+    """Who has a network of addresses does not get as many attempts."""
+    for number in range(20):
+        attempts.failed(f"2001:db8::{number:x}", b"guess", "a reason")
+    with pytest.raises(TooManyAttempts):
+        attempts.check("2001:db8::ffff", b"guess")
+    attempts.check("2001:db8:1::1", b"guess")
+
+
+def test_a_code_is_good_once_and_for_five_minutes(clock: Clock) -> None:
+    """A login code is used up by its first use, and by time."""
+    codes = LoginCodes(clock)
+    code, late = codes.new(), codes.new()
+    assert codes.redeem(code)
+    assert not codes.redeem(code)
+    assert not codes.redeem("made up")
+    clock.time += CODE_SECONDS
+    assert not codes.redeem(late)
+
+
+def test_codes_that_nobody_uses_are_bounded(clock: Clock) -> None:
+    """Of many codes the newest are good."""
+    codes = LoginCodes(clock)
+    made = [codes.new() for _ in range(101)]
+    assert not codes.redeem(made[0])
+    assert codes.redeem(made[-1])

@@ -1,0 +1,69 @@
+"""Deny by default: every route declares what its caller must be allowed."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from fastapi.routing import APIRoute
+
+from bg_charm_service.api import create_app
+from bg_charm_service.api.access import make_router
+from bg_charm_service.api.callers import Changing, GuardedRoute, Need, Reading, need_of
+from bg_charm_service.clock import SystemClock
+from bg_charm_service.commands import Commands
+
+#: What everybody may have: it is the same for all, and changes nothing but a session.
+PUBLIC = {"/login", "/logout", "/docs", "/favicon.ico", "/static/{name:path}"}
+
+
+def routes() -> list[Any]:
+    """Give every route of the application."""
+    commands = SimpleNamespace(parts=SimpleNamespace(clock=SystemClock()))
+    return list(create_app(cast("Commands", commands)).routes)
+
+
+def guarded() -> list[APIRoute]:
+    """Give the routes that declare a need."""
+    return [route for route in routes() if isinstance(route, APIRoute)]
+
+
+def test_every_route_is_guarded() -> None:
+    """No route comes around the guard."""
+    assert len(guarded()) > 20
+    assert [] == [route.path for route in routes() if not isinstance(route, GuardedRoute)]
+
+
+def test_nothing_is_public_but_signing_in() -> None:
+    """A route of the API asks something; only pages are for all, and show what each may see."""
+    needs = [(route.path, need_of(route)) for route in guarded()]
+    assert PUBLIC >= {path for path, need in needs if need is Need.NOTHING}
+    assert not [path for path, need in needs if need is Need.PAGE and path.startswith("/api/")]
+
+
+def test_what_changes_something_asks_for_it() -> None:
+    """Without a right to change, only reading and registering are possible."""
+    weak = {
+        (method, route.path)
+        for route in guarded()
+        for method in route.methods or ()
+        if need_of(route) in (Need.LISTING, Need.READING, Need.PAGE) and method != "GET"
+    }
+    assert set() == {each for each in weak if each[0] not in ("HEAD", "OPTIONS")}
+    assert {"/api/integrations/bg"} == {
+        route.path for route in guarded() if need_of(route) is Need.REGISTERING
+    }
+
+
+def test_a_route_without_a_need_cannot_be_made() -> None:
+    """Who forgets to say what a route asks is told when it is made."""
+    router = make_router("test")
+
+    async def forgotten() -> None: ...
+
+    async def undecided(caller: Changing, reader: Reading) -> None: ...
+
+    for endpoint in (forgotten, undecided):
+        with pytest.raises(RuntimeError, match="it must declare one"):
+            router.get("/forgotten")(endpoint)
