@@ -1,0 +1,137 @@
+"""Promises of how pages word things."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bg_charm_service.api.pages import phrases
+from bg_charm_service.errors import FailureCause
+from bg_charm_service.views import CharmView
+
+CHARM = CharmView(
+    space="did:key:z1",
+    space_name="demo",
+    charm_id="baed1",
+    name="Counter",
+    short_name="#key1/#aed1",
+    cause="counter",
+    integration="manual",
+    registered=True,
+    listed_by=(),
+    enabled=True,
+    disabled_by=None,
+    disabled_at=0.0,
+    status="Success",
+    created_at=1.0,
+    updated_at=1.0,
+    registered_at=1.0,
+    last_run=2.0,
+    last_success=2.0,
+    next_due=None,
+    interval_seconds=60.0,
+    consecutive_failures=0,
+    last_error="",
+    last_error_cause=None,
+    last_error_at=0.0,
+    executions=1,
+    successes=1,
+    failures=0,
+    skipped_polls=0,
+    avg_ms=1.0,
+    min_ms=1.0,
+    max_ms=1.0,
+    last_ms=1.0,
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "word"),
+    [
+        ({}, "ok", "Running"),
+        ({"last_ms": 1000.0}, "ok", "Running, slow"),
+        ({"last_success": 0.0, "status": ""}, "unknown", "Waiting"),
+        ({"status": "Re-initializing"}, "unknown", "Waiting"),
+        ({"consecutive_failures": 2}, "failed", "Failing"),
+        ({"enabled": False, "disabled_by": "hand"}, "off", "Disabled"),
+        ({"enabled": False, "disabled_by": "failures"}, "failed", "Disabled by failures"),
+        ({"registered": False}, "unregistered", "Not registered"),
+        ({"registered": False, "listed_by": ("gmail",)}, "ok", "Running"),
+    ],
+)
+def test_dots(changes: dict[str, object], kind: str, word: str) -> None:
+    """Each standing has the original's colour, and a word for those who see none."""
+    mark = phrases.mark_of(replace(CHARM, **changes))  # type: ignore[arg-type]
+    assert (kind, word) == (mark.kind, mark.word)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.5, "now"),
+        (-0.5, "now"),
+        (12, "12 s ago"),
+        (-12, "in 12 s"),
+        (60, "1 minute ago"),
+        (300, "5 minutes ago"),
+        (3600, "1 hour ago"),
+        (200_000, "2 days ago"),
+    ],
+)
+def test_ages(seconds: float, text: str) -> None:
+    """An age is one number and one unit."""
+    assert text == phrases.ago(1_000_000.0 - seconds, 1_000_000.0)
+    assert "" == phrases.ago(0.0, 1_000_000.0)
+
+
+@pytest.mark.parametrize(
+    ("rate", "text"),
+    [(None, "-"), (0.0, "0 %"), (0.5, "50 %"), (0.9999, "99.9 %"), (1.0, "100 %")],
+)
+def test_success_rates(rate: float | None, text: str) -> None:
+    """All is 100 % only when nothing failed."""
+    assert text == phrases.percent(rate)
+
+
+@pytest.mark.parametrize(
+    ("ms", "text"),
+    [
+        (0.2, "under 1 ms"),
+        (45.4, "45 ms"),
+        (1400, "1.4 s"),
+        (30_000, "30 s"),
+        (180_000, "3 minutes"),
+    ],
+)
+def test_durations(ms: float, text: str) -> None:
+    """A duration has the unit that fits it."""
+    assert text == phrases.duration(ms)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(5, "5 s"), (90, "90 s"), (300, "5 min"), (7200, "2 h")]
+)
+def test_intervals(seconds: float, text: str) -> None:
+    """An interval is written as people say it."""
+    assert text == phrases.interval(seconds)
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(12, "12 B"), (3900, "3.9 kB"), (45_000_000, "45 MB"), (2e9, "2.0 GB")]
+)
+def test_sizes(count: float, text: str) -> None:
+    """A size has the unit that fits it."""
+    assert text == phrases.size(count)
+
+
+def test_errors_have_one_line() -> None:
+    """A long error of many lines is cut to a part of one."""
+    assert "a b" == phrases.first_line("a\n\n b")
+    assert 160 == len(phrases.first_line("x" * 5000))
+
+
+@pytest.mark.parametrize("cause", FailureCause)
+def test_every_failure_has_advice(cause: FailureCause) -> None:
+    """For each cause of failure a page says what to do."""
+    assert phrases.advice(cause)
