@@ -31,7 +31,7 @@ class BodyLimit:
         text = f"The request is too large: at most {limit} bytes are taken."
         announced = Headers(scope=scope).get("content-length", "0")
         if announced.isdecimal() and int(announced) > limit:
-            await JSONResponse({"error": text}, 413)(scope, receive, send)
+            await JSONResponse({"error": text, "kind": "InvalidInput"}, 413)(scope, receive, send)
             return
         left = limit
 
