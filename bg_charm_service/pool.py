@@ -40,6 +40,9 @@ from bg_charm_service.wire import (
 from bg_charm_service.worker_handle import Ending, WorkerHandle, WorkerState
 from bg_charm_service.worker_watch import WorkerWatch
 
+#: How long a worker that closed its socket may take to exit, in seconds.
+CLOSED_SECONDS = 1.0
+
 #: After these a worker is replaced, even when it answered.
 _SPENT = (FailureCause.TIMEOUT, FailureCause.MEMORY)
 
@@ -185,8 +188,7 @@ class Pool:
             self._take(worker, message)
         if messages is None:
             # Its exit code is on the way, by the zygote; closing the socket alone is no escape.
-            worker.stop_listening()
-            worker.kill()
+            worker.note_closed(self._clock.steady() + CLOSED_SECONDS)
         self._wake()
 
     def _take(self, worker: WorkerHandle, message: FromWorker) -> None:

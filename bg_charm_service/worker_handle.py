@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import socket
 from collections import deque
@@ -58,7 +59,8 @@ class WorkerHandle:
         self.space_key: int | None = None
         self.run: RunSpec | None = None
         self.request_id: int | None = None
-        self.deadline = 0.0
+        self.deadline = math.inf
+        self.is_closed = False
         self.started = started
         self.idle_since = started
         self.runs = 0
@@ -97,6 +99,14 @@ class WorkerHandle:
         if self._loop is not None and self.connection.fileno() >= 0:
             self._loop.remove_reader(self.connection.fileno())
             self._loop.remove_writer(self.connection.fileno())
+
+    def note_closed(self, deadline: float) -> None:
+        """Note that the worker has closed its socket: it is to exit until then."""
+        self.stop_listening()
+        self.is_closed = True
+        self.deadline = min(self.deadline, deadline)
+        if self.state is WorkerState.IDLE:
+            self.state = WorkerState.STOPPING
 
     def name(self, pid: int) -> None:
         """Take the process id that the zygote reports; kill it at once if it is unwanted by now."""

@@ -36,7 +36,10 @@ class WorkerWatch:
         self._measure(workers, now)
         worn_out = []
         for worker in workers:
-            if worker.state is WorkerState.BUSY:
+            if worker.is_closed:
+                if now >= worker.deadline:
+                    worker.end(Ending.PROTOCOL, "it closed its connection")
+            elif worker.state is WorkerState.BUSY:
                 if now >= worker.deadline:
                     worker.end(Ending.TIMEOUT)
                 elif worker.memory_bytes > self._limits.memory_bytes:
