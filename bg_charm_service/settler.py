@@ -118,16 +118,18 @@ class Settler:
         answer = finished.answer
         if answer is None:
             failure = finished.death or repeated_death(run.claim.job)
-            return Outcome(0.0, failure=failure)
+            return Outcome(finished.seconds, failure=failure)
+        # What a worker says of time counts for fairness and schedules: within what was measured.
+        seconds = min(max(0.0, answer.duration_seconds), finished.seconds)
         if answer.failure is not None:
             failed = answer.failure
             failure = Failure(failed.cause, failed.message, failed.traceback)
-            return Outcome(answer.duration_seconds, failure=failure)
+            return Outcome(seconds, failure=failure)
         touched = {*answer.reads, *answer.writes}
         if answer.stale or self._has_moved(run, touched):
-            return Outcome(answer.duration_seconds, stale=True)
+            return Outcome(seconds, stale=True)
         return Outcome(
-            answer.duration_seconds,
+            seconds,
             reads=answer.reads,
             writes=answer.writes,
             sends=tuple(Send(send.field, send.event) for send in answer.sends),

@@ -229,8 +229,8 @@ class Supervisor:
                 self.parts.store.totals.add("late_answers")
                 continue
             one = self._settle_one(run, event)
-            seconds = one.outcome.duration_seconds if one else 0.0
-            self.parts.database.after_commit(partial(self.parts.dispatcher.finished, run, seconds))
+            finished = partial(self.parts.dispatcher.finished, run, event.seconds)
+            self.parts.database.after_commit(finished)
             if one is not None:
                 settled.append(one)
         return settled

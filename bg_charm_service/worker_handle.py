@@ -59,6 +59,7 @@ class WorkerHandle:
         self.space_key: int | None = None
         self.run: RunSpec | None = None
         self.request_id: int | None = None
+        self.begun = 0.0
         self.deadline = math.inf
         self.is_closed = False
         self.started = started
@@ -117,6 +118,8 @@ class WorkerHandle:
     def send(self, message: ToWorker) -> None:
         """Send a message without ever blocking; raises FrameError when it is too large."""
         self._unsent.append(TO_WORKER.encode(message))
+        if isinstance(message, RunSpec):
+            self.known_sources.add(message.source_hash)
         self._flush()
 
     def receive(self) -> list[FromWorker] | None:
@@ -141,13 +144,12 @@ class WorkerHandle:
         """Whether it starts, or stops and so makes place for one that starts."""
         return self.state in (WorkerState.STARTING, WorkerState.STOPPING)
 
-    def begin(self, run: RunSpec, deadline: float) -> None:
+    def begin(self, run: RunSpec, now: float, limit_seconds: float) -> None:
         """Take on a run: from here on, what comes out of the worker belongs to it."""
         self.read_pipe()
         self.state = WorkerState.BUSY
-        self.run, self.deadline = run, deadline
+        self.run, self.begun, self.deadline = run, now, now + limit_seconds
         self._log, self._log_left = [], self._log_limit
-        self.known_sources.add(run.source_hash)
 
     def finish(self) -> str:
         """End the run, and give all that it logged."""
