@@ -109,6 +109,7 @@ class Bench:
         self.pool, self.clock = PaperPool(workers), Time()
         clock, database, store, queue = self.clock, self.database, self.store, self.queue
         planner = Planner(database, store, queue, clock, interval_seconds=60, max_concurrent=1)
+        self.planner = planner
         dispatcher = Dispatcher(database, store, queue, self.pool, clock, RunLimits(30, 1000))
         settler = Settler(
             *(database, store, queue, planner, FailurePolicy(), clock, lambda: 0.5),
