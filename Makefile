@@ -11,6 +11,7 @@ UNITDIR ?= /etc/systemd/system
 DESTDIR ?=
 
 INSTALLED := .venv/.installed
+LOWEST := .venv-lowest/.installed
 SERVICE := exec bin/bg-charm-service
 INSTALL_ROOT := $(DESTDIR)$(PREFIX)
 
@@ -74,6 +75,17 @@ add-admin-charm: $(INSTALLED) ## Add the admin charm; ARGS="--grant DID" lets an
 test: $(INSTALLED) ## Run the tests, or those of ARGS=path
 	.venv/bin/pytest $(ARGS)
 
+.PHONY: test-lowest
+test-lowest: $(LOWEST) ## Run the tests with the oldest dependencies that setup.cfg allows
+	.venv-lowest/bin/pytest $(ARGS)
+
+$(LOWEST): setup.cfg pyproject.toml .ci/lowest
+	$(PYTHON) -m venv --clear .venv-lowest
+	$(PYTHON) .ci/lowest > .venv-lowest/constraints.txt
+	.venv-lowest/bin/pip install --quiet --disable-pip-version-check \
+	    --constraint .venv-lowest/constraints.txt --editable '.[dev]'
+	@touch $@
+
 .PHONY: check
 check: $(INSTALLED) ## Check format, lint, types and layers
 	.venv/bin/ruff format --check .
@@ -102,7 +114,7 @@ build-binaries: $(INSTALLED) ## Make one executable file, dist/bg-charm-service
 
 .PHONY: clean
 clean: ## Remove what was built or installed here; the data directory stays
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-lowest build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find bg_charm_service/ integrations/ charms/ tests/ -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Programs of a venv start with its full path: under DESTDIR that is not where they will run.

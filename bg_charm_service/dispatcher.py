@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from loguru import logger
 
 from bg_charm_service.clock import Clock
-from bg_charm_service.errors import FailureCause, FrameError, InvalidInput
+from bg_charm_service.database import Database
+from bg_charm_service.errors import FailureCause, FrameError, InvalidInput, StorageError
 from bg_charm_service.fairness import FairShare
 from bg_charm_service.in_flight import InFlight, RunsInFlight
-from bg_charm_service.job_queue import Claim, JobQueue
+from bg_charm_service.job_queue import SUSPECT_DELIVERIES, Claim, JobQueue
 from bg_charm_service.model import Failure, FieldKind
 from bg_charm_service.pool_contract import WorkerPool
 from bg_charm_service.pool_events import FieldWanted, RunFinished
@@ -49,12 +50,14 @@ class Dispatcher:
 
     def __init__(
         self,
+        database: Database,
         store: Store,
         queue: JobQueue,
         pool: WorkerPool,
         clock: Clock,
         limits: RunLimits,
     ) -> None:
+        self._database = database
         self._store = store
         self._queue = queue
         self._pool = pool
@@ -65,10 +68,9 @@ class Dispatcher:
 
     def wants_to_claim(self, now: float) -> bool:
         """Whether a space may have a job that a worker is free for; moves workers where not."""
-        if self.runs.is_exclusive:
-            return False
+        # Asked first in any case: a hint that nobody takes up would keep the loop from sleeping.
         hot = self._queue.hot_spaces(now)
-        if not hot:
+        if not hot or self.runs.is_exclusive:
             return False
         self._pool.rebalance(self.share.by_need(hot, now))
         free = self._pool.free_workers()
@@ -81,8 +83,11 @@ class Dispatcher:
         """
         if self.runs.is_exclusive:
             return []
-        if not self.runs and (suspect := self._queue.claim_suspect(now)) is not None:
-            return [self._prepare(suspect, now, is_alone=True)]
+        if self._queue.has_suspect(now):
+            # It runs alone. Nothing new goes out before it, or on a busy day it never would.
+            suspect = None if self.runs else self._queue.claim_suspect(now)
+            found = self._prepare(suspect, now) if suspect else None
+            return [found] if found else []
         prepared: list[Prepared] = []
         free = self._pool.free_workers()
         turns = [need.space_key for need in self.share.by_need(self._queue.hot_spaces(now), now)]
@@ -90,21 +95,23 @@ class Dispatcher:
         while turns and free.count:
             served = []
             for space_key in turns:
-                if not free.take(space_key):
+                if not free.has(space_key):
                     continue
-                claims = self._queue.claim(space_key, 1, now)
-                if claims:
-                    prepared.append(self._prepare(claims[0], now, is_alone=False))
+                for claim in self._queue.claim(space_key, 1, now):
                     served.append(space_key)
-                else:
-                    free.give_back(space_key)
+                    found = self._prepare(claim, now)
+                    if found is not None:
+                        free.take(space_key)
+                        prepared.append(found)
             turns = served
         return prepared
 
     def claim_job(self, job_id: int, now: float) -> Prepared | None:
         """Claim one job by its id; None when it does not wait any more. In a transaction."""
-        claim = self._queue.claim_job(job_id)
-        return self._prepare(claim, now, is_alone=False) if claim is not None else None
+        if self.runs.is_exclusive:
+            return None
+        claim = self._queue.claim_job(job_id, is_alone=not self.runs)
+        return self._prepare(claim, now) if claim is not None else None
 
     def send(self, prepared: Prepared) -> RunFinished | None:
         """Give a claimed run to a worker; the end of the run when it cannot even start."""
@@ -167,11 +174,31 @@ class Dispatcher:
         self.runs.drop(run)
         self.share.charge(run.claim.space_key, seconds, self._clock.steady())
 
-    def _prepare(self, claim: Claim, now: float, *, is_alone: bool) -> Prepared:
+    def _prepare(self, claim: Claim, now: float) -> Prepared | None:
+        """Take the snapshot for a claimed job; None when its charm is gone, and the job too."""
         charm = self._store.charms.get(claim.charm_key)
-        if charm is None:
-            raise InvalidInput(f"Job {claim.job.job_id} is for a charm that does not exist.")
+        if charm is None or charm.removed_at is not None:
+            self._queue.ack(claim)
+            return None
         lag = max(0.0, now - claim.job.run_at)
+        is_alone = claim.job.deliveries > SUSPECT_DELIVERIES
+        try:
+            with self._database.savepoint():
+                return self._read(claim, charm, lag, is_alone=is_alone)
+        except StorageError:
+            raise
+        except Exception:
+            # One charm's unreadable state must not hold up the others.
+            logger.bind(event="prepare_failed", job=claim.job.job_id).exception(
+                "The state of {} cannot be read; its run counts as failed", charm.ref
+            )
+        failure = Failure(FailureCause.STATE, "Its state cannot be read; see the service's log.")
+        run = InFlight(claim, charm, {}, {}, lag, is_alone=is_alone)
+        return Prepared(run, {}, (), failure)
+
+    def _read(
+        self, claim: Claim, charm: CharmRecord, lag_seconds: float, *, is_alone: bool
+    ) -> Prepared:
         cells = self._store.cells.snapshot(charm)
         versions = {name: cell.version for name, cell in cells.items()}
         values = {name: cell.value for name, cell in cells.items() if cell.value is not None}
@@ -182,7 +209,7 @@ class Dispatcher:
             links = {link.field: link for link in self._store.links.of(charm.charm_key)}
             problem = self._read_links(charm, links, versions, values)
         secrets = secret_texts(self._secret_values(charm, links, values))
-        run = InFlight(claim, charm, versions, links, lag, secrets, is_alone)
+        run = InFlight(claim, charm, versions, links, lag_seconds, secrets, is_alone)
         return Prepared(run, values, large, problem)
 
     def _read_links(
@@ -228,12 +255,3 @@ class Dispatcher:
     def _is_inside(self, run: InFlight, link: Link) -> bool:
         target = self._store.charms.get(link.target_key)
         return target is not None and target.space_key == run.claim.space_key
-
-
-def log_rescue(claim: Claim, *, is_blamed: bool) -> None:
-    """Tell of a job that an earlier supervisor died with."""
-    bound = logger.bind(event="job_rescued", job=claim.job.job_id, charm=claim.job.ref.charm_id)
-    if is_blamed:
-        bound.error("Job {} was alone when the service died again: its failure", claim.job.job_id)
-    else:
-        bound.info("Job {} was running when the service died; it runs again", claim.job.job_id)

@@ -10,7 +10,7 @@ import asyncio
 import itertools
 from collections.abc import Sequence
 
-from bg_charm_service.errors import CompilerError, ServiceStopping
+from bg_charm_service.errors import CompilerError, ServiceError
 from bg_charm_service.pool_contract import WorkerPool
 from bg_charm_service.pool_events import InspectFinished
 from bg_charm_service.wire import Inspect, Inspected
@@ -24,6 +24,7 @@ class Inspections:
         self._timeout_seconds = timeout_seconds
         self._numbers = itertools.count(1)
         self._waiting: dict[int, tuple[str, asyncio.Future[Inspected]]] = {}
+        self._ended_by: ServiceError | None = None
 
     async def inspect(
         self,
@@ -36,6 +37,8 @@ class Inspections:
 
         Values that do not fit are in the answer's `problems`, one dict a set.
         """
+        if self._ended_by is not None:
+            raise self._ended_by
         number = next(self._numbers)
         future: asyncio.Future[Inspected] = asyncio.get_running_loop().create_future()
         self._waiting[number] = (file_name, future)
@@ -49,6 +52,8 @@ class Inspections:
             self._waiting.pop(number, None)
         if inspected.schema is None:
             raise CompilerError(inspected.error)
+        if not len(values) == len(inspected.values) == len(inspected.problems):
+            raise CompilerError(f"{file_name}: loading it broke the protocol of its worker.")
         return inspected
 
     def finish(self, event: InspectFinished) -> None:
@@ -63,9 +68,10 @@ class Inspections:
                 CompilerError(f"{file_name}: loading it ended the worker or took too long.")
             )
 
-    def stop(self) -> None:
-        """Let whoever still waits go."""
+    def stop(self, error: ServiceError) -> None:
+        """Let whoever still waits go, and whoever comes later, with this error."""
+        self._ended_by = error
         for _, future in self._waiting.values():
             if not future.done():
-                future.set_exception(ServiceStopping("The service is stopping."))
+                future.set_exception(error)
         self._waiting.clear()

@@ -81,8 +81,8 @@ class Nursery:
         self._back_off()
 
     def check(self) -> None:
-        """Raise WorkerBootError when births fail again and again."""
-        if self._boot_deaths >= MAX_BOOT_DEATHS:
+        """Raise WorkerBootError when births fail again and again, unless all is over anyway."""
+        if self._boot_deaths >= MAX_BOOT_DEATHS and not self._is_closed:
             raise WorkerBootError(
                 f"{self._boot_deaths} workers in a row died before they were ready. The log has "
                 "their last words; is --worker-memory too small?"

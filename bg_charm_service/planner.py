@@ -61,7 +61,8 @@ class Planner:
         rows = [row for row in self._store.health.scheduled() if row[4] is None]
         starts_per_second = self._max_concurrent / self._run_seconds()
         dues = [now if row[2] is None else row[2] for row in rows]
-        moved = due_after_restart(dues, now, self._interval_seconds, starts_per_second)
+        own = [row[3] for row in rows]
+        moved = due_after_restart(dues, now, self._interval_seconds, starts_per_second, own)
         for (charm_key, space, *_), due in zip(rows, moved, strict=True):
             self._place(charm_key, space, due)
 
@@ -81,7 +82,8 @@ class Planner:
         if charm_key not in self._due:
             entry = self._store.health.entry(charm_key)
             now = self._clock.steady()
-            if entry.due_at is not None and now < entry.due_at <= now + self._interval_seconds:
+            interval = entry.interval_seconds or self._interval_seconds
+            if entry.due_at is not None and now < entry.due_at <= now + interval:
                 self._place(charm_key, space, entry.due_at)
             else:
                 self.poll_now(charm_key, space)
@@ -112,9 +114,14 @@ class Planner:
         Gives the entries that were taken, for `restore` when the transaction fails.
         """
         taken: list[tuple[float, int]] = []
-        while len(taken) < PLAN_BATCH and (due := self.next_due) is not None and due <= now:
-            taken.append(heapq.heappop(self._heap))
-            self._plan_one(taken[-1][1], due, now)
+        try:
+            while len(taken) < PLAN_BATCH and (due := self.next_due) is not None and due <= now:
+                taken.append(heapq.heappop(self._heap))
+                self._plan_one(taken[-1][1], due, now)
+        except BaseException:
+            # The caller does not learn of them: they would never be due again.
+            self.restore(taken)
+            raise
         return taken
 
     def restore(self, taken: Iterable[tuple[float, int]]) -> None:

@@ -11,8 +11,6 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from loguru import logger
-
 from bg_charm_service.clock import Clock
 from bg_charm_service.crew import Crew
 from bg_charm_service.errors import FailureCause, FrameError
@@ -24,6 +22,7 @@ from bg_charm_service.pool_events import (
     InspectFinished,
     PoolEvent,
     RunFinished,
+    log_idle_death,
     run_ended_by_death,
 )
 from bg_charm_service.wire import (
@@ -39,6 +38,9 @@ from bg_charm_service.wire import (
 )
 from bg_charm_service.worker_handle import Ending, WorkerHandle, WorkerState
 from bg_charm_service.worker_watch import WorkerWatch
+
+#: How long a worker that closed its socket may take to exit, in seconds.
+CLOSED_SECONDS = 1.0
 
 #: After these a worker is replaced, even when it answered.
 _SPENT = (FailureCause.TIMEOUT, FailureCause.MEMORY)
@@ -87,6 +89,8 @@ class Pool:
 
     def tick(self) -> None:
         """Kill late runs, retire old workers, and fork the missing ones."""
+        for worker in self._watch.late(self.workers):
+            self._read_worker(worker)
         for worker in self._watch.look(list(self.workers)):
             self._retire(worker)
         missing = self.limits.max_concurrent - len(self.workers)
@@ -126,7 +130,7 @@ class Pool:
             return None
         worker.space_key = space_key
         limit = run.timeout_seconds + self.limits.kill_grace_seconds
-        worker.begin(run, self._clock.steady() + limit)
+        worker.begin(run, self._clock.steady(), limit)
         try:
             worker.send(run)
         except FrameError:
@@ -185,8 +189,7 @@ class Pool:
             self._take(worker, message)
         if messages is None:
             # Its exit code is on the way, by the zygote; closing the socket alone is no escape.
-            worker.stop_listening()
-            worker.kill()
+            worker.note_closed(self._clock.steady() + CLOSED_SECONDS)
         self._wake()
 
     def _take(self, worker: WorkerHandle, message: FromWorker) -> None:
@@ -195,9 +198,11 @@ class Pool:
         elif isinstance(message, Answer):
             self._finish_run(worker, message)
         elif isinstance(message, Ready):
-            self._nursery.note_ready()
-            self._become_idle(worker)
-            self._start_inspections()
+            # Said again, by code that it loads, it would free a worker that is not free.
+            if worker.state is WorkerState.STARTING:
+                self._nursery.note_ready()
+                self._become_idle(worker)
+                self._start_inspections()
         elif isinstance(message, FetchField):
             if worker.run is not None and message.run_id == worker.run.run_id:
                 self._events.append(FieldWanted(worker.worker_no, message.run_id, message.field))
@@ -222,7 +227,8 @@ class Pool:
             self._retire(worker)
         else:
             self._become_idle(worker)
-        self._events.append(RunFinished(run, worker.pid, log, answer=answer))
+        seconds = self._clock.steady() - worker.begun
+        self._events.append(RunFinished(run, worker.pid, log, answer=answer, seconds=seconds))
 
     def _become_idle(self, worker: WorkerHandle) -> None:
         if worker.ending is None:
@@ -265,16 +271,12 @@ class Pool:
             self._nursery.note_boot_death(worker, exit_code)
         elif run is not None:
             self.crashed += worker.ending is None
-            self._events.append(run_ended_by_death(worker, run, exit_code))
+            self._events.append(run_ended_by_death(worker, run, exit_code, self._clock.steady()))
         elif worker.request_id is not None:
             self._events.append(InspectFinished(worker.request_id, None))
         elif worker.ending is None:
             self.crashed += 1
-            logger.bind(event="worker_died_idle", worker=worker.pid).warning(
-                "Worker {} died between runs (exit code {}); no charm is blamed",
-                worker.pid,
-                exit_code,
-            )
+            log_idle_death(worker, exit_code)
         worker.close()
         self.workers.drop(worker)
 

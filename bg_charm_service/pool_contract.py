@@ -44,19 +44,16 @@ class FreeWorkers:
         """How many there are."""
         return self.bound.total() + self.unbound
 
-    def take(self, space_key: int) -> bool:
-        """Count one off for a space; False when there is none for it."""
+    def has(self, space_key: int) -> bool:
+        """Whether there is one for a space."""
+        return self.bound[space_key] > 0 or self.unbound > 0
+
+    def take(self, space_key: int) -> None:
+        """Count one off for a space that has one."""
         if self.bound[space_key] > 0:
             self.bound[space_key] -= 1
-            return True
-        if self.unbound > 0:
+        else:
             self.unbound -= 1
-            return True
-        return False
-
-    def give_back(self, space_key: int) -> None:
-        """Take back what was counted off for a space and not used."""
-        self.bound[space_key] += 1
 
 
 class WorkerPool(Protocol):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass
 
+from loguru import logger
+
 from bg_charm_service.errors import FailureCause
 from bg_charm_service.model import Failure
 from bg_charm_service.wire import Answer, Inspected, RunSpec
@@ -31,6 +33,8 @@ class RunFinished:
     is_cancelled: bool = False
     #: The workers' parent died: nobody can tell whose fault that was.
     is_orphaned: bool = False
+    #: How long it kept its worker, measured from outside: what a worker says is checked by it.
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +57,23 @@ class InspectFinished:
 PoolEvent = RunFinished | FieldWanted | InspectFinished
 
 
-def run_ended_by_death(worker: WorkerHandle, run: RunSpec, exit_code: int | None) -> RunFinished:
+def run_ended_by_death(
+    worker: WorkerHandle, run: RunSpec, exit_code: int | None, now: float
+) -> RunFinished:
     """The end of a run whose worker is gone; `exit_code` None when nobody knows it."""
     death = death_failure(worker.ending, worker.detail, exit_code, run.timeout_seconds)
     is_cancelled = worker.ending is Ending.CANCELLED
     log = worker.finish()
     is_orphaned = worker.ending is Ending.ORPHANED
-    return RunFinished(run, worker.pid, log, None, death, is_cancelled, is_orphaned)
+    seconds = now - worker.begun
+    return RunFinished(run, worker.pid, log, None, death, is_cancelled, is_orphaned, seconds)
+
+
+def log_idle_death(worker: WorkerHandle, exit_code: int | None) -> None:
+    """Tell of a worker that ended without being asked to, and without a run."""
+    logger.bind(event="worker_died_idle", worker=worker.pid).warning(
+        "Worker {} died between runs (exit code {}); no charm is blamed", worker.pid, exit_code
+    )
 
 
 def death_failure(

@@ -101,7 +101,7 @@ async def open_service(config: ServiceConfig) -> AsyncIterator[Service]:
             finally:
                 await service.scanner.stop()
                 await service.supervisor.stop_now()
-                await asyncio.wait([service.loop])
+                await asyncio.gather(service.loop, return_exceptions=True)
         finally:
             database.close()
 
@@ -143,7 +143,7 @@ def _assemble(
     )
     pool = Pool(config.pool, clock, wake.set, chance.random)
     run_limits = RunLimits(config.timeout_seconds, config.pool.log_bytes)
-    dispatcher = Dispatcher(store, queue, pool, clock, run_limits)
+    dispatcher = Dispatcher(database, store, queue, pool, clock, run_limits)
     settler = Settler(
         database,
         store,

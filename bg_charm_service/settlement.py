@@ -79,9 +79,9 @@ def settle(
             uncounted = replace(uncounted, status=health.status)
         return Decision(Step.DONE, uncounted, RunStatus.FAILURE)
     if not health.is_enabled:
-        kept = replace(failed, status=health.status)
-        return Decision(Step.BURY, kept, RunStatus.FAILURE)
-    if failed.consecutive_failures >= policy.max_failures:
+        # Its sends wait until it is enabled; the queue drops its polls by itself.
+        failed = replace(failed, status=health.status)
+    elif failed.consecutive_failures >= policy.max_failures:
         disabled = replace(
             failed,
             disabled_at=now,

@@ -65,8 +65,10 @@ class Settler:
         if not self._queue.holds(run.claim.job):
             self._store.totals.add("late_answers")
             return None
+        is_over = finished.is_cancelled or self._is_removed(run)
         is_blameless = finished.answer is None and finished.death is None
-        if is_blameless and not finished.is_cancelled and not self._is_to_blame(run, finished):
+        # A removed charm's job never comes back, whatever ended its run.
+        if is_blameless and not is_over and not self._is_to_blame(run, finished):
             put_back = self._queue.rescue if finished.is_orphaned else self._queue.release
             put_back(run.claim, self._clock.steady())
             self._store.totals.add("released")
@@ -101,28 +103,33 @@ class Settler:
         self._count(run, outcome, decision)
         return Settled(run, outcome, decision, record, before.consecutive_failures > 0)
 
+    def _is_removed(self, run: InFlight) -> bool:
+        charm = self._store.charms.get(run.claim.charm_key)
+        return charm is None or charm.removed_at is not None
+
     def _is_to_blame(self, run: InFlight, finished: RunFinished) -> bool:
         """Whether a run was alone, as a suspect, when the workers' parent died once more."""
         return finished.is_orphaned and run.is_alone
 
     def _outcome(self, run: InFlight, finished: RunFinished) -> Outcome:
         """Turn what the pool reported into the one result type."""
-        charm = self._store.charms.get(run.claim.charm_key)
-        if finished.is_cancelled or charm is None or charm.removed_at is not None:
+        if finished.is_cancelled or self._is_removed(run):
             return Outcome(0.0, cancelled=True)
         answer = finished.answer
         if answer is None:
             failure = finished.death or repeated_death(run.claim.job)
-            return Outcome(0.0, failure=failure)
+            return Outcome(finished.seconds, failure=failure)
+        # What a worker says of time counts for fairness and schedules: within what was measured.
+        seconds = min(max(0.0, answer.duration_seconds), finished.seconds)
         if answer.failure is not None:
             failed = answer.failure
             failure = Failure(failed.cause, failed.message, failed.traceback)
-            return Outcome(answer.duration_seconds, failure=failure)
+            return Outcome(seconds, failure=failure)
         touched = {*answer.reads, *answer.writes}
         if answer.stale or self._has_moved(run, touched):
-            return Outcome(answer.duration_seconds, stale=True)
+            return Outcome(seconds, stale=True)
         return Outcome(
-            answer.duration_seconds,
+            seconds,
             reads=answer.reads,
             writes=answer.writes,
             sends=tuple(Send(send.field, send.event) for send in answer.sends),
@@ -246,8 +253,6 @@ class Settler:
         if decision.disables:
             self._queue.hold(claim.charm_key)
             self._planner.drop(claim.charm_key)
-        if decision.step is Step.CANCEL:
-            self._queue.discard(claim.charm_key)
 
     def _count(self, run: InFlight, outcome: Outcome, decision: Decision) -> None:
         totals = self._store.totals

@@ -15,18 +15,19 @@ from loguru import logger
 
 from bg_charm_service.clock import Clock
 from bg_charm_service.database import Database
-from bg_charm_service.dispatcher import Dispatcher, Prepared, log_rescue
-from bg_charm_service.errors import FailureCause, StorageError
+from bg_charm_service.dispatcher import Dispatcher, Prepared
+from bg_charm_service.errors import FailureCause, ServiceError, ServiceStopping, StorageError
 from bg_charm_service.in_flight import InFlight
 from bg_charm_service.inspections import Inspections
-from bg_charm_service.job_queue import SUSPECT_DELIVERIES, JobQueue
+from bg_charm_service.job_queue import JobQueue
 from bg_charm_service.model import Failure, Outcome
 from bg_charm_service.planner import Planner
 from bg_charm_service.pool_contract import WorkerPool
 from bg_charm_service.pool_events import FieldWanted, InspectFinished, PoolEvent, RunFinished
-from bg_charm_service.settlement import Step
-from bg_charm_service.settler import Settled, Settler, repeated_death
+from bg_charm_service.rescue import rescue_claims
+from bg_charm_service.settler import Settled, Settler
 from bg_charm_service.store import Store
+from bg_charm_service.waiters import Waiters
 
 #: The longest the loop sleeps, in seconds: the watchdog is fed by its turns.
 MAX_SLEEP_SECONDS = 5.0
@@ -63,41 +64,40 @@ class Supervisor:
         self.turns = 0
         #: Called with each settlement once it is on disk.
         self.on_settled: list[Callable[[Settled], None]] = []
+        #: Why nothing runs any more; None while the service is open.
+        self.ended_by: ServiceError | None = None
         self._is_over = False
         self._settled_something = asyncio.Event()
         self._polling = polling
         #: How often workers are looked after while they run, start or are missing.
         self._watch_seconds = watch_seconds
+        #: Let the loop take its next step at once.
+        self.wake = wake.set
         self._wake = wake
-        self._wanted_jobs: list[int] = []
         self._unsettled: list[PoolEvent] = []
-        self._waiters: dict[int, list[asyncio.Future[Settled | None]]] = {}
+        self._waiters = Waiters()
         self._retry_at = 0.0
 
     def rescue(self) -> None:
         """Give jobs that were claimed when an earlier supervisor died back to the queue."""
         parts = self.parts
-        settled: list[Settled] = []
         with parts.database.transaction():
-            for claim in parts.queue.claimed_jobs():
-                is_blamed = claim.job.deliveries > SUSPECT_DELIVERIES
-                log_rescue(claim, is_blamed=is_blamed)
-                charm = parts.store.charms.get(claim.charm_key)
-                if not is_blamed or charm is None:
-                    parts.queue.rescue(claim, parts.clock.steady())
-                    continue
-                outcome = Outcome(0.0, failure=repeated_death(claim.job))
-                run = InFlight(claim, charm, {}, {}, 0.0, is_alone=True)
-                settled.append(parts.settler.conclude(run, outcome, worker=0, log=""))
+            settled = rescue_claims(parts.store, parts.queue, parts.settler, parts.clock)
             parts.store.totals.flush()
         for one in settled:
             self._tell(one)
 
     async def run(self) -> None:
         """Step until `stop_now` is called; raises what makes the service unable to go on."""
-        while not self._is_over:
-            self.step()
-            await self._sleep()
+        try:
+            while not self._is_over:
+                self.step()
+                await self._sleep()
+        except BaseException as error:
+            # Nobody is left to answer those who wait.
+            fault = ServiceError("The service ended by a fault of its own.")
+            self._let_everybody_go(error if isinstance(error, ServiceError) else fault)
+            raise
 
     def step(self) -> None:
         """Do one round; never raises for a charm's sake."""
@@ -124,17 +124,17 @@ class Supervisor:
             self.storage_problem = ""
         for one in settled:
             self._tell(one)
+        self._waiters.let_go_dropped(parts.queue.is_live)
         if events:
             self._settled_something.set()
+            if not parts.dispatcher.runs:
+                # A suspect may have waited for this; it was still counted as out a moment ago.
+                self._wake.set()
         for each in prepared:
             unstarted = parts.dispatcher.send(each)
             if unstarted is not None:
                 self._unsettled.append(unstarted)
                 self._wake.set()
-
-    def wake(self) -> None:
-        """Let the loop take its next step at once."""
-        self._wake.set()
 
     async def drain(self, timeout_seconds: float) -> None:
         """Plan and claim nothing more, and let the runs under way end, for so long at most."""
@@ -158,36 +158,32 @@ class Supervisor:
         self._is_over = True
         self._wake.set()
         self.parts.pool.stop()
-        self.parts.inspections.stop()
         self._take_in(self.parts.pool.collect())
         try:
             with self.parts.database.transaction():
-                self._settle(self._unsettled)
+                settled = self._settle(self._unsettled)
                 self._unsettled = []
                 for run in list(self.parts.dispatcher.runs):
                     self.parts.queue.release(run.claim, self.parts.clock.steady())
                     self.parts.dispatcher.runs.drop(run)
                 self.parts.store.totals.flush()
+            for one in settled:
+                self._tell(one)
         except StorageError as error:
             # The next start rescues what is still claimed.
             logger.bind(event="storage_problem").error("{}", error)
-        for futures in self._waiters.values():
-            for future in futures:
-                if not future.done():
-                    future.set_result(None)
+        self._let_everybody_go(ServiceStopping("The service stopped first."))
 
     def run_job(self, job_id: int) -> None:
         """Run a job that was just queued, also when the service does not poll."""
         if not self._polling:
-            self._wanted_jobs.append(job_id)
+            self._waiters.wanted.add(job_id)
             self.parts.pool.start()
         self._wake.set()
 
     def settlement_of(self, job_id: int) -> asyncio.Future[Settled | None]:
-        """A future of what becomes of a job's next attempt; None when the service stops first."""
-        future: asyncio.Future[Settled | None] = asyncio.get_running_loop().create_future()
-        self._waiters.setdefault(job_id, []).append(future)
-        return future
+        """A future of what becomes of a job's next attempt; None when the job is dropped first."""
+        return self._waiters.wait_for(job_id)
 
     def _take_in(self, events: list[PoolEvent]) -> None:
         """Answer what needs no transaction at once, and keep the rest for it."""
@@ -205,14 +201,14 @@ class Supervisor:
     ) -> tuple[list[Settled], list[Prepared]]:
         """Settle, plan and claim in one transaction; an idle step opens none."""
         parts = self.parts
+        prepared: list[Prepared] = []
         is_open = not self.is_draining
         has_due = is_open and self._polling and (parts.planner.next_due or now + 1) <= now
         wants_jobs = is_open and (
-            parts.dispatcher.wants_to_claim(now) if self._polling else bool(self._wanted_jobs)
+            parts.dispatcher.wants_to_claim(now) if self._polling else bool(self._waiters.wanted)
         )
         if not (events or has_due or wants_jobs):
-            return [], []
-        prepared: list[Prepared] = []
+            return [], prepared
         with parts.database.transaction():
             settled = self._settle(events)
             if has_due:
@@ -233,8 +229,8 @@ class Supervisor:
                 self.parts.store.totals.add("late_answers")
                 continue
             one = self._settle_one(run, event)
-            seconds = one.outcome.duration_seconds if one else 0.0
-            self.parts.database.after_commit(partial(self.parts.dispatcher.finished, run, seconds))
+            finished = partial(self.parts.dispatcher.finished, run, event.seconds)
+            self.parts.database.after_commit(finished)
             if one is not None:
                 settled.append(one)
         return settled
@@ -257,18 +253,23 @@ class Supervisor:
         return self.parts.settler.conclude(run, outcome, worker=event.worker_pid, log=event.log)
 
     def _claim_wanted(self, now: float) -> list[Prepared]:
-        free = self.parts.pool.free_workers().count
-        wanted, self._wanted_jobs = self._wanted_jobs[:free], self._wanted_jobs[free:]
-        prepared = [self.parts.dispatcher.claim_job(job_id, now) for job_id in wanted]
-        return [each for each in prepared if each is not None]
+        """Claim a job that was asked for, again when it came back; one a step."""
+        if self.parts.pool.free_workers().count:
+            for job_id in sorted(self._waiters.wanted):
+                found = self.parts.dispatcher.claim_job(job_id, now)
+                if found is not None:
+                    return [found]
+        return []
 
     def _tell(self, settled: Settled) -> None:
         for listener in self.on_settled:
             listener(settled)
-        if settled.decision.step is not Step.RERUN:
-            for future in self._waiters.pop(settled.run.claim.job.job_id, []):
-                if not future.done():
-                    future.set_result(settled)
+        self._waiters.tell(settled)
+
+    def _let_everybody_go(self, error: ServiceError) -> None:
+        self.ended_by = self.ended_by or error
+        self.parts.inspections.stop(self.ended_by)
+        self._waiters.close()
 
     def _note_storage_problem(self, problem: str) -> None:
         if problem != self.storage_problem:
@@ -285,10 +286,8 @@ class Supervisor:
         until = now + MAX_SLEEP_SECONDS
         if self.storage_problem:
             until = self._retry_at
-        elif not self.is_draining:
-            waiting = [parts.queue.next_run_at()]
-            if self._polling:
-                waiting.append(parts.planner.next_due)
+        elif self._polling and not self.is_draining:
+            waiting = (parts.queue.next_run_at(), parts.planner.next_due)
             until = min([until, *(moment for moment in waiting if moment is not None)])
         if parts.pool.wants_ticks:
             until = min(until, now + self._watch_seconds)

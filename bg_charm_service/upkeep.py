@@ -147,9 +147,12 @@ class Upkeep:
                     health = self._store.health.get(charm_key)
                     self._store.health.put(charm_key, enabled_again(health, "Re-enabled by time"))
                     charm = self._store.charms.get(charm_key)
-                    if charm is not None and charm_key in self._roster:
+                    if charm is None:
+                        continue
+                    # Events are kept for it also where nobody polls it any more.
+                    self._queue.unhold(charm.space_key, charm_key, self._clock.steady())
+                    if charm_key in self._roster:
                         self._planner.poll_now(charm_key, charm.ref.space)
-                        self._queue.unhold(charm.space_key, charm_key, self._clock.steady())
             for charm_key in keys:
                 self._roster.disabled.discard(charm_key)
                 self._roster.failing.discard(charm_key)

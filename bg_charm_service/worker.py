@@ -58,8 +58,9 @@ from bg_charm_service.wire import (
     WorkerLimits,
 )
 
-#: A thread's stack, in bytes; small, so that the memory limit allows many threads.
-_STACK_BYTES = 256 * 1024
+#: A thread's stack, in bytes: small, so that the memory limit allows many threads, and large
+#: enough for deep recursion through C code, which would crash the worker otherwise.
+_STACK_BYTES = 2 * 1024 * 1024
 
 #: The zygote loads this once: it builds what the first charm of each worker would have to wait for.
 _WARM_SOURCE = """

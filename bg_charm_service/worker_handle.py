@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import socket
 from collections import deque
@@ -58,7 +59,9 @@ class WorkerHandle:
         self.space_key: int | None = None
         self.run: RunSpec | None = None
         self.request_id: int | None = None
-        self.deadline = 0.0
+        self.begun = 0.0
+        self.deadline = math.inf
+        self.is_closed = False
         self.started = started
         self.idle_since = started
         self.runs = 0
@@ -98,6 +101,14 @@ class WorkerHandle:
             self._loop.remove_reader(self.connection.fileno())
             self._loop.remove_writer(self.connection.fileno())
 
+    def note_closed(self, deadline: float) -> None:
+        """Note that the worker has closed its socket: it is to exit until then."""
+        self.stop_listening()
+        self.is_closed = True
+        self.deadline = min(self.deadline, deadline)
+        if self.state is WorkerState.IDLE:
+            self.state = WorkerState.STOPPING
+
     def name(self, pid: int) -> None:
         """Take the process id that the zygote reports; kill it at once if it is unwanted by now."""
         self.pid = pid
@@ -107,6 +118,8 @@ class WorkerHandle:
     def send(self, message: ToWorker) -> None:
         """Send a message without ever blocking; raises FrameError when it is too large."""
         self._unsent.append(TO_WORKER.encode(message))
+        if isinstance(message, RunSpec):
+            self.known_sources.add(message.source_hash)
         self._flush()
 
     def receive(self) -> list[FromWorker] | None:
@@ -131,13 +144,12 @@ class WorkerHandle:
         """Whether it starts, or stops and so makes place for one that starts."""
         return self.state in (WorkerState.STARTING, WorkerState.STOPPING)
 
-    def begin(self, run: RunSpec, deadline: float) -> None:
+    def begin(self, run: RunSpec, now: float, limit_seconds: float) -> None:
         """Take on a run: from here on, what comes out of the worker belongs to it."""
         self.read_pipe()
         self.state = WorkerState.BUSY
-        self.run, self.deadline = run, deadline
+        self.run, self.begun, self.deadline = run, now, now + limit_seconds
         self._log, self._log_left = [], self._log_limit
-        self.known_sources.add(run.source_hash)
 
     def finish(self) -> str:
         """End the run, and give all that it logged."""

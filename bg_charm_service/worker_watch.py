@@ -5,7 +5,7 @@ Called by the pool at every tick; reads processes with psutil, seldom enough to 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from bg_charm_service.clock import Clock
 from bg_charm_service.pool_contract import PoolLimits
@@ -30,13 +30,25 @@ class WorkerWatch:
         self._next_measure = 0.0
         self._next_measure_all = 0.0
 
+    def late(self, workers: Iterable[WorkerHandle]) -> list[WorkerHandle]:
+        """Give the workers to kill for their time, once what they answered meanwhile was read.
+
+        A service that was held up itself reads late what was said in time.
+        """
+        now = self._clock.steady()
+        busy = [one for one in workers if one.state is WorkerState.BUSY and not one.is_closed]
+        return [one for one in busy if now >= one.deadline]
+
     def look(self, workers: Collection[WorkerHandle]) -> list[WorkerHandle]:
         """Kill what is over a limit; gives the idle workers that are worn out."""
         now = self._clock.steady()
         self._measure(workers, now)
         worn_out = []
         for worker in workers:
-            if worker.state is WorkerState.BUSY:
+            if worker.is_closed:
+                if now >= worker.deadline:
+                    worker.end(Ending.PROTOCOL, "it closed its connection")
+            elif worker.state is WorkerState.BUSY:
                 if now >= worker.deadline:
                     worker.end(Ending.TIMEOUT)
                 elif worker.memory_bytes > self._limits.memory_bytes:

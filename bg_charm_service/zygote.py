@@ -54,9 +54,7 @@ class Zygote:
                 self._reap()
             if self._control.fileno() in ready and not self._serve():
                 break
-        for pid in self._workers:
-            end_group(pid)
-        self._end_orphans()
+        self._end_all()
 
     def _serve(self) -> bool:
         """Fork one worker; False once the supervisor is gone."""
@@ -68,45 +66,55 @@ class Zygote:
         if not data:
             return False
         request = _spawn_decoder.decode(data)
-        connection_fd, out_fd, err_fd = fds
-        process = self._context.Process(
-            target=run_worker,
-            args=(connection_fd, out_fd, err_fd, request.limits),
-            name=f"charm-worker-{request.worker_no}",
-        )
-        process.start()
-        for fd in fds:
-            os.close(fd)
-        assert process.pid is not None
-        self._workers[process.pid] = (request.worker_no, process)
-        self._report(Spawned(request.worker_no, process.pid))
+        try:
+            connection_fd, out_fd, err_fd = fds
+            process = self._context.Process(
+                target=run_worker,
+                args=(connection_fd, out_fd, err_fd, request.limits),
+                name=f"charm-worker-{request.worker_no}",
+            )
+            process.start()
+        except (OSError, ValueError):
+            # No room for a process or for its descriptors: the other workers live on.
+            self._report(Exited(request.worker_no, os.EX_OSERR))
+        else:
+            assert process.pid is not None
+            self._workers[process.pid] = (request.worker_no, process)
+            self._report(Spawned(request.worker_no, process.pid))
+        finally:
+            for fd in fds:
+                os.close(fd)
         return True
 
     def _reap(self) -> None:
-        """Report every worker that ended; whatever it left behind ends too."""
-        while True:
-            try:
-                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:
-                return
-            if ended is None:
-                return
-            known = self._workers.pop(ended.si_pid, None)
-            if known is None:
-                os.waitpid(ended.si_pid, 0)
-                continue
-            worker_no, process = known
-            process.join()
-            end_group(ended.si_pid)
-            self._end_orphans()
-            self._report(Exited(worker_no, process.exitcode or 0))
-            process.close()
+        """Report every worker that ended, once whatever it left behind has been killed too."""
+        ended = []
+        for pid, (worker_no, process) in list(self._workers.items()):
+            # Each is asked: starting a process reaps, unseen, those that have just ended.
+            if process.exitcode is not None:
+                del self._workers[pid]
+                end_group(pid)
+                ended.append(Exited(worker_no, process.exitcode))
+                process.close()
+        self._end_orphans()
+        for report in ended:
+            self._report(report)
 
     def _end_orphans(self) -> None:
-        """Kill descendants of ended workers that left their process group: they are ours now."""
+        """Kill descendants of ended workers that left their process group: they are ours now.
+
+        The end of each brings its own children, and us back here.
+        """
         for pid in children_of(os.getpid()):
-            if pid not in self._workers:
+            if pid not in self._workers and os.waitpid(pid, os.WNOHANG) == (0, 0):
                 end_group(pid)
+
+    def _end_all(self) -> None:
+        """Kill every descendant, generation after generation."""
+        while children := children_of(os.getpid()):
+            for pid in children:
+                end_group(pid)
+            os.waitpid(-1, 0)
 
     def _report(self, message: FromZygote) -> None:
         # A supervisor that is gone is seen as the end of the control socket.

@@ -140,7 +140,13 @@ class PollingCommands(Desk):
         self.office.supervisor.run_job(job_id)
         settled = await settlement
         if settled is None:
-            raise ServiceStopping("The service stopped before the run ended; it runs later.")
+            ended_by = self.office.supervisor.ended_by
+            if isinstance(ended_by, ServiceStopping):
+                raise ServiceStopping("The service stopped before the run ended; it runs later.")
+            raise ended_by or Conflict(
+                f"The poll of {ref} was dropped before it ran: meanwhile the charm was disabled, "
+                "unregistered or removed."
+            )
         secrets = {f.name for f in charm.schema.fields if f.kind is FieldKind.SECRET}
         writes = {
             name: REDACTED if name in secrets else msgspec.json.decode(value)

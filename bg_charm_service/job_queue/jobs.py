@@ -89,10 +89,18 @@ class JobQueue(StockQueue):
             self._database.after_commit(lambda: self._hints.cool(space_key))
         return self._claim(list(by_charm.values())[:limit])
 
-    def claim_job(self, job_id: int) -> Claim | None:
-        """Take one job by its id, whatever its time; None where `claim` would never take it now."""
-        row = self._database.row(sql.FIND_WAITING, (job_id,))
+    def claim_job(self, job_id: int, *, is_alone: bool = False) -> Claim | None:
+        """Take one job by its id, whatever its time; a suspect only where it is to run alone."""
+        row = self._database.row(sql.FIND_WAITING, (job_id, is_alone))
         return self._claim([row])[0] if row else None
+
+    def has_suspect(self, now: float) -> bool:
+        """Whether `claim_suspect` would find one."""
+        return self._database.row(sql.FIND_SUSPECT, (now,)) is not None
+
+    def is_live(self, job_id: int) -> bool:
+        """Whether a job waits or runs."""
+        return self._database.row(sql.IS_LIVE, (job_id,)) is not None
 
     def claim_suspect(self, now: float) -> Claim | None:
         """Take one job that several supervisors died with; it is to run alone."""

@@ -47,8 +47,9 @@ FIND_READY = f"""{_JOBS} INDEXED BY jobs_ready
 FIND_SUSPECT = f"""{_JOBS} INDEXED BY jobs_suspect
     WHERE status = 1 AND is_held = 0 AND deliveries >= 3 AND run_at <= ?
     AND {_CHARM_IS_IDLE} ORDER BY _id LIMIT 1"""
-FIND_WAITING = f"""{_JOBS} WHERE _id = ? AND status = 1 AND is_held = 0 AND deliveries < 3
-    AND {_CHARM_IS_IDLE}"""
+FIND_WAITING = f"""{_JOBS} WHERE _id = ? AND status = 1 AND is_held = 0
+    AND (deliveries < 3 OR ?) AND {_CHARM_IS_IDLE}"""
+IS_LIVE = "SELECT 1 FROM ack_queue_jobs WHERE _id = ? AND status IN (1, 2)"
 FIND_CLAIMED = f"{_JOBS} INDEXED BY jobs_claimed WHERE status = 2 ORDER BY _id"
 FIND_DEAD = f"{_JOBS} WHERE status = 9 AND _id > ? ORDER BY _id LIMIT ?"
 FIND_DEAD_LETTER = f"{_JOBS} WHERE charm_key = ? AND status = 9"

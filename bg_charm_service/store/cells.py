@@ -77,7 +77,8 @@ class Cells:
         )
 
     def write(self, charm: CharmRecord, field: str, value: bytes) -> None:
-        """Write one field; its version grows by one."""
+        """Write one field; its version grows by one. Raises InvalidInput for what is no JSON."""
+        _check_json(field, value)
         is_sealed = _is_secret(charm, field)
         stored = self._secrets.encrypt(value, _place(charm, field)) if is_sealed else value
         self._database.execute(
@@ -128,6 +129,15 @@ class Cells:
 def _place(charm: CharmRecord, field: str) -> str:
     """Name a cell so that no two cells share a name, whatever is in the parts."""
     return msgspec.json.encode([charm.ref.space, charm.ref.charm_id, field]).decode()
+
+
+def _check_json(field: str, value: bytes) -> None:
+    # Whoever reads a cell counts on JSON, and a worker can answer with anything.
+    try:
+        msgspec.json.decode(value, type=msgspec.Raw)
+        value.decode()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput(f"The value of {field!r} is no JSON: {error}.") from None
 
 
 def _is_secret(charm: CharmRecord, field: str) -> bool:

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -164,8 +164,9 @@ class Service:
         code = self._process.wait(PATIENCE_SECONDS)
         for reader in self._readers:
             reader.join(PATIENCE_SECONDS)
-        self._process.stdout and self._process.stdout.close()
-        self._process.stderr and self._process.stderr.close()
+        for stream in (self._process.stdout, self._process.stderr):
+            assert stream is not None
+            stream.close()
         return code
 
     def stop(self) -> int:
@@ -180,16 +181,20 @@ class Service:
 
     def wait_for(self, event: str, *, times: int = 1, **extra: object) -> Line:
         """Wait for a line of the log with these members; with `times`, for that many."""
-
-        def found() -> list[Line]:
-            wanted = {"event": event, **extra}.items()
-            return [line for line in self.lines if wanted <= line.items()]
-
-        with self._news:
-            self._news.wait_for(lambda: self._is_over or len(found()) >= times, PATIENCE_SECONDS)
-            matching = found()
+        wanted = {"event": event, **extra}.items()
+        matching = self.wait_until(
+            lambda lines: [line for line in lines if wanted <= line.items()], times
+        )
         assert len(matching) >= times, f"no {event} {extra} in {self.lines} {self.errors}"
         return matching[times - 1]
+
+    def wait_until(self, find: Callable[[list[Line]], list[Line]], times: int) -> list[Line]:
+        """Wait until this finds so many lines in the log, or the log is over; gives them."""
+        with self._news:
+            self._news.wait_for(
+                lambda: self._is_over or len(find(self.lines)) >= times, PATIENCE_SECONDS
+            )
+            return find(self.lines)
 
     def count(self, event: str, **extra: object) -> int:
         """How many lines of the log have these members now."""
@@ -306,13 +311,8 @@ class RunningCharm:
 
     def wait_until_settled(self, job_id: int, attempt: int = 1) -> Line:
         """Wait until the log tells of an attempt's end."""
-        service = self.service
-        with service._news:
-            service._news.wait_for(
-                lambda: service._is_over or _told(service.lines, job_id, attempt), PATIENCE_SECONDS
-            )
-            told = _told(service.lines, job_id, attempt)
-        assert told, f"attempt {attempt} of job {job_id} did not end: {service.lines}"
+        told = self.service.wait_until(lambda lines: _told(lines, job_id, attempt), 1)
+        assert told, f"attempt {attempt} of job {job_id} did not end: {self.service.lines}"
         return told[0]
 
     def wait_for(self, event: str, *, times: int = 1, **extra: object) -> Line:

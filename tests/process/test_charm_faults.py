@@ -22,6 +22,7 @@ FAULTS = {
     "an_object": ("state", "anything"),
     "wrong_type": ("state", "note"),
     "failing_task": ("error", "the task failed"),
+    "close_files": ("exit", "exit code 1"),
 }
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.running import Service, wait_until_ended, watched
+from tests.process.running import CHARMS, Service, wait_until_ended, watched
+
+LINKED = (CHARMS / "linked.py").read_text()
 
 
 @pytest.fixture
@@ -110,12 +112,15 @@ def test_killed_service_loses_and_repeats_nothing(data_dir: Path) -> None:
         held = service.add(values={"folder": str(gate.folder)})
         job = held.send(mode="wait", number=0)
         charms = [service.add(space=f"space {n % 3}", register=True) for n in range(9)]
+        receiver = service.add(space="space 1")
+        sender = service.add(LINKED, space="space 1", links={"out": f"{receiver.ref}/bgUpdater"})
         sent = 0
         for life in range(3):
             gate.wait_for_run()
             for _ in range(10):
                 for charm in charms[:3]:
                     charm.send(number=sent)
+                sender.send(send=[{"number": 2 * sent}, {"number": 2 * sent + 1}])
                 sent += 1
             service.wait_for("run.succeeded", times=5 + life)
             with watched(*(process.pid for process in service.descendants())) as handles:
@@ -129,10 +134,14 @@ def test_killed_service_loses_and_repeats_nothing(data_dir: Path) -> None:
             last = charm.send(number=sent)
             charm.wait_until_settled(last)
             assert list(range(sent + 1)) == charm.get("numbers")
+        receiver.wait_until_settled(receiver.send(number=2 * sent))
+        assert list(range(2 * sent + 1)) == receiver.get("numbers")
+        for charm in charms:
+            charm.unregister()
+        # Nothing runs any more, so that state and totals can be compared.
         assert 0 == service.stop()
         service.start()
-        for charm in [*charms, held]:
-            charm.unregister() if charm is not held else None
+        for charm in [*charms, held, receiver]:
             view = charm.view()
             assert view["successes"] == charm.get("counter")
             assert 0 == view["failures"]

@@ -14,10 +14,12 @@ from tests.process.running import Refused, Service
 BROKEN = {
     "import os\nclass Broken(:\n": "broken.py:2: ",
     "import os\nimport no_such_module\n": "broken.py:2: ",
-    "from bg_charm_service import Charm\n\nclass Broken(Charm):\n    count: int = 0\n": "broken.py",
-    "count = 1\n": "broken.py",
+    "from bg_charm_service import Charm\n\nclass Broken(Charm):\n    count: int = 0\n": (
+        "broken.py:3: Broken has no handler"
+    ),
+    "count = 1\n": "broken.py:1: no charm here",
     "count = 1\nraise SystemExit(3)\n": "broken.py:2: ",
-    "import os\nos._exit(1)\n": "broken.py",
+    "import os\nos._exit(1)\n": "broken.py: loading it ended the worker",
 }
 
 #: Tells by a file which process loaded it.

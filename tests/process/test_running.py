@@ -107,6 +107,34 @@ def test_run_now_joins_a_live_poll(service: Service) -> None:
     assert gate.is_quiet()
 
 
+def test_run_now_hastens_a_retry(service: Service) -> None:
+    """Asking for a run while a poll waits for its next attempt makes that attempt now."""
+    gate = service.gate()
+    values = {"mode": "until_set", "folder": str(gate.folder)}
+    charm = service.add(values=values, register=True)
+    charm.wait_for("run.failed", attempt=1)
+    charm.set("note", "set")
+    report = service.request("POST", f"{charm.path}/run")
+    assert ("success", "poll") == (report["run"]["status"], report["run"]["origin"])
+    assert report["attached"]
+    assert 1 == charm.get("counter")
+
+
+def test_two_who_ask_share_one_run(service: Service) -> None:
+    """Two who ask for a run of the same charm at the same time get the report of the same run."""
+    gate = service.gate()
+    charm = service.add(values={"mode": "wait", "folder": str(gate.folder)})
+    first = service.later("POST", f"{charm.path}/run")
+    gate.wait_for_run()
+    second = service.later("POST", f"{charm.path}/run")
+    service.add()
+    gate.let_go()
+    reports = [first.result(), second.result()]
+    assert [False, True] == [report["attached"] for report in reports]
+    assert reports[0]["run"] == reports[1]["run"]
+    assert 1 == charm.get("counter")
+
+
 def test_run_now_is_not_counted_as_a_failure(service: Service) -> None:
     """A run on request that fails is recorded, tried once, and brings the charm no nearer to 5."""
     charm = service.add(values={"mode": "fail"})
@@ -137,6 +165,49 @@ def test_events_wait_while_a_charm_is_disabled(service: Service) -> None:
     charm.post("enable")
     charm.wait_until_settled(last)
     assert [1, 2] == charm.get("numbers")
+
+
+def test_disabling_lets_the_run_finish(service: Service) -> None:
+    """A charm that is disabled in mid-run ends that run, and is not polled any more."""
+    gate = service.gate()
+    charm = service.add(values={"mode": "wait", "folder": str(gate.folder)}, register=True)
+    gate.wait_for_run()
+    charm.post("disable")
+    gate.let_go()
+    charm.wait_for("run.succeeded")
+    view = charm.view()
+    assert (1, False, None) == (charm.get("counter"), view["enabled"], view["next_due"])
+    assert 0 == charm.show()["waiting_jobs"]
+
+
+def test_failing_run_of_a_disabled_charm_is_not_retried(service: Service) -> None:
+    """A charm that is disabled in mid-run, and then fails, is not tried again."""
+    gate = service.gate()
+    values = {"mode": "fail", "folder": str(gate.folder)}
+    charm = service.add(values=values)
+    job = charm.send(mode="wait", then="fail")
+    gate.wait_for_run()
+    charm.register()
+    charm.post("disable")
+    gate.let_go()
+    charm.wait_until_settled(job)
+    assert 0 == charm.show()["waiting_jobs"]
+    assert ["failure"] == [run["status"] for run in charm.runs()]
+    assert "hand" == charm.view()["disabled_by"]
+
+
+def test_removed_charm_can_be_added_again(service: Service) -> None:
+    """A charm that was removed in mid-run and is added again starts afresh under its old id."""
+    gate = service.gate()
+    values = {"folder": str(gate.folder), "counter": 5}
+    charm = service.add(values=values, cause="phoenix")
+    charm.send(mode="wait")
+    gate.wait_for_run()
+    charm.remove()
+    again = service.add(values=values, cause="phoenix")
+    assert charm.ref == again.ref
+    assert "success" == again.run()["status"]
+    assert (6, 1) == (again.get("counter"), again.view()["executions"])
 
 
 def test_remove_cancels_the_run(service: Service) -> None:

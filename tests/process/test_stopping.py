@@ -132,7 +132,7 @@ def test_usr1_logs_the_status(data_dir: Path) -> None:
         service.signal(signal.SIGUSR1)
         told = service.wait_for("status.service")
         service.wait_for("status.processes")
-        assert "1 executions, success rate 100.0%" in told["message"]
+        assert "1 execution, success rate 100.0%" in told["message"]
         assert 0 == service.stop()
 
 
@@ -141,7 +141,7 @@ def test_status_is_logged_at_the_end(data_dir: Path) -> None:
     with Service(data_dir, "--interval=3600") as service:
         service.add().perform()
         assert 0 == service.stop()
-        assert "1 executions" in service.wait_for("status.service")["message"]
+        assert "1 execution" in service.wait_for("status.service")["message"]
         service.wait_for("stopped")
 
 

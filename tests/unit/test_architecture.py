@@ -24,8 +24,8 @@ LAYERS = {
     "workers": "frames wire process_control deadline output zygote worker run_failure worker_handle"
     " worker_watch zygote_client nursery crew pool pool_contract pool_events"
     " scan_process scan_child scan_group scan_protocol discovery listing",
-    "service": "in_flight planner dispatcher settler inspections supervisor roster upkeep scans"
-    " status run_history events commands views service run_log",
+    "service": "in_flight planner dispatcher settler rescue waiters inspections supervisor roster"
+    " upkeep scans status run_history events commands views service run_log",
     "edges": "__main__ api cli client daemon configuration setting settings options"
     " operator_identity quantities logs status_log systemd",
 }

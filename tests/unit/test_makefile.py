@@ -24,7 +24,10 @@ COMMANDS = {
     "initialize-gcal": "--initialize --integration=gcal",
     "add-admin-charm": "add-admin-charm",
 }
-OTHERS = {"test", "check", "fmt", "lint", "build-binaries", "clean", "install-systemd", "help"}
+OTHERS = {
+    *("test", "test-lowest", "check", "fmt", "lint"),
+    *("build-binaries", "clean", "install-systemd", "help"),
+}
 
 
 def make(*arguments: str) -> str:
@@ -81,6 +84,14 @@ def test_flags_are_passed_on(target: str) -> None:
 def test_tests_can_be_chosen() -> None:
     """`make test ARGS=path` runs that path only."""
     assert ".venv/bin/pytest tests/unit" in make("-n", "test", "ARGS=tests/unit")
+
+
+def test_lowest_versions_have_a_venv_of_their_own() -> None:
+    """`make test-lowest ARGS=path` runs that path in .venv-lowest, and leaves .venv alone."""
+    printed = make("-n", "test-lowest", "ARGS=tests/unit")
+
+    assert ".venv-lowest/bin/pytest tests/unit" in printed
+    assert ".venv/" not in printed
 
 
 def test_check_is_every_gate() -> None:

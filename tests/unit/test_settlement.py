@@ -115,10 +115,13 @@ def test_charm_that_always_fails_is_disabled_on_its_fifth_attempt() -> None:
 
 @pytest.mark.parametrize("outcome", [SUCCESS, FAILURE])
 def test_disabled_charm_stays_disabled(outcome: Outcome) -> None:
-    """A run that ends after a person disabled its charm neither enables it nor comes back."""
+    """A run that ends after a person disabled its charm does not enable it.
+
+    A failed send is retried once the charm is enabled: the queue holds it until then.
+    """
     disabled = disabled_by_hand(CharmHealth(), NOW - 1, "Disabled by hand")
     decision = decide(outcome, disabled)
-    assert decision.step in (Step.DONE, Step.BURY)
+    assert (Step.DONE if outcome.success else Step.RETRY) == decision.step
     assert ("Disabled by hand", DisabledBy.HAND, NOW - 1, False) == (
         decision.health.status,
         decision.health.disabled_by,
@@ -235,9 +238,8 @@ class SettlementMachine(RuleBasedStateMachine):
         self.charm.since_last_success += 1
         self.charm.stale = 0
         is_over = self.attempt > self.policy.max_retries
-        if self.charm.disabled is not None:
-            is_over = True
-        elif self.charm.since_last_success >= self.policy.max_failures:
+        is_enabled = self.charm.disabled is None
+        if is_enabled and self.charm.since_last_success >= self.policy.max_failures:
             self.charm.disabled = DisabledBy.FAILURES
             is_over = True
             assert decision.disables

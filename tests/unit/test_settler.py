@@ -15,6 +15,7 @@ from bg_charm_service.model import (
     POLL_EVENT,
     CharmRef,
     CharmSchema,
+    Failure,
     FieldKind,
     FieldSchema,
     Origin,
@@ -113,8 +114,10 @@ class Bench:
             versions[name] = self.store.links.version(target, link)
         return InFlight(claim, charm, versions, links, lag_seconds=0.0)
 
-    def settle(self, run: InFlight, answer: Answer) -> Settled | None:
-        """Settle a run that was answered."""
+    def settle(
+        self, run: InFlight, answer: Answer | None, death: Failure | None = None
+    ) -> Settled | None:
+        """Settle a run that kept its worker for 2 s: it was answered, or ended with its worker."""
         spec = RunSpec(
             run_id=run.run_id,
             job_id=run.claim.job.job_id,
@@ -135,7 +138,8 @@ class Bench:
             log_bytes=100,
         )
         with self.database.transaction():
-            settled = self.settler.settle(run, RunFinished(spec, 1, "a line", answer=answer))
+            finished = RunFinished(spec, 1, "a line", answer=answer, death=death, seconds=2.0)
+            settled = self.settler.settle(run, finished)
             self.store.totals.flush()
         return settled
 
@@ -249,3 +253,37 @@ def test_removed_charm_ends_as_cancelled(bench: Bench) -> None:
     assert RunStatus.CANCELLED is settled.decision.status
     assert bench.value(charm, "count") is None
     assert 0 == bench.queue.waiting(charm.charm_key)
+
+
+@pytest.mark.parametrize(
+    ("said", "counted"),
+    [(0.5, 0.5), (3600.0, 2.0), (float("inf"), 2.0), (-5.0, 0.0), (float("nan"), 0.0)],
+)
+def test_worker_cannot_say_what_time_it_took(bench: Bench, said: float, counted: float) -> None:
+    """A run's duration stays within what was measured from outside, whatever its worker says."""
+    charm = bench.charm()
+    run = bench.claim(charm)
+    settled = bench.settle(run, Answer(run.run_id, said))
+    assert settled is not None
+    assert counted == settled.outcome.duration_seconds
+    assert counted * 1000 == bench.store.totals.get("total_ms")
+
+
+def test_run_that_ended_with_its_worker_took_time(bench: Bench) -> None:
+    """The duration of a killed run is how long it kept its worker."""
+    run = bench.claim(bench.charm())
+    settled = bench.settle(run, None, Failure(FailureCause.TIMEOUT, "late"))
+    assert settled is not None
+    assert 2000 == settled.record.duration_ms
+
+
+@pytest.mark.parametrize("value", [b"", b"nope", b"[1,]", b'"\xff"', b"1 2", b"[" * 100_000])
+def test_what_is_no_json_is_not_stored(bench: Bench, value: bytes) -> None:
+    """A worker that answers with bytes that are no JSON has failed, and wrote nothing."""
+    charm = bench.charm(count=FieldKind.VALUE, other=FieldKind.VALUE)
+    run = bench.claim(charm)
+    settled = bench.settle(run, Answer(run.run_id, 0.1, writes={"other": b"1", "count": value}))
+    assert settled is not None
+    assert settled.outcome.failure is not None
+    assert FailureCause.STATE is settled.outcome.failure.cause
+    assert (b"0", b"0") == (bench.value(charm, "count"), bench.value(charm, "other"))

@@ -1,0 +1,51 @@
+"""Promises of .ci/lowest: the bounds of setup.cfg, all of them, as constraints."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).parents[2] / ".ci" / "lowest"
+SETUP = """
+[options]
+install_requires =
+    click>={}
+
+[options.extras_require]
+dev =
+    pytest>=9.0
+"""
+
+
+def lowest(folder: Path, setup: str) -> subprocess.CompletedProcess[str]:
+    """Run it in a checkout with this setup.cfg."""
+    (folder / ".ci").mkdir()
+    (folder / "setup.cfg").write_text(setup)
+    program = shutil.copy(PROGRAM, folder / ".ci")
+    return subprocess.run([sys.executable, program], capture_output=True, text=True, check=False)
+
+
+def test_each_bound_becomes_the_only_version(tmp_path: Path) -> None:
+    """Dependencies of the service and of its extras are held at their lowest versions."""
+    assert "click==8.4\npytest==9.0\n" == lowest(tmp_path, SETUP.format("8.4")).stdout
+
+
+@pytest.mark.parametrize("bound", ["8.4,<9", "8.4; python_version < '3.12'"])
+def test_what_is_no_plain_bound_is_refused(tmp_path: Path, bound: str) -> None:
+    """A dependency whose lowest version cannot be told is named, and nothing is left out."""
+    refused = lowest(tmp_path, SETUP.format(bound))
+
+    assert 1 == refused.returncode
+    assert f"setup.cfg: click>={bound} has no plain lower bound" in refused.stderr
+
+
+def test_a_dependency_without_a_bound_is_refused(tmp_path: Path) -> None:
+    """Without a bound any version would be allowed, and none tested."""
+    refused = lowest(tmp_path, SETUP.format("8.4").replace("pytest>=9.0", "pytest"))
+
+    assert 1 == refused.returncode
+    assert "setup.cfg: pytest has no plain lower bound" in refused.stderr

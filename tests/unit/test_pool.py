@@ -1,0 +1,145 @@
+"""The pool with real workers: what they say is not believed where it would harm others."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from bg_charm_service.errors import FrameError
+from bg_charm_service.pool import Pool
+from bg_charm_service.pool_contract import PoolLimits
+from bg_charm_service.pool_events import InspectFinished, PoolEvent, RunFinished
+from bg_charm_service.wire import Inspect, RunSpec
+
+#: The longest that anything here is waited for, in seconds.
+PATIENCE_SECONDS = 20.0
+
+SOURCE = """\
+from bg_charm_service import Charm
+
+class Some(Charm):
+    def bg_updater(self, event: dict) -> None:
+        pass
+"""
+
+#: Says on the worker's own socket that it has just booted, and takes its time.
+FORGED = f"""\
+import os, stat, time
+from bg_charm_service.wire import FROM_WORKER, Ready
+
+for fd in range(3, 64):
+    try:
+        if stat.S_ISSOCK(os.fstat(fd).st_mode):
+            os.write(fd, FROM_WORKER.encode(Ready()))
+    except OSError:
+        pass
+time.sleep(1)
+{SOURCE}"""
+
+
+class Time:
+    """The machine's clock, with a hand that moves it."""
+
+    def __init__(self) -> None:
+        self.ahead_seconds = 0.0
+
+    def now(self) -> float:
+        return time.time()
+
+    def steady(self) -> float:
+        return time.monotonic() + self.ahead_seconds
+
+
+class Bench:
+    """A pool of one worker that is ready."""
+
+    def __init__(self) -> None:
+        self.clock, self.news = Time(), asyncio.Event()
+        self.pool = Pool(PoolLimits(max_concurrent=1), self.clock, self.news.set, lambda: 0.5)
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Tick until something is true."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not condition():
+                self.news.clear()
+                await asyncio.wait_for(self.news.wait(), PATIENCE_SECONDS)
+                self.pool.tick()
+
+
+def with_pool(work: Callable[[Bench], Awaitable[None]]) -> None:
+    """Do something with a pool that is ready."""
+
+    async def run() -> None:
+        bench = Bench()
+        bench.pool.start()
+        try:
+            await bench.until(lambda: bench.pool.free_workers().count)
+            await work(bench)
+        finally:
+            bench.pool.stop()
+
+    asyncio.run(run())
+
+
+def spec(run_id: str, *, source: str | None = SOURCE, values: dict[str, bytes]) -> RunSpec:
+    """A run."""
+    return RunSpec(
+        *(run_id, 1, 1, "did:key:here", "charm", "hash", source, "some.py", "Some", "bgUpdater"),
+        *(b"{}", values, (), {}),
+        timeout_seconds=5.0,
+        last_success=None,
+        log_bytes=1000,
+    )
+
+
+def test_source_that_says_it_has_booted_frees_no_worker() -> None:
+    """A worker that has loaded somebody's source never gets to serve a space."""
+
+    async def work(bench: Bench) -> None:
+        bench.pool.inspect(Inspect(1, FORGED, "some.py", None, (), 5.0))
+        seen: list[int] = []
+        events: list[PoolEvent] = []
+
+        def look() -> bool:
+            seen.append(bench.pool.free_workers().count)
+            events.extend(bench.pool.collect())
+            return bool(events)
+
+        await bench.until(look)
+        (event,) = events
+        assert isinstance(event, InspectFinished)
+        assert {0} == set(seen)
+
+    with_pool(work)
+
+
+def test_answer_in_time_counts_when_the_service_was_held_up() -> None:
+    """A run that answered within its limit has not timed out, however late that is read."""
+
+    async def work(bench: Bench) -> None:
+        assert bench.pool.dispatch(1, spec("1.1", values={})) is not None
+        (worker,) = bench.pool.workers
+        # Nothing is read meanwhile: the loop of this process stands still.
+        assert select.select([worker.connection], [], [], PATIENCE_SECONDS)[0]
+        bench.clock.ahead_seconds = 3600
+        bench.pool.tick()
+        (event,) = bench.pool.collect()
+        assert isinstance(event, RunFinished)
+        assert event.answer is not None
+
+    with_pool(work)
+
+
+def test_run_that_is_too_large_to_send_teaches_nothing() -> None:
+    """A worker has a source only once that was sent to it."""
+
+    async def work(bench: Bench) -> None:
+        with pytest.raises(FrameError):
+            bench.pool.dispatch(1, spec("1.1", values={"x": bytes(65 * 1024 * 1024)}))
+        assert not bench.pool.knows_source(1, "hash")
+
+    with_pool(work)

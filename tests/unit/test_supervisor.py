@@ -1,0 +1,356 @@
+"""The loop with a pool of paper workers: what goes out when, and who is told of the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from bg_charm_service.database import Database
+from bg_charm_service.dispatcher import Dispatcher, RunLimits
+from bg_charm_service.errors import FailureCause, ServiceError, WorkerBootError
+from bg_charm_service.fairness import Need
+from bg_charm_service.inspections import Inspections
+from bg_charm_service.job_queue import SUSPECT_DELIVERIES, JobQueue
+from bg_charm_service.model import (
+    POLL_EVENT,
+    CharmRef,
+    CharmSchema,
+    FieldKind,
+    FieldSchema,
+    Origin,
+)
+from bg_charm_service.planner import Planner
+from bg_charm_service.pool_contract import FreeWorkers
+from bg_charm_service.pool_events import PoolEvent, RunFinished
+from bg_charm_service.settlement import FailurePolicy, RunStatus
+from bg_charm_service.settler import Settled, Settler
+from bg_charm_service.store import Store
+from bg_charm_service.store.charms import CharmRecord
+from bg_charm_service.store.links import Link
+from bg_charm_service.supervisor import Parts, Supervisor
+from bg_charm_service.wire import Answer, FieldValue, Inspect, RunSpec
+
+
+class Time:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.seconds = 1_790_000_000.0
+
+    def now(self) -> float:
+        return self.seconds
+
+    def steady(self) -> float:
+        return self.seconds
+
+
+class PaperPool:
+    """Workers without processes: runs stay out until the test ends them."""
+
+    wants_ticks = False
+
+    def __init__(self, workers: int) -> None:
+        self.unbound = workers
+        self.bound: Counter[int] = Counter()
+        self.out: list[RunSpec] = []
+        self.events: list[PoolEvent] = []
+        self.error: ServiceError | None = None
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def tick(self) -> None: ...
+
+    def collect(self) -> list[PoolEvent]:
+        if self.error is not None:
+            raise self.error
+        events, self.events = self.events, []
+        return events
+
+    def free_workers(self) -> FreeWorkers:
+        return FreeWorkers(self.bound.copy(), self.unbound)
+
+    def rebalance(self, needs: Sequence[Need]) -> None: ...
+
+    def knows_source(self, space_key: int, source_hash: str) -> bool:
+        return False
+
+    def dispatch(self, space_key: int, run: RunSpec) -> int | None:
+        self.unbound -= 1
+        self.out.append(run)
+        return 1
+
+    def give_field(self, worker_no: int, message: FieldValue) -> None: ...
+
+    def inspect(self, request: Inspect) -> None: ...
+
+    def cancel(self, run_id: str) -> bool:
+        return False
+
+    def end(self, run: RunSpec, *, is_orphaned: bool = False) -> None:
+        """End a run: well, or by the end of the workers' parent."""
+        self.out.remove(run)
+        self.unbound += 1
+        answer = None if is_orphaned else Answer(run.run_id, 0.1)
+        self.events.append(RunFinished(run, 1, "", answer=answer, is_orphaned=is_orphaned))
+
+
+class Bench:
+    """A supervisor on an empty database, stepped by hand."""
+
+    def __init__(self, path: Path, *, workers: int = 1, polling: bool = True) -> None:
+        self.database = Database.open(path)
+        self.store, self.queue = Store.on(self.database), JobQueue(self.database)
+        self.pool, self.clock = PaperPool(workers), Time()
+        clock, database, store, queue = self.clock, self.database, self.store, self.queue
+        planner = Planner(database, store, queue, clock, interval_seconds=60, max_concurrent=1)
+        self.planner = planner
+        dispatcher = Dispatcher(database, store, queue, self.pool, clock, RunLimits(30, 1000))
+        settler = Settler(
+            *(database, store, queue, planner, FailurePolicy(), clock, lambda: 0.5),
+            history_runs=10,
+            label=lambda _: None,
+        )
+        self.wake = asyncio.Event()
+        self.inspections = Inspections(self.pool, 30)
+        self.supervisor = Supervisor(
+            Parts(
+                *(database, store, queue, self.pool, planner, dispatcher, settler),
+                *(self.inspections, clock),
+            ),
+            polling=polling,
+            watch_seconds=0.1,
+            wake=self.wake,
+        )
+        self.told: list[Settled] = []
+        self.supervisor.on_settled.append(self.told.append)
+
+    def charm(self, space: str = "did:key:here", **fields: FieldKind) -> CharmRecord:
+        """Add a charm."""
+        schemas = tuple(FieldSchema(name, kind, b"0") for name, kind in fields.items())
+        count = len(self.store.charms.page(space=None, after=0, limit=1000))
+        with self.database.transaction():
+            home = self.store.spaces.ensure(space, name="", owner="did:key:me", now=0)
+            charm = self.store.charms.add(
+                CharmRef(space, f"charm{count}"),
+                home.space_key,
+                cause=f"charm{count}",
+                file_name="some.py",
+                source="",
+                schema=CharmSchema("Some", "Some", "", schemas, ("bgUpdater",)),
+                now=0,
+            )
+            self.store.health.create(charm.charm_key)
+            for name, kind in fields.items():
+                if kind is FieldKind.VALUE:
+                    self.store.cells.write(charm, name, b"0")
+        return charm
+
+    def put(self, charm: CharmRecord) -> int:
+        """Queue a poll."""
+        job = (charm.space_key, charm.charm_key, charm.ref, "bgUpdater", POLL_EVENT)
+        now = self.clock.now()
+        with self.database.transaction():
+            job_id = self.queue.put_poll(*job, origin=Origin.POLL, run_at=now, now=now)
+        assert job_id is not None
+        return job_id
+
+    def suspect(self, job_id: int) -> None:
+        """Let several supervisors die with a job."""
+        for _ in range(SUSPECT_DELIVERIES):
+            with self.database.transaction():
+                claim = self.queue.claim_job(job_id)
+                assert claim is not None
+                self.queue.rescue(claim, self.clock.steady())
+
+    def step(self) -> list[str]:
+        """Take a step; gives the charms whose runs are out."""
+        self.supervisor.step()
+        return [run.charm_id for run in self.pool.out]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """The place of a database."""
+    return tmp_path / "test.db"
+
+
+@pytest.fixture
+def bench(path: Path) -> Iterator[Bench]:
+    """A bench with one worker."""
+    made = Bench(path)
+    yield made
+    made.database.close()
+
+
+def test_suspect_gets_its_turn_on_a_busy_day(path: Path) -> None:
+    """A job that runs alone waits for the runs that are out, but not for those that come later."""
+    bench = Bench(path, workers=2)
+    suspect, busy, later = bench.charm(), bench.charm(), bench.charm()
+    bench.put(busy)
+    bench.step()
+    bench.suspect(bench.put(suspect))
+    bench.put(later)
+    assert [busy.ref.charm_id] == bench.step()
+    bench.pool.end(bench.pool.out[0])
+    bench.wake.clear()
+    assert [] == bench.step()
+    assert bench.wake.is_set()
+    assert [suspect.ref.charm_id] == bench.step()
+    assert [suspect.ref.charm_id] == bench.step()
+    bench.pool.end(bench.pool.out[0])
+    bench.step()
+    assert [later.ref.charm_id] == bench.step()
+
+
+def test_space_with_nothing_to_do_keeps_no_worker_from_others(bench: Bench) -> None:
+    """A look into a space that has no job after all costs the next space nothing."""
+    idle, waiting = bench.charm("did:key:a"), bench.charm("did:key:b")
+    job_id = bench.put(idle)
+    with bench.database.transaction():
+        bench.queue.drop_poll(idle.charm_key)
+    bench.put(waiting)
+    assert not bench.queue.is_live(job_id)
+    assert [waiting.ref.charm_id] == bench.step()
+
+
+def test_unreadable_state_fails_its_own_run_only(path: Path) -> None:
+    """Where a state cannot be read, that run fails and the service goes on."""
+    bench = Bench(path, workers=2)
+    target, sound = bench.charm("did:key:a", x=FieldKind.VALUE), bench.charm()
+    broken = bench.charm(link=FieldKind.CELL)
+    with bench.database.transaction():
+        link = Link("link", target.charm_key, ("x", "y"), is_writable=False)
+        bench.store.links.put(broken.charm_key, link)
+        bench.database.execute("UPDATE cells SET value = ?", (b"{broken",))
+    bench.put(broken)
+    bench.put(sound)
+    assert [sound.ref.charm_id] == bench.step()
+    bench.step()
+    (told,) = bench.told
+    assert broken.charm_key == told.run.claim.charm_key
+    assert told.outcome.failure is not None
+    assert FailureCause.STATE is told.outcome.failure.cause
+
+
+def test_removed_charm_never_runs_again(bench: Bench) -> None:
+    """The run of a removed charm is over, also when its worker ended by nobody's fault."""
+    charm = bench.charm()
+    bench.put(charm)
+    bench.step()
+    with bench.database.transaction():
+        bench.store.charms.mark_removed(charm.charm_key, 1)
+    bench.pool.end(bench.pool.out[0], is_orphaned=True)
+    assert [] == bench.step()
+    assert [RunStatus.CANCELLED] == [one.decision.status for one in bench.told]
+    assert 0 == bench.queue.active_size()
+
+
+def test_removed_charm_does_not_run_after_a_crash(path: Path) -> None:
+    """A supervisor that dies while it stops a removed charm leaves nothing that runs later."""
+    first = Bench(path)
+    charm = first.charm()
+    first.put(charm)
+    first.step()
+    with first.database.transaction():
+        first.store.charms.mark_removed(charm.charm_key, 1)
+    first.database.close()
+    second = Bench(path)
+    second.supervisor.rescue()
+    assert [] == second.step()
+    assert [RunStatus.CANCELLED] == [one.decision.status for one in second.told]
+
+
+async def _loop(bench: Bench) -> asyncio.Task[None]:
+    task = asyncio.create_task(bench.supervisor.run())
+    await asyncio.sleep(0)
+    return task
+
+
+def test_loop_sleeps_while_it_may_not_claim(path: Path) -> None:
+    """Jobs that are ready and not to be claimed keep no processor busy."""
+
+    async def turns(bench: Bench) -> int:
+        task = await _loop(bench)
+        await asyncio.sleep(0.2)
+        await bench.supervisor.stop_now()
+        await task
+        return bench.supervisor.turns
+
+    waiting = Bench(path, polling=False)
+    waiting.put(waiting.charm())
+    assert asyncio.run(turns(waiting)) < 10
+    waiting.database.close()
+    alone = Bench(path, workers=2)
+    alone.suspect(alone.put(alone.charm()))
+    alone.step()
+    alone.put(alone.charm())
+    assert asyncio.run(turns(alone)) < 10
+
+
+def test_who_waits_for_a_dropped_job_is_let_go(bench: Bench) -> None:
+    """A poll that a person took out of the queue ends the wait for it."""
+
+    async def wait() -> Settled | None:
+        charm = bench.charm()
+        waiting = bench.supervisor.settlement_of(bench.put(charm))
+        with bench.database.transaction():
+            bench.queue.hold(charm.charm_key)
+        bench.step()
+        return await asyncio.wait_for(waiting, 1)
+
+    assert asyncio.run(wait()) is None
+
+
+def test_job_that_came_back_runs_again_without_polling(path: Path) -> None:
+    """A poll that was asked for runs again when its worker ended by nobody's fault."""
+    bench = Bench(path, polling=False)
+    charm = bench.charm()
+    bench.supervisor.run_job(bench.put(charm))
+    bench.step()
+    bench.pool.end(bench.pool.out[0], is_orphaned=True)
+    assert [charm.ref.charm_id] == bench.step()
+    bench.pool.end(bench.pool.out[0])
+    assert [] == bench.step()
+    assert [RunStatus.SUCCESS] == [one.decision.status for one in bench.told]
+
+
+def test_run_that_ended_just_before_a_stop_is_told(bench: Bench) -> None:
+    """What a stop settles is told to those who wait, as any other settlement."""
+
+    async def stop() -> Settled | None:
+        waiting = bench.supervisor.settlement_of(bench.put(bench.charm()))
+        bench.step()
+        bench.pool.end(bench.pool.out[0])
+        await bench.supervisor.stop_now()
+        return await asyncio.wait_for(waiting, 1)
+
+    settled = asyncio.run(stop())
+    assert settled is not None
+    assert [settled] == bench.told
+    assert RunStatus.SUCCESS is settled.decision.status
+
+
+def test_end_of_the_loop_lets_everybody_go(bench: Bench) -> None:
+    """When the service cannot go on, nobody waits for it in vain, neither now nor later."""
+
+    async def fail() -> None:
+        waiting = bench.supervisor.settlement_of(bench.put(bench.charm()))
+        inspecting = asyncio.create_task(bench.inspections.inspect("", "some.py"))
+        await asyncio.sleep(0)
+        bench.pool.error = WorkerBootError("no worker boots")
+        with pytest.raises(WorkerBootError):
+            await bench.supervisor.run()
+        assert await asyncio.wait_for(waiting, 1) is None
+        with pytest.raises(WorkerBootError):
+            await asyncio.wait_for(inspecting, 1)
+        with pytest.raises(WorkerBootError):
+            await asyncio.wait_for(bench.inspections.inspect("", "some.py"), 1)
+        assert await asyncio.wait_for(bench.supervisor.settlement_of(1), 1) is None
+
+    asyncio.run(fail())

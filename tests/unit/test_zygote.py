@@ -1,0 +1,80 @@
+"""The zygote: it reports the end of every worker."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from bg_charm_service.wire import Exited, FromZygote, Spawned, WorkerLimits
+from bg_charm_service.zygote_client import ZygoteClient
+
+
+class Births:
+    """A zygote and the workers asked of it."""
+
+    def __init__(self) -> None:
+        self.client = ZygoteClient()
+        self.pids: dict[int, int] = {}
+        self.exited: dict[int, int] = {}
+        self._connections: dict[int, socket.socket] = {}
+        self._null = os.open(os.devnull, os.O_WRONLY)
+
+    def spawn(self) -> None:
+        """Ask for one more worker."""
+        ours, theirs = socket.socketpair()
+        number = len(self._connections) + 1
+        self._connections[number] = ours
+        with theirs:
+            fds = [theirs.fileno(), self._null, self._null]
+            assert self.client.spawn(number, WorkerLimits(), fds)
+
+    def look(self, seconds: float) -> bool:
+        """Take in the next reports; False when none came."""
+        if not select.select([self.client.control], [], [], seconds)[0]:
+            return False
+        reports: list[FromZygote] = self.client.read() or []
+        for report in reports:
+            if isinstance(report, Spawned):
+                self.pids[report.worker_no] = report.pid
+            else:
+                assert isinstance(report, Exited)
+                self.exited[report.worker_no] = report.exit_code
+                self._connections[report.worker_no].close()
+        return True
+
+    def close(self) -> None:
+        """End it all."""
+        self.client.close()
+        for connection in self._connections.values():
+            connection.close()
+        os.close(self._null)
+
+
+@pytest.fixture
+def births() -> Iterator[Births]:
+    """A zygote of one's own."""
+    made = Births()
+    yield made
+    made.close()
+
+
+def test_no_end_of_a_worker_goes_unreported(births: Births) -> None:
+    """Workers that end while others are born are reported too: none is waited for in vain."""
+    killed: set[int] = set()
+    for _ in range(4):
+        births.spawn()
+    while len(killed) < 400:
+        births.look(0.01)
+        for number, pid in births.pids.items():
+            if number not in killed:
+                os.kill(pid, signal.SIGKILL)
+                killed.add(number)
+                births.spawn()
+    while killed - births.exited.keys() and births.look(2):
+        pass
+    assert set() == killed - births.exited.keys()
