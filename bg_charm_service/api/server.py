@@ -15,8 +15,10 @@ from types import TracebackType
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from bg_charm_service.api.listeners import SOCKET, TCP, Tagged
+from bg_charm_service.api.peers import comes_from_within
 
 #: How long an answer under way may take to go out at a stop, in seconds.
 _CLOSE_SECONDS = 5.0
@@ -30,6 +32,15 @@ class _Server(uvicorn.Server):
         yield
 
 
+class _Protocol(H11Protocol):
+    """Hangs up on the charms of this very service."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if comes_from_within(transport.get_extra_info("socket")):
+            transport.abort()
+
+
 class Server:
     """An async context in which the application answers on listening sockets of one kind."""
 
@@ -40,6 +51,7 @@ class Server:
             # A header must not say where a request comes from.
             proxy_headers=False,
             server_header=False,
+            http=_Protocol,
             log_config=None,
             access_log=False,
             lifespan="off",
