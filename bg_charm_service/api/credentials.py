@@ -58,6 +58,8 @@ class Doorman:
         if authorization is not None:
             return await self._authorized(request, authorization)
         if source_of(request) is Source.NAMED:
+            if need is Need.NOTHING and request.method not in _SAFE_METHODS:
+                raise AuthorizationError("Signing in is done on a page of the service's own.")
             return Caller("a page of another origin", Kind.NOBODY, TCP)
         secret = request.cookies.get(cookie_name(request), "")
         is_live, token = self._commands.find_session(secret) if secret else (False, None)
@@ -74,16 +76,20 @@ class Doorman:
         raise AuthorizationError("The form carries no valid CSRF token: reload its page.")
 
     def check_entry(self, request: Request, is_good: Callable[[], bool]) -> None:
-        """Let a code or token that somebody entered count; raises NotSignedIn, TooManyAttempts."""
+        """Let a code or token that somebody entered count; raises NotSignedIn, TooManyAttempts.
+
+        One that is good is taken at any time: a link that follows a wrong code stands anywhere.
+        """
+        if is_good():
+            return
         host = _peer(request)
         self._attempts.check(host, b"")
-        if not is_good():
-            self._attempts.failed(host, b"", "a login code or token that is not good")
-            raise NotSignedIn("This code or token is not good, was used already, or has expired.")
+        self._attempts.failed(host, b"", "a login code or token that is not good")
+        raise NotSignedIn("This code or token is not good, was used already, or has expired.")
 
     async def _authorized(self, request: Request, text: str) -> Caller:
         scheme, _, rest = text.partition(" ")
-        host, key = _peer(request), _credential(scheme, rest)
+        host, key = _counted(request), _credential(scheme, rest)
         self._attempts.check(host, key)
         try:
             if scheme.lower() == "bearer":
@@ -206,6 +212,12 @@ def _credential(scheme: str, rest: str) -> bytes:
         return digest(Signature.parse(rest).did)
     except InvalidInput:
         return b""
+
+
+def _counted(request: Request) -> str:
+    """Give what failures are counted by: a name bound to our address must not count as we do."""
+    host = _peer(request)
+    return host if getattr(request.state, "is_named", False) else f"{host}, by another name"
 
 
 def _peer(request: Request) -> str:

@@ -54,6 +54,7 @@ class Gate:
         headers = Headers(scope=scope)
         source = self._plate.source(scope["method"], scope["path"], headers)
         state["source"] = source
+        state["is_named"] = self._is_named(scope, headers)
         scope["state"] = state
         origin = headers.get("origin", "") if source is Source.NAMED else ""
 
@@ -73,16 +74,21 @@ class Gate:
         # A token or signature proves its sender by itself, and no foreign page can have one.
         if "authorization" in headers or (source is Source.NAMED and scope["method"] == "OPTIONS"):
             return None
+        if scope["state"]["is_named"]:
+            return None
+        port = (scope.get("server") or ("", 0))[1]
+        return self._refuse(
+            scope,
+            f"This service does not go by the name {headers.get('host', '')!a:.100}: use "
+            f"http://localhost:{port}, or start it with API_URL as its public address.",
+        )
+
+    def _is_named(self, scope: Scope, headers: Headers) -> bool:
+        """Whether the request calls this service by a name of its own."""
         hosts = headers.getlist("host")
         server, client = scope.get("server") or ("", 0), scope.get("client") or ("", 0)
         is_near = is_loopback(client[0])
-        if len(hosts) == 1 and self._plate.is_ours(hosts[0], port=server[1], is_near=is_near):
-            return None
-        return self._refuse(
-            scope,
-            f"This service does not go by the name {', '.join(hosts)!a:.100}: use "
-            f"http://localhost:{server[1]}, or start it with API_URL as its public address.",
-        )
+        return len(hosts) == 1 and self._plate.is_ours(hosts[0], port=server[1], is_near=is_near)
 
     def _refuse(self, scope: Scope, text: str) -> Response:
         now = time.monotonic()

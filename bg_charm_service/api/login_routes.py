@@ -102,6 +102,8 @@ def _entered(
         service.begin_session(token),
         max_age=int(SESSION_SECONDS),
         path="/",
+        # What a proxy says of itself only makes the cookie stricter.
+        secure=request.headers.get("x-forwarded-proto") == "https",
         httponly=True,
         samesite="strict",
     )

@@ -1,0 +1,131 @@
+"""Every change is in the audit log: no route that can change something leaves none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from fastapi.routing import APIRoute
+
+from bg_charm_service.api import create_app
+from bg_charm_service.api.callers import Need, need_of
+from bg_charm_service.clock import SystemClock
+from bg_charm_service.commands import Commands
+from bg_charm_service.identity import Identity, space_did
+from tests.process.program import COUNTER
+from tests.process.running import Refused, RunningCharm, Service
+
+SOMEBODY = Identity.from_passphrase("somebody").did()
+
+CHARM = "/api/charms/{space}/{charm_id}"
+
+#: Each route that changes something, a body for it, and what the log says then.
+CHANGES: dict[tuple[str, str], tuple[Any, list[str]]] = {
+    ("POST", "/api/charms"): (
+        {"source": COUNTER, "space": "test", "cause": "new", "register": True},
+        ["add charm", "register"],
+    ),
+    ("POST", "/api/charms/import"): (
+        [{"source": COUNTER, "space": "test", "cause": "imported"}, 5],
+        ["add charm"],
+    ),
+    ("POST", "/api/integrations/bg"): ("registration", ["register"]),
+    ("POST", f"{CHARM}/disable"): (None, ["disable"]),
+    ("POST", f"{CHARM}/enable"): (None, ["enable"]),
+    ("PUT", f"{CHARM}/interval"): ({"seconds": 60}, ["set interval"]),
+    ("PUT", f"{CHARM}/state/{{field}}"): ("bad", ["set field"]),
+    ("PUT", f"{CHARM}/source"): ({"source": COUNTER + "\n"}, ["update source"]),
+    ("POST", f"{CHARM}/send"): ({"event": {}}, ["send"]),
+    ("POST", f"{CHARM}/requeue"): (None, ["requeue"]),
+    ("POST", f"{CHARM}/run"): (None, ["run"]),
+    ("DELETE", "/api/integrations/bg/{space}/{charm_id}"): (None, ["unregister"]),
+    ("DELETE", CHARM): (None, ["remove"]),
+    ("POST", "/api/integrations/{integration_id}/initialize"): (None, ["initialize integration"]),
+    ("POST", "/api/spaces/{space}/owners"): ({"did": SOMEBODY}, ["grant space"]),
+    ("POST", "/api/admin-charm"): (
+        {"grant": SOMEBODY},
+        ["grant space", "grant secrets", "add charm"],
+    ),
+    ("POST", "/api/tokens"): ({"name": "one"}, ["make token"]),
+    ("DELETE", "/api/tokens/{name}"): (None, ["revoke token"]),
+}
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A running service whose charms get one try."""
+    folder = tmp_path_factory.mktemp("audit")
+    with Service(folder / "data", "--interval=3600", "--max-retries=0") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def charm(service: Service) -> RunningCharm:
+    """A charm."""
+    return service.add(COUNTER, cause="counter")
+
+
+def audit(service: Service) -> list[dict[str, Any]]:
+    """The log, the oldest first."""
+    entries: list[dict[str, Any]] = service.request("GET", "/api/audit?limit=1000")
+    return entries[::-1]
+
+
+def test_the_table_is_whole() -> None:
+    """Every route of the API that asks for the right to change something stands in the table."""
+    commands = SimpleNamespace(parts=SimpleNamespace(clock=SystemClock()))
+    routes = create_app(cast("Commands", commands)).routes
+    changing = {
+        (method, route.path)
+        for route in routes
+        if isinstance(route, APIRoute) and route.path.startswith("/api/")
+        for method in route.methods or ()
+        if need_of(route) in (Need.CHANGING, Need.REGISTERING, Need.GOVERNING) and method != "GET"
+    }
+    assert changing == CHANGES.keys()
+
+
+@pytest.mark.parametrize(("method", "path"), CHANGES, ids=" ".join)
+def test_a_change_is_written_down(
+    service: Service, charm: RunningCharm, method: str, path: str
+) -> None:
+    """What changed, who changed it, and of which charm: one entry for each thing done."""
+    body, expected = CHANGES[method, path]
+    if path.endswith("/requeue"):
+        job = charm.send(delta="no number")
+        charm.wait_until_settled(job)
+    if body == "registration":
+        body = {"charmId": charm.charm_id, "space": space_did("test"), "integration": "manual"}
+    url = path.format(
+        space=space_did("test"),
+        charm_id=charm.charm_id,
+        field="error",
+        integration_id="gmail",
+        name="one",
+    )
+    before = audit(service)
+    service.request(method, url, body)
+    new = audit(service)[len(before) :]
+    assert expected == [each["action"] for each in new]
+    assert {"operator"} == {each["caller"] for each in new}
+    if "{charm_id}" in path:
+        assert {charm.charm_id} == {each["charm_id"] for each in new}
+
+
+def test_what_is_refused_is_not_written_down(service: Service) -> None:
+    """A change that did not happen is in no log."""
+    other = service.add(COUNTER, cause="other")
+    before = audit(service)
+    for method, path, body in (
+        ("PUT", f"{other.path}/state/counter", "no number"),
+        ("POST", f"{other.path}/enable", None),
+        ("POST", f"{other.path}/requeue", None),
+        ("PUT", f"{other.path}/source", {"source": "nonsense ="}),
+        ("DELETE", "/api/tokens/nobody", None),
+    ):
+        with pytest.raises(Refused):
+            service.request(method, path, body)
+    service.request("PUT", f"{other.path}/source", {"source": COUNTER, "dry_run": True})
+    assert before == audit(service)
