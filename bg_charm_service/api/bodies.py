@@ -11,7 +11,9 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from bg_charm_service.errors import InvalidInput
+from bg_charm_service.identity import is_did
 from bg_charm_service.model import CharmRef
+from bg_charm_service.refs import is_merkle_id
 from bg_charm_service.views import NewCharm
 
 #: Findings of pydantic that are clearer in other words.
@@ -125,8 +127,13 @@ class RegistrationBody(BaseModel):
     space: Text
     integration: Text
 
+    @property
+    def charm_member(self) -> str:
+        """The member that names the charm."""
+        return "pieceId" if self.piece_id else "charmId"
+
     def to_ref(self) -> CharmRef:
-        """Give the charm; raises InvalidInput when it is not named, or by two names."""
+        """Give the charm; raises InvalidInput naming the member that is wrong."""
         if self.piece_id and self.charm_id and self.piece_id != self.charm_id:
             raise InvalidInput("pieceId and charmId name two charms; give one of them.")
         charm_id = self.piece_id or self.charm_id
@@ -134,7 +141,14 @@ class RegistrationBody(BaseModel):
             raise InvalidInput("pieceId: Field required (charmId is taken as well)")
         if not self.integration.strip():
             raise InvalidInput("integration: It is empty.")
-        return to_ref(self.space, charm_id)
+        if not is_did(self.space):
+            raise InvalidInput(f"space: Invalid space ID: {self.space:.100}. Must be a valid DID.")
+        if not is_merkle_id(charm_id):
+            raise InvalidInput(
+                f"{self.charm_member}: Invalid charm ID: {charm_id:.100}. "
+                "Must be a valid merkle ID."
+            )
+        return CharmRef(self.space, charm_id)
 
     @classmethod
     def read(cls, body: bytes) -> RegistrationBody:
@@ -157,11 +171,6 @@ def read_charm(value: Any) -> NewCharm:
         return CharmBody.model_validate(value).to_charm()
     except ValidationError as error:
         raise InvalidInput(first_problem(error.errors())) from None
-
-
-def to_ref(space: str, charm_id: str) -> CharmRef:
-    """Read the two halves of a charm's address."""
-    return CharmRef.parse(f"{space}/{charm_id}")
 
 
 def to_json(value: object, what: str) -> bytes:

@@ -9,7 +9,7 @@ from bg_charm_service.api.access import Charm, Service, make_router
 from bg_charm_service.api.answers import Done
 from bg_charm_service.api.bodies import AdminCharmBody, GrantBody, RegistrationBody
 from bg_charm_service.api.callers import Bounded, Changing, Kind, Listing, Registering
-from bg_charm_service.errors import AuthorizationError
+from bg_charm_service.errors import AuthorizationError, InvalidInput, NotFound
 from bg_charm_service.identity import space_did
 from bg_charm_service.views import IntegrationView, ServiceStatus, SpaceView
 
@@ -57,7 +57,11 @@ async def register_charm(
     body = RegistrationBody.read(await request.body())
     ref = body.to_ref()
     caller.check_space(ref.space)
-    await service.register(ref, body.integration.strip())
+    try:
+        await service.register(ref, body.integration.strip())
+    except NotFound as error:
+        # As the original does: what is missing here is not the address, but a member's value.
+        raise InvalidInput(f"{body.charm_member}: {error}") from None
     return Done()
 
 

@@ -7,9 +7,12 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
+from bg_charm_service.identity import space_did
+from bg_charm_service.refs import refer
 from tests.process.reaching import Reached, reached
 from tests.process.test_access import csrf_of
 
+SPACE = space_did("test")
 FRIEND = "https://friend.example"
 
 
@@ -42,7 +45,14 @@ def test_the_button_registers(door: Reached, content_type: str | None) -> None:
         ('{"pieceId": "x", "integration": "y"}', "space: Field required"),
         ('{"pieceId": "x", "space": "x"}', "integration: Field required"),
         ('{"pieceId": 5, "space": "x", "integration": "y"}', "pieceId: "),
-        ('{"pieceId": "x", "space": "x", "integration": "y"}', "Invalid space ID: x."),
+        ('{"pieceId": "x", "space": "x", "integration": "y"}', "space: Invalid space ID: x."),
+        (f'{{"pieceId": "x", "space": "{SPACE}", "integration": "y"}}', "pieceId: Invalid charm"),
+        (f'{{"charmId": "x", "space": "{SPACE}", "integration": "y"}}', "charmId: Invalid charm"),
+        (
+            f'{{"pieceId": "{refer({})}", "space": "{SPACE}", "integration": "y"}}',
+            "pieceId: There is no charm",
+        ),
+        (f'{{"pieceId": "{refer({})}", "space": "{SPACE}", "integration": ""}}', "integration: "),
     ],
 )
 def test_a_wrong_registration_says_what_is_wrong(door: Reached, body: str, reason: str) -> None:

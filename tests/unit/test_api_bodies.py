@@ -56,13 +56,19 @@ def test_a_bad_registration_names_the_member(body: bytes, reason: str) -> None:
     ("members", "reason"),
     [
         ({"space": DEMO}, "pieceId: Field required"),
-        ({"space": "demo", "pieceId": CHARM_ID}, "Invalid space ID: demo. Must be a valid DID."),
-        ({"space": DEMO, "pieceId": "x"}, "Invalid charm ID: x. Must be a valid merkle ID."),
+        (
+            {"space": "demo", "pieceId": CHARM_ID},
+            "space: Invalid space ID: demo. Must be a valid DID.",
+        ),
+        (
+            {"space": DEMO, "pieceId": "x"},
+            "pieceId: Invalid charm ID: x. Must be a valid merkle ID.",
+        ),
         ({"space": DEMO, "pieceId": CHARM_ID, "charmId": refer(1)}, "pieceId and charmId name two"),
     ],
 )
 def test_a_registration_names_one_charm(members: dict[str, Any], reason: str) -> None:
-    """DID and id must be ones; the texts are the original's."""
+    """DID and id must be ones; the texts are the original's, behind the member that is wrong."""
     with pytest.raises(InvalidInput, match=f"^{reason}"):
         registration(integration="x", **members).to_ref()
 
