@@ -18,6 +18,9 @@ class Roster:
     def __init__(self, store: Store) -> None:
         self._labels: dict[int, str] = store.registrations.labels()
         self._listed: dict[str, frozenset[int]] = {}
+        #: Counts are asked for more often than they change.
+        self._counts: Counter[str] | None = None
+        self._size: int | None = None
         rows = store.health.scheduled()
         self.disabled: set[int] = {row[0] for row in rows if row[4] is not None}
         self.failing: set[int] = {row[0] for row in rows if row[5] > 0}
@@ -25,16 +28,19 @@ class Roster:
     def register(self, charm_key: int, label: str) -> None:
         """Note a registration; the last label wins."""
         self._labels[charm_key] = label
+        self._recount()
 
     def unregister(self, charm_key: int) -> None:
         """Note the end of a registration."""
         self._labels.pop(charm_key, None)
+        self._recount()
         self._tidy(charm_key)
 
     def replace_list(self, integration_id: str, charm_keys: Iterable[int]) -> set[int]:
         """Note what an integration lists now; gives the charms that nobody names any more."""
         before = self._listed.get(integration_id, frozenset())
         self._listed[integration_id] = frozenset(charm_keys)
+        self._recount()
         gone = {key for key in before - self._listed[integration_id] if key not in self}
         for charm_key in gone:
             self._tidy(charm_key)
@@ -46,6 +52,7 @@ class Roster:
         for integration_id, keys in self._listed.items():
             if charm_key in keys:
                 self._listed[integration_id] = keys - {charm_key}
+        self._recount()
         self._tidy(charm_key)
 
     def listed_by(self, charm_key: int) -> tuple[str, ...]:
@@ -64,16 +71,22 @@ class Roster:
 
     def counts(self) -> Counter[str]:
         """How many charms each integration has."""
-        counts = Counter(self._labels.values())
-        for name, keys in self._listed.items():
-            counts[name] += len(keys - self._labels.keys())
-        return counts
+        if self._counts is None:
+            self._counts = Counter(self._labels.values())
+            for name, keys in self._listed.items():
+                self._counts[name] += len(keys - self._labels.keys())
+        return self._counts
 
     def __contains__(self, charm_key: object) -> bool:
         return charm_key in self._labels or any(charm_key in k for k in self._listed.values())
 
     def __len__(self) -> int:
-        return len(self._labels.keys() | frozenset().union(*self._listed.values()))
+        if self._size is None:
+            self._size = len(self._labels.keys() | frozenset().union(*self._listed.values()))
+        return self._size
+
+    def _recount(self) -> None:
+        self._counts = self._size = None
 
     def _tidy(self, charm_key: int) -> None:
         if charm_key not in self:

@@ -188,7 +188,8 @@ def test_several_at_once(door: Reached, browser: httpx2.Client) -> None:
     )
     told = browser.post("/charms/selected", data=data, headers={"hx-request": "true"})
     assert "1 of 2 charms" in told.headers["hx-trigger"]
-    for wrong in ({"charm": []}, {"charm": ["x"]}, {"action": "explode"}):
+    wrongs: tuple[dict[str, object], ...] = ({"charm": []}, {"charm": ["x"]}, {"action": "x"})
+    for wrong in wrongs:
         assert 400 == browser.post("/charms/selected", data={**data, **wrong}).status_code
 
 
