@@ -55,11 +55,14 @@ def build(kind: str, folder: Path) -> Path:
 
 
 def package_files() -> set[str]:
-    """Return the names that the built package must have: modules, charms, integrations."""
+    """Return the names that the built package must have: modules, charms, integrations, pages."""
     wanted = {"bg_charm_service/py.typed"}
     for folder in ("bg_charm_service", "charms", "integrations"):
         prefix = "" if folder == "bg_charm_service" else "bg_charm_service/"
         wanted |= {prefix + str(p.relative_to(ROOT)) for p in (ROOT / folder).rglob("*.py")}
+    for folder in ("api/static", "api/templates"):
+        files = (ROOT / "bg_charm_service" / folder).rglob("*.*")
+        wanted |= {str(path.relative_to(ROOT)) for path in files}
     return wanted
 
 

@@ -1,0 +1,74 @@
+"""Promises of an answer that goes on: frames are well formed, and no reader is waited for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from starlette.types import Message
+
+from bg_charm_service.api.event_stream import EventStream, frame
+
+
+class Source:
+    """Frames without an end; notes when nobody wants more of them."""
+
+    def __init__(self) -> None:
+        self.is_closed = False
+
+    async def frames(self) -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield b"x"
+                await asyncio.sleep(0)
+        finally:
+            self.is_closed = True
+
+
+def test_frames_are_one_line_of_json() -> None:
+    """A text with line ends, or with half a character, cannot break a frame."""
+    told = frame("run", {"error": "a\n\nid: 7\nb", "name": "\ud800"}, 5)
+    assert b"id: 5\nevent: run\ndata: " == told.partition(b"{")[0]
+    assert (4, True) == (told.count(b"\n"), told.endswith(b"}\n\n"))
+
+
+def test_a_reader_that_takes_nothing_is_dropped() -> None:
+    """When bytes are not taken for a while, the stream ends and lets go of what it holds."""
+
+    async def go() -> bool:
+        source, started = Source(), asyncio.Event()
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                started.set()
+                await asyncio.Event().wait()
+
+        async def receive() -> Message:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        stream = EventStream(source.frames(), patience_seconds=0.01)
+        await stream({"type": "http"}, receive, send)
+        return started.is_set() and source.is_closed
+
+    assert asyncio.run(go())
+
+
+def test_a_reader_that_left_is_let_go() -> None:
+    """When the client has gone, the stream ends at once."""
+
+    async def go() -> bool:
+        source, gone = Source(), asyncio.Event()
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                gone.set()
+
+        async def receive() -> Message:
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        await EventStream(source.frames())({"type": "http"}, receive, send)
+        return source.is_closed
+
+    assert asyncio.run(go())
