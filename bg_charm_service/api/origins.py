@@ -44,9 +44,10 @@ class Doorplate:
         if found is None:
             return False
         name = found[1].strip("[]").lower().rstrip(".")
-        given = int(found[2]) if found[2] else 80
+        # Without a port it is the usual one, of HTTP or of a proxy's HTTPS.
+        given = {int(found[2])} if found[2] else {80, 443}
         if is_near:
-            return name in self.names and given in {port, *self.ports}
+            return name in self.names and not given.isdisjoint({port, *self.ports})
         # No name server can bind an address, and a mapped port is none of ours.
         return name in self.names or (self.is_open and _is_address(name))
 

@@ -45,6 +45,8 @@ def test_an_open_service_answers_to_addresses_and_its_names() -> None:
     """From elsewhere it is found by any address, also a mapped one, and by names it was told."""
     for host in ("192.0.2.1:9000", "[2001:db8::1]:8000", "charms.example", "charms.example:8000"):
         assert FAR.is_ours(host, port=8000, is_near=False)
+    # A proxy on this machine passes on what the browser calls it.
+    assert FAR.is_ours("charms.example", port=8000, is_near=True)
     assert not FAR.is_ours("evil.example:8000", port=8000, is_near=False)
     assert not FAR.is_ours("192.0.2.1:8000", port=8000, is_near=True)
 
