@@ -171,7 +171,7 @@ class Pool:
         self._worker_no += 1
         now = self._clock.steady()
         worker = WorkerHandle(self._worker_no, self.limits.log_bytes, now)
-        limits = WorkerLimits(memory_bytes=self.limits.memory_bytes)
+        limits = WorkerLimits(self.limits.memory_bytes, self.limits.retire_bytes)
         if not self._nursery.spawn(worker, limits):
             worker.close()
             return
