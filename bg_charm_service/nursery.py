@@ -48,7 +48,11 @@ class Nursery:
         """Start the zygote unless it lives, or it is too soon after a death."""
         if self._zygote is not None or not self.is_patient_enough:
             return
-        self._zygote = ZygoteClient()
+        try:
+            self._zygote = ZygoteClient()
+        except OSError as error:
+            self._note_no_room(error)
+            return
         self._is_proven = False
         fd = self._zygote.control.fileno()
         asyncio.get_running_loop().add_reader(fd, self._read)
@@ -58,11 +62,19 @@ class Nursery:
         """Whether the delay after the last failed birth is over, and nobody closed us."""
         return not self._is_closed and self._clock.steady() >= self._not_before
 
-    def spawn(self, worker: WorkerHandle, limits: WorkerLimits) -> bool:
-        """Ask for a worker; False when there is no zygote to ask."""
-        if self._zygote is None:
-            return False
-        return self._zygote.spawn(worker.worker_no, limits, worker.their_fds)
+    def spawn(self, worker_no: int, log_bytes: int, limits: WorkerLimits) -> WorkerHandle | None:
+        """Ask for a worker; None when there is no zygote to ask, or no room for another."""
+        if self._zygote is None or not self.is_patient_enough:
+            return None
+        try:
+            worker = WorkerHandle(worker_no, log_bytes, self._clock.steady())
+        except OSError as error:
+            self._note_no_room(error)
+            return None
+        if self._zygote.spawn(worker_no, limits, worker.their_fds):
+            return worker
+        worker.close()
+        return None
 
     def note_ready(self) -> None:
         """Note that a worker got ready: births work."""
@@ -116,6 +128,11 @@ class Nursery:
             self._boot_deaths += not self._is_proven
             self._back_off()
             self._on_lost()
+
+    def _note_no_room(self, error: OSError) -> None:
+        # The system gives no process or descriptor now; it may later.
+        logger.bind(event="no_room").error("No worker can be started now: {}", error)
+        self._back_off()
 
     def _back_off(self) -> None:
         delay = restart_delay_seconds(max(1, self._boot_deaths), self._random())

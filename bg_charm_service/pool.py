@@ -169,15 +169,12 @@ class Pool:
 
     def _spawn(self) -> None:
         self._worker_no += 1
-        now = self._clock.steady()
-        worker = WorkerHandle(self._worker_no, self.limits.log_bytes, now)
-        limits = WorkerLimits(memory_bytes=self.limits.memory_bytes)
-        if not self._nursery.spawn(worker, limits):
-            worker.close()
-            return
-        self.workers.add(worker)
-        self.created += 1
-        worker.listen(lambda: self._read_worker(worker))
+        limits = WorkerLimits(self.limits.memory_bytes, self.limits.retire_bytes)
+        worker = self._nursery.spawn(self._worker_no, self.limits.log_bytes, limits)
+        if worker is not None:
+            self.workers.add(worker)
+            self.created += 1
+            worker.listen(lambda: self._read_worker(worker))
 
     def _read_worker(self, worker: WorkerHandle) -> None:
         try:

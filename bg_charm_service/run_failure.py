@@ -11,8 +11,8 @@ from bg_charm_service.errors import CompilerError, FailureCause, StateError
 from bg_charm_service.wire import FailureSpec, RunSpec
 
 #: Longer error texts are cut, in characters.
-_MESSAGE_LIMIT = 2000
-_TRACEBACK_LIMIT = 20_000
+_MESSAGE_LIMIT = 1_900
+_TRACEBACK_LIMIT = 19_000
 
 
 def failure_of(error: BaseException, spec: RunSpec, leak: str) -> FailureSpec:

@@ -22,6 +22,10 @@ from bg_charm_service.settlement import Decision, FailurePolicy, RunStatus, Step
 from bg_charm_service.store import Store
 from bg_charm_service.store.runs import RunRecord
 
+#: What is stored of an error and of a traceback, in characters.
+MESSAGE_LIMIT = 2_000
+TRACEBACK_LIMIT = 20_000
+
 
 @dataclass(frozen=True, slots=True)
 class Settled:
@@ -122,8 +126,10 @@ class Settler:
         # What a worker says of time counts for fairness and schedules: within what was measured.
         seconds = min(max(0.0, answer.duration_seconds), finished.seconds)
         if answer.failure is not None:
-            failed = answer.failure
-            failure = Failure(failed.cause, failed.message, failed.traceback)
+            # Cut again: what a worker says may be of any length.
+            message = answer.failure.message[:MESSAGE_LIMIT]
+            traceback = answer.failure.traceback[:TRACEBACK_LIMIT]
+            failure = Failure(answer.failure.cause, message, traceback)
             return Outcome(seconds, failure=failure)
         touched = {*answer.reads, *answer.writes}
         if answer.stale or self._has_moved(run, touched):

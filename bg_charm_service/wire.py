@@ -13,9 +13,13 @@ from bg_charm_service.model import CharmSchema
 
 
 class WorkerLimits(msgspec.Struct, frozen=True):
-    """What a worker process may use; `memory_bytes` bounds its data segment, 0 for no bound."""
+    """What a worker process may use; `memory_bytes` bounds its data segment, 0 for no bound.
+
+    One that holds more than `retire_bytes` after a run asks to be replaced; 0 for never.
+    """
 
     memory_bytes: int = 0
+    retire_bytes: int = 0
 
 
 class RunSpec(msgspec.Struct, frozen=True, tag="run"):

@@ -39,7 +39,12 @@ from bg_charm_service.errors import (
 )
 from bg_charm_service.frames import FrameReader
 from bg_charm_service.output import RunOutput, capture
-from bg_charm_service.process_control import close_all_fds_but, die_with_parent, set_subreaper
+from bg_charm_service.process_control import (
+    close_all_fds_but,
+    die_with_parent,
+    own_memory_bytes,
+    set_subreaper,
+)
 from bg_charm_service.run_failure import failure_of, one_line, short
 from bg_charm_service.wire import (
     FROM_WORKER,
@@ -101,7 +106,7 @@ class WireSnapshot:
 class Worker:
     """One worker: a socket to the supervisor and the classes loaded so far."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, retire_bytes: int = 0) -> None:
         self._connection = connection
         self._reader = FrameReader(connection, TO_WORKER)
         self._lock = threading.RLock()
@@ -111,6 +116,7 @@ class Worker:
         self._surroundings = Surroundings()
         self._pid = os.getpid()
         self._is_sending = False
+        self._retire_bytes = retire_bytes
 
     def serve(self) -> None:
         """Answer requests until the supervisor closes the socket."""
@@ -154,7 +160,13 @@ class Worker:
             # A child that the charm forked has come back here: it must not answer.
             os._exit(0)
         self._output.end()
+        leak = leak or self._hoard()
         return Answer(spec.run_id, time.perf_counter() - started, leak=leak, **answer)
+
+    def _hoard(self) -> str:
+        """Name the memory that a run left behind, where the next charm could pay for it."""
+        held = own_memory_bytes()
+        return f"{held} bytes of memory" if 0 < self._retire_bytes < held else ""
 
     def _run_handler(self, spec: RunSpec, deadline: Deadline) -> Charm:
         charm_class = self._load(spec)
@@ -266,5 +278,5 @@ def run_worker(connection_fd: int, out_fd: int, err_fd: int, limits: WorkerLimit
         resource.setrlimit(resource.RLIMIT_DATA, (limits.memory_bytes, limits.memory_bytes))
     faulthandler.enable(2, all_threads=False)
     connection = socket.socket(fileno=connection_fd)
-    Worker(connection).serve()
+    Worker(connection, limits.retire_bytes).serve()
     os._exit(0)

@@ -21,6 +21,9 @@ from bg_charm_service.wire import FROM_WORKER, TO_WORKER, FromWorker, LogText, R
 
 _READ_BYTES = 256 * 1024
 
+#: So often a worker's socket is read in one go: more than its buffer holds.
+_READS_A_LOOK = 16
+
 #: How much a charm may write to its raw stdout and stderr between two looks before it is cut off.
 _PIPE_READS_A_LOOK = 16
 
@@ -128,7 +131,8 @@ class WorkerHandle:
         Raises FrameError for what is no message of ours.
         """
         messages: list[FromWorker] = []
-        while True:
+        # The loop calls again for what is left: nobody is held up by one that never stops talking.
+        for _ in range(_READS_A_LOOK):
             try:
                 data = self.connection.recv(_READ_BYTES)
             except BlockingIOError:
@@ -138,6 +142,7 @@ class WorkerHandle:
             if not data:
                 return messages or None
             messages += self._decoder.feed(data)
+        return messages
 
     @property
     def is_changing(self) -> bool:

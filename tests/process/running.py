@@ -6,10 +6,12 @@ process), never for time; a limit only keeps a broken test from waiting for ever
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -211,8 +213,16 @@ class Service:
         return answer.json()
 
     def later(self, method: str, path: str, body: object = None) -> Future[Any]:
-        """Send a request whose answer is waited for later."""
-        return self._pool.submit(self.request, method, path, body)
+        """Send a request whose answer is waited for later.
+
+        It is on its way when this returns: the service takes it before any later one.
+        """
+        connection = http.client.HTTPConnection("service", timeout=PATIENCE_SECONDS)
+        connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.sock.settimeout(PATIENCE_SECONDS)
+        connection.sock.connect(str(self.data_dir / "service.sock"))
+        connection.request(method, path, json.dumps(body), {"content-type": "application/json"})
+        return self._pool.submit(_answer_of, connection)
 
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command of the command line on the same data directory."""
@@ -365,6 +375,16 @@ class RunningCharm:
         """Its recorded runs, newest first."""
         runs: list[dict[str, Any]] = self.service.request("GET", f"{self.path}/runs?limit=1000")
         return runs
+
+
+def _answer_of(connection: http.client.HTTPConnection) -> Any:
+    """Wait for the answer on a connection; raises Refused."""
+    with connection.getresponse() as answer:
+        told = json.loads(answer.read())
+    connection.close()
+    if answer.status >= 400:
+        raise Refused(answer.status, told["error"])
+    return told
 
 
 def _told(lines: list[Line], job_id: int, attempt: int) -> list[Line]:

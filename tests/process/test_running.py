@@ -180,8 +180,8 @@ def test_disabling_lets_the_run_finish(service: Service) -> None:
     assert 0 == charm.show()["waiting_jobs"]
 
 
-def test_failing_run_of_a_disabled_charm_is_not_retried(service: Service) -> None:
-    """A charm that is disabled in mid-run, and then fails, is not tried again."""
+def test_failed_send_of_a_disabled_charm_waits(service: Service) -> None:
+    """A send that fails after its charm was disabled is kept until the charm is enabled."""
     gate = service.gate()
     values = {"mode": "fail", "folder": str(gate.folder)}
     charm = service.add(values=values)
@@ -191,9 +191,13 @@ def test_failing_run_of_a_disabled_charm_is_not_retried(service: Service) -> Non
     charm.post("disable")
     gate.let_go()
     charm.wait_until_settled(job)
-    assert 0 == charm.show()["waiting_jobs"]
+    assert 1 == charm.show()["waiting_jobs"]
     assert ["failure"] == [run["status"] for run in charm.runs()]
     assert "hand" == charm.view()["disabled_by"]
+    charm.post("enable")
+    gate.wait_for_run()
+    gate.let_go()
+    charm.wait_for("run.failed", attempt=2)
 
 
 def test_removed_charm_can_be_added_again(service: Service) -> None:
