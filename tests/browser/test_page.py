@@ -77,6 +77,19 @@ def test_a_charm_is_disabled_and_enabled_in_the_list(operator: Watched, door: Re
     expect(row.locator(".dot-ok")).to_be_visible()
 
 
+def test_the_keyboard_keeps_its_place(operator: Watched, door: Reached) -> None:
+    """A switch that was pressed by key has the focus still when it says the opposite."""
+    charm = door.service.add(cause="by key", register=True)
+    charm.wait_for("run.succeeded")
+    page = operator.open("/?q=by+key")
+    page.get_by_role("button", name="Disable: Scripted").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Enable: Scripted")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Disable: Scripted")).to_be_focused()
+    assert charm.view()["enabled"]
+
+
 def test_the_error_of_a_failing_charm_is_found(operator: Watched, door: Reached) -> None:
     """From the first page one click leads to why a charm fails: error, traceback, log, as text."""
     charm = door.service.add(FAILING, cause="inbox", register=True)
