@@ -34,7 +34,7 @@ from bg_charm_service.settings import Settings
 from bg_charm_service.settlement import RunStatus, Step
 from bg_charm_service.settler import Settled
 from bg_charm_service.status_log import log_status, many, one_line
-from bg_charm_service.systemd import notify, watchdog_interval_seconds
+from bg_charm_service.systemd import is_listening, notify, watchdog_interval_seconds
 
 #: How long a command may have the data directory open before a start gives up, in seconds.
 _BUSY_WAIT_SECONDS = 5.0
@@ -282,7 +282,8 @@ def _log_status(service: Service) -> None:
 
 
 def _tell_systemd(service: Service) -> None:
-    notify(STATUS=one_line(service.commands.status()))
+    if is_listening():
+        notify(STATUS=one_line(service.commands.status()))
 
 
 def _warn_of_default_identity(service: Service) -> None:

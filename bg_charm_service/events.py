@@ -114,6 +114,10 @@ class Events:
         for reader in self.readers:
             reader.news.set()
 
+    def idle_worker_died(self, pid: int, exit_code: int | None) -> None:
+        """Tell of a worker that died between runs."""
+        self.publish("worker", change="died", pid=pid, cause=None, exit_code=exit_code)
+
     def settled(self, settled: Settled) -> None:
         """Tell of a run whose settlement is on disk."""
         record, decision = settled.record, settled.decision

@@ -60,6 +60,8 @@ class Pool:
         self.created = 0
         self.recycled = 0
         self.crashed = 0
+        #: Called with the process id of a worker that died without a run, and its exit code.
+        self.on_idle_death: list[Callable[[int, int | None], None]] = [log_idle_death]
         self.workers = Crew()
         self._clock = clock
         self._wake = wake
@@ -273,7 +275,8 @@ class Pool:
             self._events.append(InspectFinished(worker.request_id, None))
         elif worker.ending is None:
             self.crashed += 1
-            log_idle_death(worker, exit_code)
+            for listener in self.on_idle_death:
+                listener(worker.pid, exit_code)
         worker.close()
         self.workers.drop(worker)
 

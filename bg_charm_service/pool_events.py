@@ -69,10 +69,10 @@ def run_ended_by_death(
     return RunFinished(run, worker.pid, log, None, death, is_cancelled, is_orphaned, seconds)
 
 
-def log_idle_death(worker: WorkerHandle, exit_code: int | None) -> None:
+def log_idle_death(pid: int, exit_code: int | None) -> None:
     """Tell of a worker that ended without being asked to, and without a run."""
-    logger.bind(event="worker_died_idle", worker=worker.pid).warning(
-        "Worker {} died between runs (exit code {}); no charm is blamed", worker.pid, exit_code
+    logger.bind(event="worker_died_idle", worker=pid).warning(
+        "Worker {} died between runs (exit code {}); no charm is blamed", pid, exit_code
     )
 
 

@@ -192,6 +192,7 @@ def _assemble(
     board = StatusBoard(about, store, queue, planner, pool, roster, upkeep, clock)
     events = Events(clock.now())
     supervisor.on_settled += [board.settled, events.settled]
+    pool.on_idle_death.append(events.idle_worker_died)
     office = Office(
         operator=config.identity.did(),
         supervisor=supervisor,

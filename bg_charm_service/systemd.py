@@ -16,6 +16,11 @@ _WATCHDOG_SHARE = 0.5
 _SEND_TIMEOUT_SECONDS = 1.0
 
 
+def is_listening() -> bool:
+    """Whether anybody takes notifications, so that it is worth the work to make them."""
+    return os.environ.get("NOTIFY_SOCKET", "")[:1] in ("/", "@")
+
+
 def notify(**fields: str | int) -> bool:
     """Send fields such as `READY=1`, `STATUS="…"`, `STOPPING=1`, `WATCHDOG=1` in one message.
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -86,6 +88,17 @@ def test_the_death_of_a_worker_is_told(door: Reached) -> None:
         charm.run()
         died = first(told, "worker", change="died", charm_id=charm.charm_id)
         assert "exit" == died.data["cause"]
+
+
+def test_the_death_of_an_idle_worker_is_told(door: Reached) -> None:
+    """A worker that dies between runs is an event that names no charm."""
+    with door.client() as client, following(client) as told:
+        first(told, "status")
+        (pid, *_) = door.service.worker_pids()
+        os.kill(pid, signal.SIGKILL)
+        died = first(told, "worker", change="died", pid=pid)
+        assert (None, -signal.SIGKILL) == (died.data["cause"], died.data["exit_code"])
+        assert "charm_id" not in died.data
 
 
 def test_a_stream_goes_on_where_it_ended(door: Reached) -> None:
