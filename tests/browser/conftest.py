@@ -43,7 +43,9 @@ def chromium() -> str | None:
     return given or next(filter(None, map(shutil.which, NAMES)), None)
 
 
-@pytest.fixture(scope="session")
+# For one module only: while playwright is open, its loop is the running one of this thread, and
+# no other test could run a loop of its own.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """A headless Chromium."""
     program = chromium()

@@ -84,9 +84,14 @@ def test_the_keyboard_keeps_its_place(operator: Watched, door: Reached) -> None:
     page = operator.open("/?q=by+key")
     page.get_by_role("button", name="Disable: Scripted").focus()
     page.keyboard.press("Enter")
-    expect(page.get_by_role("button", name="Enable: Scripted")).to_be_focused()
+    enable = page.get_by_role("button", name="Enable: Scripted")
+    expect(enable).to_be_focused()
+    expect(enable).to_have_text("Enable")
+    assert not charm.view()["enabled"]
     page.keyboard.press("Enter")
-    expect(page.get_by_role("button", name="Disable: Scripted")).to_be_focused()
+    disable = page.get_by_role("button", name="Disable: Scripted")
+    expect(disable).to_be_focused()
+    expect(disable).to_have_text("Disable")
     assert charm.view()["enabled"]
 
 

@@ -6,10 +6,19 @@
 
   // Set before the first refresh: what a person opened, ticked or typed stays as it is.
   const kept = new Set(["open", "checked"]);
-  Idiomorph.defaults.ignoreActiveValue = true;
+  const isTypedIn = (element) =>
+    element === document.activeElement && element.matches("input, select, textarea");
   Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name) => !kept.has(name);
   Idiomorph.defaults.callbacks.beforeNodeMorphed = (before) =>
-    !(before instanceof Element && before.hasAttribute("data-keep"));
+    !(before instanceof Element && (before.hasAttribute("data-keep") || isTypedIn(before)));
+
+  // A switch that has just turned over does at once what it says now.
+  document.addEventListener("htmx:configRequest", (event) => {
+    const address = event.detail.elt.getAttribute("hx-post");
+    if (address) {
+      event.detail.path = address;
+    }
+  });
 
   let stream = null;
   let refreshing = false;
