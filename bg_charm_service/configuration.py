@@ -6,6 +6,7 @@ from loguru import logger
 
 from bg_charm_service.discovery import MANUAL_ID
 from bg_charm_service.identity import Identity
+from bg_charm_service.limits import Limits
 from bg_charm_service.listing import parse_manual_charms
 from bg_charm_service.pool_contract import PoolLimits
 from bg_charm_service.scans import ScanLimits
@@ -27,7 +28,11 @@ def service_config(settings: Settings, identity: Identity, *, is_polling: bool) 
         identity=identity,
         is_polling=is_polling,
         interval_seconds=settings.interval_seconds,
-        timeout_seconds=settings.timeout_seconds,
+        limits=Limits(
+            timeout_seconds=settings.timeout_seconds,
+            memory_bytes=settings.worker_memory_bytes,
+            log_bytes=settings.run_log_bytes,
+        ),
         policy=FailurePolicy(max_retries=settings.max_retries, max_failures=settings.failures),
         pool=PoolLimits(
             max_concurrent=settings.max_concurrent if is_polling else 1,

@@ -17,6 +17,7 @@ from bg_charm_service.errors import FailureCause, FrameError, InvalidInput, Stor
 from bg_charm_service.fairness import FairShare
 from bg_charm_service.in_flight import InFlight, RunsInFlight
 from bg_charm_service.job_queue import SUSPECT_DELIVERIES, Claim, JobQueue
+from bg_charm_service.limits import Limits
 from bg_charm_service.model import Failure, FieldKind
 from bg_charm_service.pool_contract import WorkerPool
 from bg_charm_service.pool_events import FieldWanted, RunFinished
@@ -25,14 +26,6 @@ from bg_charm_service.store import Store
 from bg_charm_service.store.charms import CharmRecord
 from bg_charm_service.store.links import Link
 from bg_charm_service.wire import FieldValue, RunSpec
-
-
-@dataclass(frozen=True, slots=True)
-class RunLimits:
-    """What one run may use."""
-
-    timeout_seconds: float
-    log_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +48,7 @@ class Dispatcher:
         queue: JobQueue,
         pool: WorkerPool,
         clock: Clock,
-        limits: RunLimits,
+        limits: Limits,
     ) -> None:
         self._database = database
         self._store = store
@@ -137,9 +130,8 @@ class Dispatcher:
                 name: link.is_writable or self._is_inside(run, link)
                 for name, link in run.links.items()
             },
-            timeout_seconds=self._limits.timeout_seconds,
             last_success=self._store.health.get(charm.charm_key).last_success or None,
-            log_bytes=self._limits.log_bytes,
+            limits=self._limits,
         )
         if prepared.problem is not None:
             return RunFinished(spec, 0, "", death=prepared.problem)

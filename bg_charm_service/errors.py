@@ -82,9 +82,16 @@ class FailureCause(StrEnum):
 
     ERROR = "error"  #: the handler raised
     STATE = "state"  #: the state it left is not JSON, or does not fit its field's type
+    STATE_SIZE = "state_size"  #: the state it left is larger than allowed
     COMPILER = "compiler"  #: its source cannot be loaded
     TIMEOUT = "timeout"  #: it ran into its deadline and was stopped
+    CPU = "cpu"  #: it was stopped for using more processor time than allowed
     MEMORY = "memory"  #: it was stopped for using more memory than allowed
+    FILES = "files"  #: it tried to have more files and connections open than allowed
+    THREADS = "threads"  #: it was stopped for running more threads than allowed
+    LOG = "log"  #: it was stopped for flooding its log
+    SCRATCH = "scratch"  #: it was stopped for writing more to its scratch directory than allowed
+    FORBIDDEN = "forbidden"  #: it tried what its walls do not allow
     EXIT = "exit"  #: the worker process exited during the run
     SIGNAL = "signal"  #: the worker process was ended by a signal nobody here sent
     PROTOCOL = "protocol"  #: what came back from the worker was not a valid answer

@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Sequence
 
 from bg_charm_service.errors import CompilerError, ServiceError
+from bg_charm_service.limits import Limits
 from bg_charm_service.pool_contract import WorkerPool
 from bg_charm_service.pool_events import InspectFinished
 from bg_charm_service.wire import Inspect, Inspected
@@ -19,9 +20,9 @@ from bg_charm_service.wire import Inspect, Inspected
 class Inspections:
     """Requests under way, by their number."""
 
-    def __init__(self, pool: WorkerPool, timeout_seconds: float) -> None:
+    def __init__(self, pool: WorkerPool, limits: Limits) -> None:
         self._pool = pool
-        self._timeout_seconds = timeout_seconds
+        self._limits = limits
         self._numbers = itertools.count(1)
         self._waiting: dict[int, tuple[str, asyncio.Future[Inspected]]] = {}
         self._ended_by: ServiceError | None = None
@@ -42,9 +43,7 @@ class Inspections:
         number = next(self._numbers)
         future: asyncio.Future[Inspected] = asyncio.get_running_loop().create_future()
         self._waiting[number] = (file_name, future)
-        request = Inspect(
-            number, source, file_name, class_name, tuple(values), self._timeout_seconds
-        )
+        request = Inspect(number, source, file_name, class_name, tuple(values), self._limits)
         self._pool.inspect(request)
         try:
             inspected = await future

@@ -11,6 +11,7 @@ from enum import IntEnum, StrEnum
 
 from bg_charm_service.errors import FailureCause, InvalidInput
 from bg_charm_service.identity import is_did
+from bg_charm_service.limits import LimitChanges
 from bg_charm_service.refs import is_merkle_id
 
 #: The streams that a poll may use, in the order in which they are tried.
@@ -137,6 +138,8 @@ class CharmSchema:
     doc: str
     fields: tuple[FieldSchema, ...]
     streams: tuple[str, ...]
+    #: The limits that its class asks for; what it says of the network is its `ports`.
+    asks: LimitChanges = field(default_factory=LimitChanges)
 
     @property
     def updater(self) -> str | None:

@@ -13,7 +13,7 @@ from loguru import logger
 from bg_charm_service.clock import Clock
 from bg_charm_service.errors import WorkerBootError
 from bg_charm_service.retry import restart_delay_seconds
-from bg_charm_service.wire import Spawned, WorkerLimits
+from bg_charm_service.wire import Birth, Spawned
 from bg_charm_service.worker_handle import WorkerHandle
 from bg_charm_service.zygote_client import ZygoteClient
 
@@ -62,7 +62,7 @@ class Nursery:
         """Whether the delay after the last failed birth is over, and nobody closed us."""
         return not self._is_closed and self._clock.steady() >= self._not_before
 
-    def spawn(self, worker_no: int, log_bytes: int, limits: WorkerLimits) -> WorkerHandle | None:
+    def spawn(self, worker_no: int, log_bytes: int, birth: Birth) -> WorkerHandle | None:
         """Ask for a worker; None when there is no zygote to ask, or no room for another."""
         if self._zygote is None or not self.is_patient_enough:
             return None
@@ -71,7 +71,7 @@ class Nursery:
         except OSError as error:
             self._note_no_room(error)
             return None
-        if self._zygote.spawn(worker_no, limits, worker.their_fds):
+        if self._zygote.spawn(worker_no, birth, worker.their_fds):
             return worker
         worker.close()
         return None

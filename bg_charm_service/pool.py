@@ -27,6 +27,7 @@ from bg_charm_service.pool_events import (
 )
 from bg_charm_service.wire import (
     Answer,
+    Birth,
     FetchField,
     FieldValue,
     FromWorker,
@@ -34,7 +35,6 @@ from bg_charm_service.wire import (
     LogText,
     Ready,
     RunSpec,
-    WorkerLimits,
 )
 from bg_charm_service.worker_handle import Ending, WorkerHandle, WorkerState
 from bg_charm_service.worker_watch import WorkerWatch
@@ -131,7 +131,7 @@ class Pool:
         if worker is None:
             return None
         worker.space_key = space_key
-        limit = run.timeout_seconds + self.limits.kill_grace_seconds
+        limit = run.limits.timeout_seconds + self.limits.kill_grace_seconds
         worker.begin(run, self._clock.steady(), limit)
         try:
             worker.send(run)
@@ -171,8 +171,8 @@ class Pool:
 
     def _spawn(self) -> None:
         self._worker_no += 1
-        limits = WorkerLimits(self.limits.memory_bytes, self.limits.retire_bytes)
-        worker = self._nursery.spawn(self._worker_no, self.limits.log_bytes, limits)
+        birth = Birth(retire_bytes=self.limits.retire_bytes)
+        worker = self._nursery.spawn(self._worker_no, self.limits.log_bytes, birth)
         if worker is not None:
             self.workers.add(worker)
             self.created += 1
@@ -290,7 +290,7 @@ class Pool:
                 return
             request = self._inspections.popleft()
             worker.state, worker.request_id = WorkerState.BUSY, request.request_id
-            limit = request.timeout_seconds + self.limits.kill_grace_seconds
+            limit = request.limits.timeout_seconds + self.limits.kill_grace_seconds
             worker.deadline = self._clock.steady() + limit
             try:
                 worker.send(request)

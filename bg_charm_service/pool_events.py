@@ -61,7 +61,7 @@ def run_ended_by_death(
     worker: WorkerHandle, run: RunSpec, exit_code: int | None, now: float
 ) -> RunFinished:
     """The end of a run whose worker is gone; `exit_code` None when nobody knows it."""
-    death = death_failure(worker.ending, worker.detail, exit_code, run.timeout_seconds)
+    death = death_failure(worker.ending, worker.detail, exit_code, run.limits.timeout_seconds)
     is_cancelled = worker.ending is Ending.CANCELLED
     log = worker.finish()
     is_orphaned = worker.ending is Ending.ORPHANED

@@ -20,7 +20,7 @@ def failure_of(error: BaseException, spec: RunSpec, leak: str) -> FailureSpec:
     traceback = _cut(author_traceback(error, spec.file_name), _TRACEBACK_LIMIT)
     if isinstance(error, RunTimeout):
         still = f"; still running: {leak}" if leak else ""
-        text = f"Timed out after {spec.timeout_seconds:g} s{still}."
+        text = f"Timed out after {spec.limits.timeout_seconds:g} s{still}."
         # Where it was, without the name of what stopped it.
         where = traceback.replace("bg_charm_service.deadline.RunTimeout", "RunTimeout")
         return FailureSpec(FailureCause.TIMEOUT, text, where)

@@ -19,12 +19,13 @@ from bg_charm_service.clock import Clock, SystemClock
 from bg_charm_service.commands import Commands, Office
 from bg_charm_service.data_directory import DataDirectory
 from bg_charm_service.database import Database
-from bg_charm_service.dispatcher import Dispatcher, RunLimits
+from bg_charm_service.dispatcher import Dispatcher
 from bg_charm_service.errors import AuthorizationError
 from bg_charm_service.events import Events
 from bg_charm_service.identity import SYSTEM_SPACE_NAME, Identity, space_did
 from bg_charm_service.inspections import Inspections
 from bg_charm_service.job_queue import JobQueue
+from bg_charm_service.limits import Limits
 from bg_charm_service.model import CharmRef
 from bg_charm_service.planner import Planner
 from bg_charm_service.pool import Pool
@@ -51,7 +52,7 @@ class ServiceConfig:
     identity: Identity
     is_polling: bool
     interval_seconds: float = 60.0
-    timeout_seconds: float = 30.0
+    limits: Limits = field(default_factory=Limits)
     policy: FailurePolicy = field(default_factory=FailurePolicy)
     pool: PoolLimits = field(default_factory=PoolLimits)
     scans: ScanLimits = field(default_factory=ScanLimits)
@@ -142,8 +143,7 @@ def _assemble(
         max_concurrent=config.pool.max_concurrent,
     )
     pool = Pool(config.pool, clock, wake.set, chance.random)
-    run_limits = RunLimits(config.timeout_seconds, config.pool.log_bytes)
-    dispatcher = Dispatcher(database, store, queue, pool, clock, run_limits)
+    dispatcher = Dispatcher(database, store, queue, pool, clock, config.limits)
     settler = Settler(
         database,
         store,
@@ -155,7 +155,7 @@ def _assemble(
         history_runs=config.history_runs,
         label=roster.label,
     )
-    inspections = Inspections(pool, config.timeout_seconds)
+    inspections = Inspections(pool, config.limits)
     parts = Parts(database, store, queue, pool, planner, dispatcher, settler, inspections, clock)
     supervisor = Supervisor(
         parts, polling=config.is_polling, watch_seconds=config.watch_seconds, wake=wake
@@ -203,7 +203,7 @@ def _assemble(
         board=board,
         events=events,
         interval_seconds=config.interval_seconds,
-        timeout_seconds=config.timeout_seconds,
+        timeout_seconds=config.limits.timeout_seconds,
         admin_source=(_CHARMS / "admin.py").read_text(),
     )
     commands = Commands(office)

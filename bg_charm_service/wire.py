@@ -9,16 +9,19 @@ import msgspec
 
 from bg_charm_service.errors import FailureCause
 from bg_charm_service.frames import FrameCodec
+from bg_charm_service.limits import Limits
 from bg_charm_service.model import CharmSchema
 
 
-class WorkerLimits(msgspec.Struct, frozen=True):
-    """What a worker process may use; `memory_bytes` bounds its data segment, 0 for no bound.
+class Birth(msgspec.Struct, frozen=True):
+    """What a worker is born with, before it knows whom it serves.
 
-    One that holds more than `retire_bytes` after a run asks to be replaced; 0 for never.
+    `scratch` is the path of its scratch directory. With `has_walls` it is sandboxed before it is
+    ready. One that holds more than `retire_bytes` after a run asks to be replaced; 0 for never.
     """
 
-    memory_bytes: int = 0
+    scratch: str = ""
+    has_walls: bool = False
     retire_bytes: int = 0
 
 
@@ -43,9 +46,8 @@ class RunSpec(msgspec.Struct, frozen=True, tag="run"):
     values: dict[str, bytes]
     large: tuple[str, ...]
     links: dict[str, bool]
-    timeout_seconds: float
     last_success: float | None
-    log_bytes: int
+    limits: Limits
 
 
 class FieldValue(msgspec.Struct, frozen=True, tag="field"):
@@ -63,7 +65,7 @@ class Inspect(msgspec.Struct, frozen=True, tag="inspect"):
     file_name: str
     class_name: str | None
     values: tuple[dict[str, bytes], ...]
-    timeout_seconds: float
+    limits: Limits
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
@@ -136,7 +138,7 @@ class Spawn(msgspec.Struct, frozen=True, tag="spawn"):
     """Fork one worker; its socket and its two output pipes come along."""
 
     worker_no: int
-    limits: WorkerLimits
+    birth: Birth
 
 
 class Spawned(msgspec.Struct, frozen=True, tag="spawned"):

@@ -6,14 +6,11 @@ snapshot, runs the handler, waits for everything it started, answers. Forked by 
 
 from __future__ import annotations
 
-import faulthandler
 import os
-import resource
-import signal
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from inspect import isawaitable
 from typing import Any
 
@@ -38,13 +35,9 @@ from bg_charm_service.errors import (
     StateError,
 )
 from bg_charm_service.frames import FrameReader
+from bg_charm_service.limits import Walls
 from bg_charm_service.output import RunOutput, capture
-from bg_charm_service.process_control import (
-    close_all_fds_but,
-    die_with_parent,
-    own_memory_bytes,
-    set_subreaper,
-)
+from bg_charm_service.process_control import own_memory_bytes
 from bg_charm_service.run_failure import failure_of, one_line, short
 from bg_charm_service.wire import (
     FROM_WORKER,
@@ -60,23 +53,7 @@ from bg_charm_service.wire import (
     Ready,
     RunSpec,
     SendSpec,
-    WorkerLimits,
 )
-
-#: A thread's stack, in bytes: small, so that the memory limit allows many threads, and large
-#: enough for deep recursion through C code, which would crash the worker otherwise.
-_STACK_BYTES = 2 * 1024 * 1024
-
-#: The zygote loads this once: it builds what the first charm of each worker would have to wait for.
-_WARM_SOURCE = """
-from bg_charm_service import Charm
-
-class Warm(Charm):
-    count: int = 0
-
-    async def bg_updater(self, event: dict) -> None:
-        self.count += 1
-"""
 
 
 class StaleRun(BaseException):
@@ -106,8 +83,15 @@ class WireSnapshot:
 class Worker:
     """One worker: a socket to the supervisor and the classes loaded so far."""
 
-    def __init__(self, connection: socket.socket, retire_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        connection: socket.socket,
+        confine: Callable[[Walls], None],
+        retire_bytes: int = 0,
+    ) -> None:
         self._connection = connection
+        self._confine = confine
+        self._walls: Walls | None = None
         self._reader = FrameReader(connection, TO_WORKER)
         self._lock = threading.RLock()
         self._sources: dict[str, str] = {}
@@ -124,8 +108,10 @@ class Worker:
         self._send(Ready())
         while (request := self._reader.read()) is not None:
             if isinstance(request, RunSpec):
+                self._enter(request.limits.walls)
                 self._send_answer(self._execute(request))
             elif isinstance(request, Inspect):
+                self._enter(request.limits.walls)
                 self._send(self._inspect(request))
 
     def fetch(self, run_id: str, field: str) -> bytes:
@@ -137,13 +123,21 @@ class Worker:
             raise StaleRun
         return reply.value
 
+    def _enter(self, walls: Walls) -> None:
+        """Go behind walls, before any code of a charm is loaded; they never change again."""
+        if self._walls is None:
+            self._confine(walls)
+            self._walls = walls
+        elif walls != self._walls:
+            raise FrameError("a request for other walls than this worker's")
+
     def _execute(self, spec: RunSpec) -> Answer:
         started = time.perf_counter()
-        self._output.begin(spec.run_id, spec.log_bytes)
+        self._output.begin(spec.run_id, spec.limits.log_bytes)
         answer: dict[str, Any] = {}
         leak = ""
         try:
-            with Deadline(spec.timeout_seconds, self._may_interrupt) as deadline:
+            with Deadline(spec.limits.timeout_seconds, self._may_interrupt) as deadline:
                 charm = self._run_handler(spec, deadline)
                 leak = self._surroundings.wait_for_rest()
                 found = changes(charm)
@@ -197,7 +191,7 @@ class Worker:
         values: list[dict[str, bytes]] = []
         problems: list[dict[str, str]] = []
         try:
-            with Deadline(request.timeout_seconds):
+            with Deadline(request.limits.timeout_seconds):
                 charm_class = load_class(request.source, request.file_name, request.class_name)
                 schema = describe(charm_class)
                 for given in request.values:
@@ -205,7 +199,7 @@ class Worker:
                     values.append(fitting)
                     problems.append(unfit)
         except RunTimeout:
-            seconds = request.timeout_seconds
+            seconds = request.limits.timeout_seconds
             text = f"{request.file_name}: loading it took longer than {seconds:g} s."
             return Inspected(request.request_id, error=text)
         except ServiceError as error:
@@ -252,31 +246,3 @@ def _check_values(
 
 async def _awaiting(awaitable: Any) -> Any:
     return await awaitable
-
-
-def preload() -> None:
-    """Import and build what every worker needs, so that forked ones have it already."""
-    describe(load_class(_WARM_SOURCE, "warm.py", None))
-    faulthandler.enable()
-
-
-def run_worker(connection_fd: int, out_fd: int, err_fd: int, limits: WorkerLimits) -> None:
-    """Be a worker; called in the forked child, never returns to the zygote's code."""
-    zygote_pid = os.getppid()
-    os.setsid()
-    die_with_parent(zygote_pid)
-    os.dup2(out_fd, 1)
-    os.dup2(err_fd, 2)
-    signal.set_wakeup_fd(-1)
-    close_all_fds_but({0, 1, 2, connection_fd})
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD):
-        signal.signal(name, signal.SIG_DFL)
-    set_subreaper()
-    threading.stack_size(_STACK_BYTES)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if limits.memory_bytes:
-        resource.setrlimit(resource.RLIMIT_DATA, (limits.memory_bytes, limits.memory_bytes))
-    faulthandler.enable(2, all_threads=False)
-    connection = socket.socket(fileno=connection_fd)
-    Worker(connection, limits.retire_bytes).serve()
-    os._exit(0)

@@ -20,7 +20,7 @@ import msgspec
 
 from bg_charm_service.process_control import children_of, end_group, set_subreaper
 from bg_charm_service.wire import Exited, FromZygote, Spawn, Spawned
-from bg_charm_service.worker import preload, run_worker
+from bg_charm_service.worker_boot import preload, run_worker
 
 _MESSAGE_BYTES = 65536
 _FDS_PER_SPAWN = 3
@@ -70,7 +70,7 @@ class Zygote:
             connection_fd, out_fd, err_fd = fds
             process = self._context.Process(
                 target=run_worker,
-                args=(connection_fd, out_fd, err_fd, request.limits),
+                args=(connection_fd, out_fd, err_fd, request.birth),
                 name=f"charm-worker-{request.worker_no}",
             )
             process.start()

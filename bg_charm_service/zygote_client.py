@@ -16,7 +16,7 @@ from collections.abc import Mapping
 import msgspec
 
 from bg_charm_service.process_control import end_group
-from bg_charm_service.wire import FromZygote, Spawn, WorkerLimits
+from bg_charm_service.wire import Birth, FromZygote, Spawn
 
 #: The only environment variables that a worker gets to see.
 PASSED_VARIABLES = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -58,9 +58,9 @@ class ZygoteClient:
     def pid(self) -> int:
         return self._process.pid
 
-    def spawn(self, worker_no: int, limits: WorkerLimits, fds: list[int]) -> bool:
+    def spawn(self, worker_no: int, birth: Birth, fds: list[int]) -> bool:
         """Ask for a worker that gets these descriptors; False when the zygote cannot be reached."""
-        message = _encoder.encode(Spawn(worker_no, limits))
+        message = _encoder.encode(Spawn(worker_no, birth))
         try:
             socket.send_fds(self.control, [message], fds)
         except OSError:

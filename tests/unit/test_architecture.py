@@ -16,13 +16,13 @@ PACKAGE_DIR = Path(__file__).parents[2] / PACKAGE
 #: What each layer holds, the lowest first. A sub-package stands for all of its modules, and
 #: `(package)` for the package itself, which re-exports the author's API.
 LAYERS = {
-    "values": "model errors identity refs sealing signing",
+    "values": "model errors limits identity refs sealing signing",
     "author's API": "(package) charm cells fields blueprint snapshot links binding loading"
     " integration stored_cell integrations charms",
     "policy": "clock fairness redaction retry schedule settlement",
     "storage": "data_directory database migrations job_queue store",
-    "workers": "frames wire process_control deadline output zygote worker run_failure worker_handle"
-    " worker_watch zygote_client nursery crew pool pool_contract pool_events"
+    "workers": "frames wire process_control deadline output zygote worker worker_boot run_failure"
+    " worker_handle worker_watch zygote_client nursery crew pool pool_contract pool_events"
     " scan_process scan_child scan_group scan_protocol discovery listing",
     "service": "in_flight planner dispatcher settler rescue waiters inspections supervisor roster"
     " upkeep scans status run_history events commands views service run_log",
@@ -43,7 +43,7 @@ OWNERS = {
 }
 
 #: A module of ours that only these may import: what runs the code of a charm.
-INSIDE_WORKERS = {*MEMBERS["author's API"], "worker", "run_failure"}
+INSIDE_WORKERS = {*MEMBERS["author's API"], "worker", "worker_boot", "run_failure"}
 DOORS = {"binding": INSIDE_WORKERS, "loading": INSIDE_WORKERS}
 
 VAGUE_NAMES = {"util", "utils", "common", "helper", "helpers", "misc"}

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from bg_charm_service.errors import FrameError
+from bg_charm_service.limits import Limits
 from bg_charm_service.pool import Pool
 from bg_charm_service.pool_contract import PoolLimits
 from bg_charm_service.pool_events import InspectFinished, PoolEvent, RunFinished
@@ -90,9 +91,8 @@ def spec(run_id: str, *, source: str | None = SOURCE, values: dict[str, bytes]) 
     return RunSpec(
         *(run_id, 1, 1, "did:key:here", "charm", "hash", source, "some.py", "Some", "bgUpdater"),
         *(b"{}", values, (), {}),
-        timeout_seconds=5.0,
         last_success=None,
-        log_bytes=1000,
+        limits=Limits(timeout_seconds=5.0),
     )
 
 
@@ -100,7 +100,7 @@ def test_source_that_says_it_has_booted_frees_no_worker() -> None:
     """A worker that has loaded somebody's source never gets to serve a space."""
 
     async def work(bench: Bench) -> None:
-        bench.pool.inspect(Inspect(1, FORGED, "some.py", None, (), 5.0))
+        bench.pool.inspect(Inspect(1, FORGED, "some.py", None, (), Limits(timeout_seconds=5.0)))
         seen: list[int] = []
         events: list[PoolEvent] = []
 

@@ -11,6 +11,7 @@ from bg_charm_service.database import Database
 from bg_charm_service.errors import FailureCause
 from bg_charm_service.in_flight import InFlight
 from bg_charm_service.job_queue import JobQueue
+from bg_charm_service.limits import Limits
 from bg_charm_service.model import (
     POLL_EVENT,
     CharmRef,
@@ -133,9 +134,8 @@ class Bench:
             values={},
             large=(),
             links={},
-            timeout_seconds=1,
             last_success=None,
-            log_bytes=100,
+            limits=Limits(),
         )
         with self.database.transaction():
             finished = RunFinished(spec, 1, "a line", answer=answer, death=death, seconds=2.0)

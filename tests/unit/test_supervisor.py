@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from bg_charm_service.database import Database
-from bg_charm_service.dispatcher import Dispatcher, RunLimits
+from bg_charm_service.dispatcher import Dispatcher
 from bg_charm_service.errors import FailureCause, ServiceError, WorkerBootError
 from bg_charm_service.fairness import Need
 from bg_charm_service.inspections import Inspections
 from bg_charm_service.job_queue import SUSPECT_DELIVERIES, JobQueue
+from bg_charm_service.limits import Limits
 from bg_charm_service.model import (
     POLL_EVENT,
     CharmRef,
@@ -110,14 +111,14 @@ class Bench:
         clock, database, store, queue = self.clock, self.database, self.store, self.queue
         planner = Planner(database, store, queue, clock, interval_seconds=60, max_concurrent=1)
         self.planner = planner
-        dispatcher = Dispatcher(database, store, queue, self.pool, clock, RunLimits(30, 1000))
+        dispatcher = Dispatcher(database, store, queue, self.pool, clock, Limits())
         settler = Settler(
             *(database, store, queue, planner, FailurePolicy(), clock, lambda: 0.5),
             history_runs=10,
             label=lambda _: None,
         )
         self.wake = asyncio.Event()
-        self.inspections = Inspections(self.pool, 30)
+        self.inspections = Inspections(self.pool, Limits())
         self.supervisor = Supervisor(
             Parts(
                 *(database, store, queue, self.pool, planner, dispatcher, settler),

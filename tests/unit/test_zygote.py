@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bg_charm_service.wire import Exited, FromZygote, Spawned, WorkerLimits
+from bg_charm_service.wire import Birth, Exited, FromZygote, Spawned
 from bg_charm_service.zygote_client import ZygoteClient
 
 
@@ -31,7 +31,7 @@ class Births:
         self._connections[number] = ours
         with theirs:
             fds = [theirs.fileno(), self._null, self._null]
-            assert self.client.spawn(number, WorkerLimits(), fds)
+            assert self.client.spawn(number, Birth(), fds)
 
     def look(self, seconds: float) -> bool:
         """Take in the next reports; False when none came."""

@@ -1,0 +1,72 @@
+"""How a worker comes to be: what the zygote prepares once, and what a forked child does first.
+
+The child leaves everything of the zygote's behind, and gets its limits and walls, before any code
+of a charm is near. Called by the zygote; the work itself is the business of `worker`.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import resource
+import signal
+import socket
+import threading
+
+from bg_charm_service.binding import describe, load_class
+from bg_charm_service.limits import Walls
+from bg_charm_service.process_control import close_all_fds_but, die_with_parent, set_subreaper
+from bg_charm_service.wire import Birth
+from bg_charm_service.worker import Worker
+
+#: A thread's stack, in bytes: small, so that the memory limit allows many threads, and large
+#: enough for deep recursion through C code, which would crash the worker otherwise.
+_STACK_BYTES = 2 * 1024 * 1024
+
+#: The zygote loads this once: it builds what the first charm of each worker would have to wait for.
+_WARM_SOURCE = """
+from bg_charm_service import Charm
+
+class Warm(Charm):
+    count: int = 0
+
+    async def bg_updater(self, event: dict) -> None:
+        self.count += 1
+"""
+
+
+def preload() -> None:
+    """Import and build what every worker needs, so that forked ones have it already."""
+    describe(load_class(_WARM_SOURCE, "warm.py", None))
+    faulthandler.enable()
+
+
+def run_worker(connection_fd: int, out_fd: int, err_fd: int, birth: Birth) -> None:
+    """Be a worker; called in the forked child, never returns to the zygote's code."""
+    zygote_pid = os.getppid()
+    os.setsid()
+    die_with_parent(zygote_pid)
+    os.dup2(out_fd, 1)
+    os.dup2(err_fd, 2)
+    signal.set_wakeup_fd(-1)
+    close_all_fds_but({0, 1, 2, connection_fd})
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD):
+        signal.signal(name, signal.SIG_DFL)
+    set_subreaper()
+    threading.stack_size(_STACK_BYTES)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    faulthandler.enable(2, all_threads=False)
+    connection = socket.socket(fileno=connection_fd)
+    Worker(connection, confine, birth.retire_bytes).serve()
+    os._exit(0)
+
+
+def confine(walls: Walls) -> None:
+    """Set the limits of this process, hard: it can lower them further, but never raise them."""
+    for resource_no, most in (
+        (resource.RLIMIT_DATA, walls.memory_bytes),
+        (resource.RLIMIT_NOFILE, walls.open_files),
+        (resource.RLIMIT_FSIZE, walls.file_bytes),
+    ):
+        if most:
+            resource.setrlimit(resource_no, (most, most))
