@@ -14,7 +14,7 @@ from loguru import logger
 from bg_charm_service.clock import Clock
 from bg_charm_service.database import Database
 from bg_charm_service.errors import FailureCause, FrameError, InvalidInput, StorageError
-from bg_charm_service.fairness import FairShare
+from bg_charm_service.fairness import Caps, FairShare
 from bg_charm_service.in_flight import InFlight, RunsInFlight
 from bg_charm_service.job_queue import SUSPECT_DELIVERIES, Claim, JobQueue
 from bg_charm_service.limits import Limits
@@ -49,6 +49,7 @@ class Dispatcher:
         pool: WorkerPool,
         clock: Clock,
         limits: Limits,
+        caps: Caps,
     ) -> None:
         self._database = database
         self._store = store
@@ -56,6 +57,7 @@ class Dispatcher:
         self._pool = pool
         self._clock = clock
         self._limits = limits
+        self._caps = caps
         self.runs = RunsInFlight()
         self.share = FairShare()
 

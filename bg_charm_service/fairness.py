@@ -16,6 +16,14 @@ HALF_LIFE_SECONDS = 60.0
 _NEGLIGIBLE_SECONDS = 0.001
 
 
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """How many runs may be under way at once, for each space and each integration; 0 for any."""
+
+    per_space: int = 0
+    per_integration: int = 0
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Need:
     """A space that wants a worker, and the worker-seconds that it used lately."""

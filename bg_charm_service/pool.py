@@ -171,12 +171,21 @@ class Pool:
 
     def _spawn(self) -> None:
         self._worker_no += 1
-        birth = Birth(retire_bytes=self.limits.retire_bytes)
-        worker = self._nursery.spawn(self._worker_no, self.limits.log_bytes, birth)
+        limits = self.limits
+        birth = Birth(self._make_scratch(), limits.has_walls, limits.retire_bytes)
+        worker = self._nursery.spawn(self._worker_no, limits.log_bytes, birth)
         if worker is not None:
             self.workers.add(worker)
             self.created += 1
             worker.listen(lambda: self._read_worker(worker))
+
+    def _make_scratch(self) -> str:
+        root = self.limits.scratch_root
+        if root is None:
+            return ""
+        path = root / str(self._worker_no)
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return str(path)
 
     def _read_worker(self, worker: WorkerHandle) -> None:
         try:

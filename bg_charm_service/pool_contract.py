@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
 from bg_charm_service.fairness import Need
@@ -15,9 +17,21 @@ from bg_charm_service.pool_events import PoolEvent
 from bg_charm_service.wire import FieldValue, Inspect, RunSpec
 
 
+class Isolation(StrEnum):
+    """What a worker process is shared by."""
+
+    SPACE = "space"  #: the runs of one space
+    SHARED = "shared"  #: the runs of all spaces
+    RUN = "run"  #: nothing: each run has a process of its own
+
+
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
-    """How many workers, and what each may use before it is retired or killed."""
+    """How many workers, what each may use before it is retired or killed, and how they are kept.
+
+    With `has_walls` workers are sandboxed. Under `scratch_root` each worker has a directory to
+    write to; None for none.
+    """
 
     max_concurrent: int = 5
     max_runs: int = 1000
@@ -25,6 +39,9 @@ class PoolLimits:
     memory_bytes: int = 512 * 1024 * 1024
     kill_grace_seconds: float = 1.0
     log_bytes: int = 64 * 1024
+    isolation: Isolation = Isolation.SPACE
+    has_walls: bool = False
+    scratch_root: Path | None = None
 
     @property
     def retire_bytes(self) -> int:

@@ -22,6 +22,7 @@ from bg_charm_service.database import Database
 from bg_charm_service.dispatcher import Dispatcher
 from bg_charm_service.errors import AuthorizationError
 from bg_charm_service.events import Events
+from bg_charm_service.fairness import Caps
 from bg_charm_service.identity import SYSTEM_SPACE_NAME, Identity, space_did
 from bg_charm_service.inspections import Inspections
 from bg_charm_service.job_queue import JobQueue
@@ -55,6 +56,7 @@ class ServiceConfig:
     limits: Limits = field(default_factory=Limits)
     policy: FailurePolicy = field(default_factory=FailurePolicy)
     pool: PoolLimits = field(default_factory=PoolLimits)
+    caps: Caps = field(default_factory=Caps)
     scans: ScanLimits = field(default_factory=ScanLimits)
     history_runs: int = 100
     history_seconds: float = 86400.0
@@ -143,7 +145,7 @@ def _assemble(
         max_concurrent=config.pool.max_concurrent,
     )
     pool = Pool(config.pool, clock, wake.set, chance.random)
-    dispatcher = Dispatcher(database, store, queue, pool, clock, config.limits)
+    dispatcher = Dispatcher(database, store, queue, pool, clock, config.limits, config.caps)
     settler = Settler(
         database,
         store,

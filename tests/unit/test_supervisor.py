@@ -12,7 +12,7 @@ import pytest
 from bg_charm_service.database import Database
 from bg_charm_service.dispatcher import Dispatcher
 from bg_charm_service.errors import FailureCause, ServiceError, WorkerBootError
-from bg_charm_service.fairness import Need
+from bg_charm_service.fairness import Caps, Need
 from bg_charm_service.inspections import Inspections
 from bg_charm_service.job_queue import SUSPECT_DELIVERIES, JobQueue
 from bg_charm_service.limits import Limits
@@ -111,7 +111,7 @@ class Bench:
         clock, database, store, queue = self.clock, self.database, self.store, self.queue
         planner = Planner(database, store, queue, clock, interval_seconds=60, max_concurrent=1)
         self.planner = planner
-        dispatcher = Dispatcher(database, store, queue, self.pool, clock, Limits())
+        dispatcher = Dispatcher(database, store, queue, self.pool, clock, Limits(), Caps())
         settler = Settler(
             *(database, store, queue, planner, FailurePolicy(), clock, lambda: 0.5),
             history_runs=10,
