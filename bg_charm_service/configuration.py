@@ -5,6 +5,7 @@ from __future__ import annotations
 from loguru import logger
 
 from bg_charm_service.discovery import MANUAL_ID
+from bg_charm_service.fairness import Caps
 from bg_charm_service.identity import Identity
 from bg_charm_service.limits import Limits
 from bg_charm_service.listing import parse_manual_charms
@@ -30,9 +31,17 @@ def service_config(settings: Settings, identity: Identity, *, is_polling: bool) 
         interval_seconds=settings.interval_seconds,
         limits=Limits(
             timeout_seconds=settings.timeout_seconds,
+            cpu_seconds=settings.cpu_seconds,
             memory_bytes=settings.worker_memory_bytes,
+            open_files=settings.open_files,
+            threads=settings.threads,
             log_bytes=settings.run_log_bytes,
+            state_bytes=settings.state_bytes,
+            scratch_bytes=settings.scratch_bytes,
+            ports=settings.charm_network,
         ),
+        sandbox=settings.sandbox,
+        caps=Caps(per_space=settings.max_per_space, per_integration=settings.max_per_integration),
         policy=FailurePolicy(max_retries=settings.max_retries, max_failures=settings.failures),
         pool=PoolLimits(
             max_concurrent=settings.max_concurrent if is_polling else 1,
@@ -41,6 +50,7 @@ def service_config(settings: Settings, identity: Identity, *, is_polling: bool) 
             memory_bytes=settings.worker_memory_bytes,
             kill_grace_seconds=settings.kill_grace_seconds,
             log_bytes=settings.run_log_bytes,
+            isolation=settings.isolation,
         ),
         scans=ScanLimits(
             fetch_seconds=settings.fetch_timeout_seconds,

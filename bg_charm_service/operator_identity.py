@@ -10,7 +10,8 @@ from pathlib import Path
 
 from bg_charm_service.errors import InvalidInput
 from bg_charm_service.identity import DEFAULT_PASSPHRASE, Identity
-from bg_charm_service.settings import Settings, quoted
+from bg_charm_service.setting import quoted
+from bg_charm_service.settings import Settings
 
 #: An identity file larger than this is not one, in bytes.
 _IDENTITY_LIMIT_BYTES = 64 * 1024

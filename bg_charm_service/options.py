@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 
 import click
 
-from bg_charm_service.setting import Setting
-from bg_charm_service.settings import SETTINGS, quoted
+from bg_charm_service.setting import Setting, quoted
+from bg_charm_service.settings import SETTINGS
 
 
 class SettingType(click.ParamType[object]):

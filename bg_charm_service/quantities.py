@@ -9,11 +9,19 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 #: No duration may be longer than this, in seconds: about ten years.
 LONGEST_SECONDS = 315_360_000
+
+#: The port that names are resolved on.
+NAMES_PORT = 53
+
+#: The words of a setting that takes one of a few.
+Word = TypeVar("Word", bound=StrEnum)
 
 _DECIMAL = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?")
 _WHOLE = re.compile(r"[0-9]{1,18}")
@@ -50,17 +58,22 @@ def count(least: int, most: int = 1_000_000_000) -> Callable[[str], int]:
     return read
 
 
-def size(least: str) -> Callable[[str], int]:
-    """Make a reader of byte counts such as 512M or 1G, not under `least`."""
+def size(least: str, most: str | None = None) -> Callable[[str], int]:
+    """Make a reader of byte counts such as 512M or 1G, from `least` to `most`."""
+    span = f"from {least} to {most}" if most else f"at least {least}"
 
     def read(text: str) -> int:
-        found = _SIZE.fullmatch(text)
-        value = int(found[1]) * _SIZE_FACTORS[found[2].upper()] if found else 0
-        if least != text and value < read(least):
-            raise ValueError(f"expected a size such as 512K, 512M or 1G, at least {least}")
+        value = _size(text)
+        if value is None or value < (_size(least) or 0) or (most and value > (_size(most) or 0)):
+            raise ValueError(f"expected a size such as 512K, 512M or 1G, {span}")
         return value
 
     return read
+
+
+def _size(text: str) -> int | None:
+    found = _SIZE.fullmatch(text)
+    return int(found[1]) * _SIZE_FACTORS[found[2].upper()] if found else None
 
 
 def size_text(value: int) -> str:
@@ -80,6 +93,34 @@ def one_of(*names: str) -> Callable[[str], str]:
         return text
 
     return read
+
+
+def choice(words: type[Word]) -> Callable[[str], Word]:
+    """Make a reader of the members of an enumeration, by their values."""
+    named = one_of(*words)
+
+    def read(text: str) -> Word:
+        return words(named(text))
+
+    return read
+
+
+def ports(text: str) -> tuple[int, ...]:
+    """Read the TCP ports that a charm may connect to, or `deny` for none; gives them sorted.
+
+    Port 53 is always among them: without names there is hardly a host to connect to.
+    """
+    if text == "deny":
+        return ()
+    words = [word.strip() for word in text.split(",")]
+    if not all(_WHOLE.fullmatch(word) and 1 <= int(word) <= 65535 for word in words):
+        raise ValueError("expected ports from 1 to 65535, such as 443,5432, or deny")
+    return tuple(sorted({NAMES_PORT, *map(int, words)}))
+
+
+def ports_text(values: tuple[int, ...]) -> str:
+    """Write ports the way `ports` reads them."""
+    return ",".join(map(str, values)) or "deny"
 
 
 def name(text: str) -> str:

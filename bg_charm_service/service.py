@@ -33,6 +33,7 @@ from bg_charm_service.pool import Pool
 from bg_charm_service.pool_contract import PoolLimits
 from bg_charm_service.retry import MAX_DELAY_SECONDS
 from bg_charm_service.roster import Roster
+from bg_charm_service.sandbox_mode import SandboxMode
 from bg_charm_service.scans import ScanLimits, Scanner
 from bg_charm_service.settlement import FailurePolicy
 from bg_charm_service.settler import Settler
@@ -54,6 +55,7 @@ class ServiceConfig:
     is_polling: bool
     interval_seconds: float = 60.0
     limits: Limits = field(default_factory=Limits)
+    sandbox: SandboxMode = SandboxMode.AUTO
     policy: FailurePolicy = field(default_factory=FailurePolicy)
     pool: PoolLimits = field(default_factory=PoolLimits)
     caps: Caps = field(default_factory=Caps)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bg_charm_service.errors import InvalidInput
 from bg_charm_service.quantities import milliseconds
 
 
@@ -37,6 +38,18 @@ class Setting:
     def takes_value(self) -> bool:
         return "=" in self.usage
 
+    def from_flag(self, text: str) -> object:
+        """Read what was given with the flag; raises InvalidInput."""
+        return _read(self.read, text, self.flag)
+
+    def from_environment(self, environ: Mapping[str, str]) -> object:
+        """Read the first of its variables that is set, None without one; raises InvalidInput."""
+        for variable in self.variables:
+            text = environ.get(variable.name, "")
+            if text:
+                return _read(variable.read, text, variable.name)
+        return None
+
 
 def setting(
     default: object,
@@ -59,6 +72,23 @@ def setting(
     return dataclasses.field(default=default, metadata={"setting": row}, repr=not is_secret)
 
 
+def written(default: str, read: Callable[[str], object], usage: str, help: str) -> Any:
+    """Make a field of the settings whose default is given the way a person writes it."""
+    return setting(read(default), read, usage, help, shown=default)
+
+
 def ms(variable: str) -> tuple[Variable, ...]:
     """Give the variable of a setting in seconds that is written in milliseconds."""
     return (Variable(variable, milliseconds),)
+
+
+def quoted(text: str) -> str:
+    """Show what somebody wrote on one line, shortened."""
+    return repr(text if len(text) <= 80 else text[:77] + "...")
+
+
+def _read(read: Callable[[str], object], text: str, source: str) -> object:
+    try:
+        return read(text)
+    except ValueError as error:
+        raise InvalidInput(f"{source}={quoted(text)}: {error}") from None

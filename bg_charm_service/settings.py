@@ -8,26 +8,28 @@ not set. The command line takes its options from here and hands back what it was
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
 
-from bg_charm_service.errors import InvalidInput
+from bg_charm_service.pool_contract import Isolation
 from bg_charm_service.quantities import (
     address,
+    choice,
     count,
     name,
     one_of,
     origins,
     path,
+    ports,
     seconds,
     size,
-    size_text,
     url,
 )
-from bg_charm_service.setting import Setting, Variable, ms, setting
+from bg_charm_service.sandbox_mode import SandboxMode
+from bg_charm_service.setting import Setting, Variable, ms, setting, written
 
 #: A run's limit of this many seconds or more was meant in milliseconds.
 SUSPECT_TIMEOUT_SECONDS = 10_000
@@ -50,10 +52,6 @@ def _timeout(text: str) -> float:
 
 def _yes(text: str) -> bool:
     return True
-
-
-def _megabytes(number: int) -> int:
-    return number * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +156,60 @@ class Settings:
         "--disabled-retry=<seconds>",
         "When a charm disabled by failures comes back",
     )
-    worker_memory_bytes: int = setting(
-        _megabytes(512),
-        size("32M"),
+    sandbox: SandboxMode = setting(
+        SandboxMode.AUTO,
+        choice(SandboxMode),
+        "--sandbox=<mode>",
+        "Walls around charms: require, auto (what this machine has) or off",
+    )
+    isolation: Isolation = setting(
+        Isolation.SPACE,
+        choice(Isolation),
+        "--isolation=<level>",
+        "What a worker process is shared by: space, shared (all) or run (nothing)",
+    )
+    charm_network: tuple[int, ...] = written(
+        "53,80,443",
+        ports,
+        "--charm-network=<ports>",
+        "TCP ports that charms may connect to, or deny",
+    )
+    worker_memory_bytes: int = written(
+        "512M",
+        size("32M", "1024G"),
         "--worker-memory=<size>",
         "Memory one worker may use",
-        shown=size_text(_megabytes(512)),
+    )
+    cpu_seconds: float = setting(
+        20.0, seconds, "--cpu-limit=<seconds>", "Processor time that one run may use"
+    )
+    open_files: int = setting(
+        128, count(32, 4096), "--open-files=<number>", "Files and connections one run may open"
+    )
+    threads: int = setting(64, count(1, 4096), "--threads=<number>", "Threads one run may have")
+    state_bytes: int = written(
+        "16M",
+        size("1K", "512M"),
+        "--state-size=<size>",
+        "Largest state of a charm",
+    )
+    scratch_bytes: int = written(
+        "64M",
+        size("4K", "1024G"),
+        "--scratch-size=<size>",
+        "Files one run may keep in its scratch directory",
+    )
+    max_per_space: int = written(
+        "0",
+        count(0, 10_000),
+        "--max-per-space=<number>",
+        "Most runs of one space at a time, 0 for no cap",
+    )
+    max_per_integration: int = written(
+        "0",
+        count(0, 10_000),
+        "--max-per-integration=<number>",
+        "Most runs of one integration at a time, 0 for no cap",
     )
     worker_max_runs: int = setting(
         1000, count(1), "--worker-max-runs=<number>", "Replace a worker after N runs"
@@ -180,12 +226,8 @@ class Settings:
     history_jobs: int = setting(
         1000, count(1), "--history-jobs=<number>", "Keep the newest N finished jobs"
     )
-    run_log_bytes: int = setting(
-        64 * 1024,
-        size("1K"),
-        "--run-log=<size>",
-        "Keep so much output of a run",
-        shown=size_text(64 * 1024),
+    run_log_bytes: int = written(
+        "64K", size("1K", "64M"), "--run-log=<size>", "Keep so much output of a run"
     )
     log_format: str = setting(
         "auto",
@@ -232,29 +274,9 @@ def load_settings(flags: Mapping[str, object], environ: Mapping[str, str]) -> Se
     for row in SETTINGS:
         value = flags.get(row.name)
         if isinstance(value, str):
-            value = _read(row.read, value, f"{row.flag}={quoted(value)}")
+            value = row.from_flag(value)
         if value is None or value is False:
-            value = _from_environment(row, environ)
+            value = row.from_environment(environ)
         if value is not None:
             given[row.name] = value
     return Settings(**given)  # type: ignore[arg-type]
-
-
-def _from_environment(row: Setting, environ: Mapping[str, str]) -> object:
-    for variable in row.variables:
-        text = environ.get(variable.name, "")
-        if text:
-            return _read(variable.read, text, f"{variable.name}={quoted(text)}")
-    return None
-
-
-def _read(read: Callable[[str], object], text: str, source: str) -> object:
-    try:
-        return read(text)
-    except ValueError as error:
-        raise InvalidInput(f"{source}: {error}") from None
-
-
-def quoted(text: str) -> str:
-    """Show what somebody wrote on one line, shortened."""
-    return repr(text if len(text) <= 80 else text[:77] + "...")

@@ -25,7 +25,7 @@ LAYERS = {
     " worker_handle worker_watch zygote_client nursery crew pool pool_contract pool_events"
     " scan_process scan_child scan_group scan_protocol discovery listing",
     "service": "in_flight planner dispatcher settler rescue waiters inspections supervisor roster"
-    " upkeep scans status run_history events commands views service run_log",
+    " upkeep scans status sandbox_mode run_history events commands views service run_log",
     "edges": "__main__ api cli client daemon configuration setting settings options"
     " operator_identity quantities logs status_log systemd",
 }

@@ -11,11 +11,17 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bg_charm_service.configuration import service_config
 from bg_charm_service.errors import InvalidInput
+from bg_charm_service.fairness import Caps
 from bg_charm_service.identity import Identity
+from bg_charm_service.limits import Limits
 from bg_charm_service.operator_identity import operator_identity
 from bg_charm_service.options import click_options
+from bg_charm_service.pool_contract import Isolation, PoolLimits
 from bg_charm_service.quantities import size, size_text
+from bg_charm_service.sandbox_mode import SandboxMode
+from bg_charm_service.service import ServiceConfig
 from bg_charm_service.settings import SETTINGS, Settings, load_settings
 
 DEFAULT_DID = "did:key:z6MksHnZGdHxNoCqcC3kPvBSo2goCzLSWheQ8LrVpAtQwgwW"
@@ -124,6 +130,24 @@ def test_a_bad_interval_is_a_usage_error(text: str) -> None:
         ("log-format", "xml"),
         ("integration", ""),
         ("data-dir", ""),
+        ("sandbox", "on"),
+        ("sandbox", "REQUIRE"),
+        ("isolation", "charm"),
+        ("cpu-limit", "0"),
+        ("open-files", "8"),
+        ("threads", "0"),
+        ("state-size", "16Mb"),
+        ("state-size", "1G"),
+        ("scratch-size", "1K"),
+        ("worker-memory", "9" * 18 + "G"),
+        ("max-per-space", "-1"),
+        ("max-per-integration", "all"),
+        ("charm-network", ""),
+        ("charm-network", "0"),
+        ("charm-network", "65536"),
+        ("charm-network", "443,"),
+        ("charm-network", "443,deny"),
+        ("charm-network", "https"),
     ],
 )
 def test_a_value_out_of_range_is_a_usage_error(flag: str, text: str) -> None:
@@ -131,6 +155,63 @@ def test_a_value_out_of_range_is_a_usage_error(flag: str, text: str) -> None:
     result, _ = run(f"--{flag}={text}")
     assert 2 == result.exit_code
     assert f"'--{flag}': '{text}': expected" in result.output
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("deny", ()),
+        ("443", (53, 443)),
+        ("5432, 443,443", (53, 443, 5432)),
+        ("53", (53,)),
+    ],
+)
+def test_a_list_of_ports_has_names_in_it(text: str, expected: tuple[int, ...]) -> None:
+    """Ports are sorted, each once, and 53 is among them unless the network is denied."""
+    assert expected == from_flags(f"--charm-network={text}").charm_network
+
+
+def test_limits_of_settings_and_limits_of_runs_agree() -> None:
+    """What one run may use by default is said twice: in the flags, and where runs are limited."""
+    config = service_config(Settings(), Identity.from_passphrase("mine"), is_polling=True)
+
+    assert ServiceConfig(config.data_dir, config.identity, is_polling=True).limits == config.limits
+    assert PoolLimits() == config.pool
+
+
+def test_flags_reach_what_they_are_about() -> None:
+    """Each flag about walls and limits ends up in the service's configuration."""
+    settings = from_flags(
+        "--sandbox=off",
+        "--isolation=run",
+        "--charm-network=deny",
+        "--timeout=9",
+        "--cpu-limit=1.5",
+        "--worker-memory=64M",
+        "--open-files=40",
+        "--threads=3",
+        "--run-log=2K",
+        "--state-size=3K",
+        "--scratch-size=4K",
+        "--max-per-space=5",
+        "--max-per-integration=6",
+    )
+    config = service_config(settings, Identity.from_passphrase("mine"), is_polling=True)
+
+    assert SandboxMode.OFF is config.sandbox
+    assert Isolation.RUN is config.pool.isolation
+    assert Caps(per_space=5, per_integration=6) == config.caps
+    assert config.limits == Limits(
+        timeout_seconds=9,
+        cpu_seconds=1.5,
+        memory_bytes=64 * 2**20,
+        open_files=40,
+        threads=3,
+        log_bytes=2048,
+        state_bytes=3072,
+        scratch_bytes=4096,
+        ports=(),
+    )
 
 
 def test_a_timeout_in_milliseconds_is_refused_with_a_hint() -> None:
