@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -46,6 +46,18 @@ class Refused(Exception):
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
         self.status = status
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Who runs a service, and with which Python; by default whoever runs the tests, with theirs.
+
+    `identity` is what a process is started with to be another user's.
+    """
+
+    python: str = sys.executable
+    identity: dict[str, Any] = field(default_factory=dict)
+    environ: dict[str, str] = field(default_factory=dict)
 
 
 class Gate:
@@ -81,11 +93,22 @@ class Gate:
 
 
 class Service:
-    """One service on one data directory; it may be stopped and started again."""
+    """One service on one data directory; it may be stopped and started again.
 
-    def __init__(self, data_dir: Path, *flags: str, cwd: Path = ROOT, **environ: str) -> None:
+    `runner` says whose process it is, and of which Python, if not ours.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *flags: str,
+        cwd: Path = ROOT,
+        runner: Runner | None = None,
+        **environ: str,
+    ) -> None:
         self.data_dir = data_dir
         self._cwd = cwd
+        self._runner = runner or Runner()
         self.lines: list[Line] = []
         self._flags = flags
         self._environ = environ
@@ -115,8 +138,8 @@ class Service:
     def boot(self) -> Service:
         """Start the process; wait for nothing."""
         command = [
-            *(sys.executable, "-m", "bg_charm_service", "--data-dir", str(self.data_dir)),
-            *("--log-format=json", *_with_port(self._flags)),
+            *(self._runner.python, "-m", "bg_charm_service", "--data-dir", str(self.data_dir)),
+            *("--log-format=json", *_with_sandbox(_with_port(self._flags))),
         ]
         self.lines, self._errors, self._is_over = [], [], False
         self._process = subprocess.Popen(
@@ -126,7 +149,8 @@ class Service:
             stdin=subprocess.DEVNULL,
             text=True,
             cwd=self._cwd,
-            env={**_clean_environment(), **self._environ},
+            env={**_clean_environment(), **self._runner.environ, **self._environ},
+            **self._runner.identity,
         )
         self._readers = [
             threading.Thread(target=self._read_log, args=(self._process,), daemon=True),
@@ -426,3 +450,12 @@ def _with_port(flags: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(flag for flag in flags if flag != DEFAULT_PORT)
     told = any(flag.startswith("--listen") for flag in flags)
     return flags if told else ("--no-api", *flags)
+
+
+def _with_sandbox(flags: tuple[str, ...]) -> tuple[str, ...]:
+    """Flags of a service without walls unless it is told: scripted charms use fifos and children.
+
+    What holds behind walls is the business of tests/hostile.
+    """
+    told = any(flag.startswith("--sandbox") for flag in flags)
+    return flags if told else ("--sandbox=off", *flags)
