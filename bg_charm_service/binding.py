@@ -54,6 +54,7 @@ def describe(cls: type[Charm]) -> CharmSchema:
             FieldSchema(one.name, one.kind, one.default) for one in declared.fields.values()
         ),
         streams=tuple(declared.streams),
+        asks=declared.asks,
     )
 
 

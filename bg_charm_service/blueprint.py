@@ -14,12 +14,17 @@ from typing import Annotated, Any, ClassVar, Final, NoReturn, get_origin, get_ty
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from bg_charm_service.asking import LIMITS, NETWORK, UnclearWish, read_wishes
 from bg_charm_service.errors import CompilerError, StateError
 from bg_charm_service.fields import CharmField, FieldType, understand, without_constraints
+from bg_charm_service.limits import LimitChanges
 from bg_charm_service.model import UPDATER_STREAMS, FieldKind
 
-#: Names that a later version gives a meaning to.
-RESERVED_NAMES: Final = frozenset({"network"})
+#: What these are called in a class is what it asks for; neither a field nor a stream can be.
+RESERVED_NAMES: Final = frozenset({NETWORK, LIMITS})
+_RESERVED: Final = (
+    "this name is the service's own: write it without a type, as what the charm asks for"
+)
 
 _MACHINERY: Final = ("__init__", "__new__", "__getattribute__", "__setattr__", "__delattr__")
 _MISSING: Final = object()
@@ -38,10 +43,11 @@ class DeclarationError(CompilerError):
 
 @dataclass(frozen=True, slots=True)
 class Blueprint:
-    """The fields of a class by name, and its streams: outside name to method name."""
+    """The fields of a class by name, its streams (outside name to method), what it asks for."""
 
     fields: dict[str, CharmField]
     streams: dict[str, str]
+    asks: LimitChanges
 
 
 class FieldAttribute:
@@ -87,9 +93,10 @@ def draw(cls: type, base: type, open_field: Callable[[Any, str], object]) -> Blu
     for outside, method in streams.items():
         for name in {outside, method} & fields.keys():
             _refuse(cls, name, f"is both a field and the stream {outside}: rename one")
+    asks = _asks(cls)
     for name, attribute in attributes.items():
         setattr(cls, name, attribute)
-    return Blueprint(fields, streams)
+    return Blueprint(fields, streams, asks)
 
 
 def outside_name(method_name: str) -> str:
@@ -134,7 +141,9 @@ def _resolve(cls: type, owner: type, name: str, annotation: Any) -> Any:
 
 
 def _field(cls: type, name: str, annotation: Any, declared: object, base: type) -> CharmField:
-    if name in RESERVED_NAMES or hasattr(base, name):
+    if name in RESERVED_NAMES:
+        _refuse(cls, name, _RESERVED)
+    if hasattr(base, name):
         _refuse(cls, name, "this name is the service's own: choose another")
     if inspect.isfunction(declared):
         _refuse(cls, name, f"is both a field and the stream {outside_name(name)}: rename one")
@@ -180,6 +189,8 @@ def _streams(cls: type, base: type) -> Iterator[tuple[str, str]]:
         method = inspect.getattr_static(cls, name)
         if name.startswith("_") or hasattr(base, name) or not inspect.isfunction(method):
             continue
+        if name in RESERVED_NAMES:
+            _refuse(cls, name, _RESERVED)
         outside = outside_name(name)
         if not _takes_one_event(method):
             if outside in UPDATER_STREAMS:
@@ -191,6 +202,13 @@ def _streams(cls: type, base: type) -> Iterator[tuple[str, str]]:
             _refuse(cls, name, f"{seen[outside]} is the stream {outside} already")
         seen[outside] = name
         yield outside, name
+
+
+def _asks(cls: type) -> LimitChanges:
+    try:
+        return read_wishes(cls)
+    except UnclearWish as error:
+        _refuse(cls, error.member, str(error))
 
 
 def _takes_one_event(method: Callable[..., object]) -> bool:

@@ -177,13 +177,19 @@ def _line_of(tree: ast.Module, class_name: str, member: str | None) -> int | Non
         if isinstance(node, ast.ClassDef) and node.name == class_name:
             line = node.lineno
             for statement in node.body:
-                target = statement.target if isinstance(statement, ast.AnnAssign) else statement
-                if (
-                    member in (getattr(target, "name", None), getattr(target, "id", None))
-                    and member
-                ):
+                if member and member in _names_of(statement):
                     line = statement.lineno
     return line
+
+
+def _names_of(statement: ast.stmt) -> list[str | None]:
+    """Give the names that a statement of a class body defines."""
+    targets: list[ast.AST] = [statement]
+    if isinstance(statement, ast.AnnAssign):
+        targets = [statement.target]
+    elif isinstance(statement, ast.Assign):
+        targets = list(statement.targets)
+    return [getattr(one, "name", None) or getattr(one, "id", None) for one in targets]
 
 
 def _reason(error: BaseException) -> str:

@@ -16,8 +16,8 @@ PACKAGE_DIR = Path(__file__).parents[2] / PACKAGE
 #: What each layer holds, the lowest first. A sub-package stands for all of its modules, and
 #: `(package)` for the package itself, which re-exports the author's API.
 LAYERS = {
-    "values": "model errors limits identity refs sealing signing",
-    "author's API": "(package) charm cells fields blueprint snapshot links binding loading"
+    "values": "model errors limits limit_names quantities identity refs sealing signing",
+    "author's API": "(package) charm cells fields blueprint asking snapshot links binding loading"
     " integration stored_cell integrations charms",
     "policy": "clock fairness redaction retry schedule settlement",
     "storage": "data_directory database migrations job_queue store",
@@ -27,7 +27,7 @@ LAYERS = {
     "service": "in_flight planner dispatcher settler rescue waiters inspections supervisor roster"
     " upkeep scans status sandbox_mode run_history events commands views service run_log",
     "edges": "__main__ api cli client daemon configuration setting settings options"
-    " operator_identity quantities logs status_log systemd",
+    " operator_identity logs status_log systemd",
 }
 
 MEMBERS = {
