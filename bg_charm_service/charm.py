@@ -6,9 +6,11 @@ Loading and comparing values is the business of `links`; storing them is not don
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import tempfile
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from inspect import getattr_static, isfunction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, dataclass_transform
 
 from pydantic import Field
@@ -25,6 +27,10 @@ _CONTEXT: Final = "$context"
 _BLUEPRINT: Final = "$blueprint"
 
 
+def _any_scratch() -> Path:
+    return Path(tempfile.gettempdir())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CharmContext:
     """Which run this is: `self.context` in a handler.
@@ -32,6 +38,8 @@ class CharmContext:
     `run_id` names the attempt, and is the same when the service has to run it again after a crash:
     use it as the idempotency key of whatever you do outside. `job_id` is the same for all attempts.
     `last_success` is when this charm last succeeded, in seconds since the epoch; None for never.
+    `scratch` is a directory to write files to, which is emptied after the run; nothing else can be
+    written to. A charm made by hand has the system's directory for temporary files there.
     """
 
     run_id: str = "1.1"
@@ -40,6 +48,7 @@ class CharmContext:
     space: str = ""
     charm_id: str = ""
     last_success: float | None = None
+    scratch: Path = field(default_factory=_any_scratch)
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(Field,))
@@ -70,6 +79,9 @@ class Charm:
     **Helpers** are methods whose names begin with `_`. Attributes whose names begin with `_` are
     scratch: they last for one run. Assigning any other undeclared name is an error, so that a typo
     cannot lose data. `ClassVar` annotations and plain class attributes are constants.
+
+    **Asking for less** than the operator allows: `limits = {"timeout": 5, "memory": "64M"}` and
+    `network = (443,)`, or `network = False` for a charm that connects to nothing.
 
     A charm has no `__init__` of its own. To test one, make it by hand, run a handler, and look:
 

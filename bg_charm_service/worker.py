@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
 from inspect import isawaitable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -88,6 +90,9 @@ class Worker:
         connection: socket.socket,
         confine: Callable[[Walls], None],
         retire_bytes: int = 0,
+        scratch: str = "",
+        *,
+        has_walls: bool = False,
     ) -> None:
         self._connection = connection
         self._confine = confine
@@ -101,6 +106,8 @@ class Worker:
         self._pid = os.getpid()
         self._is_sending = False
         self._retire_bytes = retire_bytes
+        self._scratch = Path(scratch or tempfile.gettempdir())
+        self._has_walls = has_walls
 
     def serve(self) -> None:
         """Answer requests until the supervisor closes the socket."""
@@ -171,6 +178,7 @@ class Worker:
             space=spec.space,
             charm_id=spec.charm_id,
             last_success=spec.last_success,
+            scratch=self._scratch,
         )
         charm = bind(charm_class, WireSnapshot(spec, self), context)
         result = handler(charm, spec.stream)(msgspec.json.decode(spec.event))

@@ -57,7 +57,9 @@ def run_worker(connection_fd: int, out_fd: int, err_fd: int, birth: Birth) -> No
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     faulthandler.enable(2, all_threads=False)
     connection = socket.socket(fileno=connection_fd)
-    Worker(connection, confine, birth.retire_bytes).serve()
+    Worker(
+        connection, confine, birth.retire_bytes, birth.scratch, has_walls=birth.has_walls
+    ).serve()
     os._exit(0)
 
 

@@ -177,6 +177,7 @@ def test_rich_types_keep_their_type() -> None:
 def test_context_has_defaults_for_tests() -> None:
     """A charm made by hand has a context of its own."""
     assert Mail(address="a").context == CharmContext()
+    assert Mail(address="a").context.scratch.is_dir()
 
 
 def test_subclass_inherits_and_overrides() -> None:
