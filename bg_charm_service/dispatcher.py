@@ -17,11 +17,11 @@ from bg_charm_service.errors import FailureCause, FrameError, InvalidInput, Stor
 from bg_charm_service.fairness import Caps, FairShare
 from bg_charm_service.in_flight import InFlight, RunsInFlight
 from bg_charm_service.job_queue import SUSPECT_DELIVERIES, Claim, JobQueue
-from bg_charm_service.limits import Limits
 from bg_charm_service.model import Failure, FieldKind
 from bg_charm_service.pool_contract import WorkerPool
 from bg_charm_service.pool_events import FieldWanted, RunFinished
 from bg_charm_service.redaction import secret_texts
+from bg_charm_service.run_limits import RunLimits
 from bg_charm_service.store import Store
 from bg_charm_service.store.charms import CharmRecord
 from bg_charm_service.store.links import Link
@@ -48,7 +48,7 @@ class Dispatcher:
         queue: JobQueue,
         pool: WorkerPool,
         clock: Clock,
-        limits: Limits,
+        limits: RunLimits,
         caps: Caps,
     ) -> None:
         self._database = database
@@ -133,7 +133,7 @@ class Dispatcher:
                 for name, link in run.links.items()
             },
             last_success=self._store.health.get(charm.charm_key).last_success or None,
-            limits=self._limits,
+            limits=self._limits.of(charm),
         )
         if prepared.problem is not None:
             return RunFinished(spec, 0, "", death=prepared.problem)

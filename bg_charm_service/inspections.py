@@ -10,17 +10,19 @@ import asyncio
 import itertools
 from collections.abc import Sequence
 
-from bg_charm_service.errors import CompilerError, ServiceError
+from bg_charm_service.errors import CompilerError, InvalidInput, ServiceError
+from bg_charm_service.limit_names import check_changes
 from bg_charm_service.limits import Limits
 from bg_charm_service.pool_contract import WorkerPool
 from bg_charm_service.pool_events import InspectFinished
+from bg_charm_service.run_limits import RunLimits
 from bg_charm_service.wire import Inspect, Inspected
 
 
 class Inspections:
     """Requests under way, by their number."""
 
-    def __init__(self, pool: WorkerPool, limits: Limits) -> None:
+    def __init__(self, pool: WorkerPool, limits: RunLimits) -> None:
         self._pool = pool
         self._limits = limits
         self._numbers = itertools.count(1)
@@ -33,17 +35,21 @@ class Inspections:
         file_name: str,
         class_name: str | None = None,
         values: Sequence[dict[str, bytes]] = (),
+        *,
+        limits: Limits | None = None,
     ) -> Inspected:
         """Describe a source, and check sets of values against its fields; raises CompilerError.
 
-        Values that do not fit are in the answer's `problems`, one dict a set.
+        Values that do not fit are in the answer's `problems`, one dict a set. Without `limits` of
+        a charm, those of the service count.
         """
         if self._ended_by is not None:
             raise self._ended_by
         number = next(self._numbers)
         future: asyncio.Future[Inspected] = asyncio.get_running_loop().create_future()
         self._waiting[number] = (file_name, future)
-        request = Inspect(number, source, file_name, class_name, tuple(values), self._limits)
+        within = limits or self._limits.allowed()
+        request = Inspect(number, source, file_name, class_name, tuple(values), within)
         self._pool.inspect(request)
         try:
             inspected = await future
@@ -53,6 +59,10 @@ class Inspections:
             raise CompilerError(inspected.error)
         if not len(values) == len(inspected.values) == len(inspected.problems):
             raise CompilerError(f"{file_name}: loading it broke the protocol of its worker.")
+        try:
+            check_changes(inspected.schema.asks)
+        except InvalidInput as error:
+            raise CompilerError(f"{file_name}: it asks for what cannot be: {error}") from None
         return inspected
 
     def finish(self, event: InspectFinished) -> None:

@@ -231,8 +231,20 @@ WHEN OLD.entry_id > (SELECT MAX(entry_id) FROM audit) - 100000 BEGIN
 END;
 """
 
+#: Limits that the operator set for a space or a charm: JSON with those that are set.
+_LIMITS = """
+CREATE TABLE space_limits (
+    space_key INTEGER PRIMARY KEY REFERENCES spaces,
+    changes BLOB NOT NULL
+);
+CREATE TABLE charm_limits (
+    charm_key INTEGER PRIMARY KEY REFERENCES charms,
+    changes BLOB NOT NULL
+)
+"""
+
 #: Each step as SQL; a step's number is its place, from 1.
-STEPS: tuple[str, ...] = (_FIRST, _LISTS, _ACCESS)
+STEPS: tuple[str, ...] = (_FIRST, _LISTS, _ACCESS, _LIMITS)
 
 
 def migrate(connection: sqlite3.Connection) -> None:

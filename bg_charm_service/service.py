@@ -33,6 +33,7 @@ from bg_charm_service.pool import Pool
 from bg_charm_service.pool_contract import PoolLimits
 from bg_charm_service.retry import MAX_DELAY_SECONDS
 from bg_charm_service.roster import Roster
+from bg_charm_service.run_limits import RunLimits
 from bg_charm_service.sandbox_mode import SandboxMode
 from bg_charm_service.scans import ScanLimits, Scanner
 from bg_charm_service.settlement import FailurePolicy
@@ -147,7 +148,8 @@ def _assemble(
         max_concurrent=config.pool.max_concurrent,
     )
     pool = Pool(config.pool, clock, wake.set, chance.random)
-    dispatcher = Dispatcher(database, store, queue, pool, clock, config.limits, config.caps)
+    limits = RunLimits(config.limits, store.limits)
+    dispatcher = Dispatcher(database, store, queue, pool, clock, limits, config.caps)
     settler = Settler(
         database,
         store,
@@ -159,7 +161,7 @@ def _assemble(
         history_runs=config.history_runs,
         label=roster.label,
     )
-    inspections = Inspections(pool, config.limits)
+    inspections = Inspections(pool, limits)
     parts = Parts(database, store, queue, pool, planner, dispatcher, settler, inspections, clock)
     supervisor = Supervisor(
         parts, polling=config.is_polling, watch_seconds=config.watch_seconds, wake=wake
@@ -206,8 +208,8 @@ def _assemble(
         scanner=scanner,
         board=board,
         events=events,
+        limits=limits,
         interval_seconds=config.interval_seconds,
-        timeout_seconds=config.limits.timeout_seconds,
         admin_source=(_CHARMS / "admin.py").read_text(),
     )
     commands = Commands(office)

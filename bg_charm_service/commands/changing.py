@@ -6,6 +6,7 @@ The state is checked against the class in a worker before anything changes.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from bg_charm_service.commands.linking import LinkCommands
 from bg_charm_service.errors import Conflict, InvalidInput, NotFound, StateError
@@ -41,10 +42,15 @@ class ChangeCommands(LinkCommands):
             for field in charm.schema.fields
             if (value := self._value(charm, field.name)) is not None
         }
-        inspected = await self.parts.inspections.inspect(source, file_name, class_name)
+        # The new class may ask for other limits than the old one.
+        limits = self.office.limits.allowed(charm.space_key, charm.charm_key)
+        inspect = partial(
+            self.parts.inspections.inspect, source, file_name, class_name, limits=limits
+        )
+        inspected = await inspect()
         schema = schema_of(inspected)
         kept = {name: value for name, value in state.items() if schema.field(name)}
-        checked = await self.parts.inspections.inspect(source, file_name, class_name, [kept])
+        checked = await inspect([kept])
         before = {field.name for field in charm.schema.fields}
         added = tuple(field.name for field in schema.fields if field.name not in before)
         removed = tuple(sorted(before - {field.name for field in schema.fields}))
@@ -70,7 +76,11 @@ class ChangeCommands(LinkCommands):
         source = self.store.charms.source(charm.source_hash)
         class_name = charm.schema.class_name
         checked = await self.parts.inspections.inspect(
-            source, charm.file_name, class_name, [{name: value}]
+            source,
+            charm.file_name,
+            class_name,
+            [{name: value}],
+            limits=self.office.limits.of(charm),
         )
         raise_problems(checked, 0)
         await self._wait_for_stale_run(charm)
@@ -149,7 +159,8 @@ class ChangeCommands(LinkCommands):
         if run is None or self.store.health.get(charm.charm_key).stale_streak < _PATIENCE:
             return
         settlement = self.office.supervisor.settlement_of(run.claim.job.job_id)
-        await asyncio.wait([settlement], timeout=self.office.timeout_seconds)
+        timeout_seconds = self.office.limits.of(charm).timeout_seconds
+        await asyncio.wait([settlement], timeout=timeout_seconds)
 
 
 def check_source(source: str, file_name: str) -> None:

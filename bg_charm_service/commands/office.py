@@ -15,6 +15,7 @@ from bg_charm_service.identity import space_did
 from bg_charm_service.model import CharmRef
 from bg_charm_service.refs import is_merkle_id
 from bg_charm_service.roster import Roster
+from bg_charm_service.run_limits import RunLimits
 from bg_charm_service.scans import Scanner
 from bg_charm_service.status import StatusBoard
 from bg_charm_service.store.charms import CharmRecord
@@ -38,8 +39,8 @@ class Office:
     scanner: Scanner
     board: StatusBoard
     events: Events
+    limits: RunLimits
     interval_seconds: float
-    timeout_seconds: float
     admin_source: str
 
 

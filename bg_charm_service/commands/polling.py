@@ -7,6 +7,7 @@ import msgspec
 from bg_charm_service.commands.office import Desk
 from bg_charm_service.commands.shapes import run_view
 from bg_charm_service.errors import Conflict, InvalidInput, NotFound, ServiceStopping
+from bg_charm_service.limits import LimitChanges
 from bg_charm_service.model import POLL_EVENT, UPDATER_STREAMS, CharmRef, FieldKind, Origin
 from bg_charm_service.settlement import disabled_by_hand, enabled_again
 from bg_charm_service.store.cells import REDACTED
@@ -176,6 +177,7 @@ class PollingCommands(Desk):
         key = charm.charm_key
         with self.change("remove", ref):
             self.store.registrations.drop(key)
+            self.store.limits.put_charm(key, LimitChanges())
             self.store.charms.mark_removed(key, self.parts.clock.now())
             self.parts.planner.drop(key)
             self.parts.queue.discard(key)

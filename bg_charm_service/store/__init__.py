@@ -15,6 +15,7 @@ from bg_charm_service.store.charm_lists import CharmLists
 from bg_charm_service.store.charms import Charms
 from bg_charm_service.store.data_keys import Secrets
 from bg_charm_service.store.health import HealthRecords
+from bg_charm_service.store.limits import LimitOverrides
 from bg_charm_service.store.links import Links
 from bg_charm_service.store.registrations import Registrations
 from bg_charm_service.store.runs import Runs
@@ -42,6 +43,7 @@ class Store:
     sessions: Sessions
     nonces: Nonces
     audit: Audit
+    limits: LimitOverrides
 
     @classmethod
     def on(cls, database: Database) -> Store:
@@ -63,4 +65,5 @@ class Store:
             sessions=Sessions(database),
             nonces=Nonces(database),
             audit=Audit(database),
+            limits=LimitOverrides(database),
         )

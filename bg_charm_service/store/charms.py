@@ -175,7 +175,7 @@ class Charms:
 
     def mark_removed(self, charm_key: int, now: float) -> None:
         """End a charm's life; its state and its right to run are gone, its history stays."""
-        for table in ("cells", "links", "registrations"):
+        for table in ("cells", "links", "registrations", "charm_limits"):
             self._database.execute(f"DELETE FROM {table} WHERE charm_key = ?", (charm_key,))
         self._database.execute("DELETE FROM charm_texts WHERE rowid = ?", (charm_key,))
         self._database.execute(

@@ -27,6 +27,7 @@ from bg_charm_service.model import (
 from bg_charm_service.planner import Planner
 from bg_charm_service.pool_contract import FreeWorkers
 from bg_charm_service.pool_events import PoolEvent, RunFinished
+from bg_charm_service.run_limits import RunLimits
 from bg_charm_service.settlement import FailurePolicy, RunStatus
 from bg_charm_service.settler import Settled, Settler
 from bg_charm_service.store import Store
@@ -111,14 +112,15 @@ class Bench:
         clock, database, store, queue = self.clock, self.database, self.store, self.queue
         planner = Planner(database, store, queue, clock, interval_seconds=60, max_concurrent=1)
         self.planner = planner
-        dispatcher = Dispatcher(database, store, queue, self.pool, clock, Limits(), Caps())
+        limits = RunLimits(Limits(), store.limits)
+        dispatcher = Dispatcher(database, store, queue, self.pool, clock, limits, Caps())
         settler = Settler(
             *(database, store, queue, planner, FailurePolicy(), clock, lambda: 0.5),
             history_runs=10,
             label=lambda _: None,
         )
         self.wake = asyncio.Event()
-        self.inspections = Inspections(self.pool, Limits())
+        self.inspections = Inspections(self.pool, limits)
         self.supervisor = Supervisor(
             Parts(
                 *(database, store, queue, self.pool, planner, dispatcher, settler),
