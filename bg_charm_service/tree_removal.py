@@ -1,0 +1,143 @@
+"""Removes directory trees that nobody may trust: too deep for a path, huge, full of links.
+
+Follows no link, does not recurse, and has three descriptors open at most: what lies inside a
+directory is moved up, until nothing lies inside anything. Used by the scratch directories.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+#: A directory that is still not empty after this many looks has something in it that stays.
+_LOOKS = 3
+
+
+def open_directory(parent_fd: int, name: str) -> int | None:
+    """Open a directory, whatever its permissions; None for what is no directory.
+
+    A link to a directory is none. Whoever owns it may do everything in it from here on, as this
+    process then may; raises OSError.
+    """
+    try:
+        try:
+            fd = os.open(name, _DIRECTORY, dir_fd=parent_fd)
+        except PermissionError:
+            _permit(parent_fd, name)
+            fd = os.open(name, _DIRECTORY, dir_fd=parent_fd)
+    except OSError as error:
+        if error.errno in (errno.ENOTDIR, errno.ELOOP):
+            return None
+        raise
+    with contextlib.suppress(OSError):
+        os.fchmod(fd, 0o700)
+    return fd
+
+
+def remove_tree(path: Path, should_stop: Callable[[], bool] = lambda: False) -> list[str]:
+    """Remove a directory with all that is in it; gives what could not be removed, and why.
+
+    The directory's own entries may be renamed; nobody else may write to it meanwhile. What is
+    left when `should_stop` says so can be removed by a later call.
+    """
+    top_fd = os.open(path, _DIRECTORY)
+    try:
+        problems = _TreeRemoval(top_fd, should_stop).run()
+    finally:
+        os.close(top_fd)
+    if not problems:
+        # Not empty after a stop.
+        with contextlib.suppress(OSError):
+            path.rmdir()
+    return problems
+
+
+class _TreeRemoval:
+    """Dissolves one directory after the other right below the top one."""
+
+    def __init__(self, top_fd: int, should_stop: Callable[[], bool]) -> None:
+        self._top_fd = top_fd
+        self._should_stop = should_stop
+        self._waiting = os.listdir(top_fd)
+        taken = set(self._waiting)
+        self._free_names = (
+            name for name in (f"d{number}" for number in itertools.count()) if name not in taken
+        )
+        self._problems: list[str] = []
+
+    def run(self) -> list[str]:
+        while self._waiting and not self._should_stop():
+            name = self._waiting.pop()
+            with self._noting(name):
+                self._remove(name)
+        return self._problems
+
+    def _remove(self, name: str) -> None:
+        fd = open_directory(self._top_fd, name)
+        if fd is None:
+            os.unlink(name, dir_fd=self._top_fd)
+            return
+        try:
+            # Entries that are removed while they are listed may make the listing skip some.
+            for _ in range(_LOOKS):
+                self._empty(fd)
+                if self._should_stop() or _is_removed(self._top_fd, name):
+                    return
+        finally:
+            os.close(fd)
+        os.rmdir(name, dir_fd=self._top_fd)
+
+    def _empty(self, fd: int) -> None:
+        with os.scandir(fd) as entries:
+            for entry in entries:
+                if self._should_stop():
+                    return
+                with self._noting(entry.name):
+                    if not entry.is_dir(follow_symlinks=False):
+                        os.unlink(entry.name, dir_fd=fd)
+                    elif not _is_removed(fd, entry.name):
+                        self._move_up(fd, entry.name)
+
+    def _move_up(self, fd: int, name: str) -> None:
+        new_name = next(self._free_names)
+        # To move a directory is to write to its "..".
+        with contextlib.suppress(OSError):
+            _permit(fd, name)
+        os.rename(name, new_name, src_dir_fd=fd, dst_dir_fd=self._top_fd)
+        self._waiting.append(new_name)
+
+    @contextlib.contextmanager
+    def _noting(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._problems.append(f"{name}: {error.strerror}")
+
+
+def _is_removed(parent_fd: int, name: str) -> bool:
+    try:
+        os.rmdir(name, dir_fd=parent_fd)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.EACCES):
+            return False
+        raise
+    return True
+
+
+def _permit(parent_fd: int, name: str) -> None:
+    """Let the owner do everything with a directory, which may be exchanged for a link meanwhile."""
+    if sys.platform != "linux":
+        os.chmod(name, 0o700, dir_fd=parent_fd, follow_symlinks=False)
+        return
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=parent_fd)
+    try:
+        os.chmod(f"/proc/self/fd/{fd}", 0o700)
+    finally:
+        os.close(fd)
