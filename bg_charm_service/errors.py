@@ -69,6 +69,10 @@ class WorkerBootError(ServiceError):
     """Workers die before they are ready, again and again: the service cannot run charms."""
 
 
+class SandboxError(ServiceError):
+    """A wall around charms cannot be raised; nothing may run without it."""
+
+
 class ServiceStopping(ServiceError):
     """The service is stopping and takes no new work."""
 

@@ -18,11 +18,13 @@ class Birth(msgspec.Struct, frozen=True):
 
     `scratch` is the path of its scratch directory. With `has_walls` it is sandboxed before it is
     ready. One that holds more than `retire_bytes` after a run asks to be replaced; 0 for never.
+    `missing_walls` are those that this machine cannot have; without any other it must not live.
     """
 
     scratch: str = ""
     has_walls: bool = False
     retire_bytes: int = 0
+    missing_walls: tuple[str, ...] = ()
 
 
 class RunSpec(msgspec.Struct, frozen=True, tag="run"):

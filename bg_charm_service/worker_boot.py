@@ -11,17 +11,36 @@ import os
 import resource
 import signal
 import socket
+import sys
+import tempfile
 import threading
+from collections.abc import Collection
+from functools import partial
 
+from bg_charm_service import sandbox
 from bg_charm_service.binding import describe, load_class
+from bg_charm_service.errors import SandboxError
 from bg_charm_service.limits import Walls
-from bg_charm_service.process_control import close_all_fds_but, die_with_parent, set_subreaper
+from bg_charm_service.process_control import (
+    close_all_fds_but,
+    die_with_parent,
+    keep_own_status_open,
+    set_subreaper,
+)
+from bg_charm_service.sandbox import Wall
 from bg_charm_service.wire import Birth
 from bg_charm_service.worker import Worker
 
 #: A thread's stack, in bytes: small, so that the memory limit allows many threads, and large
 #: enough for deep recursion through C code, which would crash the worker otherwise.
 _STACK_BYTES = 2 * 1024 * 1024
+
+#: Of addresses a sandboxed worker may map so many bytes, used or not: far more than any library
+#: reserves, and too little to fill memory with page tables, which no other limit counts.
+_ADDRESS_BYTES = 64 * 1024**3
+
+#: So many signals and timers of a sandboxed worker may be pending: one store is a user's, for all.
+_PENDING_SIGNALS = 1024
 
 #: The zygote loads this once: it builds what the first charm of each worker would have to wait for.
 _WARM_SOURCE = """
@@ -39,6 +58,7 @@ def preload() -> None:
     """Import and build what every worker needs, so that forked ones have it already."""
     describe(load_class(_WARM_SOURCE, "warm.py", None))
     faulthandler.enable()
+    sandbox.prepare()
 
 
 def run_worker(connection_fd: int, out_fd: int, err_fd: int, birth: Birth) -> None:
@@ -56,14 +76,18 @@ def run_worker(connection_fd: int, out_fd: int, err_fd: int, birth: Birth) -> No
     threading.stack_size(_STACK_BYTES)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     faulthandler.enable(2, all_threads=False)
+    keep_own_status_open()
+    _move_into(birth.scratch)
+    missing = frozenset(Wall)
+    if birth.has_walls:
+        missing = frozenset(map(Wall, birth.missing_walls))
+        _raise_walls(birth.scratch, missing)
     connection = socket.socket(fileno=connection_fd)
-    Worker(
-        connection, confine, birth.retire_bytes, birth.scratch, has_walls=birth.has_walls
-    ).serve()
+    Worker(connection, partial(confine, missing=missing), birth.retire_bytes).serve()
     os._exit(0)
 
 
-def confine(walls: Walls) -> None:
+def confine(walls: Walls, missing: Collection[Wall]) -> None:
     """Set the limits of this process, hard: it can lower them further, but never raise them."""
     for resource_no, most in (
         (resource.RLIMIT_DATA, walls.memory_bytes),
@@ -71,4 +95,36 @@ def confine(walls: Walls) -> None:
         (resource.RLIMIT_FSIZE, walls.file_bytes),
     ):
         if most:
-            resource.setrlimit(resource_no, (most, most))
+            _lower(resource_no, most)
+    if Wall.NETWORK not in missing:
+        sandbox.allow_ports(walls.ports)
+
+
+def _raise_walls(scratch: str, missing: Collection[Wall]) -> None:
+    """Go behind the walls, or end this process with the reason."""
+    # The system's resolver reads it at its first question: UDP is not allowed, TCP is.
+    os.environ["RES_OPTIONS"] = "use-vc"
+    _lower(resource.RLIMIT_AS, _ADDRESS_BYTES)
+    _lower(resource.RLIMIT_SIGPENDING, _PENDING_SIGNALS)
+    try:
+        sandbox.raise_walls(scratch, missing)
+    except SandboxError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.stderr.flush()
+        os._exit(os.EX_CONFIG)
+
+
+def _move_into(scratch: str) -> None:
+    """Make a directory the place where everything temporary goes."""
+    if not scratch:
+        return
+    os.chdir(scratch)
+    os.environ |= dict.fromkeys(("HOME", "TMPDIR", "TEMP", "TMP"), scratch)
+    tempfile.tempdir = None
+
+
+def _lower(resource_no: int, most: int) -> None:
+    """Set a limit for good, unless it is lower already."""
+    _, hard = resource.getrlimit(resource_no)
+    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(resource_no, (most, most))

@@ -21,7 +21,7 @@ LAYERS = {
     " integration stored_cell integrations charms",
     "policy": "clock fairness redaction retry schedule settlement",
     "storage": "data_directory database migrations job_queue store",
-    "workers": "frames wire process_control deadline output zygote worker worker_boot run_failure"
+    "workers": "frames wire sandbox process_control deadline output zygote worker worker_boot run_failure"
     " scratch scratch_usage tree_removal worker_handle worker_watch zygote_client nursery crew"
     " pool pool_contract pool_events"
     " scan_process scan_child scan_group scan_protocol discovery listing",

@@ -1,0 +1,84 @@
+"""Which paths a sandboxed process may read: libraries, certificates, and what names resolve by.
+
+Never a home, a checkout's root, /proc or /sys. Landlock cannot subtract, so nothing that is named
+here may have the data directory beneath it: `folder_around` tells.
+"""
+
+from __future__ import annotations
+
+import ssl
+import sys
+import sysconfig
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+_LIBRARIES = (
+    *("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/local/lib64"),
+    *("/nix/store", "/gnu/store"),
+)
+
+#: Opened anew for each process: programs that write them put new files in their place.
+_NAMES = (
+    *("/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/gai.conf"),
+    *("/etc/services", "/etc/protocols"),
+    # Where resolv.conf often leads to; a new one is made there with every change.
+    *("/run/systemd/resolve", "/run/NetworkManager/resolv.conf", "/run/resolvconf"),
+)
+
+#: Never all of /etc/ssl or /etc/pki: private keys are kept there.
+_CERTIFICATES = (
+    *("/etc/ssl/certs", "/etc/ssl/cert.pem", "/etc/ssl/openssl.cnf", "/etc/ca-certificates"),
+    *("/usr/share/ca-certificates", "/usr/local/share/ca-certificates"),
+    *("/etc/pki/tls/certs", "/etc/pki/tls/cert.pem", "/etc/pki/tls/openssl.cnf"),
+    *("/etc/pki/ca-trust/extracted", "/usr/share/pki/ca-trust-source", "/etc/crypto-policies"),
+)
+
+_PLACE_AND_TIME = (
+    *("/etc/localtime", "/etc/timezone", "/usr/share/zoneinfo", "/usr/share/locale"),
+    *("/etc/mime.types", "/etc/ld.so.cache"),
+)
+
+#: /dev/zero is not among them: mapped as shared memory it takes memory that no limit sees.
+_DEVICES = ("/dev/urandom", "/dev/random")
+
+#: Device that may be written to as well.
+NULL = "/dev/null"
+
+_LIBRARY_FOLDERS = {"site-packages", "dist-packages"}
+
+
+@cache
+def paths() -> tuple[str, ...]:
+    """Every path that may be read, with all beneath it; worked out once in a process."""
+    folders = {found.resolve() for found in _folders() if found.exists()}
+    outer = {found for found in folders if not folders.intersection(found.parents)}
+    singles = (*_NAMES, *_CERTIFICATES, *_PLACE_AND_TIME, *_DEVICES)
+    return (*sorted(map(str, outer)), *singles)
+
+
+def folder_around(path: Path) -> Path | None:
+    """Give the readable folder in which a path lies, or would lie; None where none is around it."""
+    inner = path.resolve()
+    found = (Path(outer).resolve() for outer in paths())
+    return next((outer for outer in found if outer == inner or outer in inner.parents), None)
+
+
+def _folders() -> Iterator[Path]:
+    """Where the code lies that a charm may import, and what that loads and checks by."""
+    yield from map(Path, _LIBRARIES)
+    for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix):
+        yield from (Path(prefix, "lib"), Path(prefix, "lib64"))
+    for kind in ("stdlib", "platstdlib", "purelib", "platlib"):
+        yield Path(sysconfig.get_path(kind))
+    yield Path(sys.executable)
+    # The package, but not what it lies in: that may be a checkout with the data directory.
+    yield Path(__file__).parents[1]
+    for entry in map(Path, filter(None, sys.path)):
+        # Other folders are where the service was started, or the operator's own business.
+        if entry.name in _LIBRARY_FOLDERS or entry.is_file():
+            yield entry
+    trusted = ssl.get_default_verify_paths()
+    for named in (trusted.cafile, trusted.capath, trusted.openssl_cafile, trusted.openssl_capath):
+        yield from [Path(named)] if named else []
+    yield Path(trusted.openssl_cafile).with_name("openssl.cnf")

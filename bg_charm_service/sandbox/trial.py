@@ -1,0 +1,77 @@
+"""Whether this machine can have each wall, found out by raising it in a child process.
+
+The kernel's version alone does not tell: a service manager or a container may forbid the calls.
+Called by the service before it starts, and by the command line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+
+from bg_charm_service.errors import SandboxError
+from bg_charm_service.sandbox.capabilities import drop_all, give_up_gaining
+from bg_charm_service.sandbox.kernel import IS_LINUX
+from bg_charm_service.sandbox.walls import (
+    Wall,
+    filter_calls,
+    restrict_files,
+    restrict_ports,
+    restrict_signals,
+)
+
+
+def probe() -> dict[Wall, str]:
+    """Say for each wall that this machine lacks why it cannot be had; empty when it has all.
+
+    Forks, so it wants a process without threads. Nothing changes in the caller.
+    """
+    if not IS_LINUX:
+        return dict.fromkeys(Wall, "only Linux has it")
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        _tell(writing)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as told:
+        answer = told.read()
+    os.waitpid(pid, 0)
+    if not answer:
+        return dict.fromkeys(Wall, "the process that tried it died")
+    return {Wall(wall): why for wall, why in json.loads(answer).items()}
+
+
+def _tell(writing: int) -> None:
+    """Try each wall and write which cannot be had; never returns."""
+    try:
+        os.write(writing, json.dumps(_missing_walls()).encode())
+    finally:
+        os._exit(0)
+
+
+def _missing_walls() -> dict[Wall, str]:
+    gaining = _why_not(give_up_gaining)
+    files = gaining or _why_not(lambda: restrict_files(""))
+    ports = gaining or _why_not(lambda: restrict_ports(()))
+    scopes = gaining or _why_not(restrict_signals)
+    privileges = gaining or _why_not(drop_all)
+    calls = gaining or _why_not(filter_calls)
+    found = {
+        Wall.FILES: files,
+        # Without the filter a charm has UDP, without Landlock it has all ports.
+        Wall.NETWORK: ports or calls,
+        Wall.CALLS: calls,
+        Wall.PRIVILEGES: privileges,
+        # Either of the two holds signals.
+        Wall.SIGNALS: calls and scopes,
+    }
+    return {wall: why for wall, why in found.items() if why}
+
+
+def _why_not(attempt: Callable[[], None]) -> str:
+    try:
+        attempt()
+    except (OSError, SandboxError) as error:
+        return str(error)
+    return ""

@@ -1,0 +1,110 @@
+"""The walls around a process that runs charms.
+
+Raised by each worker when it boots, and tightened to its ports when it learns whom it serves. A
+wall that cannot be raised ends the worker, unless the service said before that it is missing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterable
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+
+from bg_charm_service.errors import SandboxError
+from bg_charm_service.sandbox import landlock, readable
+from bg_charm_service.sandbox.capabilities import drop_all, give_up_gaining
+from bg_charm_service.sandbox.kernel import MACHINE
+from bg_charm_service.sandbox.landlock import Ruleset
+from bg_charm_service.sandbox.seccomp import Filter
+from bg_charm_service.sandbox.syscalls import MACHINES
+
+
+class Wall(StrEnum):
+    """What keeps a charm from something; the value is what people read."""
+
+    FILES = "file system"  #: reads libraries only, writes its scratch directory only
+    NETWORK = "network"  #: TCP connections to allowed ports only
+    CALLS = "system calls"  #: no processes, no other sockets, none of the kernel's dark corners
+    PRIVILEGES = "privileges"  #: no capabilities, and none to be gained
+    SIGNALS = "signals"  #: none to any other process
+
+
+def prepare() -> None:
+    """Work out what does not depend on the worker; called once by the process that forks them."""
+    readable.paths()
+    if MACHINE in MACHINES:
+        _filter()
+
+
+def raise_walls(scratch: str, missing: Collection[Wall] = ()) -> None:
+    """Put this process behind every wall but those that are missing here; raises SandboxError.
+
+    It may write to `scratch` and nowhere else from then on. For a process of one thread.
+    """
+    outer = readable.folder_around(Path(scratch)) if scratch else None
+    if outer is not None and Wall.FILES not in missing:
+        raise SandboxError(f"{scratch} lies in {outer}, which charms may read.")
+    _raise(Wall.PRIVILEGES, give_up_gaining)
+    if Wall.PRIVILEGES not in missing:
+        _raise(Wall.PRIVILEGES, drop_all)
+    if Wall.FILES not in missing:
+        _raise(Wall.FILES, lambda: restrict_files(scratch))
+    if landlock.version() >= landlock.SCOPES_VERSION:
+        _raise(Wall.SIGNALS, restrict_signals)
+    # The last one: it takes away the calls that raise the others.
+    if Wall.CALLS not in missing:
+        _raise(Wall.CALLS, filter_calls)
+
+
+def allow_ports(ports: Iterable[int], missing: Collection[Wall] = ()) -> None:
+    """Let this process connect to these TCP ports and to no other; raises SandboxError.
+
+    Called again it can only take ports away.
+    """
+    if Wall.NETWORK not in missing or landlock.version() >= landlock.PORTS_VERSION:
+        _raise(Wall.NETWORK, lambda: restrict_ports(ports))
+
+
+def restrict_files(scratch: str) -> None:
+    """Let this process read libraries only, and write its scratch directory only."""
+    with Ruleset(files=True) as ruleset:
+        for path in readable.paths():
+            ruleset.allow_path(path, landlock.READ)
+        for path in filter(None, (readable.NULL, scratch)):
+            ruleset.allow_path(path, landlock.READ | landlock.WRITE)
+        ruleset.enforce()
+
+
+def restrict_ports(ports: Iterable[int]) -> None:
+    """Let this process open TCP connections to these ports only, and bind none."""
+    with Ruleset(ports=True) as ruleset:
+        for port in ports:
+            ruleset.allow_port(port)
+        ruleset.enforce()
+
+
+def restrict_signals() -> None:
+    """Let this process signal nobody, and reach no abstract socket, outside its walls."""
+    with Ruleset(scopes=True) as ruleset:
+        ruleset.enforce()
+
+
+def filter_calls() -> None:
+    """Let this process make no system call that the rules refuse."""
+    if MACHINE not in MACHINES:
+        raise SandboxError(f"the system calls of {MACHINE} are not known here")
+    _filter().install(os.getpid())
+
+
+@cache
+def _filter() -> Filter:
+    return Filter(MACHINE)
+
+
+def _raise(wall: Wall, action: Callable[[], None]) -> None:
+    try:
+        action()
+    except (OSError, SandboxError) as error:
+        raise SandboxError(f"The wall of {wall} cannot be raised: {error}.") from error
