@@ -7,17 +7,19 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from bg_charm_service.fairness import Need
-from bg_charm_service.pool_contract import FreeWorkers
-from bg_charm_service.worker_handle import WorkerHandle, WorkerState
+from bg_charm_service.limits import Walls
+from bg_charm_service.pool_contract import FreeWorkers, Isolation
+from bg_charm_service.worker_handle import Binding, WorkerHandle, WorkerState
 
 #: A worker leaves a space that has work only for one that used so much less, in worker-seconds.
 QUANTUM_SECONDS = 0.2
 
 
 class Crew:
-    """Workers by number."""
+    """Workers by number, each bound to whom it has served."""
 
-    def __init__(self) -> None:
+    def __init__(self, isolation: Isolation = Isolation.SPACE) -> None:
+        self._isolation = isolation
         self._workers: dict[int, WorkerHandle] = {}
 
     def add(self, worker: WorkerHandle) -> None:
@@ -36,15 +38,24 @@ class Crew:
         """The worker that makes a run."""
         return next((w for w in self if w.run is not None and w.run.run_id == run_id), None)
 
-    def idle_for(self, space_key: int | None) -> WorkerHandle | None:
-        """A free worker bound to a space, else one bound to none; with None only the latter."""
-        unbound = None
+    def binding(self, space_key: int, walls: Walls) -> Binding:
+        """Whom a worker is bound to that makes a run of that space behind those walls."""
+        is_shared = self._isolation is Isolation.SHARED
+        return Binding(None if is_shared else space_key, walls)
+
+    def idle_for(self, binding: Binding) -> WorkerHandle | None:
+        """A free worker that is bound so, else a fresh one."""
+        fresh = None
         for worker in self.idle():
-            if worker.space_key == space_key:
+            if worker.binding == binding:
                 return worker
-            if worker.space_key is None:
-                unbound = worker
-        return unbound
+            if worker.binding is None:
+                fresh = worker
+        return fresh
+
+    def fresh(self) -> WorkerHandle | None:
+        """A free worker that has run nothing."""
+        return next((worker for worker in self.idle() if worker.binding is None), None)
 
     def idle(self) -> list[WorkerHandle]:
         """The free workers."""
@@ -53,33 +64,49 @@ class Crew:
     def free(self) -> FreeWorkers:
         """Count the free workers by the space they are bound to."""
         idle = self.idle()
-        bound = Counter(w.space_key for w in idle if w.space_key is not None)
+        spaces = [w.binding.space_key for w in idle if w.binding is not None]
+        bound = Counter(space_key for space_key in spaces if space_key is not None)
         return FreeWorkers(bound, len(idle) - bound.total())
 
-    def to_free(self) -> list[WorkerHandle]:
-        """The worker to replace so that one without a space comes; none while one is coming."""
-        if any(worker.is_changing for worker in self):
+    def to_replace(self, space_key: int) -> WorkerHandle | None:
+        """The bound free worker to replace for a run that none is free for.
+
+        One of its own space, which has other walls, rather than another; the longest idle one.
+        """
+        bound = [worker for worker in self.idle() if worker.binding is not None]
+        by_rank = sorted(bound, key=lambda w: (not _serves(w, space_key), w.idle_since))
+        return by_rank[0] if by_rank else None
+
+    def to_free(self, owed: int) -> list[WorkerHandle]:
+        """The worker to replace so that one more than `owed` fresh ones come; none if it comes."""
+        if sum(worker.is_changing for worker in self) > owed:
             return []
         return sorted(self.idle(), key=lambda worker: worker.idle_since)[:1]
 
-    def to_move(self, needs: Sequence[Need]) -> list[WorkerHandle]:
-        """The free workers to replace, so that each of these spaces gets one; neediest first."""
+    def to_move(self, needs: Sequence[Need], owed: int = 0) -> list[WorkerHandle]:
+        """The free workers to replace, so that each of these spaces gets one; neediest first.
+
+        `owed` of the fresh workers that come are for others.
+        """
+        if self._isolation is not Isolation.SPACE:
+            return []
         idle = self.idle()
-        have = {worker.space_key for worker in idle}
+        have = {worker.binding.space_key for worker in idle if worker.binding is not None}
         unserved = [need for need in needs if need.space_key not in have]
         # Workers without a space, now or soon, serve the first of them.
-        unbound = sum(w.space_key is None for w in idle) + sum(w.is_changing for w in self)
+        unbound = sum(w.binding is None for w in idle) + sum(w.is_changing for w in self) - owed
         used: dict[int | None, float] = {need.space_key: need.used_seconds for need in needs}
-        candidates = sorted(
-            (worker for worker in idle if worker.space_key is not None),
-            key=lambda worker: used.get(worker.space_key, math.inf),
-        )
+
+        def used_by_space_of(worker: WorkerHandle) -> float:
+            return used.get(worker.binding.space_key if worker.binding else None, math.inf)
+
+        candidates = sorted((w for w in idle if w.binding is not None), key=used_by_space_of)
         moved = []
-        for need in unserved[unbound:]:
+        for need in unserved[max(0, unbound) :]:
             if not candidates:
                 break
             worker = candidates.pop()
-            if used.get(worker.space_key, math.inf) <= need.used_seconds + QUANTUM_SECONDS:
+            if used_by_space_of(worker) <= need.used_seconds + QUANTUM_SECONDS:
                 break
             moved.append(worker)
         return moved
@@ -100,3 +127,7 @@ class Crew:
 
     def __len__(self) -> int:
         return len(self._workers)
+
+
+def _serves(worker: WorkerHandle, space_key: int) -> bool:
+    return worker.binding is not None and worker.binding.space_key == space_key

@@ -113,7 +113,8 @@ class Dispatcher:
         run, job = prepared.run, prepared.run.claim.job
         self.runs.add(run)
         charm = run.charm
-        is_known = self._pool.knows_source(run.claim.space_key, charm.source_hash)
+        space_key, limits = run.claim.space_key, self._limits.of(charm)
+        is_known = self._pool.knows_source(space_key, limits.walls, charm.source_hash)
         spec = RunSpec(
             run_id=job.run_id,
             job_id=job.job_id,
@@ -133,12 +134,12 @@ class Dispatcher:
                 for name, link in run.links.items()
             },
             last_success=self._store.health.get(charm.charm_key).last_success or None,
-            limits=self._limits.of(charm),
+            limits=limits,
         )
         if prepared.problem is not None:
             return RunFinished(spec, 0, "", death=prepared.problem)
         try:
-            if self._pool.dispatch(run.claim.space_key, spec) is None:
+            if not self._pool.dispatch(space_key, spec):
                 return RunFinished(spec, 0, "")
         except FrameError as error:
             text = f"Its state is too large to run with: {error}."

@@ -14,6 +14,7 @@ from typing import Any
 
 from bg_charm_service.errors import FailureCause
 from bg_charm_service.model import CharmRef
+from bg_charm_service.pool_events import IdleDeath
 from bg_charm_service.settler import Settled
 
 #: How many of the newest events are kept for readers that come back.
@@ -114,9 +115,9 @@ class Events:
         for reader in self.readers:
             reader.news.set()
 
-    def idle_worker_died(self, pid: int, exit_code: int | None) -> None:
+    def idle_worker_died(self, death: IdleDeath) -> None:
         """Tell of a worker that died between runs."""
-        self.publish("worker", change="died", pid=pid, cause=None, exit_code=exit_code)
+        self.publish("worker", change="died", pid=death.pid, cause=None, exit_code=death.exit_code)
 
     def settled(self, settled: Settled) -> None:
         """Tell of a run whose settlement is on disk."""

@@ -25,23 +25,47 @@ Message = TypeVar("Message", bound=msgspec.Struct)
 
 
 class FrameDecoder(Generic[Message]):
-    """Collects bytes and gives back the whole messages among them."""
+    """Collects bytes and gives back the whole messages among them.
+
+    `limit_bytes` may be changed between two frames. `problem` is what is wrong with the bytes
+    behind the last message, if anything; once set, nothing more is taken in.
+    """
 
     def __init__(self, decoder: msgspec.msgpack.Decoder[Any], limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self.problem: FrameError | None = None
         self._decoder = decoder
-        self._limit_bytes = limit_bytes
         self._buffer = bytearray()
 
+    @property
+    def is_in_frame(self) -> bool:
+        """Whether a part of a frame has come, and not yet all of it."""
+        return bool(self._buffer)
+
     def feed(self, data: bytes) -> list[Message]:
-        """Take the bytes that arrived; raises FrameError when they cannot be ours."""
+        """Take the bytes that arrived; raises FrameError when they cannot be ours.
+
+        Messages in front of such bytes are given first; then `problem` is set.
+        """
+        messages: list[Message] = []
+        if self.problem is None:
+            try:
+                self._take(data, messages)
+            except FrameError as error:
+                self.problem = error
+                self._buffer.clear()
+        if self.problem is not None and not messages:
+            raise self.problem
+        return messages
+
+    def _take(self, data: bytes, messages: list[Message]) -> None:
         buffer = self._buffer
         buffer += data
-        messages: list[Message] = []
         start = 0
         while len(buffer) - start >= _HEADER_BYTES:
             length = int.from_bytes(buffer[start : start + _HEADER_BYTES], "big")
-            if length > self._limit_bytes:
-                raise FrameError(f"a frame of {length} bytes is over {self._limit_bytes}")
+            if length > self.limit_bytes:
+                raise FrameError(f"a frame of {length} bytes is over {self.limit_bytes}")
             end = start + _HEADER_BYTES + length
             if len(buffer) < end:
                 break
@@ -52,7 +76,6 @@ class FrameDecoder(Generic[Message]):
                 raise FrameError(f"a frame does not decode: {error}") from None
             start = end
         del buffer[:start]
-        return messages
 
 
 class FrameCodec(Generic[Message]):
@@ -63,11 +86,12 @@ class FrameCodec(Generic[Message]):
         self._decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(types)
         self._limit_bytes = limit_bytes
 
-    def encode(self, message: msgspec.Struct) -> bytes:
+    def encode(self, message: msgspec.Struct, limit_bytes: int | None = None) -> bytes:
         """Give the frame of a message; raises FrameError when it is over the limit."""
         body = self._encoder.encode(message)
-        if len(body) > self._limit_bytes:
-            raise FrameError(f"a frame of {len(body)} bytes is over {self._limit_bytes}")
+        limit = self._limit_bytes if limit_bytes is None else limit_bytes
+        if len(body) > limit:
+            raise FrameError(f"a frame of {len(body)} bytes is over {limit}")
         return len(body).to_bytes(_HEADER_BYTES, "big") + body
 
     def decoder(self) -> FrameDecoder[Message]:

@@ -14,6 +14,9 @@ import msgspec
 #: Ports that a charm may connect to unless somebody says otherwise: names, http, https.
 DEFAULT_PORTS = (53, 80, 443)
 
+#: A run that writes so many times what is kept of its log is ended.
+_FLOOD_FACTOR = 256
+
 
 class Walls(msgspec.Struct, frozen=True):
     """What a worker is bound to from its first request on, and until its end: it only tightens.
@@ -59,6 +62,11 @@ class Limits:
     def without_ports(self, closed: frozenset[int]) -> Limits:
         """Leave out ports that no charm may reach: the service's own."""
         return replace(self, ports=tuple(port for port in self.ports if port not in closed))
+
+    @property
+    def flood_bytes(self) -> int:
+        """A run may write so much; what is beyond `log_bytes` is dropped."""
+        return self.log_bytes * _FLOOD_FACTOR
 
     @property
     def walls(self) -> Walls:

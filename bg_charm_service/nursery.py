@@ -12,7 +12,9 @@ from loguru import logger
 
 from bg_charm_service.clock import Clock
 from bg_charm_service.errors import WorkerBootError
+from bg_charm_service.pool_contract import PoolLimits
 from bg_charm_service.retry import restart_delay_seconds
+from bg_charm_service.scratch import ScratchRoot
 from bg_charm_service.wire import Birth, Spawned
 from bg_charm_service.worker_handle import WorkerHandle
 from bg_charm_service.zygote_client import ZygoteClient
@@ -26,6 +28,8 @@ class Nursery:
 
     def __init__(
         self,
+        limits: PoolLimits,
+        scratch: ScratchRoot | None,
         clock: Clock,
         random: Callable[[], float],
         *,
@@ -33,11 +37,14 @@ class Nursery:
         on_exited: Callable[[int, int], None],
         on_lost: Callable[[], None],
     ) -> None:
+        self._limits = limits
+        self._scratch = scratch
         self._clock = clock
         self._random = random
         self._on_spawned = on_spawned
         self._on_exited = on_exited
         self._on_lost = on_lost
+        self._worker_no = 0
         self._zygote: ZygoteClient | None = None
         self._boot_deaths = 0
         self._is_proven = False
@@ -62,18 +69,24 @@ class Nursery:
         """Whether the delay after the last failed birth is over, and nobody closed us."""
         return not self._is_closed and self._clock.steady() >= self._not_before
 
-    def spawn(self, worker_no: int, log_bytes: int, birth: Birth) -> WorkerHandle | None:
+    def spawn(self) -> WorkerHandle | None:
         """Ask for a worker; None when there is no zygote to ask, or no room for another."""
         if self._zygote is None or not self.is_patient_enough:
             return None
+        self._worker_no += 1
+        number, limits = self._worker_no, self._limits
         try:
-            worker = WorkerHandle(worker_no, log_bytes, self._clock.steady())
+            scratch = str(self._scratch.make(number)) if self._scratch is not None else ""
+            worker = WorkerHandle(number, self._clock.steady())
         except OSError as error:
             self._note_no_room(error)
             return None
-        if self._zygote.spawn(worker_no, birth, worker.their_fds):
+        birth = Birth(scratch, limits.has_walls, limits.retire_bytes)
+        if self._zygote.spawn(number, birth, worker.channel.their_fds):
             return worker
         worker.close()
+        if self._scratch is not None:
+            self._scratch.discard(number)
         return None
 
     def note_ready(self) -> None:

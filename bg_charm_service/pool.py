@@ -7,43 +7,32 @@ and `collect` in its loop.
 
 from __future__ import annotations
 
-import contextlib
-from collections import deque
 from collections.abc import Callable, Sequence
 
 from bg_charm_service.clock import Clock
 from bg_charm_service.crew import Crew
-from bg_charm_service.errors import FailureCause, FrameError
+from bg_charm_service.errors import DataDirectoryError, FrameError
 from bg_charm_service.fairness import Need
+from bg_charm_service.limits import Walls
 from bg_charm_service.nursery import Nursery
-from bg_charm_service.pool_contract import FreeWorkers, PoolLimits
+from bg_charm_service.pool_contract import FreeWorkers, Isolation, PoolLimits
 from bg_charm_service.pool_events import (
-    FieldWanted,
+    IdleDeath,
     InspectFinished,
     PoolEvent,
-    RunFinished,
-    log_idle_death,
-    run_ended_by_death,
+    given_back,
 )
+from bg_charm_service.reception import Reception
+from bg_charm_service.scratch import ScratchRoot
+from bg_charm_service.waiting_runs import WaitingRoom, WaitingRun
 from bg_charm_service.wire import (
-    Answer,
-    Birth,
-    FetchField,
+    TO_WORKER,
     FieldValue,
-    FromWorker,
     Inspect,
-    LogText,
-    Ready,
     RunSpec,
 )
-from bg_charm_service.worker_handle import Ending, WorkerHandle, WorkerState
+from bg_charm_service.worker_handle import Binding, Ending, WorkerHandle, WorkerState
 from bg_charm_service.worker_watch import WorkerWatch
-
-#: How long a worker that closed its socket may take to exit, in seconds.
-CLOSED_SECONDS = 1.0
-
-#: After these a worker is replaced, even when it answered.
-_SPENT = (FailureCause.TIMEOUT, FailureCause.MEMORY)
 
 
 class Pool:
@@ -58,35 +47,63 @@ class Pool:
     ) -> None:
         self.limits = limits
         self.created = 0
-        self.recycled = 0
-        self.crashed = 0
-        #: Called with the process id of a worker that died without a run, and its exit code.
-        self.on_idle_death: list[Callable[[int, int | None], None]] = [log_idle_death]
-        self.workers = Crew()
+        self.workers = Crew(limits.isolation)
         self._clock = clock
         self._wake = wake
-        self._events: list[PoolEvent] = []
-        self._inspections: deque[Inspect] = deque()
-        self._worker_no = 0
+        self._waiting = WaitingRoom()
         self._is_started = False
-        self._watch = WorkerWatch(limits, clock)
+        self._scratch = ScratchRoot(limits.scratch_root) if limits.scratch_root else None
+        self._watch = WorkerWatch(limits, clock, self._scratch)
         self._nursery = Nursery(
+            limits,
+            self._scratch,
             clock,
             random,
             on_spawned=self._name_worker,
             on_exited=self._lose_worker,
             on_lost=self._lose_all,
         )
+        self._reception = Reception(
+            limits,
+            self.workers,
+            self._scratch,
+            clock,
+            on_ready=self._nursery.note_ready,
+            on_boot_death=self._nursery.note_boot_death,
+        )
+
+    @property
+    def recycled(self) -> int:
+        """How many workers were replaced for good reasons of our own."""
+        return self._reception.recycled
+
+    @property
+    def crashed(self) -> int:
+        """How many workers ended without being asked to."""
+        return self._reception.crashed
+
+    @property
+    def on_idle_death(self) -> list[Callable[[IdleDeath], None]]:
+        """Called with each worker that ended when no run had begun in it."""
+        return self._reception.on_idle_death
 
     def start(self) -> None:
-        """Have workers from now on; they report when they are ready. Starting twice is fine."""
+        """Have workers from now on; they report when they are ready. Starting twice is fine.
+
+        Raises DataDirectoryError when there is no place for their scratch directories.
+        """
+        if not self._is_started and self._scratch is not None:
+            try:
+                self._scratch.open()
+            except OSError as error:
+                raise DataDirectoryError(f"Workers have no place to write to: {error}") from None
         self._is_started = True
         self.tick()
 
     @property
     def wants_ticks(self) -> bool:
         """Whether there is something to watch: runs under way, workers starting or missing."""
-        is_full = len(self.workers) >= self.limits.max_concurrent
+        is_full = len(self.workers) >= self._desired
         return self._is_started and not (is_full and self.workers.is_at_rest)
 
     def tick(self) -> None:
@@ -94,69 +111,85 @@ class Pool:
         for worker in self._watch.late(self.workers):
             self._read_worker(worker)
         for worker in self._watch.look(list(self.workers)):
-            self._retire(worker)
-        missing = self.limits.max_concurrent - len(self.workers)
+            worker.end(Ending.RETIRED)
+        missing = self._desired - len(self.workers)
         if missing > 0 and self._is_started and self._nursery.is_patient_enough:
             self._nursery.open()
             for _ in range(missing):
                 self._spawn()
-        self._start_inspections()
+        self._employ()
 
     def collect(self) -> list[PoolEvent]:
         """Give what happened since the last call, in order; raises WorkerBootError."""
         self._nursery.check()
-        events, self._events = self._events, []
+        events, self._reception.events = self._reception.events, []
         return events
 
     def free_workers(self) -> FreeWorkers:
         """Count the workers that could take a run right now."""
-        return self.workers.free()
+        free = self.workers.free()
+        if self.limits.isolation is Isolation.RUN:
+            # The others are there to be ready, not to make runs beside these.
+            room = self.limits.max_concurrent - self.workers.busy
+            free.unbound = min(free.unbound, max(0, room))
+        return free
 
     def rebalance(self, needs: Sequence[Need]) -> None:
         """Move workers to spaces that have work and none free: each moves by being replaced."""
-        for worker in self.workers.to_move(needs):
-            self._retire(worker)
+        for worker in self.workers.to_move(needs, len(self._waiting)):
+            worker.end(Ending.RETIRED)
 
-    def knows_source(self, space_key: int, source_hash: str) -> bool:
-        """Whether the worker that the next run of this space goes to has this source already."""
-        worker = self.workers.idle_for(space_key)
+    def knows_source(self, space_key: int, walls: Walls, source_hash: str) -> bool:
+        """Whether the worker that the next such run goes to has this source already."""
+        worker = self.workers.idle_for(self.workers.binding(space_key, walls))
         return worker is not None and source_hash in worker.known_sources
 
-    def dispatch(self, space_key: int, run: RunSpec) -> int | None:
-        """Give a run to a worker bound to its space; its process id, or None without room.
+    def dispatch(self, space_key: int, run: RunSpec) -> bool:
+        """Give a run to a worker bound to its space and walls; False without room.
 
-        Raises FrameError when the run's values are too large to send.
+        Where none has these walls, one is replaced, and the run waits for the fresh one. Raises
+        FrameError when the run's values are too large to send.
         """
-        worker = self.workers.idle_for(space_key)
-        if worker is None:
-            return None
-        worker.space_key = space_key
-        limit = run.limits.timeout_seconds + self.limits.kill_grace_seconds
-        worker.begin(run, self._clock.steady(), limit)
-        try:
-            worker.send(run)
-        except FrameError:
-            worker.finish()
-            self._become_idle(worker)
-            raise
-        return worker.pid
+        frame = TO_WORKER.encode(run)
+        if not self.free_workers().count:
+            return False
+        given = WaitingRun(run, frame, self.workers.binding(space_key, run.limits.walls))
+        worker = self._find_sound(given.binding)
+        if worker is not None and (run.source is not None or worker.knows(run.source_hash)):
+            self._begin(worker, given)
+            return True
+        replaced = self.workers.to_replace(space_key) if worker is None else None
+        if replaced is None or run.source is None:
+            return False
+        replaced.end(Ending.RETIRED)
+        self._waiting.add_run(given)
+        return True
 
-    def give_field(self, worker_no: int, message: FieldValue) -> None:
-        """Answer a run that asked for a large field."""
-        worker = self.workers.find(worker_no)
+    def give_field(self, run_id: str, message: FieldValue) -> None:
+        """Answer a run that asked for a large field; one that is over gets nothing."""
+        worker = self.workers.making(run_id)
         if worker is not None:
-            worker.send(message)
+            worker.channel.send(TO_WORKER.encode(message))
 
     def inspect(self, request: Inspect) -> None:
         """Let a worker that has run nothing load a source; InspectFinished follows.
 
         It is replaced afterwards: what loads there has run its import-time code.
         """
-        self._inspections.append(request)
+        try:
+            self._waiting.add_inspection(request, TO_WORKER.encode(request))
+        except FrameError:
+            self._reception.events.append(InspectFinished(request.request_id, None))
+            self._wake()
         self.start()
 
     def cancel(self, run_id: str) -> bool:
-        """Kill the worker that makes a run; False when nobody does."""
+        """Stop a run: kill the worker that makes it, or let it wait no more; False without it."""
+        waiting = self._waiting.take_run(run_id)
+        if waiting is not None:
+            self._reception.events.append(given_back(waiting, is_cancelled=True))
+            self._wake()
+            return True
         worker = self.workers.making(run_id)
         if worker is not None:
             worker.end(Ending.CANCELLED)
@@ -166,86 +199,64 @@ class Pool:
         """End every worker and the zygote; stopping twice is fine."""
         for worker in self.workers:
             worker.end(Ending.SHUTDOWN)
-            self._account_for(worker, None)
+            self._reception.account_for(worker, None)
+        self._give_back_waiting()
         self._nursery.close()
+        if self._scratch is not None:
+            self._scratch.close()
+
+    @property
+    def _desired(self) -> int:
+        """How many workers there are to be: with fresh ones ready where each run wants one."""
+        most = self.limits.max_concurrent
+        return 2 * most if self.limits.isolation is Isolation.RUN else most
 
     def _spawn(self) -> None:
-        self._worker_no += 1
-        limits = self.limits
-        birth = Birth(self._make_scratch(), limits.has_walls, limits.retire_bytes)
-        worker = self._nursery.spawn(self._worker_no, limits.log_bytes, birth)
+        worker = self._nursery.spawn()
         if worker is not None:
             self.workers.add(worker)
             self.created += 1
-            worker.listen(lambda: self._read_worker(worker))
+            worker.channel.listen(
+                lambda: self._read_worker(worker), lambda: self._read_output(worker)
+            )
 
-    def _make_scratch(self) -> str:
-        root = self.limits.scratch_root
-        if root is None:
-            return ""
-        path = root / str(self._worker_no)
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return str(path)
+    def _find_sound(self, binding: Binding) -> WorkerHandle | None:
+        """A free worker for a run, which must not pay for what it did, or that it died, before."""
+        while (worker := self.workers.idle_for(binding)) is not None:
+            self._read_worker(worker)
+            if worker.state is WorkerState.IDLE:
+                return worker
+        return None
+
+    def _begin(self, worker: WorkerHandle, given: WaitingRun) -> None:
+        worker.binding = given.binding
+        grace = self.limits.kill_grace_seconds
+        worker.begin(given.run, given.frame, self._clock.steady(), grace)
+
+    def _employ(self) -> None:
+        """Give fresh workers to what waits for them; replace an idle one for an inspection."""
+        while (worker := self.workers.fresh()) is not None:
+            given = self._waiting.next_run()
+            if given is not None:
+                self._begin(worker, given)
+                continue
+            asked = self._waiting.next_inspection()
+            if asked is None:
+                return
+            grace = self.limits.kill_grace_seconds
+            worker.begin_inspection(*asked, self._clock.steady(), grace)
+        if self._waiting.has_inspections:
+            for idle in self.workers.to_free(self._waiting.runs):
+                idle.end(Ending.RETIRED)
+
+    def _read_output(self, worker: WorkerHandle) -> None:
+        worker.read_output()
+        self._watch.look_at_output(worker)
 
     def _read_worker(self, worker: WorkerHandle) -> None:
-        try:
-            messages = worker.receive()
-        except FrameError as error:
-            worker.end(Ending.PROTOCOL, str(error))
-            messages = None
-        for message in messages or []:
-            self._take(worker, message)
-        if messages is None:
-            # Its exit code is on the way, by the zygote; closing the socket alone is no escape.
-            worker.note_closed(self._clock.steady() + CLOSED_SECONDS)
-        self._wake()
-
-    def _take(self, worker: WorkerHandle, message: FromWorker) -> None:
-        if isinstance(message, LogText):
-            worker.log(message)
-        elif isinstance(message, Answer):
-            self._finish_run(worker, message)
-        elif isinstance(message, Ready):
-            # Said again, by code that it loads, it would free a worker that is not free.
-            if worker.state is WorkerState.STARTING:
-                self._nursery.note_ready()
-                self._become_idle(worker)
-                self._start_inspections()
-        elif isinstance(message, FetchField):
-            if worker.run is not None and message.run_id == worker.run.run_id:
-                self._events.append(FieldWanted(worker.worker_no, message.run_id, message.field))
-        elif message.request_id == worker.request_id:
-            worker.request_id = None
-            self._events.append(InspectFinished(message.request_id, message))
-            self._retire(worker)
-
-    def _finish_run(self, worker: WorkerHandle, answer: Answer) -> None:
-        run = worker.run
-        if worker.ending is not None:
-            return
-        if run is None or answer.run_id != run.run_id:
-            worker.end(Ending.PROTOCOL, "an answer to a run it was not given")
-            return
-        worker.runs += 1
-        log = worker.finish()
-        failure = answer.failure
-        is_spent = failure is not None and failure.cause in _SPENT
-        if is_spent or answer.leak or worker.runs >= self.limits.max_runs:
-            # Stopped for good before its job is settled.
-            self._retire(worker)
-        else:
-            self._become_idle(worker)
-        seconds = self._clock.steady() - worker.begun
-        self._events.append(RunFinished(run, worker.pid, log, answer=answer, seconds=seconds))
-
-    def _become_idle(self, worker: WorkerHandle) -> None:
-        if worker.ending is None:
-            worker.state = WorkerState.IDLE
-            worker.idle_since = self._clock.steady()
-
-    def _retire(self, worker: WorkerHandle) -> None:
-        self.recycled += 1
-        worker.end(Ending.RETIRED)
+        if self._reception.hear(worker):
+            self._employ()
+            self._wake()
 
     def _name_worker(self, worker_no: int, pid: int) -> None:
         worker = self.workers.find(worker_no)
@@ -256,54 +267,19 @@ class Pool:
         worker = self.workers.find(worker_no)
         if worker is None:
             return
-        if worker.ending is None:
-            # It may have answered just before it died.
-            with contextlib.suppress(FrameError):
-                for message in worker.receive() or []:
-                    self._take(worker, message)
-        self._account_for(worker, exit_code)
+        worker.note_gone()
+        # It may have answered just before it died.
+        self._read_worker(worker)
+        self._reception.account_for(worker, exit_code)
         self._wake()
 
     def _lose_all(self) -> None:
         for worker in self.workers:
             self._read_worker(worker)
             worker.end(Ending.ORPHANED)
-            self._account_for(worker, None)
+            self._reception.account_for(worker, None)
+        self._give_back_waiting()
         self._wake()
 
-    def _account_for(self, worker: WorkerHandle, exit_code: int | None) -> None:
-        """Say who pays for a worker that is gone; `exit_code` None when nobody knows it."""
-        run = worker.run
-        if worker.state is WorkerState.STARTING:
-            worker.read_pipe()
-            self._nursery.note_boot_death(worker, exit_code)
-        elif run is not None:
-            self.crashed += worker.ending is None
-            self._events.append(run_ended_by_death(worker, run, exit_code, self._clock.steady()))
-        elif worker.request_id is not None:
-            self._events.append(InspectFinished(worker.request_id, None))
-        elif worker.ending is None:
-            self.crashed += 1
-            for listener in self.on_idle_death:
-                listener(worker.pid, exit_code)
-        worker.close()
-        self.workers.drop(worker)
-
-    def _start_inspections(self) -> None:
-        """Give waiting inspections to workers that have run nothing."""
-        while self._inspections:
-            worker = self.workers.idle_for(None)
-            if worker is None:
-                for idle in self.workers.to_free():
-                    self._retire(idle)
-                return
-            request = self._inspections.popleft()
-            worker.state, worker.request_id = WorkerState.BUSY, request.request_id
-            limit = request.limits.timeout_seconds + self.limits.kill_grace_seconds
-            worker.deadline = self._clock.steady() + limit
-            try:
-                worker.send(request)
-            except FrameError:
-                worker.request_id = None
-                self._become_idle(worker)
-                self._events.append(InspectFinished(request.request_id, None))
+    def _give_back_waiting(self) -> None:
+        self._reception.events += [given_back(run) for run in self._waiting.take_all_runs()]

@@ -8,29 +8,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
 from bg_charm_service.fairness import Need
+from bg_charm_service.limits import Walls
 from bg_charm_service.pool_events import PoolEvent
+from bg_charm_service.sandbox_mode import Isolation as Isolation
 from bg_charm_service.wire import FieldValue, Inspect, RunSpec
-
-
-class Isolation(StrEnum):
-    """What a worker process is shared by."""
-
-    SPACE = "space"  #: the runs of one space
-    SHARED = "shared"  #: the runs of all spaces
-    RUN = "run"  #: nothing: each run has a process of its own
 
 
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
     """How many workers, what each may use before it is retired or killed, and how they are kept.
 
-    With `has_walls` workers are sandboxed. Under `scratch_root` each worker has a directory to
-    write to; None for none.
+    With `has_walls` workers are sandboxed, but for the `missing_walls`, by name. Under
+    `scratch_root` each worker has a directory to write to; None for none.
     """
 
     max_concurrent: int = 5
@@ -41,6 +34,7 @@ class PoolLimits:
     log_bytes: int = 64 * 1024
     isolation: Isolation = Isolation.SPACE
     has_walls: bool = False
+    missing_walls: tuple[str, ...] = ()
     scratch_root: Path | None = None
 
     @property
@@ -95,13 +89,13 @@ class WorkerPool(Protocol):
     def rebalance(self, needs: Sequence[Need]) -> None:
         """Move workers to spaces that have work and none free, the neediest first."""
 
-    def dispatch(self, space_key: int, run: RunSpec) -> int | None:
-        """Give a run to a worker; its process id, or None when there is no room after all."""
+    def dispatch(self, space_key: int, run: RunSpec) -> bool:
+        """Give a run to a worker, or let it wait for one; False when there is no room after all."""
 
-    def knows_source(self, space_key: int, source_hash: str) -> bool:
-        """Whether the worker that the next run of this space goes to has this source already."""
+    def knows_source(self, space_key: int, walls: Walls, source_hash: str) -> bool:
+        """Whether the worker that the next such run goes to has this source already."""
 
-    def give_field(self, worker_no: int, message: FieldValue) -> None:
+    def give_field(self, run_id: str, message: FieldValue) -> None:
         """Answer a run that asked for a large field."""
 
     def inspect(self, request: Inspect) -> None:

@@ -41,27 +41,51 @@ class RunFinished:
 class FieldWanted:
     """A run touched a large field and waits for it."""
 
-    worker_no: int
     run_id: str
     field: str
 
 
 @dataclass(frozen=True, slots=True)
 class InspectFinished:
-    """A source was inspected; None when its worker died over it."""
+    """A source was inspected; None when its worker died over it, and `death` says how."""
 
     request_id: int
     inspected: Inspected | None
+    death: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IdleDeath:
+    """A worker ended when no run had begun in it; nobody pays.
+
+    `detail` says what made the pool end it, empty when it ended by itself; `after_run` which run
+    it made last.
+    """
+
+    pid: int
+    exit_code: int | None
+    detail: str = ""
+    after_run: str = ""
 
 
 PoolEvent = RunFinished | FieldWanted | InspectFinished
+
+
+#: What the pool ends a worker for that is the charm's doing, where the detail says it all.
+_BLAMED = {
+    Ending.CPU: FailureCause.CPU,
+    Ending.MEMORY: FailureCause.MEMORY,
+    Ending.THREADS: FailureCause.THREADS,
+    Ending.SCRATCH: FailureCause.SCRATCH,
+    Ending.LOG: FailureCause.LOG,
+}
 
 
 def run_ended_by_death(
     worker: WorkerHandle, run: RunSpec, exit_code: int | None, now: float
 ) -> RunFinished:
     """The end of a run whose worker is gone; `exit_code` None when nobody knows it."""
-    death = death_failure(worker.ending, worker.detail, exit_code, run.limits.timeout_seconds)
+    death = death_failure(worker, exit_code) if worker.has_started else None
     is_cancelled = worker.ending is Ending.CANCELLED
     log = worker.finish()
     is_orphaned = worker.ending is Ending.ORPHANED
@@ -69,22 +93,30 @@ def run_ended_by_death(
     return RunFinished(run, worker.pid, log, None, death, is_cancelled, is_orphaned, seconds)
 
 
-def log_idle_death(pid: int, exit_code: int | None) -> None:
-    """Tell of a worker that ended without being asked to, and without a run."""
-    logger.bind(event="worker_died_idle", worker=pid).warning(
-        "Worker {} died between runs (exit code {}); no charm is blamed", pid, exit_code
+def given_back(run: RunSpec, *, is_cancelled: bool = False) -> RunFinished:
+    """The end of a run that was never begun: it costs nothing."""
+    return RunFinished(run, 0, "", is_cancelled=is_cancelled)
+
+
+def log_idle_death(death: IdleDeath) -> None:
+    """Tell of a worker that ended between runs."""
+    logger.bind(event="worker_died_idle", worker=death.pid, run=death.after_run).warning(
+        "Worker {} {} between runs; no charm is blamed. Its last run was {}",
+        death.pid,
+        f"was ended ({death.detail})" if death.detail else f"died (exit code {death.exit_code})",
+        death.after_run or "none",
     )
 
 
-def death_failure(
-    ending: Ending | None, detail: str, exit_code: int | None, limit_seconds: float
-) -> Failure | None:
+def death_failure(worker: WorkerHandle, exit_code: int | None) -> Failure | None:
     """What a worker's death in mid-run means for its charm; None when the charm is not to blame."""
+    ending, detail = worker.ending, worker.detail
     if ending is Ending.TIMEOUT:
-        text = f"Timed out after {limit_seconds:g} s; it did not stop and was killed."
+        limit = worker.limits.timeout_seconds
+        text = f"Timed out after {limit:g} s; it did not stop and was killed."
         return Failure(FailureCause.TIMEOUT, text)
-    if ending is Ending.MEMORY:
-        return Failure(FailureCause.MEMORY, f"Killed for using {detail} of memory.")
+    if ending in _BLAMED:
+        return Failure(_BLAMED[ending], f"Killed for {detail}.")
     if ending is Ending.PROTOCOL:
         return Failure(FailureCause.PROTOCOL, f"Its worker broke the protocol: {detail}.")
     if ending is not None or exit_code is None:

@@ -190,7 +190,7 @@ class Supervisor:
         for event in events:
             if isinstance(event, FieldWanted):
                 reply = self.parts.dispatcher.field(event)
-                self.parts.pool.give_field(event.worker_no, reply)
+                self.parts.pool.give_field(event.run_id, reply)
             elif isinstance(event, InspectFinished):
                 self.parts.inspections.finish(event)
             else:

@@ -1,16 +1,37 @@
 """The messages between the supervisor, its zygote and its workers; nothing else crosses.
 
-A worker is not trusted: whatever it answers is checked again where it is settled.
+A worker is not trusted: what it says is bounded here, and by the pool; whatever it answers is
+checked again where it is settled.
 """
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 
 from bg_charm_service.errors import FailureCause
 from bg_charm_service.frames import FrameCodec
 from bg_charm_service.limits import Limits
 from bg_charm_service.model import CharmSchema
+
+#: No frame is larger than this, in bytes; what comes from a worker is bounded by its run.
+_LARGEST_BYTES = 1024 * 1024 * 1024
+
+#: An answer may be larger than the state that it writes by this, in bytes.
+_ANSWER_SLACK_BYTES = 1024 * 1024
+
+# A small frame can hold very many small things, each of which costs far more once decoded.
+_Names = Annotated[tuple[str, ...], Meta(max_length=10_000)]
+_Values = Annotated[dict[str, bytes], Meta(max_length=10_000)]
+_Texts = Annotated[dict[str, str], Meta(max_length=10_000)]
+_Seconds = Annotated[float, Meta(ge=0.0, le=1e9)]
+
+
+def answer_limit_bytes(limits: Limits) -> int:
+    """How large the answer of a run may be."""
+    return limits.state_bytes + _ANSWER_SLACK_BYTES
 
 
 class Birth(msgspec.Struct, frozen=True):
@@ -107,11 +128,11 @@ class Answer(msgspec.Struct, frozen=True, tag="answer"):
     """The result of one run; `leak` says what outlived it, so that the worker is retired."""
 
     run_id: str
-    duration_seconds: float
+    duration_seconds: _Seconds
     failure: FailureSpec | None = None
-    reads: tuple[str, ...] = ()
-    writes: dict[str, bytes] = {}
-    sends: tuple[SendSpec, ...] = ()
+    reads: _Names = ()
+    writes: _Values = {}
+    sends: Annotated[tuple[SendSpec, ...], Meta(max_length=10_000)] = ()
     stale: bool = False
     leak: str = ""
 
@@ -125,15 +146,15 @@ class Inspected(msgspec.Struct, frozen=True, tag="inspected"):
     request_id: int
     schema: CharmSchema | None = None
     error: str = ""
-    values: tuple[dict[str, bytes], ...] = ()
-    problems: tuple[dict[str, str], ...] = ()
+    values: Annotated[tuple[_Values, ...], Meta(max_length=1000)] = ()
+    problems: Annotated[tuple[_Texts, ...], Meta(max_length=1000)] = ()
 
 
 ToWorker = RunSpec | FieldValue | Inspect
 FromWorker = Ready | FetchField | LogText | Answer | Inspected
 
-TO_WORKER: FrameCodec[ToWorker] = FrameCodec(ToWorker)
-FROM_WORKER: FrameCodec[FromWorker] = FrameCodec(FromWorker)
+TO_WORKER: FrameCodec[ToWorker] = FrameCodec(ToWorker, _LARGEST_BYTES)
+FROM_WORKER: FrameCodec[FromWorker] = FrameCodec(FromWorker, _LARGEST_BYTES)
 
 
 class Spawn(msgspec.Struct, frozen=True, tag="spawn"):

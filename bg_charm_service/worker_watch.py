@@ -1,6 +1,6 @@
-"""Looks after workers that live: kills runs that are late or too large, finds worn-out workers.
+"""Looks after workers that live: kills what is late or uses too much, finds worn-out workers.
 
-Called by the pool at every tick; reads processes with psutil, seldom enough to cost nothing.
+Called by the pool at every tick; reads processes seldom enough to cost nothing.
 """
 
 from __future__ import annotations
@@ -8,25 +8,32 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from bg_charm_service.clock import Clock
+from bg_charm_service.limits import Limits
 from bg_charm_service.pool_contract import PoolLimits
+from bg_charm_service.process_usage import Usage
+from bg_charm_service.scratch import ScratchRoot
 from bg_charm_service.worker_handle import Ending, WorkerHandle, WorkerState
 
 #: A worker that is not ready after this is given up, in seconds.
 BOOT_SECONDS = 30.0
 
-#: How often the memory of workers that make runs is read, in seconds.
+#: How often workers that make runs are measured, in seconds.
 MEASURE_SECONDS = 0.25
 
 #: How often idle workers are read too: their memory cannot grow by a charm's doing.
 MEASURE_ALL_SECONDS = 15.0
 
+#: A worker that runs nothing may write so much to its output, in bytes, before it is ended.
+IDLE_OUTPUT_BYTES = 1024 * 1024
+
 
 class WorkerWatch:
     """Keeps the limits from outside; the worker keeps them from inside where it can."""
 
-    def __init__(self, limits: PoolLimits, clock: Clock) -> None:
+    def __init__(self, limits: PoolLimits, clock: Clock, scratch: ScratchRoot | None) -> None:
         self._limits = limits
         self._clock = clock
+        self._scratch = scratch
         self._next_measure = 0.0
         self._next_measure_all = 0.0
 
@@ -51,15 +58,23 @@ class WorkerWatch:
             elif worker.state is WorkerState.BUSY:
                 if now >= worker.deadline:
                     worker.end(Ending.TIMEOUT)
-                elif worker.memory_bytes > self._limits.memory_bytes:
-                    worker.end(Ending.MEMORY, f"{worker.memory_bytes / 1024 / 1024:.0f} MB")
             elif worker.state is WorkerState.IDLE:
                 is_old = now - worker.started > self._limits.max_age_seconds
-                if is_old or worker.memory_bytes > self._limits.retire_bytes:
+                if is_old or worker.usage.memory_bytes > self._limits.retire_bytes:
                     worn_out.append(worker)
             elif worker.state is WorkerState.STARTING and now - worker.started > BOOT_SECONDS:
                 worker.kill()
         return worn_out
+
+    def look_at_output(self, worker: WorkerHandle) -> None:
+        """Kill a worker that floods its raw output."""
+        if worker.state is not WorkerState.BUSY:
+            if worker.output_bytes > IDLE_OUTPUT_BYTES:
+                worker.end(Ending.PROTOCOL, "it writes output and runs nothing")
+        elif worker.output_bytes > worker.limits.flood_bytes:
+            most = _megabytes(worker.limits.flood_bytes)
+            written = _megabytes(worker.output_bytes)
+            worker.end(Ending.LOG, f"writing {written} of output; a run may write {most}")
 
     def _measure(self, workers: Collection[WorkerHandle], now: float) -> None:
         if now < self._next_measure:
@@ -69,5 +84,41 @@ class WorkerWatch:
         if is_full:
             self._next_measure_all = now + MEASURE_ALL_SECONDS
         for worker in workers:
-            if worker.state is WorkerState.BUSY or is_full:
+            is_busy = worker.state is WorkerState.BUSY
+            if is_busy or is_full:
                 worker.measure(is_exact=is_full)
+            if is_busy and worker.pid:
+                self._judge(worker)
+
+    def _judge(self, worker: WorkerHandle) -> None:
+        limits = worker.limits
+        found = excess(
+            worker.usage, worker.run_cpu_seconds, limits, self._limits.kill_grace_seconds
+        )
+        if found is not None:
+            worker.end(*found)
+        elif self._scratch is not None:
+            used = self._scratch.measure(worker.worker_no, worker.pid, limits.scratch_bytes)
+            if used.excess:
+                worker.end(Ending.SCRATCH, f"keeping {used.excess} in its scratch directory")
+
+
+def excess(
+    usage: Usage, run_cpu_seconds: float, limits: Limits, grace_seconds: float
+) -> tuple[Ending, str] | None:
+    """Name the limit that a run is over, and by how much; the worker stops its own runs first."""
+    if usage.memory_bytes > limits.memory_bytes:
+        used, most = _megabytes(usage.memory_bytes), _megabytes(limits.memory_bytes)
+        return Ending.MEMORY, f"using {used} of memory; its limit is {most}"
+    if usage.threads > limits.threads:
+        return Ending.THREADS, f"running {usage.threads} threads; its limit is {limits.threads}"
+    if run_cpu_seconds > limits.cpu_seconds + grace_seconds:
+        most_seconds = f"{limits.cpu_seconds:g} s"
+        return Ending.CPU, (
+            f"using {run_cpu_seconds:.1f} s of processor time; its limit is {most_seconds}"
+        )
+    return None
+
+
+def _megabytes(size_bytes: int) -> str:
+    return f"{size_bytes / 1024 / 1024:.4g} MB"

@@ -19,17 +19,19 @@ LAYERS = {
     "values": "model errors limits limit_names quantities identity refs sealing signing",
     "author's API": "(package) charm cells fields blueprint asking snapshot links binding loading"
     " integration stored_cell integrations charms",
-    "policy": "clock fairness redaction retry schedule settlement",
+    "policy": "clock fairness redaction retry sandbox_mode schedule settlement run_size",
     "storage": "data_directory database migrations job_queue store",
-    "workers": "frames wire sandbox process_control deadline output zygote worker worker_boot run_failure"
-    " scratch scratch_usage tree_removal worker_handle worker_watch zygote_client nursery crew"
+    "workers": "frames wire sandbox process_control deadline output zygote worker worker_boot"
+    " run_failure refusals"
+    " scratch scratch_usage tree_removal worker_handle worker_watch worker_channel"
+    " worker_protocol process_usage waiting_runs zygote_client nursery crew reception"
     " pool pool_contract pool_events"
     " scan_process scan_child scan_group scan_protocol discovery listing",
     "service": "in_flight run_limits limit_views planner dispatcher settler rescue waiters"
-    " inspections supervisor roster upkeep scans status sandbox_mode run_history events commands views"
+    " inspections supervisor roster upkeep scans status run_history events commands views"
     " service run_log",
     "edges": "__main__ api cli client daemon configuration setting settings options"
-    " operator_identity logs status_log systemd",
+    " operator_identity logs status_log systemd announcements",
 }
 
 MEMBERS = {

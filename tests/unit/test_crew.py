@@ -8,7 +8,10 @@ import pytest
 
 from bg_charm_service.crew import QUANTUM_SECONDS, Crew
 from bg_charm_service.fairness import Need
-from bg_charm_service.worker_handle import WorkerHandle, WorkerState
+from bg_charm_service.limits import Walls
+from bg_charm_service.worker_handle import Binding, WorkerHandle, WorkerState
+
+WALLS = Walls(ports=(443,))
 
 
 @pytest.fixture
@@ -20,10 +23,16 @@ def crew() -> Iterator[Crew]:
         worker.close()
 
 
-def join(crew: Crew, space_key: int | None, state: WorkerState = WorkerState.IDLE) -> WorkerHandle:
+def join(
+    crew: Crew,
+    space_key: int | None,
+    state: WorkerState = WorkerState.IDLE,
+    walls: Walls = WALLS,
+) -> WorkerHandle:
     """Add a worker without a process."""
-    worker = WorkerHandle(len(crew) + 1, 1000, started=0.0)
-    worker.space_key, worker.state = space_key, state
+    worker = WorkerHandle(len(crew) + 1, started=0.0)
+    worker.binding = None if space_key is None else Binding(space_key, walls)
+    worker.state = state
     crew.add(worker)
     return worker
 

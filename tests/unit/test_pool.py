@@ -7,9 +7,6 @@ import select
 import time
 from collections.abc import Awaitable, Callable
 
-import pytest
-
-from bg_charm_service.errors import FrameError
 from bg_charm_service.limits import Limits
 from bg_charm_service.pool import Pool
 from bg_charm_service.pool_contract import PoolLimits
@@ -18,6 +15,8 @@ from bg_charm_service.wire import Inspect, RunSpec
 
 #: The longest that anything here is waited for, in seconds.
 PATIENCE_SECONDS = 20.0
+
+LIMITS = Limits(timeout_seconds=5.0)
 
 SOURCE = """\
 from bg_charm_service import Charm
@@ -92,7 +91,7 @@ def spec(run_id: str, *, source: str | None = SOURCE, values: dict[str, bytes]) 
         *(run_id, 1, 1, "did:key:here", "charm", "hash", source, "some.py", "Some", "bgUpdater"),
         *(b"{}", values, (), {}),
         last_success=None,
-        limits=Limits(timeout_seconds=5.0),
+        limits=LIMITS,
     )
 
 
@@ -121,25 +120,14 @@ def test_answer_in_time_counts_when_the_service_was_held_up() -> None:
     """A run that answered within its limit has not timed out, however late that is read."""
 
     async def work(bench: Bench) -> None:
-        assert bench.pool.dispatch(1, spec("1.1", values={})) is not None
+        assert bench.pool.dispatch(1, spec("1.1", values={}))
         (worker,) = bench.pool.workers
         # Nothing is read meanwhile: the loop of this process stands still.
-        assert select.select([worker.connection], [], [], PATIENCE_SECONDS)[0]
+        assert select.select([worker.channel.connection], [], [], PATIENCE_SECONDS)[0]
         bench.clock.ahead_seconds = 3600
         bench.pool.tick()
         (event,) = bench.pool.collect()
         assert isinstance(event, RunFinished)
         assert event.answer is not None
-
-    with_pool(work)
-
-
-def test_run_that_is_too_large_to_send_teaches_nothing() -> None:
-    """A worker has a source only once that was sent to it."""
-
-    async def work(bench: Bench) -> None:
-        with pytest.raises(FrameError):
-            bench.pool.dispatch(1, spec("1.1", values={"x": bytes(65 * 1024 * 1024)}))
-        assert not bench.pool.knows_source(1, "hash")
 
     with_pool(work)

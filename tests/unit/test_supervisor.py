@@ -15,7 +15,7 @@ from bg_charm_service.errors import FailureCause, ServiceError, WorkerBootError
 from bg_charm_service.fairness import Caps, Need
 from bg_charm_service.inspections import Inspections
 from bg_charm_service.job_queue import SUSPECT_DELIVERIES, JobQueue
-from bg_charm_service.limits import Limits
+from bg_charm_service.limits import Limits, Walls
 from bg_charm_service.model import (
     POLL_EVENT,
     CharmRef,
@@ -79,15 +79,15 @@ class PaperPool:
 
     def rebalance(self, needs: Sequence[Need]) -> None: ...
 
-    def knows_source(self, space_key: int, source_hash: str) -> bool:
+    def knows_source(self, space_key: int, walls: Walls, source_hash: str) -> bool:
         return False
 
-    def dispatch(self, space_key: int, run: RunSpec) -> int | None:
+    def dispatch(self, space_key: int, run: RunSpec) -> bool:
         self.unbound -= 1
         self.out.append(run)
-        return 1
+        return True
 
-    def give_field(self, worker_no: int, message: FieldValue) -> None: ...
+    def give_field(self, run_id: str, message: FieldValue) -> None: ...
 
     def inspect(self, request: Inspect) -> None: ...
 
