@@ -1,0 +1,54 @@
+"""What a run may use: each limit ends the run in its named failure, and hurts nobody else."""
+
+from __future__ import annotations
+
+from tests.hostile.deeds import Deed, each_of
+from tests.hostile.yard import Yard
+
+
+@each_of("time_limit")
+def test_wall_time(yard: Yard, deed: Deed) -> None:
+    """A run ends when its time is up, whatever it does about it."""
+    yard.suffer(deed)
+
+
+@each_of("cpu_limit")
+def test_cpu_time(yard: Yard, deed: Deed) -> None:
+    """A run ends when it has used its processor time."""
+    yard.suffer(deed)
+
+
+@each_of("memory_limit")
+def test_memory(yard: Yard, deed: Deed) -> None:
+    """A run ends when it takes more memory than it may have."""
+    yard.suffer(deed)
+
+
+@each_of("file_limit")
+def test_open_files(yard: Yard, deed: Deed) -> None:
+    """A run cannot have more files and connections open than it may."""
+    yard.suffer(deed)
+
+
+@each_of("thread_limit")
+def test_threads(yard: Yard, deed: Deed) -> None:
+    """A run ends when it has more threads than it may."""
+    yard.suffer(deed)
+
+
+@each_of("log_limit")
+def test_log(yard: Yard, deed: Deed) -> None:
+    """A run's log is cut, and a flood ends the run."""
+    yard.suffer(deed)
+
+
+@each_of("state_limit")
+def test_state(yard: Yard, deed: Deed) -> None:
+    """A state that cannot be stored fails its run, and what is stored hurts nobody."""
+    yard.suffer(deed)
+
+
+@each_of("scratch_limit")
+def test_scratch(yard: Yard, deed: Deed) -> None:
+    """A scratch directory cannot be filled beyond its limit, and is emptied, whatever is in it."""
+    yard.suffer(deed)

@@ -1,0 +1,291 @@
+"""Where hostile charms are let loose: a service, neighbours, and things that nobody may touch.
+
+A yard has a neighbour in the hostile charm's own space and a stranger in another one. Both are
+polled all the time, and again in every cycle that a hostile charm runs in.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from tests.hostile.deeds import Deed
+from tests.process.program import wait_until
+from tests.process.running import ROOT, Runner, RunningCharm, Service
+
+#: Small limits, so that whoever runs into one does so soon, and leaves room for the tests.
+FLAGS = (
+    "--interval=1",
+    "--listen=localhost:0",
+    "--max-concurrent=4",
+    "--max-retries=0",
+    "--failures=100000",
+    "--timeout=20",
+    "--kill-grace=0.5",
+    "--cpu-limit=1",
+    "--worker-memory=96M",
+    "--open-files=64",
+    "--threads=16",
+    "--run-log=4K",
+    "--state-size=1M",
+    "--scratch-size=8M",
+)
+
+NEIGHBOUR = """\
+from bg_charm_service import Charm
+
+class Neighbour(Charm):
+    counter: int = 0
+    note: str = "as it was"
+    secret: str = ""
+
+    def bg_updater(self, event: dict) -> None:
+        self.counter += 1
+        self.note = self.note
+        self.secret = self.secret
+"""
+
+
+class Yard:
+    """A service with neighbours, and what a hostile charm may neither read nor change."""
+
+    def __init__(self, runner: Runner, sandbox: str, *flags: str) -> None:
+        # In a place that every user can go into.
+        self.folder = Path(tempfile.mkdtemp(prefix="hostile-"))
+        self.home = self.folder / "home"
+        self.secrets = {name: f"{name}-{secrets.token_hex(8)}" for name in ("pass", "file", "key")}
+        self.secrets["state"] = f"state-{secrets.token_hex(8)}"
+        # Apart from the tests, which a signal to its group must not reach.
+        self._runner = replace(runner, identity={**runner.identity, "start_new_session": True})
+        self._flags = (*FLAGS, f"--sandbox={sandbox}", *flags)
+        self._uid = runner.identity.get("user", os.geteuid())
+        self._stack = ExitStack()
+        self.service: Service
+        self.neighbour: RunningCharm
+        self.stranger: RunningCharm
+
+    def __enter__(self) -> Yard:
+        with ExitStack() as stack:
+            stack.callback(shutil.rmtree, self.folder)
+            self._open(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _open(self, stack: ExitStack) -> None:
+        self._make_folder("")
+        for name in ("home", "home/.ssh", "home/empty", "data"):
+            self._make_folder(name)
+        self.key = self._write("home/.ssh/id_ed25519", self.secrets["key"])
+        self.other = stack.enter_context(_server())
+        self.allowed = stack.enter_context(_server())
+        self.abstract = f"\0hostile-{secrets.token_hex(8)}"
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(self.abstract)
+        listener.listen()
+        self.service = stack.enter_context(
+            Service(
+                self.folder / "data",
+                *self._flags,
+                f"--charm-network=80,443,{self.allowed}",
+                runner=self._runner,
+                cwd=self.home,
+                HOME=str(self.home),
+                OPERATOR_PASS=self.secrets["pass"],
+            )
+        )
+        self.secret = self._write("data/secret.txt", self.secrets["file"])
+        url = str(self.service.wait_for("listening")["url"])
+        self.port = int(url.rpartition(":")[2])
+        self.neighbour = self.service.add(
+            NEIGHBOUR, space="hostile", cause="neighbour", register=True
+        )
+        self.stranger = self.service.add(
+            NEIGHBOUR,
+            space="other",
+            cause="stranger",
+            register=True,
+            values={"secret": self.secrets["state"]},
+        )
+        self._outside = self._seen_outside()
+
+    def add(self, deed: Deed) -> RunningCharm:
+        """Let a hostile charm in."""
+        values = {"deed": deed.name, "target": self._target()}
+        return self.service.add(deed.source, space="hostile", values=values)
+
+    def cycle(self, *charms: RunningCharm) -> list[dict[str, Any]]:
+        """Poll charms and both neighbours, all at once; gives the charms' runs.
+
+        Both neighbours complete a run, whatever becomes of the others.
+        """
+        together = (self.neighbour, self.stranger, *charms)
+        asked = [self.service.later("POST", f"{charm.path}/run") for charm in together]
+        of_neighbour, of_stranger, *others = [answer.result()["run"] for answer in asked]
+        for run in (of_neighbour, of_stranger):
+            assert ("success", "") == (run["status"], run["error"])
+        return others
+
+    def check(self) -> None:
+        """Assert that nobody but the guilty noticed anything."""
+        status = self.service.status()
+        assert status["healthy"], status["problems"]
+        assert self.service.pid == status["pid"]
+        for charm in (self.neighbour, self.stranger):
+            view = charm.view()
+            assert (0, True) == (view["failures"], view["enabled"])
+            assert "as it was" == charm.get("note")
+        assert self._outside == self._seen_outside()
+        assert wait_until(self._has_no_children_of_workers)
+
+    def check_nothing_was_taken(self, charm: RunningCharm) -> None:
+        """Assert that nothing which nobody may read has come into a charm's hands."""
+        shown = json.dumps([charm.show(), charm.runs(), charm.get("loot")])
+        assert [] == [name for name, text in self.secrets.items() if text in shown]
+
+    def suffer(self, deed: Deed) -> RunningCharm:
+        """Let a deed be done in a cycle with both neighbours, and assert what came of it."""
+        charm = self.add(deed)
+        (run,) = self.cycle(charm)
+        cause = run["cause"] or run["status"]
+        assert (deed.cause, True) == (cause, deed.words in run["error"]), (cause, run["error"])
+        self.check()
+        self.check_nothing_was_taken(charm)
+        return charm
+
+    def _target(self) -> dict[str, Any]:
+        """What a hostile charm goes for: where things are, as somebody may have told it."""
+        data_dir = self.service.data_dir
+        return {
+            "abstract": self.abstract,
+            "allowed": ["127.0.0.1", self.allowed],
+            "checkout": str(ROOT),
+            "data_dir": str(data_dir),
+            "database": str(next(data_dir.glob("*.db*"))),
+            "empty": str(self.home / "empty"),
+            "free_port": _free_port(),
+            "group": os.getpgid(self.service.pid),
+            "home": str(self.home),
+            "key": str(self.key),
+            "other": ["127.0.0.1", self.other],
+            "port": self.port,
+            "run_of_the_neighbour": self._last_run(self.neighbour),
+            "run_of_the_stranger": self._last_run(self.stranger),
+            "secret": str(self.secret),
+            "service": self.service.pid,
+            "socket": str(data_dir / "service.sock"),
+            "stranger": self.stranger.ref,
+            "unique": f"planted-{secrets.token_hex(8)}",
+        }
+
+    def _last_run(self, charm: RunningCharm) -> str:
+        runs = charm.runs()
+        return str(runs[0]["run_id"]) if runs else "1.1"
+
+    def _has_no_children_of_workers(self) -> bool:
+        """Whether every process below the service is the zygote, one of its workers, or a scan."""
+        zygote = self.service.zygote_pid()
+        parents = {process.ppid() for process in self.service.descendants()}
+        return parents <= {self.service.pid, zygote}
+
+    def _seen_outside(self) -> dict[str, tuple[object, ...]]:
+        """What is to be seen of the files that no charm may change."""
+        paths = [self.home, *self.home.rglob("*"), self.service.data_dir / "secret.txt"]
+        names = {path.name for path in self.service.data_dir.iterdir()} - {"scratch"}
+        seen: dict[str, tuple[object, ...]] = {"names": tuple(sorted(names))}
+        for path in paths:
+            found = path.lstat()
+            text = path.read_text() if path.is_file() else ""
+            seen[str(path)] = (found.st_mode, found.st_uid, found.st_mtime_ns, text)
+        return seen
+
+    def _make_folder(self, name: str) -> None:
+        path = self.folder / name
+        path.mkdir(mode=0o755 if not name else 0o700, exist_ok=True)
+        os.chown(path, self._uid, -1)
+
+    def _write(self, name: str, text: str) -> Path:
+        path = self.folder / name
+        path.write_text(text)
+        path.chmod(0o600)
+        os.chown(path, self._uid, -1)
+        return path
+
+
+class YardKeeper:
+    """Opens a yard when one is asked for and none is open."""
+
+    def __init__(self, runner: Runner, sandbox: str, *flags: str) -> None:
+        self._runner = runner
+        self._sandbox = sandbox
+        self._flags = flags
+        self._open: Yard | None = None
+
+    def __enter__(self) -> YardKeeper:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def yard(self) -> Yard:
+        """Give the yard."""
+        if self._open is None:
+            self._open = Yard(self._runner, self._sandbox, *self._flags).__enter__()
+        return self._open
+
+    def close(self) -> None:
+        """Close the yard, if one is open: the next one is as new."""
+        if self._open is not None:
+            self._open.__exit__()
+            self._open = None
+
+
+class _Greeter(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        body = b"hello"
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Say nothing."""
+
+
+class _Server(ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+
+    def server_bind(self) -> None:
+        self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
+
+
+@contextmanager
+def _server() -> Iterator[int]:
+    """Answer on a port of this machine, by both kinds of addresses; gives the port."""
+    with _Server(("::", 0), _Greeter) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        return int(one.getsockname()[1])
