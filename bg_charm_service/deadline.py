@@ -1,7 +1,7 @@
-"""A run's deadline inside the worker, and the wait for everything the run started.
+"""A run's end by force inside the worker, and the wait for everything the run started.
 
-At the limit a coroutine is cancelled; code that does not let go is interrupted by an
-exception. What ignores both is killed by the pool, which keeps the same deadline from outside.
+At a limit a coroutine is cancelled; code that does not let go is interrupted by an exception.
+What ignores both is killed by the pool, which keeps the same limits from outside.
 """
 
 from __future__ import annotations
@@ -20,44 +20,89 @@ from weakref import WeakSet
 #: After the first try to stop a run, it is interrupted this often, in seconds.
 _INSIST_SECONDS = 0.2
 
+#: The shortest time that a timer takes, in seconds; 0 would switch it off.
+_AT_ONCE_SECONDS = 0.000001
 
-class RunTimeout(BaseException):
-    """The run has reached its limit; no Exception, so that a charm does not catch it by habit."""
+
+class RunStopped(BaseException):
+    """The run has reached a limit; no Exception, so that a charm does not catch it by habit."""
+
+
+class RunTimeout(RunStopped):
+    """It took too long."""
+
+
+class RunCpuLimit(RunStopped):
+    """It used too much processor time, all its threads together."""
+
+
+class RunFlood(RunStopped):
+    """It wrote far more to its log than is kept."""
 
 
 class Deadline:
-    """Stops the main thread's work after a time; one at a time in a process."""
+    """Stops the main thread's work at a limit; one at a time in a process.
 
-    def __init__(self, seconds: float, may_interrupt: Callable[[], bool] = lambda: True) -> None:
-        self.seconds = seconds
-        self.is_over = False
+    The limits are of time and, unless 0, of processor time; others call `stop`.
+    """
+
+    def __init__(
+        self,
+        seconds: float,
+        cpu_seconds: float = 0.0,
+        may_interrupt: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._seconds = seconds
+        self._cpu_seconds = cpu_seconds
+        self._reason: type[RunStopped] | None = None
+        self._has_struck = False
         self._may_interrupt = may_interrupt
         self._task: asyncio.Task[Any] | None = None
 
     def __enter__(self) -> Deadline:
         signal.signal(signal.SIGALRM, self._strike)
-        signal.setitimer(signal.ITIMER_REAL, self.seconds, _INSIST_SECONDS)
+        signal.signal(signal.SIGPROF, lambda *_: self.stop(RunCpuLimit))
+        signal.setitimer(signal.ITIMER_REAL, self._seconds, _INSIST_SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, self._cpu_seconds)
         return self
 
     def __exit__(self, *_: object) -> None:
         # An alarm that strikes in here would escape from the run it was meant for.
+        signal.signal(signal.SIGPROF, signal.SIG_IGN)
         signal.signal(signal.SIGALRM, signal.SIG_IGN)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+    @property
+    def is_over(self) -> bool:
+        return self._reason is not None
 
     def watch(self, task: asyncio.Task[Any] | None) -> None:
         """Cancel this task at the limit, before anything harder."""
         self._task = task
 
+    def stop(self, reason: type[RunStopped]) -> None:
+        """Stop the run at once, for this reason unless there is one; from any thread."""
+        if self._reason is None:
+            self._reason = reason
+            signal.setitimer(signal.ITIMER_REAL, _AT_ONCE_SECONDS, _INSIST_SECONDS)
+
+    def check(self) -> None:
+        """Raise the reason when the run was stopped."""
+        if self._reason is not None:
+            raise self._reason from None
+
     def _strike(self, _number: int, _frame: FrameType | None) -> None:
         # An interrupted send would leave half a frame; the next alarm comes soon.
         if not self._may_interrupt():
             return
-        is_first, self.is_over = not self.is_over, True
+        self._reason = self._reason or RunTimeout
+        is_first, self._has_struck = not self._has_struck, True
         task = self._task
         if is_first and task is not None and not task.done():
             task.get_loop().call_soon_threadsafe(task.cancel)
             return
-        raise RunTimeout
+        raise self._reason
 
 
 class Surroundings:
@@ -72,7 +117,7 @@ class Surroundings:
     def run(self, coroutine: Coroutine[Any, Any, Any], deadline: Deadline) -> None:
         """Run a handler's coroutine and every task it starts; raises what any of them raised.
 
-        A run that was stopped at its deadline raises RunTimeout.
+        A run that was stopped at a limit raises RunStopped.
         """
         loop = self._runner.get_loop()
         loop.set_exception_handler(self._keep_unhandled)
@@ -84,8 +129,9 @@ class Surroundings:
             loop.run_until_complete(self._all_of(coroutine, deadline))
             loop.run_until_complete(loop.shutdown_asyncgens())
         except asyncio.CancelledError:
-            if deadline.is_over:
-                raise RunTimeout from None
+            if (interruption := self._interruption()) is not None:
+                raise interruption from None
+            deadline.check()
             raise
         finally:
             executor.shutdown(wait=not deadline.is_over, cancel_futures=deadline.is_over)
@@ -122,6 +168,12 @@ class Surroundings:
         task = asyncio.Task(coroutine, loop=loop, **options)
         self._tasks.add(task)
         return task
+
+    def _interruption(self) -> BaseException | None:
+        """What a task of this run was interrupted with: it knows where that was."""
+        ended = [task for task in self._tasks if task.done() and not task.cancelled()]
+        errors = [task.exception() for task in ended]
+        return next((error for error in errors if isinstance(error, RunStopped)), None)
 
     def _unseen_failures(self) -> list[BaseException]:
         """What tasks of this run raised that nobody has asked for."""

@@ -49,6 +49,10 @@ class StateError(InvalidInput):
     """A charm's state is not JSON, or does not fit the types of its fields."""
 
 
+class StateTooLarge(StateError):
+    """What a run left to be stored is larger than allowed."""
+
+
 class DataDirectoryError(ServiceError):
     """The data directory cannot be used: no permission, wrong owner, unreadable."""
 

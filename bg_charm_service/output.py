@@ -1,7 +1,8 @@
 """What a charm prints and logs, inside the worker: caught line by line and sent at once.
 
 At once, because a worker that crashes must not take its last words with it. Bounded, so that
-a charm that floods its log harms only its own. Used by the worker.
+a charm that floods its log harms only its own; one that goes on and on is stopped. Used by the
+worker.
 """
 
 from __future__ import annotations
@@ -15,6 +16,12 @@ from typing import TextIO, cast
 
 from loguru import logger
 
+from bg_charm_service.limits import Limits
+
+
+def _ignore() -> None:
+    """Stand for nobody who has to be told."""
+
 
 class RunOutput(io.TextIOBase):
     """Stands in for stdout and stderr; outside a run what is written is dropped."""
@@ -25,17 +32,22 @@ class RunOutput(io.TextIOBase):
         self._run_id = ""
         self._left = 0
         self._line = ""
+        self._until_flood = 0
+        self._stop_run: Callable[[], None] = _ignore
 
-    def begin(self, run_id: str, limit_bytes: int) -> None:
-        """Attribute what follows to a run, up to so many bytes."""
+    def begin(self, run_id: str, limits: Limits, stop_run: Callable[[], None]) -> None:
+        """Attribute what follows to a run, up to its limit; `stop_run` when it floods."""
         with self._lock:
-            self._run_id, self._left, self._line = run_id, limit_bytes, ""
+            self._run_id, self._left, self._line = run_id, limits.log_bytes, ""
+            self._until_flood = limits.flood_bytes
+            self._stop_run = stop_run
 
     def end(self) -> None:
         """Send an unfinished line; what follows belongs to no run."""
         with self._lock:
             self._emit(self._line)
             self._run_id, self._line = "", ""
+            self._stop_run = _ignore
 
     def writable(self) -> bool:
         return True
@@ -47,6 +59,7 @@ class RunOutput(io.TextIOBase):
     def write(self, text: str) -> int:
         """Send the whole lines of the text, and keep the rest until its line ends."""
         with self._lock:
+            self._count(len(text))
             if not self._run_id or self._left < 0:
                 return len(text)
             lines = self._line + text[: self._left + 1]
@@ -56,6 +69,12 @@ class RunOutput(io.TextIOBase):
                 self._emit(self._line)
                 self._line = ""
         return len(text)
+
+    def _count(self, characters: int) -> None:
+        self._until_flood -= characters
+        if self._until_flood < 0:
+            stop_run, self._stop_run = self._stop_run, _ignore
+            stop_run()
 
     def _emit(self, text: str) -> None:
         if not text or self._left < 0:

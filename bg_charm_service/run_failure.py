@@ -6,8 +6,11 @@ Used by the worker.
 from __future__ import annotations
 
 from bg_charm_service.binding import author_traceback
-from bg_charm_service.deadline import RunTimeout
-from bg_charm_service.errors import CompilerError, FailureCause, StateError
+from bg_charm_service.deadline import RunCpuLimit, RunFlood, RunStopped
+from bg_charm_service.errors import CompilerError, FailureCause, StateError, StateTooLarge
+from bg_charm_service.limits import Limits
+from bg_charm_service.quantities import size_text
+from bg_charm_service.refusals import refused_cause
 from bg_charm_service.wire import FailureSpec, RunSpec
 
 #: Longer error texts are cut, in characters.
@@ -15,23 +18,50 @@ _MESSAGE_LIMIT = 1_900
 _TRACEBACK_LIMIT = 19_000
 
 
-def failure_of(error: BaseException, spec: RunSpec, leak: str) -> FailureSpec:
-    """Name the cause of a failed run, in one line and with the charm's own frames."""
+def failure_of(
+    error: BaseException, spec: RunSpec, leak: str, *, has_walls: bool = False
+) -> FailureSpec:
+    """Name the cause of a failed run, in one line and with the charm's own frames.
+
+    `leak` says what is still running; without walls nothing is forbidden by them.
+    """
     traceback = _cut(author_traceback(error, spec.file_name), _TRACEBACK_LIMIT)
-    if isinstance(error, RunTimeout):
+    if isinstance(error, RunStopped):
+        cause, text = _stopped(error, spec.limits)
         still = f"; still running: {leak}" if leak else ""
-        text = f"Timed out after {spec.limits.timeout_seconds:g} s{still}."
         # Where it was, without the name of what stopped it.
-        where = traceback.replace("bg_charm_service.deadline.RunTimeout", "RunTimeout")
-        return FailureSpec(FailureCause.TIMEOUT, text, where)
+        where = traceback.replace("bg_charm_service.deadline.", "")
+        return FailureSpec(cause, f"{text}{still}.", where)
     if isinstance(error, CompilerError):
         return FailureSpec(FailureCause.COMPILER, short(str(error)))
+    if isinstance(error, StateTooLarge):
+        return FailureSpec(FailureCause.STATE_SIZE, short(str(error)))
     if isinstance(error, StateError):
         return FailureSpec(FailureCause.STATE, short(str(error)), traceback)
-    is_memory = isinstance(error, MemoryError)
-    cause = FailureCause.MEMORY if is_memory else FailureCause.ERROR
+    cause = refused_cause(error, has_walls=has_walls)
+    hint = _hint(cause, spec.limits)
     text = one_line(error)
-    return FailureSpec(cause, text, traceback)
+    return FailureSpec(cause, f"{text[: _MESSAGE_LIMIT - len(hint)]}{hint}", traceback)
+
+
+def _stopped(error: RunStopped, limits: Limits) -> tuple[FailureCause, str]:
+    if isinstance(error, RunCpuLimit):
+        return FailureCause.CPU, f"Stopped after {limits.cpu_seconds:g} s of processor time"
+    if isinstance(error, RunFlood):
+        most = size_text(limits.flood_bytes)
+        return FailureCause.LOG, f"Stopped for writing more than {most} to its log"
+    return FailureCause.TIMEOUT, f"Timed out after {limits.timeout_seconds:g} s"
+
+
+def _hint(cause: FailureCause, limits: Limits) -> str:
+    """Say what the limit is that a run ran into, or where to read about its walls."""
+    return {
+        FailureCause.MEMORY: f" (it may use {size_text(limits.memory_bytes)} of memory)",
+        FailureCause.FILES: f" (it may have {limits.open_files} files and connections open)",
+        FailureCause.THREADS: f" (it may run {limits.threads} threads)",
+        FailureCause.SCRATCH: f" (it may keep {size_text(limits.scratch_bytes)} in files)",
+        FailureCause.FORBIDDEN: " (its walls do not allow that: see docs/security.md)",
+    }.get(cause, "")
 
 
 def one_line(error: BaseException) -> str:

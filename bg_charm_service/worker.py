@@ -28,7 +28,7 @@ from bg_charm_service.binding import (
     validate_field,
 )
 from bg_charm_service.charm import Charm, CharmContext
-from bg_charm_service.deadline import Deadline, RunTimeout, Surroundings
+from bg_charm_service.deadline import Deadline, RunCpuLimit, RunFlood, RunTimeout, Surroundings
 from bg_charm_service.errors import (
     FailureCause,
     FrameError,
@@ -39,8 +39,9 @@ from bg_charm_service.errors import (
 from bg_charm_service.frames import FrameReader
 from bg_charm_service.limits import Walls
 from bg_charm_service.output import RunOutput, capture
-from bg_charm_service.process_control import own_memory_bytes
+from bg_charm_service.process_control import own_memory_bytes, own_thread_count
 from bg_charm_service.run_failure import failure_of, one_line, short
+from bg_charm_service.run_size import check_run_size
 from bg_charm_service.wire import (
     FROM_WORKER,
     TO_WORKER,
@@ -56,6 +57,9 @@ from bg_charm_service.wire import (
     RunSpec,
     SendSpec,
 )
+
+#: A thread that is over may be counted for so long, in seconds.
+_THREAD_END_SECONDS = 0.05
 
 
 class StaleRun(BaseException):
@@ -140,29 +144,42 @@ class Worker:
 
     def _execute(self, spec: RunSpec) -> Answer:
         started = time.perf_counter()
-        self._output.begin(spec.run_id, spec.limits.log_bytes)
+        limits, threads_before = spec.limits, own_thread_count()
         answer: dict[str, Any] = {}
         leak = ""
+        deadline = Deadline(limits.timeout_seconds, limits.cpu_seconds, self._may_interrupt)
+        self._output.begin(spec.run_id, limits, lambda: deadline.stop(RunFlood))
         try:
-            with Deadline(spec.limits.timeout_seconds, self._may_interrupt) as deadline:
+            with deadline:
                 charm = self._run_handler(spec, deadline)
                 leak = self._surroundings.wait_for_rest()
                 found = changes(charm)
-                if deadline.is_over:
-                    raise RunTimeout
+                deadline.check()
+            events = [send.event for send in found.sends]
+            check_run_size(found.writes, events, limits.state_bytes)
             sends = tuple(SendSpec(send.field, send.event) for send in found.sends)
             answer = {"reads": found.reads, "writes": found.writes, "sends": sends}
         except StaleRun:
             answer = {"stale": True}
         except BaseException as error:
             leak = self._surroundings.leftovers()
-            answer = {"failure": failure_of(error, spec, leak)}
+            answer = {"failure": failure_of(error, spec, leak, has_walls=self._has_walls)}
         if os.getpid() != self._pid:
             # A child that the charm forked has come back here: it must not answer.
             os._exit(0)
         self._output.end()
-        leak = leak or self._hoard()
+        leak = leak or self._threads_since(threads_before) or self._hoard()
         return Answer(spec.run_id, time.perf_counter() - started, leak=leak, **answer)
+
+    def _threads_since(self, before: int) -> str:
+        """Name the threads that a run left which Python knows nothing of."""
+        patience = time.monotonic() + _THREAD_END_SECONDS
+        while (more := own_thread_count() - before) > 0:
+            # One that has just ended is counted for a moment longer.
+            if time.monotonic() > patience:
+                return f"{more} threads of a library"
+            time.sleep(0.001)
+        return ""
 
     def _hoard(self) -> str:
         """Name the memory that a run left behind, where the next charm could pay for it."""
@@ -199,13 +216,17 @@ class Worker:
         values: list[dict[str, bytes]] = []
         problems: list[dict[str, str]] = []
         try:
-            with Deadline(request.limits.timeout_seconds):
+            with Deadline(request.limits.timeout_seconds, request.limits.cpu_seconds):
                 charm_class = load_class(request.source, request.file_name, request.class_name)
                 schema = describe(charm_class)
                 for given in request.values:
                     fitting, unfit = _check_values(charm_class, given)
                     values.append(fitting)
                     problems.append(unfit)
+        except RunCpuLimit:
+            seconds = request.limits.cpu_seconds
+            text = f"{request.file_name}: loading it took over {seconds:g} s of processor time."
+            return Inspected(request.request_id, error=text)
         except RunTimeout:
             seconds = request.limits.timeout_seconds
             text = f"{request.file_name}: loading it took longer than {seconds:g} s."
@@ -222,7 +243,7 @@ class Worker:
             self._send(answer)
         except FrameError as error:
             text = f"The state it left is too large to store: {error}."
-            failure = FailureSpec(FailureCause.STATE, text)
+            failure = FailureSpec(FailureCause.STATE_SIZE, text)
             self._send(Answer(answer.run_id, answer.duration_seconds, failure, leak=answer.leak))
 
     def _send(self, message: FromWorker) -> None:
