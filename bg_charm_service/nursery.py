@@ -17,7 +17,7 @@ from bg_charm_service.retry import restart_delay_seconds
 from bg_charm_service.scratch import ScratchRoot
 from bg_charm_service.wire import Birth, Spawned
 from bg_charm_service.worker_handle import WorkerHandle
-from bg_charm_service.zygote_client import ZygoteClient
+from bg_charm_service.zygote_client import ZygoteLink
 
 #: So many workers in a row that die before they are ready stop the service.
 MAX_BOOT_DEATHS = 8
@@ -32,6 +32,7 @@ class Nursery:
         scratch: ScratchRoot | None,
         clock: Clock,
         random: Callable[[], float],
+        open_zygote: Callable[[], ZygoteLink],
         *,
         on_spawned: Callable[[int, int], None],
         on_exited: Callable[[int, int], None],
@@ -41,11 +42,12 @@ class Nursery:
         self._scratch = scratch
         self._clock = clock
         self._random = random
+        self._open_zygote = open_zygote
         self._on_spawned = on_spawned
         self._on_exited = on_exited
         self._on_lost = on_lost
         self._worker_no = 0
-        self._zygote: ZygoteClient | None = None
+        self._zygote: ZygoteLink | None = None
         self._boot_deaths = 0
         self._is_proven = False
         self._not_before = 0.0
@@ -56,7 +58,7 @@ class Nursery:
         if self._zygote is not None or not self.is_patient_enough:
             return
         try:
-            self._zygote = ZygoteClient()
+            self._zygote = self._open_zygote()
         except OSError as error:
             self._note_no_room(error)
             return

@@ -33,6 +33,7 @@ from bg_charm_service.wire import (
 )
 from bg_charm_service.worker_handle import Binding, Ending, WorkerHandle, WorkerState
 from bg_charm_service.worker_watch import WorkerWatch
+from bg_charm_service.zygote_client import ZygoteClient, ZygoteLink
 
 
 class Pool:
@@ -44,6 +45,7 @@ class Pool:
         clock: Clock,
         wake: Callable[[], None],
         random: Callable[[], float],
+        open_zygote: Callable[[], ZygoteLink] = ZygoteClient,
     ) -> None:
         self.limits = limits
         self.created = 0
@@ -59,6 +61,7 @@ class Pool:
             self._scratch,
             clock,
             random,
+            open_zygote,
             on_spawned=self._name_worker,
             on_exited=self._lose_worker,
             on_lost=self._lose_all,

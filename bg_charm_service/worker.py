@@ -56,6 +56,7 @@ from bg_charm_service.wire import (
     Ready,
     RunSpec,
     SendSpec,
+    answer_limit_bytes,
 )
 
 #: A thread that is over may be counted for so long, in seconds.
@@ -78,8 +79,11 @@ class WireSnapshot:
 
     def load(self, field: str) -> bytes:
         if field in self._large:
-            self._values[field] = self._worker.fetch(self._run_id, field)
+            # Asked for once: a second time would count as a breach of the protocol.
             self._large.discard(field)
+            self._values[field] = self._worker.fetch(self._run_id, field)
+        if field not in self._values:
+            raise StaleRun
         return self._values[field]
 
     def links(self) -> Mapping[str, LinkInfo]:
@@ -120,7 +124,7 @@ class Worker:
         while (request := self._reader.read()) is not None:
             if isinstance(request, RunSpec):
                 self._enter(request.limits.walls)
-                self._send_answer(self._execute(request))
+                self._send_answer(self._execute(request), answer_limit_bytes(request.limits))
             elif isinstance(request, Inspect):
                 self._enter(request.limits.walls)
                 self._send(self._inspect(request))
@@ -238,16 +242,16 @@ class Worker:
             return Inspected(request.request_id, error=text)
         return Inspected(request.request_id, schema, values=tuple(values), problems=tuple(problems))
 
-    def _send_answer(self, answer: Answer) -> None:
+    def _send_answer(self, answer: Answer, limit_bytes: int) -> None:
         try:
-            self._send(answer)
+            self._send(answer, limit_bytes)
         except FrameError as error:
             text = f"The state it left is too large to store: {error}."
             failure = FailureSpec(FailureCause.STATE_SIZE, text)
             self._send(Answer(answer.run_id, answer.duration_seconds, failure, leak=answer.leak))
 
-    def _send(self, message: FromWorker) -> None:
-        frame = FROM_WORKER.encode(message)
+    def _send(self, message: FromWorker, limit_bytes: int | None = None) -> None:
+        frame = FROM_WORKER.encode(message, limit_bytes)
         with self._lock:
             self._is_sending = True
             try:

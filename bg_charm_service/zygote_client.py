@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from typing import Protocol
 
 import msgspec
 
@@ -27,6 +28,9 @@ _BOOT = (
 )
 _MESSAGE_BYTES = 65536
 
+#: So many reports are read in one go.
+_READS_A_LOOK = 64
+
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(FromZygote)
 
@@ -34,6 +38,21 @@ _decoder = msgspec.msgpack.Decoder(FromZygote)
 def scrubbed_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """What of an environment is handed to workers: no secret, nothing of the operator's."""
     return {name: environ[name] for name in PASSED_VARIABLES if name in environ}
+
+
+class ZygoteLink(Protocol):
+    """What the pool needs of a zygote; `control` is readable when it has something to report."""
+
+    control: socket.socket
+
+    def spawn(self, worker_no: int, birth: Birth, fds: list[int]) -> bool:
+        """Ask for a worker that gets these descriptors; False when the zygote cannot be reached."""
+
+    def read(self) -> list[FromZygote] | None:
+        """Take the reports that have come; None when the zygote is gone."""
+
+    def close(self) -> None:
+        """Let the zygote end its workers and itself; closing twice is fine."""
 
 
 class ZygoteClient:
@@ -68,9 +87,10 @@ class ZygoteClient:
         return True
 
     def read(self) -> list[FromZygote] | None:
-        """Take the reports that have come; None when the zygote is gone."""
+        """Take the reports that have come; None when the zygote is gone, or talks nonsense."""
         reports: list[FromZygote] = []
-        while True:
+        # The loop calls again for what is left.
+        for _ in range(_READS_A_LOOK):
             try:
                 data = self.control.recv(_MESSAGE_BYTES)
             except BlockingIOError:
@@ -79,7 +99,11 @@ class ZygoteClient:
                 data = b""
             if not data:
                 return reports or None
-            reports.append(_decoder.decode(data))
+            try:
+                reports.append(_decoder.decode(data))
+            except (msgspec.MsgspecError, UnicodeDecodeError):
+                self.control.shutdown(socket.SHUT_RDWR)
+        return reports
 
     def close(self) -> None:
         """Let the zygote end its workers and itself; closing twice is fine."""
