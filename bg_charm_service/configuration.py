@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from loguru import logger
 
+from bg_charm_service.api.ports import own_ports
 from bg_charm_service.discovery import MANUAL_ID
 from bg_charm_service.fairness import Caps
 from bg_charm_service.identity import Identity
@@ -41,6 +42,7 @@ def service_config(settings: Settings, identity: Identity, *, is_polling: bool) 
             ports=settings.charm_network,
         ),
         sandbox=settings.sandbox,
+        closed_ports=own_ports(settings),
         caps=Caps(per_space=settings.max_per_space, per_integration=settings.max_per_integration),
         policy=FailurePolicy(max_retries=settings.max_retries, max_failures=settings.failures),
         pool=PoolLimits(

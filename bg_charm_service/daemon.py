@@ -16,16 +16,19 @@ from typing import Any
 import tenacity
 from loguru import logger
 
-from bg_charm_service import __version__
+from bg_charm_service.announcements import (
+    tell_address,
+    tell_closed_ports,
+    tell_started,
+    warn_of_default_identity,
+    warn_of_missing_walls,
+)
 from bg_charm_service.api import create_app
-from bg_charm_service.api.entrance import LoginCodes
 from bg_charm_service.api.ports import Ports, open_ports
 from bg_charm_service.api.server import is_answering, serve
-from bg_charm_service.api.token_routes import login_link
 from bg_charm_service.configuration import service_config
 from bg_charm_service.data_directory import SOCKET_NAME
 from bg_charm_service.errors import DataDirectoryBusy, ServiceError, StorageError
-from bg_charm_service.identity import DEFAULT_PASSPHRASE, Identity
 from bg_charm_service.logs import Logs, open_logs
 from bg_charm_service.operator_identity import operator_identity
 from bg_charm_service.run_log import RunLog
@@ -80,26 +83,19 @@ class _Daemon:
                 await self._check_integration(service)
                 has_token = service.commands.has_token()
                 with open_ports(settings, has_token=has_token) as ports:
+                    _close_ports(service, ports)
                     app = create_app(service.commands, ports.entrance)
                     async with serve(app, service.directory.socket_path, ports.sockets):
-                        _tell_address(ports, app.state.codes)
+                        tell_address(ports, app.state.codes)
                         await self._serve(service, run_log)
                 run_log.flush()
 
     async def _serve(self, service: Service, run_log: RunLog) -> None:
         if self._settings.demo:
             await add_demo(service)
-        logger.bind(event="started").info(
-            "bg-charm-service {} started: process {}, data in {}, {} polled every {:g} s with {}; "
-            "status: bg-charm-service status",
-            __version__,
-            os.getpid(),
-            service.directory.path,
-            many(len(service.commands.office.roster), "charm"),
-            service.config.interval_seconds,
-            many(service.config.pool.max_concurrent, "worker"),
-        )
-        _warn_of_default_identity(service)
+        tell_started(service)
+        warn_of_default_identity(service)
+        warn_of_missing_walls(service.sandboxing)
         notify(READY=1, STATUS="running")
         await self._until_stopped(
             service,
@@ -263,18 +259,11 @@ async def _feed_watchdog(service: Service) -> None:
             notify(WATCHDOG=1)
 
 
-def _tell_address(ports: Ports, codes: LoginCodes) -> None:
-    if not ports.sockets:
-        return
-    logger.bind(event="listening", url=ports.entrance.base_url).info(
-        "Page and API: {}", ports.shown
-    )
-    link = login_link(ports.entrance, codes)
-    logger.bind(event="login_link").info(
-        "Sign in within {:g} minutes: {} (later: bg-charm-service open)",
-        link.expires_seconds / 60,
-        link.url,
-    )
+def _close_ports(service: Service, ports: Ports) -> None:
+    """Keep charms from the ports that page and API are on, also where the system chose them."""
+    limits = service.commands.office.limits
+    limits.closed_ports |= ports.numbers
+    tell_closed_ports(service, limits.closed_ports)
 
 
 def _log_status(service: Service) -> None:
@@ -284,11 +273,3 @@ def _log_status(service: Service) -> None:
 def _tell_systemd(service: Service) -> None:
     if is_listening():
         notify(STATUS=one_line(service.commands.status()))
-
-
-def _warn_of_default_identity(service: Service) -> None:
-    if service.config.identity.did() == Identity.from_passphrase(DEFAULT_PASSPHRASE).did():
-        logger.bind(event="default_identity").warning(
-            "The operator's identity is the public default: secrets are only as safe as the "
-            "files' permissions; set OPERATOR_PASS or IDENTITY before anything secret is stored"
-        )

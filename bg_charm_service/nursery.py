@@ -83,7 +83,7 @@ class Nursery:
         except OSError as error:
             self._note_no_room(error)
             return None
-        birth = Birth(scratch, limits.has_walls, limits.retire_bytes)
+        birth = Birth(scratch, limits.has_walls, limits.retire_bytes, limits.missing_walls)
         if self._zygote.spawn(number, birth, worker.channel.their_fds):
             return worker
         worker.close()

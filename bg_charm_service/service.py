@@ -10,7 +10,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from loguru import logger
@@ -34,7 +34,8 @@ from bg_charm_service.pool_contract import PoolLimits
 from bg_charm_service.retry import MAX_DELAY_SECONDS
 from bg_charm_service.roster import Roster
 from bg_charm_service.run_limits import RunLimits
-from bg_charm_service.sandbox_mode import SandboxMode
+from bg_charm_service.sandbox import Wall, folder_around, probe
+from bg_charm_service.sandbox_mode import Sandboxing, SandboxMode, choose_walls
 from bg_charm_service.scans import ScanLimits, Scanner
 from bg_charm_service.settlement import FailurePolicy
 from bg_charm_service.settler import Settler
@@ -57,6 +58,8 @@ class ServiceConfig:
     interval_seconds: float = 60.0
     limits: Limits = field(default_factory=Limits)
     sandbox: SandboxMode = SandboxMode.AUTO
+    #: Ports that lead to this service, and that no charm may connect to.
+    closed_ports: frozenset[int] = frozenset()
     policy: FailurePolicy = field(default_factory=FailurePolicy)
     pool: PoolLimits = field(default_factory=PoolLimits)
     caps: Caps = field(default_factory=Caps)
@@ -84,6 +87,7 @@ class Service:
     scanner: Scanner
     board: StatusBoard
     commands: Commands
+    sandboxing: Sandboxing
     #: The supervisor's loop; it ends early only with an error.
     loop: asyncio.Task[None]
 
@@ -92,16 +96,18 @@ class Service:
 async def open_service(config: ServiceConfig) -> AsyncIterator[Service]:
     """Open a data directory and start what is needed; everything is stopped at the end.
 
-    Raises DataDirectoryError, DataDirectoryBusy, SchemaTooNew, AuthorizationError.
+    Raises DataDirectoryError, DataDirectoryBusy, SchemaTooNew, AuthorizationError, and
+    ServiceError when walls are required that cannot be had.
     """
     clock: Clock = SystemClock()
+    sandboxing = _choose_walls(config)
     with DataDirectory.open(config.data_dir) as directory:
         database = Database.open(directory.database_path)
         try:
             store = Store.on(database)
             with database.transaction():
                 _enter(store, config.identity, directory.path, clock.now())
-            service = _assemble(config, directory, database, store, clock)
+            service = _assemble(config, sandboxing, directory, database, store, clock)
             try:
                 yield service
             finally:
@@ -110,6 +116,19 @@ async def open_service(config: ServiceConfig) -> AsyncIterator[Service]:
                 await asyncio.gather(service.loop, return_exceptions=True)
         finally:
             database.close()
+
+
+def _choose_walls(config: ServiceConfig) -> Sandboxing:
+    """Find out which walls can be had; raises ServiceError when one that is required cannot."""
+    missing: dict[str, str] = {}
+    if config.sandbox is not SandboxMode.OFF:
+        missing = {wall.value: why for wall, why in probe().items()}
+        outer = folder_around(config.data_dir)
+        if outer is not None:
+            missing.setdefault(
+                Wall.FILES, f"the data directory lies in {outer}, which charms read libraries from"
+            )
+    return choose_walls(config.sandbox, config.pool.isolation, [*map(str, Wall)], missing)
 
 
 def _enter(store: Store, identity: Identity, path: Path, now: float) -> None:
@@ -133,7 +152,12 @@ def _enter(store: Store, identity: Identity, path: Path, now: float) -> None:
 
 
 def _assemble(
-    config: ServiceConfig, directory: DataDirectory, database: Database, store: Store, clock: Clock
+    config: ServiceConfig,
+    sandboxing: Sandboxing,
+    directory: DataDirectory,
+    database: Database,
+    store: Store,
+    clock: Clock,
 ) -> Service:
     wake = asyncio.Event()
     chance = random.Random()  # noqa: S311 - jitter, no secret
@@ -147,8 +171,15 @@ def _assemble(
         interval_seconds=config.interval_seconds,
         max_concurrent=config.pool.max_concurrent,
     )
-    pool = Pool(config.pool, clock, wake.set, chance.random)
+    pool_limits = replace(
+        config.pool,
+        has_walls=sandboxing.has_walls,
+        missing_walls=tuple(wall.name for wall in sandboxing.missing),
+        scratch_root=directory.path / "scratch",
+    )
+    pool = Pool(pool_limits, clock, wake.set, chance.random)
     limits = RunLimits(config.limits, store.limits)
+    limits.closed_ports = config.closed_ports
     dispatcher = Dispatcher(database, store, queue, pool, clock, limits, config.caps)
     settler = Settler(
         database,
@@ -193,7 +224,11 @@ def _assemble(
         wake=supervisor.wake,
     )
     about = About(
-        config.identity.did(), str(directory.path), config.interval_seconds, config.is_polling
+        config.identity.did(),
+        str(directory.path),
+        config.interval_seconds,
+        config.is_polling,
+        sandboxing,
     )
     board = StatusBoard(about, store, queue, planner, pool, roster, upkeep, clock)
     events = Events(clock.now())
@@ -219,7 +254,9 @@ def _assemble(
         planner.load()
         pool.start()
     loop = asyncio.create_task(supervisor.run())
-    return Service(config, directory, parts, supervisor, upkeep, scanner, board, commands, loop)
+    return Service(
+        config, directory, parts, supervisor, upkeep, scanner, board, commands, sandboxing, loop
+    )
 
 
 def _shown_state(commands: Commands, ref: CharmRef) -> bytes | None:

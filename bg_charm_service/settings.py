@@ -14,7 +14,6 @@ from pathlib import Path
 
 import platformdirs
 
-from bg_charm_service.pool_contract import Isolation
 from bg_charm_service.quantities import (
     address,
     choice,
@@ -28,7 +27,7 @@ from bg_charm_service.quantities import (
     size,
     url,
 )
-from bg_charm_service.sandbox_mode import SandboxMode
+from bg_charm_service.sandbox_mode import Isolation, SandboxMode
 from bg_charm_service.setting import Setting, Variable, ms, setting, written
 
 #: A run's limit of this many seconds or more was meant in milliseconds.

@@ -19,6 +19,7 @@ from bg_charm_service.planner import Planner
 from bg_charm_service.pool import Pool
 from bg_charm_service.roster import Roster
 from bg_charm_service.run_history import RunHistory
+from bg_charm_service.sandbox_mode import Sandboxing
 from bg_charm_service.settlement import RunStatus
 from bg_charm_service.settler import Settled
 from bg_charm_service.store import Store
@@ -51,6 +52,7 @@ class About:
     data_dir: str
     interval_seconds: float
     is_polling: bool
+    sandboxing: Sandboxing
 
 
 class StatusBoard:
@@ -161,6 +163,7 @@ class StatusBoard:
             workers_cpu_seconds=sum(worker.cpu_seconds for worker in workers),
             integrations=tuple(self._integrations()),
             failing=tuple(self._failing()),
+            sandbox=self._about.sandboxing,
             workers=workers,
             last_hour=self._history.last_hour(self._clock.now()),
         )

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from loguru import logger
 
+from bg_charm_service.sandbox_mode import Sandboxing, SandboxMode
 from bg_charm_service.views import ServiceStatus
 
 _MEGABYTE = 1024 * 1024
@@ -59,6 +60,7 @@ def _lines(status: ServiceStatus) -> Iterator[tuple[str, str]]:
         f"{status.workers_memory_bytes / _MEGABYTE:.0f} MB and "
         f"{status.workers_cpu_seconds:.1f} s of CPU",
     )
+    yield "walls", f"Walls: {walls_text(status.sandbox)}"
     for charm in status.failing:
         yield (
             "failing",
@@ -77,6 +79,18 @@ def one_line(status: ServiceStatus) -> str:
         f"{status.charms_failing} failing; {many(status.executions, 'execution')}; "
         f"{many(status.jobs_pending, 'job')} pending"
     )
+
+
+def walls_text(sandbox: Sandboxing) -> str:
+    """The walls around charms in one line: which stand, and why others do not."""
+    if sandbox.mode is SandboxMode.OFF:
+        stand = "off"
+    else:
+        up = [wall.name for wall in sandbox.walls if not wall.missing]
+        stand = ", ".join(up) or "none"
+        if sandbox.missing:
+            stand += f"; missing: {sandbox.missing_text}"
+    return f"{stand}; isolation: {sandbox.isolation}"
 
 
 def many(count: int, noun: str) -> str:

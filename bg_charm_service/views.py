@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from bg_charm_service.sandbox_mode import Sandboxing
+
 
 @dataclass(frozen=True, slots=True)
 class NewCharm:
@@ -291,5 +293,6 @@ class ServiceStatus:
     workers_cpu_seconds: float
     integrations: tuple[IntegrationStatus, ...]
     failing: tuple[FailingCharm, ...]
+    sandbox: Sandboxing
     workers: tuple[WorkerView, ...]
     last_hour: tuple[MinuteView, ...]

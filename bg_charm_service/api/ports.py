@@ -14,6 +14,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
+import psutil
+
 from bg_charm_service.api.entrance import Entrance
 from bg_charm_service.api.origins import LOOPBACK_NAMES, Doorplate, is_loopback
 from bg_charm_service.errors import ServiceError
@@ -36,6 +38,22 @@ class Ports:
     @property
     def shown(self) -> str:
         return ", ".join(_shown(each) for each in self.sockets)
+
+    @property
+    def numbers(self) -> frozenset[int]:
+        return frozenset(each.getsockname()[1] for each in self.sockets)
+
+
+def own_ports(settings: Settings) -> frozenset[int]:
+    """Give the ports that lead to this service, as far as the settings tell: none that is chosen.
+
+    Also that of API_URL when its host is this machine: a proxy may listen there.
+    """
+    api = urlsplit(settings.api_url)
+    found = {_port_of(api)} if _is_this_machine(api.hostname or "") else set()
+    if not settings.no_api:
+        found.add(_Told(settings).port)
+    return frozenset(found - {0})
 
 
 @contextmanager
@@ -71,9 +89,7 @@ class _Told:
         self.api: SplitResult = urlsplit(settings.api_url)
         parts = urlsplit(f"//{settings.listen}") if self.is_listen else self.api
         self.host = (parts.hostname or "").lower()
-        self.port = parts.port
-        if self.port is None:
-            self.port = 443 if parts.scheme == "https" else 80
+        self.port = _port_of(parts)
         what = f"--listen={settings.listen}" if self.is_listen else f"API_URL={settings.api_url}"
         self.source = what
 
@@ -102,7 +118,7 @@ class _Told:
 def _bind_all(told: _Told) -> list[socket.socket]:
     """Bind each address of the host; all get the same port, also when the system chooses it."""
     found: list[socket.socket] = []
-    port = told.port or 0
+    port = told.port
     addresses = _addresses(told)
     try:
         for family, host in addresses:
@@ -157,7 +173,7 @@ def _entrance(settings: Settings, told: _Told, found: list[socket.socket]) -> En
     if told.is_listen and told.api.hostname:
         # With both given, API_URL is what people elsewhere call this service.
         names.add(told.api.hostname.lower())
-        ports.add(told.api.port or (443 if told.api.scheme == "https" else 80))
+        ports.add(_port_of(told.api))
     if is_open:
         names.add(socket.gethostname().lower())
     plate = Doorplate(frozenset(names), frozenset(ports), is_open, frozenset(settings.allow_origin))
@@ -166,6 +182,19 @@ def _entrance(settings: Settings, told: _Told, found: list[socket.socket]) -> En
         # Only the name stands for both families.
         host = _BOTH if any(_is_any(each) for each in bound) else sorted(bound)[0]
     return Entrance(plate, f"http://{_bracketed(host)}:{port}")
+
+
+def _port_of(parts: SplitResult) -> int:
+    if parts.port is None:
+        return 443 if parts.scheme == "https" else 80
+    return parts.port
+
+
+def _is_this_machine(host: str) -> bool:
+    """Whether a name or address is this machine's; no name server is asked."""
+    if host.lower() in (*LOOPBACK_NAMES, socket.gethostname().lower()) or is_loopback(host):
+        return True
+    return any(host == one.address for found in psutil.net_if_addrs().values() for one in found)
 
 
 def _is_any(host: str) -> bool:

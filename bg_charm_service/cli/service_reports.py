@@ -21,9 +21,11 @@ from bg_charm_service.cli.wording import (
     span,
 )
 from bg_charm_service.model import CharmRef
+from bg_charm_service.sandbox_mode import Isolation
 
 if TYPE_CHECKING:
     from bg_charm_service.client import Client
+    from bg_charm_service.sandbox_mode import Sandboxing
     from bg_charm_service.views import JobView, ServiceStatus
 
 #: Dead letters fetched in one request.
@@ -167,12 +169,30 @@ def _facts(found: ServiceStatus, now: float) -> Iterator[tuple[str, Any]]:
             f"supervisor {found.supervisor_cpu_seconds:.1f} s, "
             f"workers {found.workers_cpu_seconds:.1f} s",
         )
+    yield "sandbox", _sandbox(found.sandbox)
+    for wall in found.sandbox.missing:
+        yield "no wall", coloured(f"{wall.name}: {wall.missing}", "yellow")
+    yield "isolation", _isolation(found.sandbox)
     for each in found.integrations:
         yield (
             "integration",
             f"{each.integration}: {counted(each.charms, 'charm')}, "
             f"{counted(each.executions, 'run')}, success rate {percent(each.success_rate)}",
         )
+
+
+def _sandbox(sandbox: Sandboxing) -> str:
+    names = ", ".join(wall.name for wall in sandbox.walls if not wall.missing)
+    return f"{sandbox.mode}: {names}" if names else f"{sandbox.mode}: no walls"
+
+
+def _isolation(sandbox: Sandboxing) -> str:
+    shared = {
+        Isolation.SPACE: "a worker serves one space",
+        Isolation.SHARED: coloured("workers serve all spaces: no walls between these", "yellow"),
+        Isolation.RUN: "each run has a process of its own",
+    }
+    return f"{sandbox.isolation}: {shared[sandbox.isolation]}"
 
 
 def _running(found: ServiceStatus) -> str:

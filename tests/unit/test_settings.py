@@ -18,9 +18,9 @@ from bg_charm_service.identity import Identity
 from bg_charm_service.limits import Limits
 from bg_charm_service.operator_identity import operator_identity
 from bg_charm_service.options import click_options
-from bg_charm_service.pool_contract import Isolation, PoolLimits
+from bg_charm_service.pool_contract import PoolLimits
 from bg_charm_service.quantities import size, size_text
-from bg_charm_service.sandbox_mode import SandboxMode
+from bg_charm_service.sandbox_mode import Isolation, SandboxMode
 from bg_charm_service.service import ServiceConfig
 from bg_charm_service.settings import SETTINGS, Settings, load_settings
 
