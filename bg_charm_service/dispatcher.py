@@ -204,7 +204,8 @@ class Dispatcher:
             links = {link.field: link for link in self._store.links.of(charm.charm_key)}
             problem = self._read_links(charm, links, versions, values)
         secrets = secret_texts(self._secret_values(charm, links, values))
-        run = InFlight(claim, charm, versions, links, lag_seconds, secrets, is_alone)
+        sizes = {name: cell.size_bytes for name, cell in cells.items()}
+        run = InFlight(claim, charm, versions, links, lag_seconds, secrets, is_alone, sizes)
         return Prepared(run, values, large, problem)
 
     def _read_links(

@@ -6,7 +6,7 @@ In memory only; a claim that is lost with the process is rescued from the queue.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bg_charm_service.job_queue import Claim
 from bg_charm_service.store.charms import CharmRecord
@@ -25,6 +25,8 @@ class InFlight:
     #: Texts that must not show in the log or in an error of this run.
     secrets: tuple[str, ...] = ()
     is_alone: bool = False
+    #: What each field of the charm itself took when the run went out, in bytes.
+    sizes: dict[str, int] = field(default_factory=dict)
 
     @property
     def run_id(self) -> str:

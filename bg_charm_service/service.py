@@ -189,6 +189,7 @@ def _assemble(
         config.policy,
         clock,
         chance.random,
+        limits=limits,
         history_runs=config.history_runs,
         label=roster.label,
     )

@@ -8,23 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from bg_charm_service.clock import Clock
 from bg_charm_service.database import Database
-from bg_charm_service.errors import FailureCause, InvalidInput
+from bg_charm_service.errors import FailureCause
 from bg_charm_service.in_flight import InFlight
 from bg_charm_service.job_queue import JobQueue
-from bg_charm_service.model import Failure, FieldKind, Job, Outcome, Send
+from bg_charm_service.model import Failure, FieldKind, Job, Outcome
 from bg_charm_service.planner import Planner
 from bg_charm_service.pool_events import RunFinished
 from bg_charm_service.redaction import redact, secret_texts
+from bg_charm_service.run_limits import RunLimits
+from bg_charm_service.run_writes import RunWrites
 from bg_charm_service.settlement import Decision, FailurePolicy, RunStatus, Step, settle
 from bg_charm_service.store import Store
 from bg_charm_service.store.runs import RunRecord
-
-#: What is stored of an error and of a traceback, in characters.
-MESSAGE_LIMIT = 2_000
-TRACEBACK_LIMIT = 20_000
+from bg_charm_service.testimony import judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +51,17 @@ class Settler:
         clock: Clock,
         random: Callable[[], float],
         *,
+        limits: RunLimits,
         history_runs: int,
         label: Callable[[int], str | None],
     ) -> None:
-        self._database = database
         self._store = store
         self._queue = queue
         self._planner = planner
         self._policy = policy
         self._clock = clock
         self._random = random
+        self._writes = RunWrites(database, store, queue, clock, limits)
         self._history_runs = history_runs
         self._label = label
 
@@ -79,7 +80,7 @@ class Settler:
             return None
         outcome = self._outcome(run, finished)
         if outcome.success:
-            outcome = self._apply(run, outcome)
+            outcome = self._writes.apply(run, outcome, finished.run.limits)
         secrets = self._secrets(run, outcome)
         outcome = _redacted(outcome, secrets)
         log = redact(finished.log, secrets)
@@ -123,23 +124,8 @@ class Settler:
         if answer is None:
             failure = finished.death or repeated_death(run.claim.job)
             return Outcome(finished.seconds, failure=failure)
-        # What a worker says of time counts for fairness and schedules: within what was measured.
-        seconds = min(max(0.0, answer.duration_seconds), finished.seconds)
-        if answer.failure is not None:
-            # Cut again: what a worker says may be of any length.
-            message = answer.failure.message[:MESSAGE_LIMIT]
-            traceback = answer.failure.traceback[:TRACEBACK_LIMIT]
-            failure = Failure(answer.failure.cause, message, traceback)
-            return Outcome(seconds, failure=failure)
-        touched = {*answer.reads, *answer.writes}
-        if answer.stale or self._has_moved(run, touched):
-            return Outcome(seconds, stale=True)
-        return Outcome(
-            seconds,
-            reads=answer.reads,
-            writes=answer.writes,
-            sends=tuple(Send(send.field, send.event) for send in answer.sends),
-        )
+        has_moved = partial(self._has_moved, run)
+        return judge(answer, run, finished.run.limits, finished.seconds, has_moved)
 
     def _secrets(self, run: InFlight, outcome: Outcome) -> tuple[str, ...]:
         """The texts to keep out of what is shown: secrets given to the run, and those it wrote."""
@@ -165,61 +151,6 @@ class Settler:
             if version != run.versions.get(name, 0):
                 return True
         return False
-
-    def _apply(self, run: InFlight, outcome: Outcome) -> Outcome:
-        """Write what a run wrote; an outcome with a failure when it may not."""
-        try:
-            # All of it or nothing: a run that may not write one thing writes none.
-            with self._database.savepoint():
-                for name, value in outcome.writes.items():
-                    self._write(run, name, value)
-                for send in outcome.sends:
-                    self._send(run, send)
-        except InvalidInput as error:
-            failure = Failure(FailureCause.STATE, str(error))
-            return Outcome(outcome.duration_seconds, failure=failure)
-        return outcome
-
-    def _write(self, run: InFlight, name: str, value: bytes) -> None:
-        link = run.links.get(name)
-        if link is not None:
-            target = self._store.charms.get(link.target_key)
-            if target is None or not self._may_write(run, name):
-                raise InvalidInput(f"Field {name!r} is a link that may only be read.")
-            self._store.links.write(target, link, value)
-            return
-        field = run.charm.schema.field(name)
-        if field is None or field.kind not in (FieldKind.VALUE, FieldKind.SECRET):
-            raise InvalidInput(f"{name!r} is no field that a run can write.")
-        now_declared = self._store.charms.get(run.claim.charm_key)
-        # A field that an update took away meanwhile has no place any more.
-        if now_declared is not None and now_declared.schema.field(name) is not None:
-            self._store.cells.write(now_declared, name, value)
-
-    def _send(self, run: InFlight, send: Send) -> None:
-        link = run.links.get(send.field)
-        target = self._store.charms.get(link.target_key) if link else None
-        if link is None or target is None or target.removed_at is not None:
-            raise InvalidInput(f"Field {send.field!r} is no link to a stream of a charm.")
-        if not self._may_write(run, send.field):
-            raise InvalidInput(f"Field {send.field!r} is a link that may only be read.")
-        if link.path[0] not in target.schema.streams:
-            raise InvalidInput(f"{target.ref} has no stream {link.path[0]} any more.")
-        self._queue.put_send(
-            target.space_key,
-            target.charm_key,
-            target.ref,
-            link.path[0],
-            send.event,
-            run_at=self._clock.steady(),
-            now=self._clock.now(),
-            is_held=not self._store.health.get(target.charm_key).is_enabled,
-        )
-
-    def _may_write(self, run: InFlight, name: str) -> bool:
-        link = run.links[name]
-        target = self._store.charms.get(link.target_key)
-        return link.is_writable or (target is not None and target.space_key == run.claim.space_key)
 
     def _record(
         self, run: InFlight, outcome: Outcome, decision: Decision, *, worker: int, log: str

@@ -13,6 +13,7 @@ import msgspec
 
 from bg_charm_service.database import Database
 from bg_charm_service.errors import InvalidInput
+from bg_charm_service.json_values import check_json
 from bg_charm_service.model import FieldKind
 from bg_charm_service.store.charms import CharmRecord
 from bg_charm_service.store.data_keys import Secrets
@@ -29,10 +30,14 @@ _VERSION = "(cell_key << 32) + version"
 
 @dataclass(frozen=True, slots=True)
 class CellValue:
-    """A field's JSON at a version; `value` is None when it is large and was left out."""
+    """A field's JSON at a version; `value` is None when it is large and was left out.
+
+    `size_bytes` is what it takes on disk, in a snapshot.
+    """
 
     version: int
     value: bytes | None
+    size_bytes: int = 0
 
 
 class Cells:
@@ -46,15 +51,15 @@ class Cells:
         """All fields of a charm, large values left out."""
         rows = self._database.rows(
             f"SELECT field, {_VERSION}, is_sealed,"
-            " CASE WHEN length(value) <= ? OR is_sealed THEN value END"
+            " CASE WHEN length(value) <= ? OR is_sealed THEN value END, length(value)"
             " FROM cells WHERE charm_key = ?",
             (INLINE_BYTES, charm.charm_key),
         )
         return {
             field: CellValue(
-                version, self._open(charm, field, value) if is_sealed and value else value
+                version, self._open(charm, field, value) if is_sealed and value else value, size
             )
-            for field, version, is_sealed, value in rows
+            for field, version, is_sealed, value, size in rows
         }
 
     def read(self, charm: CharmRecord, field: str) -> CellValue | None:
@@ -76,9 +81,19 @@ class Cells:
             )
         )
 
+    def total_bytes(self, charm_key: int) -> int:
+        """What all fields of a charm take together."""
+        (total,) = self._database.row(
+            "SELECT coalesce(sum(length(value)), 0) FROM cells WHERE charm_key = ?", (charm_key,)
+        )
+        return int(total)
+
     def write(self, charm: CharmRecord, field: str, value: bytes) -> None:
         """Write one field; its version grows by one. Raises InvalidInput for what is no JSON."""
-        _check_json(field, value)
+        try:
+            check_json(value)
+        except ValueError as error:
+            raise InvalidInput(f"The value of {field!r}: {error}.") from None
         is_sealed = _is_secret(charm, field)
         stored = self._secrets.encrypt(value, _place(charm, field)) if is_sealed else value
         self._database.execute(
@@ -129,15 +144,6 @@ class Cells:
 def _place(charm: CharmRecord, field: str) -> str:
     """Name a cell so that no two cells share a name, whatever is in the parts."""
     return msgspec.json.encode([charm.ref.space, charm.ref.charm_id, field]).decode()
-
-
-def _check_json(field: str, value: bytes) -> None:
-    # Whoever reads a cell counts on JSON, and a worker can answer with anything.
-    try:
-        msgspec.json.decode(value, type=msgspec.Raw)
-        value.decode()
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidInput(f"The value of {field!r} is no JSON: {error}.") from None
 
 
 def _is_secret(charm: CharmRecord, field: str) -> bool:

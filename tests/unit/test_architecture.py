@@ -16,7 +16,8 @@ PACKAGE_DIR = Path(__file__).parents[2] / PACKAGE
 #: What each layer holds, the lowest first. A sub-package stands for all of its modules, and
 #: `(package)` for the package itself, which re-exports the author's API.
 LAYERS = {
-    "values": "model errors limits limit_names quantities identity refs sealing signing",
+    "values": "model errors limits limit_names json_values quantities identity refs sealing"
+    " signing",
     "author's API": "(package) charm cells fields blueprint asking snapshot links binding loading"
     " integration stored_cell integrations charms",
     "policy": "clock fairness redaction retry sandbox_mode schedule settlement run_size",
@@ -27,9 +28,9 @@ LAYERS = {
     " worker_protocol process_usage waiting_runs zygote_client nursery crew reception"
     " pool pool_contract pool_events"
     " scan_process scan_child scan_group scan_protocol discovery listing",
-    "service": "in_flight run_limits limit_views planner dispatcher settler rescue waiters"
-    " inspections supervisor roster upkeep scans status run_history events commands views"
-    " service run_log",
+    "service": "in_flight run_limits limit_views planner dispatcher settler testimony run_writes"
+    " rescue waiters inspections supervisor roster upkeep scans status run_history events commands"
+    " views service run_log",
     "edges": "__main__ api cli client daemon configuration setting settings options"
     " operator_identity logs status_log systemd announcements",
 }

@@ -116,6 +116,7 @@ class Bench:
         dispatcher = Dispatcher(database, store, queue, self.pool, clock, limits, Caps())
         settler = Settler(
             *(database, store, queue, planner, FailurePolicy(), clock, lambda: 0.5),
+            limits=limits,
             history_runs=10,
             label=lambda _: None,
         )

@@ -1,0 +1,153 @@
+"""A settler on an empty database, for the tests of what becomes of runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bg_charm_service.database import Database
+from bg_charm_service.in_flight import InFlight
+from bg_charm_service.job_queue import JobQueue
+from bg_charm_service.limits import Limits
+from bg_charm_service.model import (
+    POLL_EVENT,
+    CharmRef,
+    CharmSchema,
+    Failure,
+    FieldKind,
+    FieldSchema,
+    Origin,
+)
+from bg_charm_service.planner import Planner
+from bg_charm_service.pool_events import RunFinished
+from bg_charm_service.run_limits import RunLimits
+from bg_charm_service.settlement import FailurePolicy
+from bg_charm_service.settler import Settled, Settler
+from bg_charm_service.store import Store
+from bg_charm_service.store.charms import CharmRecord
+from bg_charm_service.wire import Answer, RunSpec
+
+NOW = 1_790_000_000.0
+SPACE, ELSEWHERE = "did:key:here", "did:key:elsewhere"
+
+
+class StillClock:
+    """A clock that stands."""
+
+    def now(self) -> float:
+        return NOW
+
+    def steady(self) -> float:
+        return NOW
+
+
+class Bench:
+    """A store, a queue, a schedule and a settler on an empty database."""
+
+    def __init__(self, path: Path) -> None:
+        self.database = Database.open(path)
+        self.store = Store.on(self.database)
+        self.queue = JobQueue(self.database)
+        self.planner = Planner(
+            self.database,
+            self.store,
+            self.queue,
+            StillClock(),
+            interval_seconds=60,
+            max_concurrent=1,
+        )
+        self.limits = RunLimits(Limits(), self.store.limits)
+        self.settler = Settler(
+            self.database,
+            self.store,
+            self.queue,
+            self.planner,
+            FailurePolicy(max_retries=3, max_failures=2),
+            StillClock(),
+            lambda: 0.5,
+            limits=self.limits,
+            history_runs=10,
+            label=lambda _: "test",
+        )
+
+    def charm(self, space: str = SPACE, **kinds: FieldKind) -> CharmRecord:
+        """Add a charm whose fields all hold 0."""
+        fields = tuple(FieldSchema(name, kind, b"0") for name, kind in kinds.items())
+        schema = CharmSchema("Some", "Some", "", fields, ("bgUpdater",))
+        with self.database.transaction():
+            home = self.store.spaces.ensure(space, name="", owner="did:key:me", now=NOW)
+            charm = self.store.charms.add(
+                CharmRef(space, f"charm{len(kinds)}"),
+                home.space_key,
+                cause=f"cause{len(kinds)}",
+                file_name="some.py",
+                source="",
+                schema=schema,
+                now=NOW,
+            )
+            self.store.health.create(charm.charm_key)
+            for field in fields:
+                if field.kind is FieldKind.VALUE:
+                    self.store.cells.write(charm, field.name, b"0")
+        return charm
+
+    def claim(self, charm: CharmRecord) -> InFlight:
+        """Queue a poll and hand it out, with the charm's values as they are."""
+        with self.database.transaction():
+            self.queue.put_poll(
+                charm.space_key,
+                charm.charm_key,
+                charm.ref,
+                "bgUpdater",
+                POLL_EVENT,
+                origin=Origin.POLL,
+                run_at=NOW,
+                now=NOW,
+            )
+        with self.database.transaction():
+            (claim,) = self.queue.claim(charm.space_key, 1, NOW + 100)
+        links = {link.field: link for link in self.store.links.of(charm.charm_key)}
+        versions = self.store.cells.versions(charm.charm_key)
+        for name, link in links.items():
+            target = self.store.charms.get(link.target_key)
+            assert target is not None
+            versions[name] = self.store.links.version(target, link)
+        cells = self.store.cells.snapshot(charm)
+        sizes = {name: cell.size_bytes for name, cell in cells.items()}
+        return InFlight(claim, charm, versions, links, lag_seconds=0.0, sizes=sizes)
+
+    def settle(
+        self,
+        run: InFlight,
+        answer: Answer | None,
+        death: Failure | None = None,
+        limits: Limits | None = None,
+    ) -> Settled | None:
+        """Settle a run that kept its worker for 2 s: it was answered, or ended with its worker."""
+        spec = RunSpec(
+            run_id=run.run_id,
+            job_id=run.claim.job.job_id,
+            attempt=1,
+            space=SPACE,
+            charm_id="charm",
+            source_hash="",
+            source=None,
+            file_name="some.py",
+            class_name="Some",
+            stream="bgUpdater",
+            event=POLL_EVENT,
+            values={},
+            large=(),
+            links={},
+            last_success=None,
+            limits=limits or Limits(),
+        )
+        with self.database.transaction():
+            finished = RunFinished(spec, 1, "a line", answer=answer, death=death, seconds=2.0)
+            settled = self.settler.settle(run, finished)
+            self.store.totals.flush()
+        return settled
+
+    def value(self, charm: CharmRecord, field: str) -> bytes | None:
+        """The stored value of a field."""
+        cell = self.store.cells.read(charm, field)
+        return cell.value if cell else None
