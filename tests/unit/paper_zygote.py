@@ -1,0 +1,263 @@
+"""Workers played by a test, on real sockets, to a pool that cannot tell the difference.
+
+Each has a process of its own that does nothing, so that the pool has something to kill.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from bg_charm_service.limits import Limits
+from bg_charm_service.pool import Pool
+from bg_charm_service.pool_contract import PoolLimits
+from bg_charm_service.pool_events import IdleDeath, PoolEvent, RunFinished
+from bg_charm_service.wire import (
+    FROM_WORKER,
+    TO_WORKER,
+    Answer,
+    Birth,
+    Exited,
+    FromWorker,
+    FromZygote,
+    Ready,
+    RunSpec,
+    Spawned,
+    ToWorker,
+)
+
+#: The longest that anything is waited for, in seconds.
+PATIENCE_SECONDS = 20.0
+
+LIMITS = Limits(timeout_seconds=5.0, state_bytes=64 * 1024, log_bytes=1024)
+
+
+class PaperWorker:
+    """The worker's end of everything."""
+
+    def __init__(self, worker_no: int, fds: list[int]) -> None:
+        connection, out, _ = (os.dup(fd) for fd in fds)
+        self.worker_no = worker_no
+        self.connection = socket.socket(fileno=connection)
+        self.connection.setblocking(False)
+        self.out_fd = out
+        os.set_blocking(out, False)
+        self.process = subprocess.Popen(["/bin/sleep", "600"], start_new_session=True)
+        self.is_reported = False
+        self._decoder = TO_WORKER.decoder()
+
+    def say(self, *messages: FromWorker) -> None:
+        """Send messages as a worker would."""
+        self.write(b"".join(FROM_WORKER.encode(message) for message in messages))
+
+    def write(self, data: bytes) -> int:
+        """Send any bytes, as many as fit; gives how many did."""
+        with contextlib.suppress(BlockingIOError, OSError):
+            return self.connection.send(data)
+        return 0
+
+    def print(self, data: bytes) -> int:
+        """Write to the raw output, as much as fits."""
+        with contextlib.suppress(BlockingIOError, OSError):
+            return os.write(self.out_fd, data)
+        return 0
+
+    def hear(self) -> list[ToWorker]:
+        """Read what the pool has sent."""
+        heard: list[ToWorker] = []
+        with contextlib.suppress(BlockingIOError, OSError):
+            while data := self.connection.recv(1024 * 1024):
+                heard += self._decoder.feed(data)
+        return heard
+
+    def hang_up(self) -> None:
+        """Close everything, and live on."""
+        self.connection.close()
+        if self.out_fd >= 0:
+            os.close(self.out_fd)
+            self.out_fd = -1
+
+    def die(self) -> None:
+        """End by oneself."""
+        self.hang_up()
+        self.process.kill()
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether its process is over."""
+        return self.process.poll() is not None
+
+
+class PaperZygote:
+    """Makes paper workers; reports their ends when it is asked to look."""
+
+    def __init__(self, workers: list[PaperWorker]) -> None:
+        self.control, self._bell = socket.socketpair()
+        self.control.setblocking(False)
+        self.is_lost = False
+        self._workers = workers
+        self._reports: list[FromZygote] = []
+
+    def spawn(self, worker_no: int, birth: Birth, fds: list[int]) -> bool:
+        worker = PaperWorker(worker_no, fds)
+        self._workers.append(worker)
+        self._report(Spawned(worker_no, worker.process.pid))
+        worker.say(Ready())
+        return True
+
+    def look(self) -> None:
+        """Report those that have ended."""
+        for worker in self._workers:
+            if worker.is_dead and not worker.is_reported:
+                worker.is_reported = True
+                worker.hang_up()
+                self._report(Exited(worker.worker_no, worker.process.returncode))
+
+    def lose(self) -> None:
+        """Be gone."""
+        self.is_lost = True
+        self._bell.send(b"!")
+
+    def read(self) -> list[FromZygote] | None:
+        with contextlib.suppress(BlockingIOError):
+            self.control.recv(4096)
+        reports, self._reports = self._reports, []
+        return None if self.is_lost else reports
+
+    def close(self) -> None:
+        self.control.close()
+        self._bell.close()
+
+    def _report(self, report: FromZygote) -> None:
+        self._reports.append(report)
+        self._bell.send(b"!")
+
+
+class Time:
+    """The machine's clock, with a hand that moves it."""
+
+    def __init__(self) -> None:
+        self.ahead_seconds = 0.0
+
+    def now(self) -> float:
+        return time.time()
+
+    def steady(self) -> float:
+        return time.monotonic() + self.ahead_seconds
+
+
+class PaperBench:
+    """A pool of paper workers."""
+
+    def __init__(self, limits: PoolLimits) -> None:
+        self.clock = Time()
+        self.workers: list[PaperWorker] = []
+        self.zygotes: list[PaperZygote] = []
+        self.events: list[PoolEvent] = []
+        self.idle_deaths: list[IdleDeath] = []
+        self.faults: list[str] = []
+        self.pool = Pool(limits, self.clock, lambda: None, lambda: 0.5, self._open_zygote)
+        self.pool.on_idle_death.append(self.idle_deaths.append)
+        self._run_no = 0
+
+    def _open_zygote(self) -> PaperZygote:
+        self.zygotes.append(PaperZygote(self.workers))
+        return self.zygotes[-1]
+
+    async def turn(self) -> None:
+        """Let the loop and the pool take one turn each."""
+        if not self.zygotes[-1].is_lost:
+            self.zygotes[-1].look()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        self.pool.tick()
+        self.events += self.pool.collect()
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Take turns until something is true."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not condition():
+                await self.turn()
+
+    def run_spec(
+        self, *, limits: Limits = LIMITS, large: tuple[str, ...] = (), size: int = 0
+    ) -> RunSpec:
+        """Make a run with a number of its own."""
+        self._run_no += 1
+        return RunSpec(
+            *(f"{self._run_no}.1", self._run_no, 1, "did:key:here", "charm", "hash", "source"),
+            *("some.py", "Some", "bgUpdater", b"{}", {"x": bytes(size)}, large, {}),
+            last_success=None,
+            limits=limits,
+        )
+
+    def out(self, space_key: int = 1, **about: object) -> RunSpec:
+        """Give a run out."""
+        run = self.run_spec(**about)  # type: ignore[arg-type]
+        assert self.pool.dispatch(space_key, run)
+        return run
+
+    def maker(self, run: RunSpec) -> PaperWorker:
+        """The worker that was given a run."""
+        handle = self.pool.workers.making(run.run_id)
+        assert handle is not None
+        return next(one for one in self.workers if one.worker_no == handle.worker_no)
+
+    async def end_of(self, run: RunSpec) -> RunFinished:
+        """Wait for the end of a run."""
+        await self.until(lambda: self.ended(run))
+        (end,) = self.ended(run)
+        return end
+
+    @property
+    def ends(self) -> list[RunFinished]:
+        """The ends of runs that were reported."""
+        return [event for event in self.events if isinstance(event, RunFinished)]
+
+    def ended(self, run: RunSpec) -> list[RunFinished]:
+        """The ends of a run that were reported: never more than one."""
+        return [event for event in self.ends if event.run.run_id == run.run_id]
+
+    async def answered(self, run: RunSpec) -> None:
+        """Let a run be made as it should be."""
+        maker = self.maker(run)
+        await self.until(lambda: run in maker.hear())
+        await self.answered_by(maker, run)
+
+    async def answered_by(self, maker: PaperWorker, run: RunSpec) -> None:
+        """Let a worker answer a run that it has read."""
+        maker.say(Answer(run.run_id, 0.1))
+        assert (await self.end_of(run)).answer is not None
+
+
+def on_paper(work: Callable[[PaperBench], Awaitable[None]], **limits: object) -> None:
+    """Do something with a pool whose workers are ready; nothing may fail in its loop."""
+
+    async def run() -> None:
+        wanted = replace(PoolLimits(max_concurrent=2), **limits)  # type: ignore[arg-type]
+        bench = PaperBench(wanted)
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: bench.faults.append(str(context)))
+        bench.pool.start()
+        try:
+            await bench.until(lambda: bench.pool.free_workers().count == 2)
+            await work(bench)
+        finally:
+            bench.pool.stop()
+            for worker in bench.workers:
+                worker.die()
+                worker.process.wait()
+        assert [] == bench.faults
+
+    asyncio.run(run())
+
+
+def other_walls(number: int) -> Limits:
+    """Limits that need a worker of their own."""
+    return replace(LIMITS, ports=(443, 1000 + number))

@@ -1,0 +1,195 @@
+"""Who serves whom: workers bound to space and walls, and runs that wait for a fresh one."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from bg_charm_service.pool_contract import Isolation
+from bg_charm_service.wire import Answer, Inspect, RunSpec, ToWorker
+from tests.unit.paper_zygote import LIMITS, PaperBench, PaperWorker, on_paper, other_walls
+
+
+def test_worker_serves_one_space() -> None:
+    """A space's next run goes to its worker, another space's to a fresh one."""
+
+    async def work(bench: PaperBench) -> None:
+        first = bench.out(1)
+        maker = bench.maker(first)
+        await bench.answered(first)
+        second = bench.out(1)
+        assert maker is bench.maker(second)
+        await bench.answered(second)
+        assert maker is not bench.maker(bench.out(2))
+
+    on_paper(work)
+
+
+def test_worker_has_one_set_of_walls() -> None:
+    """A run with other walls never goes to a worker that is behind some already."""
+
+    async def work(bench: PaperBench) -> None:
+        first = bench.out(1)
+        maker = bench.maker(first)
+        await bench.answered(first)
+        other = bench.out(1, limits=other_walls(1))
+        assert maker is not bench.maker(other)
+
+    on_paper(work)
+
+
+def test_run_waits_for_a_worker_with_its_walls() -> None:
+    """Where every worker has other walls, one is replaced, and the run's time starts with it."""
+
+    async def work(bench: PaperBench) -> None:
+        runs = [bench.out(1), bench.out(1, limits=other_walls(1))]
+        for run in runs:
+            await bench.answered(run)
+        waiting = bench.out(1, limits=other_walls(2))
+        assert bench.pool.workers.making(waiting.run_id) is None
+        bench.clock.ahead_seconds = 3600.0
+        await bench.until(lambda: bench.pool.workers.making(waiting.run_id))
+        await bench.answered(waiting)
+
+    on_paper(work)
+
+
+def test_promised_room_is_there_whatever_the_walls() -> None:
+    """As many runs as there are free workers are taken, and all are made."""
+
+    async def work(bench: PaperBench) -> None:
+        bound = [bench.out(1), bench.out(2)]
+        for run in bound:
+            await bench.answered(run)
+        wanted = [bench.out(3), bench.out(1, limits=other_walls(1))]
+        assert not bench.pool.dispatch(4, bench.run_spec())
+        for run in wanted:
+            await bench.until(partial(bench.pool.workers.making, run.run_id))
+            await bench.answered(run)
+
+    on_paper(work)
+
+
+class TestWaitingRuns:
+    """They have not begun, so that nothing which happens to them costs anything."""
+
+    async def wait(self, bench: PaperBench) -> RunSpec:
+        """Let a run wait."""
+        for run in [bench.out(1), bench.out(2)]:
+            await bench.answered(run)
+        return bench.out(1, limits=other_walls(1))
+
+    def test_cancelled(self) -> None:
+        """A waiting run can be cancelled, and is not made afterwards."""
+
+        async def work(bench: PaperBench) -> None:
+            waiting = await self.wait(bench)
+            assert bench.pool.cancel(waiting.run_id)
+            await bench.until(lambda: bench.pool.free_workers().count == 2)
+            (end,) = bench.ended(waiting)
+            assert (None, None, True) == (end.answer, end.death, end.is_cancelled)
+            assert not bench.pool.cancel(waiting.run_id)
+
+        on_paper(work)
+
+    def test_stopped(self) -> None:
+        """A stop gives waiting runs back, once."""
+
+        async def work(bench: PaperBench) -> None:
+            waiting = await self.wait(bench)
+            bench.pool.stop()
+            bench.pool.stop()
+            bench.events += bench.pool.collect()
+            (end,) = bench.ended(waiting)
+            assert (None, None, False) == (end.answer, end.death, end.is_orphaned)
+
+        on_paper(work)
+
+    def test_zygote_lost(self) -> None:
+        """When workers' parent dies, waiting runs go back, and count as not delivered."""
+
+        async def work(bench: PaperBench) -> None:
+            waiting = await self.wait(bench)
+            bench.zygotes[0].lose()
+            end = await bench.end_of(waiting)
+            assert (None, None, False) == (end.answer, end.death, end.is_orphaned)
+
+        on_paper(work)
+
+
+def test_shared_workers_serve_any_space() -> None:
+    """Under `shared` a worker goes on with another space's run, behind the same walls."""
+
+    async def work(bench: PaperBench) -> None:
+        first = bench.out(1)
+        maker = bench.maker(first)
+        second = bench.out(2)
+        await bench.answered(second)
+        await bench.answered(first)
+        third, fourth = bench.out(3), bench.out(4)
+        assert {maker, bench.maker(third)} == {bench.maker(third), bench.maker(fourth)}
+        assert 2 == len(bench.workers)
+        await bench.answered(third)
+        other = bench.out(3, limits=other_walls(1))
+        assert bench.pool.workers.making(other.run_id) is None
+
+    on_paper(work, isolation=Isolation.SHARED)
+
+
+def test_each_run_has_a_process_under_run() -> None:
+    """Under `run` no worker makes two runs, and a fresh one is ready while others run."""
+
+    async def work(bench: PaperBench) -> None:
+        await bench.until(lambda: len(bench.workers) == 4)
+        makers = set()
+        for _ in range(3):
+            runs = [bench.out(1), bench.out(1)]
+            assert 0 == bench.pool.free_workers().count
+            assert not bench.pool.dispatch(1, bench.run_spec())
+            makers |= {bench.maker(run).worker_no for run in runs}
+            for run in runs:
+                await bench.answered(run)
+            # Nobody waits for a worker to start: there were enough already.
+            await bench.until(lambda: bench.pool.free_workers().count == 2)
+        assert 6 == len(makers)
+        used = [one for one in bench.workers if one.worker_no in makers]
+        await bench.until(lambda: all(one.is_dead for one in used))
+
+    on_paper(work, isolation=Isolation.RUN)
+
+
+def test_fresh_worker_of_an_inspection_has_run_nothing() -> None:
+    """A source is loaded in a worker that nobody was served by, at every level."""
+
+    async def work(bench: PaperBench) -> None:
+        runs = [bench.out(1), bench.out(2)]
+        makers = {bench.maker(run) for run in runs}
+        for run in runs:
+            await bench.answered(run)
+        bench.pool.inspect(Inspect(1, "source", "some.py", None, (), LIMITS))
+        heard: list[tuple[PaperWorker, ToWorker]] = []
+
+        def is_asked() -> bool:
+            heard.extend((one, m) for one in bench.workers for m in one.hear())
+            return bool(heard)
+
+        await bench.until(is_asked)
+        ((asked, _),) = heard
+        assert asked not in makers
+
+    for level in (Isolation.SPACE, Isolation.SHARED):
+        on_paper(work, isolation=level)
+
+
+def test_answer_of_a_used_up_worker_counts() -> None:
+    """Under `run` the answer is taken although the worker ends with it."""
+
+    async def work(bench: PaperBench) -> None:
+        run = bench.out(1)
+        maker = bench.maker(run)
+        await bench.until(lambda: run in maker.hear())
+        maker.say(Answer(run.run_id, 0.1))
+        maker.die()
+        end = await bench.end_of(run)
+        assert end.answer is not None
+
+    on_paper(work, isolation=Isolation.RUN)
