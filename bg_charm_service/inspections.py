@@ -11,12 +11,22 @@ import itertools
 from collections.abc import Sequence
 
 from bg_charm_service.errors import CompilerError, InvalidInput, ServiceError
+from bg_charm_service.json_values import check_json
 from bg_charm_service.limit_names import check_changes
 from bg_charm_service.limits import Limits
+from bg_charm_service.model import CharmSchema
 from bg_charm_service.pool_contract import WorkerPool
 from bg_charm_service.pool_events import InspectFinished
 from bg_charm_service.run_limits import RunLimits
 from bg_charm_service.wire import Inspect, Inspected
+
+#: An error of loading is cut to this, in characters.
+_ERROR_CHARACTERS = 2_000
+
+#: A class has no more fields or streams than this, nor a longer description, in characters.
+_MOST_MEMBERS = 1_000
+_DOC_CHARACTERS = 100_000
+_NAME_CHARACTERS = 500
 
 
 class Inspections:
@@ -56,13 +66,10 @@ class Inspections:
         finally:
             self._waiting.pop(number, None)
         if inspected.schema is None:
-            raise CompilerError(inspected.error)
-        if not len(values) == len(inspected.values) == len(inspected.problems):
-            raise CompilerError(f"{file_name}: loading it broke the protocol of its worker.")
-        try:
-            check_changes(inspected.schema.asks)
-        except InvalidInput as error:
-            raise CompilerError(f"{file_name}: it asks for what cannot be: {error}") from None
+            raise CompilerError(inspected.error[:_ERROR_CHARACTERS])
+        problem = _untruth(inspected, inspected.schema, values)
+        if problem:
+            raise CompilerError(f"{file_name}: its worker described it wrongly: {problem}.")
         return inspected
 
     def finish(self, event: InspectFinished) -> None:
@@ -73,9 +80,8 @@ class Inspections:
         if event.inspected is not None:
             future.set_result(event.inspected)
         else:
-            future.set_exception(
-                CompilerError(f"{file_name}: loading it ended the worker or took too long.")
-            )
+            why = f": {event.death.message}" if event.death else "."
+            future.set_exception(CompilerError(f"{file_name}: loading it ended the worker{why}"))
 
     def stop(self, error: ServiceError) -> None:
         """Let whoever still waits go, and whoever comes later, with this error."""
@@ -84,3 +90,25 @@ class Inspections:
             if not future.done():
                 future.set_exception(error)
         self._waiting.clear()
+
+
+def _untruth(inspected: Inspected, schema: CharmSchema, given: Sequence[dict[str, bytes]]) -> str:
+    """Say what cannot be true of a description, which code of the author's may have made up."""
+    if not len(given) == len(inspected.values) == len(inspected.problems):
+        return "not all values were checked"
+    for wanted, fitting, unfit in zip(given, inspected.values, inspected.problems, strict=True):
+        if wanted.keys() != fitting.keys() | unfit.keys():
+            return "not all values were checked"
+    names = [schema.class_name, schema.name, *schema.streams]
+    names += [field.name for field in schema.fields]
+    if len(names) > _MOST_MEMBERS or len(schema.doc) > _DOC_CHARACTERS:
+        return "it has too many members, or too long a text"
+    if not all(name.isidentifier() and len(name) < _NAME_CHARACTERS for name in names):
+        return "it has a member without a proper name"
+    try:
+        for field in schema.fields:
+            check_json(field.default or b"null")
+        check_changes(schema.asks)
+    except (ValueError, InvalidInput) as error:
+        return str(error)
+    return ""

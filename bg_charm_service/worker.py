@@ -73,17 +73,20 @@ class WireSnapshot:
     def __init__(self, spec: RunSpec, worker: Worker) -> None:
         self._values = dict(spec.values)
         self._large = set(spec.large)
+        self._moved: set[str] = set()
         self._links = {name: LinkInfo(writable) for name, writable in spec.links.items()}
         self._run_id = spec.run_id
         self._worker = worker
 
     def load(self, field: str) -> bytes:
+        if field in self._moved:
+            raise StaleRun
         if field in self._large:
             # Asked for once: a second time would count as a breach of the protocol.
             self._large.discard(field)
+            self._moved.add(field)
             self._values[field] = self._worker.fetch(self._run_id, field)
-        if field not in self._values:
-            raise StaleRun
+            self._moved.discard(field)
         return self._values[field]
 
     def links(self) -> Mapping[str, LinkInfo]:
