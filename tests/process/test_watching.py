@@ -1,0 +1,281 @@
+"""What a run uses is watched from outside: a worker that does not stop itself is killed for it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+
+from bg_charm_service.errors import FailureCause
+from bg_charm_service.limits import Limits
+from bg_charm_service.pool import Pool
+from bg_charm_service.pool_contract import PoolLimits
+from bg_charm_service.pool_events import InspectFinished, PoolEvent, RunFinished
+from bg_charm_service.wire import Inspect, RunSpec
+
+#: The longest that anything here is waited for, in seconds.
+PATIENCE_SECONDS = 60.0
+
+LIMITS = Limits(timeout_seconds=50.0)
+
+SOURCE = """\
+import ctypes, mmap, os, signal, threading, time
+from bg_charm_service import Charm
+
+class Some(Charm):
+    path: str = ""
+
+    def bg_updater(self, event: dict) -> None:
+        getattr(self, event["do"])()
+
+    def spin(self):
+        # Nothing inside can stop it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals))
+        while True:
+            pass
+
+    def share(self):
+        held = mmap.mmap(-1, 200 * 1024 * 1024)
+        for start in range(0, len(held), 4096):
+            held[start] = 1
+        time.sleep(100)
+
+    def threads(self):
+        for _ in range(40):
+            threading.Thread(target=time.sleep, args=(100,), daemon=True).start()
+        time.sleep(100)
+
+    def hidden_thread(self):
+        libc = ctypes.CDLL(None)
+        libc.pthread_create(ctypes.byref(ctypes.c_ulong()), None, libc.pause, None)
+
+    def fill(self):
+        for number in range(40):
+            with open(f"{number}", "wb") as file:
+                file.write(bytes(1024 * 1024))
+        time.sleep(100)
+
+    def fill_unlinked(self):
+        files = []
+        for number in range(40):
+            files.append(open(f"{number}", "wb"))
+            os.unlink(f"{number}")
+            files[-1].write(bytes(1024 * 1024))
+        time.sleep(100)
+
+    def leave_file(self):
+        with open("left", "w") as file:
+            file.write("secret")
+
+    def leave_tree(self):
+        os.makedirs("a/b/c")
+
+    def look(self):
+        assert [] == os.listdir(), os.listdir()
+
+    def print(self):
+        while True:
+            os.write(1, b"x" * 65536)
+"""
+
+
+SPIN = """
+signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals))
+while True:
+    pass
+"""
+
+
+class Clock:
+    """The machine's clock."""
+
+    def now(self) -> float:
+        return time.time()
+
+    def steady(self) -> float:
+        return time.monotonic()
+
+
+class Bench:
+    """A pool of one worker, with a scratch directory."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._news = asyncio.Event()
+        limits = PoolLimits(max_concurrent=1, kill_grace_seconds=0.5, scratch_root=scratch)
+        self.pool = Pool(limits, Clock(), self._news.set, lambda: 0.5)
+        self.events: list[PoolEvent] = []
+        self._runs = 0
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Tick until something is true."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not condition():
+                self._news.clear()
+                self.pool.tick()
+                self.events += self.pool.collect()
+                try:
+                    async with asyncio.timeout(0.1):
+                        await self._news.wait()
+                except TimeoutError:
+                    pass
+
+    async def run(self, do: str, limits: Limits = LIMITS) -> RunFinished:
+        """Let a charm do something; gives how that ended."""
+        await self.until(lambda: self.pool.free_workers().count)
+        self._runs += 1
+        run = RunSpec(
+            *(f"{self._runs}.1", 1, 1, "did:key:here", "charm", "hash", SOURCE, "some.py", "Some"),
+            *("bgUpdater", b'{"do": "%b"}' % do.encode(), {"path": b'""'}, (), {}),
+            last_success=None,
+            limits=limits,
+        )
+        assert self.pool.dispatch(1, run)
+        self.events.clear()
+        await self.until(lambda: self.events)
+        (end,) = self.events
+        assert isinstance(end, RunFinished)
+        return end
+
+    async def death(self, do: str, limits: Limits = LIMITS) -> tuple[FailureCause, str]:
+        """Let a charm do what it is killed for."""
+        end = await self.run(do, limits)
+        assert end.answer is None
+        assert end.death is not None
+        return end.death.cause, end.death.message
+
+
+def with_pool(scratch: Path, work: Callable[[Bench], Awaitable[None]]) -> None:
+    """Do something with a pool of real workers."""
+
+    async def run() -> None:
+        bench = Bench(scratch)
+        bench.pool.start()
+        try:
+            await work(bench)
+        finally:
+            bench.pool.stop()
+
+    asyncio.run(run())
+
+
+def test_processor_time(tmp_path: Path) -> None:
+    """A run that computes on and on is killed for it, long before its time is over."""
+
+    async def work(bench: Bench) -> None:
+        cause, text = await bench.death("spin", replace(LIMITS, cpu_seconds=0.5))
+        assert FailureCause.CPU is cause
+        assert text.startswith("Killed for using ")
+        assert text.endswith(" s of processor time; its limit is 0.5 s.")
+
+    with_pool(tmp_path, work)
+
+
+def test_processor_time_is_that_of_the_run(tmp_path: Path) -> None:
+    """What earlier runs of a worker used does not count."""
+
+    async def work(bench: Bench) -> None:
+        assert (await bench.run("look")).answer is not None
+        (worker,) = bench.pool.workers
+        worker.measure()
+        spent = worker.usage.cpu_seconds
+        assert spent > 0
+        end = await bench.run("look", replace(LIMITS, cpu_seconds=spent / 2))
+        assert end.answer is not None
+        assert worker.run_cpu_seconds < spent
+
+    with_pool(tmp_path, work)
+
+
+def test_shared_memory(tmp_path: Path) -> None:
+    """Memory that is shared, which no limit inside counts, counts from outside."""
+
+    async def work(bench: Bench) -> None:
+        limits = replace(LIMITS, memory_bytes=128 * 1024 * 1024)
+        cause, text = await bench.death("share", limits)
+        assert FailureCause.MEMORY is cause
+        assert text.endswith(" of memory; its limit is 128 MB.")
+
+    with_pool(tmp_path, work)
+
+
+def test_threads(tmp_path: Path) -> None:
+    """A run with more threads than it may have is killed, and told both numbers."""
+
+    async def work(bench: Bench) -> None:
+        cause, text = await bench.death("threads", replace(LIMITS, threads=20))
+        assert FailureCause.THREADS is cause
+        assert text.startswith("Killed for running ")
+        assert text.endswith(" threads; its limit is 20.")
+
+    with_pool(tmp_path, work)
+
+
+def test_thread_that_python_does_not_see(tmp_path: Path) -> None:
+    """A worker in which a thread of C is left makes no other run."""
+
+    async def work(bench: Bench) -> None:
+        end = await bench.run("hidden_thread")
+        assert end.answer is not None
+        assert "thread" in end.answer.leak
+        first = end.worker_pid
+        assert first != (await bench.run("look")).worker_pid
+
+    with_pool(tmp_path, work)
+
+
+def test_scratch(tmp_path: Path) -> None:
+    """Files count together, also those that have no name any more."""
+
+    async def work(bench: Bench) -> None:
+        limits = replace(LIMITS, scratch_bytes=20 * 1024 * 1024)
+        for do in ("fill", "fill_unlinked"):
+            cause, text = await bench.death(do, limits)
+            assert FailureCause.SCRATCH is cause
+            assert "in its scratch directory" in text
+
+    with_pool(tmp_path, work)
+
+
+def test_scratch_is_empty_for_the_next_run(tmp_path: Path) -> None:
+    """What a run leaves there is gone: the worker goes on, or another comes for the next."""
+
+    async def work(bench: Bench) -> None:
+        pids = []
+        for do in ("leave_file", "look", "leave_tree", "look"):
+            end = await bench.run(do)
+            assert end.answer is not None
+            assert end.answer.failure is None
+            pids.append(end.worker_pid)
+        assert pids[0] == pids[1] == pids[2] != pids[3]
+        await bench.until(lambda: len(list(tmp_path.iterdir())) <= 1)
+
+    with_pool(tmp_path, work)
+
+
+def test_raw_output(tmp_path: Path) -> None:
+    """A run that writes to its output without end is killed for it."""
+
+    async def work(bench: Bench) -> None:
+        cause, text = await bench.death("print")
+        assert FailureCause.LOG is cause
+        assert "a run may write 16 MB" in text
+
+    with_pool(tmp_path, work)
+
+
+def test_inspection(tmp_path: Path) -> None:
+    """A source that uses too much while it is loaded is killed, and it is said for what."""
+
+    async def work(bench: Bench) -> None:
+        limits = replace(LIMITS, cpu_seconds=0.5)
+        source = SOURCE + SPIN
+        bench.pool.inspect(Inspect(1, source, "some.py", None, (), limits))
+        await bench.until(lambda: bench.events)
+        (end,) = bench.events
+        assert isinstance(end, InspectFinished)
+        assert end.death is not None
+        assert FailureCause.CPU is end.death.cause
+
+    with_pool(tmp_path, work)
