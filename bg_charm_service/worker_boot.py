@@ -58,7 +58,12 @@ def preload() -> None:
     """Import and build what every worker needs, so that forked ones have it already."""
     describe(load_class(_WARM_SOURCE, "warm.py", None))
     faulthandler.enable()
-    sandbox.prepare()
+
+
+def prepare(birth: Birth) -> None:
+    """Do, before a worker is forked, what every one of its kind would have to do by itself."""
+    if birth.has_walls:
+        sandbox.prepare(frozenset(map(Wall, birth.missing_walls)))
 
 
 def run_worker(connection_fd: int, out_fd: int, err_fd: int, birth: Birth) -> None:

@@ -20,7 +20,7 @@ import msgspec
 
 from bg_charm_service.process_control import children_of, end_group, set_subreaper
 from bg_charm_service.wire import Exited, FromZygote, Spawn, Spawned
-from bg_charm_service.worker_boot import preload, run_worker
+from bg_charm_service.worker_boot import preload, prepare, run_worker
 
 _MESSAGE_BYTES = 65536
 _FDS_PER_SPAWN = 3
@@ -66,6 +66,7 @@ class Zygote:
         if not data:
             return False
         request = _spawn_decoder.decode(data)
+        prepare(request.birth)
         try:
             connection_fd, out_fd, err_fd = fds
             process = self._context.Process(

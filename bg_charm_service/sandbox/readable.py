@@ -18,7 +18,7 @@ _LIBRARIES = (
     *("/nix/store", "/gnu/store"),
 )
 
-#: Opened anew for each process: programs that write them put new files in their place.
+#: Allowed even where they are not there yet: programs make them anew when something changes.
 _NAMES = (
     *("/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/gai.conf"),
     *("/etc/services", "/etc/protocols"),
@@ -51,10 +51,10 @@ _LIBRARY_FOLDERS = {"site-packages", "dist-packages"}
 @cache
 def paths() -> tuple[str, ...]:
     """Every path that may be read, with all beneath it; worked out once in a process."""
-    folders = {found.resolve() for found in _folders() if found.exists()}
-    outer = {found for found in folders if not folders.intersection(found.parents)}
-    singles = (*_NAMES, *_CERTIFICATES, *_PLACE_AND_TIME, *_DEVICES)
-    return (*sorted(map(str, outer)), *singles)
+    found = {path.resolve() for path in (*_libraries(), *_certificates()) if path.exists()}
+    found |= {Path(path) for path in (*_PLACE_AND_TIME, *_DEVICES) if Path(path).exists()}
+    outer = {path for path in found if not found.intersection(path.parents)}
+    return (*sorted(map(str, outer)), *_NAMES)
 
 
 def folder_around(path: Path) -> Path | None:
@@ -64,8 +64,8 @@ def folder_around(path: Path) -> Path | None:
     return next((outer for outer in found if outer == inner or outer in inner.parents), None)
 
 
-def _folders() -> Iterator[Path]:
-    """Where the code lies that a charm may import, and what that loads and checks by."""
+def _libraries() -> Iterator[Path]:
+    """Where the code lies that a charm may import."""
     yield from map(Path, _LIBRARIES)
     for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix):
         yield from (Path(prefix, "lib"), Path(prefix, "lib64"))
@@ -78,6 +78,11 @@ def _folders() -> Iterator[Path]:
         # Other folders are where the service was started, or the operator's own business.
         if entry.name in _LIBRARY_FOLDERS or entry.is_file():
             yield entry
+
+
+def _certificates() -> Iterator[Path]:
+    """Whom a charm may trust that it connects to."""
+    yield from map(Path, _CERTIFICATES)
     trusted = ssl.get_default_verify_paths()
     for named in (trusted.cafile, trusted.capath, trusted.openssl_cafile, trusted.openssl_capath):
         yield from [Path(named)] if named else []

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 
 from bg_charm_service.errors import SandboxError
+from bg_charm_service.sandbox import readable
 from bg_charm_service.sandbox.capabilities import drop_all, give_up_gaining
 from bg_charm_service.sandbox.kernel import IS_LINUX
 from bg_charm_service.sandbox.walls import (
@@ -55,7 +56,7 @@ def _missing_walls() -> dict[Wall, str]:
     files = gaining or _why_not(lambda: restrict_files(""))
     ports = gaining or _why_not(lambda: restrict_ports(()))
     scopes = gaining or _why_not(restrict_signals)
-    privileges = gaining or _why_not(drop_all)
+    privileges = gaining or _why_not(_do_without_privileges)
     calls = gaining or _why_not(filter_calls)
     found = {
         Wall.FILES: files,
@@ -67,6 +68,26 @@ def _missing_walls() -> dict[Wall, str]:
         Wall.SIGNALS: calls and scopes,
     }
     return {wall: why for wall, why in found.items() if why}
+
+
+def _do_without_privileges() -> None:
+    """Drop every capability; raises SandboxError where libraries cannot be read without."""
+    readable_now = [path for path in readable.paths() if _opens(path)]
+    drop_all()
+    for path in readable_now:
+        if not _opens(path):
+            raise SandboxError(
+                f"without the privileges of root {path} cannot be read; install the service where "
+                "every user can read it, or run it as the user to whom that belongs"
+            )
+
+
+def _opens(path: str) -> bool:
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
 
 
 def _why_not(attempt: Callable[[], None]) -> str:

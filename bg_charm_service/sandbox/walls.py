@@ -6,6 +6,7 @@ wall that cannot be raised ends the worker, unless the service said before that 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Collection, Iterable
 from enum import StrEnum
@@ -31,11 +32,19 @@ class Wall(StrEnum):
     SIGNALS = "signals"  #: none to any other process
 
 
-def prepare() -> None:
-    """Work out what does not depend on the worker; called once by the process that forks them."""
+@cache
+def prepare(missing: frozenset[Wall]) -> None:
+    """Do what does not depend on the worker, in the process that forks them.
+
+    It keeps no privileges that its workers may not have.
+    """
     readable.paths()
     if MACHINE in MACHINES:
         _filter()
+    if Wall.PRIVILEGES not in missing:
+        # A worker that cannot do the same says so, and ends.
+        with contextlib.suppress(OSError):
+            drop_all()
 
 
 def raise_walls(scratch: str, missing: Collection[Wall] = ()) -> None:
