@@ -6,6 +6,7 @@ here may have the data directory beneath it: `folder_around` tells.
 
 from __future__ import annotations
 
+import os
 import ssl
 import sys
 import sysconfig
@@ -51,8 +52,10 @@ _LIBRARY_FOLDERS = {"site-packages", "dist-packages"}
 @cache
 def paths() -> tuple[str, ...]:
     """Every path that may be read, with all beneath it; worked out once in a process."""
-    found = {path.resolve() for path in (*_libraries(), *_certificates()) if path.exists()}
-    found |= {Path(path) for path in (*_PLACE_AND_TIME, *_DEVICES) if Path(path).exists()}
+    # Not Path.exists, which raises for what lies in a folder that this user may not enter.
+    code = filter(os.path.exists, (*_libraries(), *_certificates()))
+    found = {Path(os.path.realpath(path)) for path in code}
+    found |= {Path(path) for path in (*_PLACE_AND_TIME, *_DEVICES) if os.path.exists(path)}
     outer = {path for path in found if not found.intersection(path.parents)}
     return (*sorted(map(str, outer)), *_NAMES)
 
@@ -76,7 +79,7 @@ def _libraries() -> Iterator[Path]:
     yield Path(__file__).parents[1]
     for entry in map(Path, filter(None, sys.path)):
         # Other folders are where the service was started, or the operator's own business.
-        if entry.name in _LIBRARY_FOLDERS or entry.is_file():
+        if entry.name in _LIBRARY_FOLDERS or os.path.isfile(entry):
             yield entry
 
 

@@ -31,7 +31,12 @@ def probe() -> dict[Wall, str]:
     if not IS_LINUX:
         return dict.fromkeys(Wall, "only Linux has it")
     reading, writing = os.pipe()
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError as error:
+        os.close(reading)
+        os.close(writing)
+        return dict.fromkeys(Wall, f"no process could be made to try it: {error.strerror}")
     if pid == 0:
         _tell(writing)
     os.close(writing)
@@ -93,6 +98,8 @@ def _opens(path: str) -> bool:
 def _why_not(attempt: Callable[[], None]) -> str:
     try:
         attempt()
-    except (OSError, SandboxError) as error:
+    except OSError as error:
+        return f"the kernel says: {error.strerror}"
+    except SandboxError as error:
         return str(error)
     return ""
