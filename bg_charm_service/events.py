@@ -26,7 +26,12 @@ _ERROR_CHARACTERS = 500
 #: Causes of failure that end the worker.
 _DEADLY = {
     FailureCause.TIMEOUT,
+    FailureCause.CPU,
     FailureCause.MEMORY,
+    FailureCause.FILES,
+    FailureCause.THREADS,
+    FailureCause.LOG,
+    FailureCause.SCRATCH,
     FailureCause.EXIT,
     FailureCause.SIGNAL,
     FailureCause.PROTOCOL,

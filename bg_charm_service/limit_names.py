@@ -7,7 +7,7 @@ shown the same way everywhere. Knows nothing of who may set what.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from bg_charm_service.errors import InvalidInput
@@ -23,28 +23,40 @@ def _seconds_text(value: float) -> str:
 class LimitName:
     """One limit: its name, its member of `Limits`, how it is read from text and written.
 
-    `about` says what it bounds, `unit` what a bare number means.
+    `about` says what it bounds, `metavar` what its values look like.
     """
 
     name: str
     member: str
     read: Callable[[str], Any]
     write: Callable[[Any], str]
-    unit: str
+    metavar: str
     about: str
+
+
+def _in_seconds(name: str, about: str) -> LimitName:
+    return LimitName(name, f"{name}_seconds", seconds, _seconds_text, "SECONDS", about)
+
+
+def _in_bytes(name: str, least: str, most: str, about: str) -> LimitName:
+    return LimitName(name, f"{name}_bytes", size(least, most), size_text, "SIZE", about)
+
+
+def _counted(name: str, member: str, least: int, about: str) -> LimitName:
+    return LimitName(name, member, count(least, 4096), str, "NUMBER", about)
 
 
 #: Every limit, in the order in which they are shown.
 LIMIT_NAMES: Final = (
-    LimitName("timeout", "timeout_seconds", seconds, _seconds_text, "s", "time of one run"),
-    LimitName("cpu", "cpu_seconds", seconds, _seconds_text, "s", "processor time of one run"),
-    LimitName("memory", "memory_bytes", size("32M", "1024G"), size_text, "", "memory"),
-    LimitName("files", "open_files", count(32, 4096), str, "", "files and connections open"),
-    LimitName("threads", "threads", count(1, 4096), str, "", "threads at a time"),
-    LimitName("log", "log_bytes", size("1K", "64M"), size_text, "", "output kept of a run"),
-    LimitName("state", "state_bytes", size("1K", "512M"), size_text, "", "size of the state"),
-    LimitName("scratch", "scratch_bytes", size("4K", "1024G"), size_text, "", "scratch files"),
-    LimitName("network", "ports", ports, ports_text, "", "ports that it may connect to"),
+    _in_seconds("timeout", "Time that one run may take."),
+    _in_seconds("cpu", "Processor time that one run may use."),
+    _in_bytes("memory", "32M", "1024G", "Memory that one run may use."),
+    _counted("files", "open_files", 32, "Files and connections that it may have open."),
+    _counted("threads", "threads", 1, "Threads that it may run."),
+    _in_bytes("log", "1K", "64M", "Output that is kept of a run."),
+    _in_bytes("state", "1K", "512M", "Size of the whole state."),
+    _in_bytes("scratch", "4K", "1024G", "Files in its scratch directory."),
+    LimitName("network", "ports", ports, ports_text, "PORTS", "Ports to connect to, or deny."),
 )
 
 _BY_NAME: Final = {each.name: each for each in LIMIT_NAMES}
@@ -59,7 +71,7 @@ def read_limit(name: str, value: object) -> Any:
     """Read one limit from a number or a text; raises InvalidInput naming it."""
     known = _BY_NAME.get(name)
     if known is None:
-        raise InvalidInput(f"There is no limit {name!r:.100}; there are {limit_names()}.")
+        raise _unknown(name)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not (is_number or isinstance(value, str)):
         raise InvalidInput(f"{name}: expected a number or a text, not {value!r:.100}")
@@ -75,6 +87,21 @@ def read_changes(given: Mapping[str, object]) -> LimitChanges:
     return LimitChanges(**{_BY_NAME[name].member: value for name, value in read.items()})
 
 
+def change_limits(before: LimitChanges, given: Mapping[str, object]) -> LimitChanges:
+    """Set limits by name over those before; None takes one back. Raises InvalidInput."""
+    for name in given:
+        if name not in _BY_NAME:
+            raise _unknown(name)
+    taken_back = {_BY_NAME[name].member: None for name, value in given.items() if value is None}
+    return replace(before, **taken_back, **read_changes(given).given())
+
+
+def write_given(given: Mapping[str, object]) -> str:
+    """Write limits by name on one line, as the audit log has them."""
+    words = {name: "default" if value is None else value for name, value in given.items()}
+    return " ".join(f"{name}={value}" for name, value in words.items())
+
+
 def write_limits(limits: Limits | LimitChanges) -> dict[str, str]:
     """Write the limits that are set by name, each the way it is read."""
     values = {each: getattr(limits, each.member) for each in LIMIT_NAMES}
@@ -84,3 +111,7 @@ def write_limits(limits: Limits | LimitChanges) -> dict[str, str]:
 def check_changes(changes: LimitChanges) -> None:
     """Raise InvalidInput for limits that nobody can have written, as a worker may answer them."""
     read_changes(write_limits(changes))
+
+
+def _unknown(name: str) -> InvalidInput:
+    return InvalidInput(f"There is no limit {name!r:.100}; there are {limit_names()}.")

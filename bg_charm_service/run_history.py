@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from bg_charm_service.settlement import RunStatus
-from bg_charm_service.views import MinuteView
+from bg_charm_service.status_views import MinuteView
 
 #: How many minutes are kept.
 MINUTES = 60

@@ -22,9 +22,9 @@ from bg_charm_service.run_history import RunHistory
 from bg_charm_service.sandbox_mode import Sandboxing
 from bg_charm_service.settlement import RunStatus
 from bg_charm_service.settler import Settled
+from bg_charm_service.status_views import FailingCharm, IntegrationStatus, ServiceStatus, WorkerView
 from bg_charm_service.store import Store
 from bg_charm_service.upkeep import Upkeep
-from bg_charm_service.views import FailingCharm, IntegrationStatus, ServiceStatus, WorkerView
 
 #: How many of the charms with the most failures in a row are shown.
 TOP_FAILING = 10

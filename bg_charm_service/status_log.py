@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from loguru import logger
 
 from bg_charm_service.sandbox_mode import Sandboxing, SandboxMode
-from bg_charm_service.views import ServiceStatus
+from bg_charm_service.status_views import ServiceStatus
 
 _MEGABYTE = 1024 * 1024
 

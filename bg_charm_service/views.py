@@ -1,15 +1,16 @@
 """What the service tells about itself: the frozen values that commands give back.
 
 Shown by the CLI, the API and the page alike. Times are float seconds since the epoch, 0 or
-null for never; durations say their unit. Built by the commands and the status snapshot.
+null for never; durations say their unit. Built by the commands; the status is in `status_views`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from bg_charm_service.sandbox_mode import Sandboxing
+from bg_charm_service.limit_views import LimitsView
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class NewCharm:
     cause: str | None
     register: bool
     integration: str
+    #: Limits of its own, by name; only an operator sets them.
+    limits: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,8 @@ class AddedCharm:
     name: str
     created: bool
     registered: bool
+    #: What its class asks for and does not get, a sentence each.
+    unmet: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +157,7 @@ class CharmDetail:
     updater: str | None
     fields: tuple[FieldView, ...]
     links: tuple[LinkView, ...]
+    limits: LimitsView
     dead_letter: JobView | None
     waiting_jobs: int
     history: tuple[RunView, ...]
@@ -193,106 +199,8 @@ class IntegrationView:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerView:
-    """One worker process."""
-
-    pid: int
-    state: str
-    space: str | None
-    charm: str | None
-    runs: int
-    age_seconds: float
-    memory_bytes: int
-    cpu_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class FailingCharm:
-    """A charm among those with the most failures in a row."""
-
-    space: str
-    charm_id: str
-    consecutive_failures: int
-    last_error: str
-    last_error_cause: str | None
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class IntegrationStatus:
-    """Counts of one integration label."""
-
-    integration: str
-    charms: int
-    executions: int
-    success_rate: float | None
-
-
-@dataclass(frozen=True, slots=True)
 class Bulletin:
     """What operators tell each other on every page."""
 
     title: str = "Background charms"
     notice: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class MinuteView:
-    """How many runs ended in one minute; it began at `minute`, seconds since the epoch."""
-
-    minute: float
-    successes: int
-    failures: int
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceStatus:
-    """The one snapshot that log, CLI, API and page show; success rates are in [0, 1]."""
-
-    version: str
-    healthy: bool
-    problems: tuple[str, ...]
-    running: bool
-    pid: int
-    operator: str
-    data_dir: str
-    started_at: float
-    uptime_seconds: float
-    interval_seconds: float
-    charms_enabled: int
-    charms_disabled: int
-    charms_failing: int
-    executions: int
-    successes: int
-    failures: int
-    success_rate: float | None
-    cycles: int
-    last_cycle_started_at: float
-    last_cycle_ended_at: float
-    skipped_polls: int
-    stale_runs: int
-    late_answers: int
-    jobs_pending: int
-    jobs_processing: int
-    dead_letters: int
-    longest_queue: int
-    lag_ms_last_minute: float
-    lag_ms_max_last_minute: float
-    tasks_completed: int
-    tasks_failed: int
-    timeouts: int
-    average_task_ms: float
-    workers_busy: int
-    workers_total: int
-    workers_created: int
-    workers_recycled: int
-    workers_crashed: int
-    supervisor_memory_bytes: int
-    supervisor_cpu_seconds: float
-    workers_memory_bytes: int
-    workers_cpu_seconds: float
-    integrations: tuple[IntegrationStatus, ...]
-    failing: tuple[FailingCharm, ...]
-    sandbox: Sandboxing
-    workers: tuple[WorkerView, ...]
-    last_hour: tuple[MinuteView, ...]

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from bg_charm_service.api import (
     charm_routes,
     event_routes,
+    limit_routes,
     login_routes,
     run_routes,
     service_routes,
@@ -51,6 +52,7 @@ def build_app(commands: Commands, entrance: Entrance) -> FastAPI:
         service_routes,
         charm_routes,
         run_routes,
+        limit_routes,
         event_routes,
         token_routes,
         login_routes,

@@ -44,6 +44,28 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+#: A limit as its setting is written, a number where it is one; null takes it back.
+_Limit = int | float | Text | None
+
+
+class LimitsBody(Body):
+    """Limits to set: `network` is ports such as "443,5432", or "deny"; sizes are such as "64M"."""
+
+    timeout: _Limit = None
+    cpu: _Limit = None
+    memory: _Limit = None
+    files: _Limit = None
+    threads: _Limit = None
+    log: _Limit = None
+    state: _Limit = None
+    scratch: _Limit = None
+    network: _Limit = None
+
+    def given(self) -> dict[str, object]:
+        """Give the limits that the request names."""
+        return self.model_dump(exclude_unset=True)
+
+
 class CharmBody(Body):
     """A charm to add, as in a line of an import file."""
 
@@ -57,6 +79,7 @@ class CharmBody(Body):
     writable_links: dict[Text, Text] = {}
     wants_registration: bool = Field(False, alias="register")
     integration: Text = ""
+    limits: LimitsBody = Field(default_factory=LimitsBody, description="Only for the operator")
 
     def to_charm(self) -> NewCharm:
         """Give the value that the commands take."""
@@ -71,6 +94,7 @@ class CharmBody(Body):
             cause=self.cause,
             register=self.wants_registration,
             integration=self.integration,
+            limits=self.limits.given(),
         )
 
 

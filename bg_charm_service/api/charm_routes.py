@@ -161,6 +161,8 @@ def _charm_or_error(caller: Caller, value: object) -> NewCharm | ServiceError:
 
 def _check_spaces(caller: Caller, charm: NewCharm) -> None:
     """A new charm touches its own space, and those that its links lead to."""
+    if charm.limits and not caller.is_unlimited:
+        raise AuthorizationError(f"limits: {caller.name} may not set them; the operator may.")
     caller.check_space(charm.space)
     for target in (*charm.links.values(), *charm.writable_links.values()):
         caller.check_space(target.partition("/")[0])

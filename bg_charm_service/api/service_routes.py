@@ -11,7 +11,8 @@ from bg_charm_service.api.bodies import AdminCharmBody, GrantBody, RegistrationB
 from bg_charm_service.api.callers import Bounded, Changing, Kind, Listing, Registering
 from bg_charm_service.errors import AuthorizationError, InvalidInput, NotFound
 from bg_charm_service.identity import space_did
-from bg_charm_service.views import IntegrationView, ServiceStatus, SpaceView
+from bg_charm_service.status_views import ServiceStatus
+from bg_charm_service.views import IntegrationView, SpaceView
 
 router = make_router("service")
 

@@ -104,6 +104,8 @@ def add(
     click.echo(f"{added.space}/{added.charm_id}")
     if not added.created:
         note("This charm was there already.")
+    for sentence in added.unmet:
+        note(sentence)
     if not added.registered:
         note(f"It is not polled yet: bg-charm-service register {added.space}/{added.charm_id}")
 

@@ -214,6 +214,11 @@ def _facts(detail: CharmDetail, now: float) -> Iterator[tuple[str, Any]]:
     )
     for name, link in targets.items():
         yield "link", f"{name} -> {link.target}{' (writable)' if link.writable else ''}"
+    own = [one for one in detail.limits.limits if one.set_by != "service"]
+    if own:
+        yield "limits", ", ".join(f"{one.name} {one.value} (by {one.set_by})" for one in own)
+    for sentence in detail.limits.unmet:
+        yield "asks", sentence
     if detail.waiting_jobs:
         yield "waiting", counted(detail.waiting_jobs, "job")
     if detail.dead_letter is not None:

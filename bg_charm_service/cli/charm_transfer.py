@@ -63,7 +63,7 @@ def import_charms(session: Session, file: BinaryIO, as_json: bool) -> None:
     A line: {"file": "counter.py", "space": "demo", "cause": "counter 1",
              "set": {"counter": 5}, "register": true, "integration": "manual"}
     Instead of a "file" to read, the "source" itself may be given. Also known: "class",
-    "links" and "writable_links", {FIELD: SPACE/CHARM[/PATH]}.
+    "links" and "writable_links", {FIELD: SPACE/CHARM[/PATH]}, and "limits".
     """
     tally = Tally()
     session.ask(lambda client: _import(client, file, tally))

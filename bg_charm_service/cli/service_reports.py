@@ -26,7 +26,8 @@ from bg_charm_service.sandbox_mode import Isolation
 if TYPE_CHECKING:
     from bg_charm_service.client import Client
     from bg_charm_service.sandbox_mode import Sandboxing
-    from bg_charm_service.views import JobView, ServiceStatus
+    from bg_charm_service.status_views import ServiceStatus
+    from bg_charm_service.views import JobView
 
 #: Dead letters fetched in one request.
 _PAGE = 500
@@ -37,7 +38,7 @@ _PAGE = 500
 @pass_session
 def status(session: Session, as_json: bool) -> None:
     """Show how the service is doing."""
-    from bg_charm_service.views import ServiceStatus
+    from bg_charm_service.status_views import ServiceStatus
 
     answer = session.ask(lambda client: client.get("status"))
     if as_json:

@@ -4,13 +4,14 @@ The API and the command line are thin over this. No rule about runs lives here; 
 policy's.
 """
 
+from bg_charm_service.commands.limits import LimitCommands
 from bg_charm_service.commands.office import ACTOR, Office
 from bg_charm_service.commands.shown import CharmQuery, ShownCommands
 from bg_charm_service.commands.system import SystemCommands
 from bg_charm_service.commands.tokens import TokenCommands
 
 
-class Commands(SystemCommands, ShownCommands, TokenCommands):
+class Commands(SystemCommands, ShownCommands, TokenCommands, LimitCommands):
     """All requests, over one office."""
 
 

@@ -22,6 +22,7 @@ from bg_charm_service.errors import (
     StorageError,
 )
 from bg_charm_service.identity import space_did
+from bg_charm_service.limit_names import read_changes, write_given
 from bg_charm_service.model import CharmRef, CharmSchema, FieldKind
 from bg_charm_service.refs import refer
 from bg_charm_service.store.charms import CharmRecord
@@ -108,7 +109,8 @@ class CharmCommands(ChangeCommands):
             with self.change("register", ref, detail=label):
                 self.put_registration(charm, label)
         is_registered = self.store.registrations.find(charm.charm_key, ref) is not None
-        return AddedCharm(did, ref.charm_id, charm.name, is_new, is_registered)
+        unmet = self.office.limits.shown_for_charm(charm).unmet
+        return AddedCharm(did, ref.charm_id, charm.name, is_new, is_registered, unmet)
 
     def _create(
         self,
@@ -149,6 +151,9 @@ class CharmCommands(ChangeCommands):
             self.store.cells.write(charm, name, value)
         for link in links.values():
             self.store.links.put(charm.charm_key, link)
+        if new.limits:
+            self.record("set limits", ref, detail=write_given(new.limits))
+            self.store.limits.put_charm(charm.charm_key, read_changes(new.limits))
         self.tell(ref, "added")
         return charm
 

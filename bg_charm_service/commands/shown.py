@@ -12,7 +12,9 @@ from bg_charm_service.commands.office import Desk
 from bg_charm_service.commands.shapes import job_view, run_view
 from bg_charm_service.errors import NotFound
 from bg_charm_service.identity import SYSTEM_SPACE_NAME, space_did
+from bg_charm_service.limit_names import write_limits
 from bg_charm_service.model import CharmRef, FieldKind, JobStatus
+from bg_charm_service.status_views import ServiceStatus
 from bg_charm_service.store.charm_lists import CharmFilter, CharmOrder, Standing
 from bg_charm_service.store.charms import CharmRecord
 from bg_charm_service.views import (
@@ -23,7 +25,6 @@ from bg_charm_service.views import (
     JobView,
     LinkView,
     RunView,
-    ServiceStatus,
 )
 
 _EXPORT_PAGE = 200
@@ -100,6 +101,7 @@ class ShownCommands(Desk):
             updater=charm.updater,
             fields=tuple(FieldView(field.name, field.kind) for field in charm.schema.fields),
             links=tuple(self._links(charm)),
+            limits=self.office.limits.shown_for_charm(charm),
             dead_letter=job_view(letter, JobStatus.FAILED) if letter else None,
             waiting_jobs=self.parts.queue.waiting(charm.charm_key),
             history=tuple(self.runs(ref, None, 10)),
@@ -162,6 +164,7 @@ class ShownCommands(Desk):
         links = {link.field: link.target for link in self._links(charm) if not link.writable}
         writable = {link.field: link.target for link in self._links(charm) if link.writable}
         space = self.store.spaces.find(charm.ref.space)
+        limits = write_limits(self.store.limits.of_charm(charm.charm_key))
         return msgspec.json.encode(
             {
                 "source": self.store.charms.source(charm.source_hash),
@@ -174,6 +177,7 @@ class ShownCommands(Desk):
                 "writable_links": writable,
                 "register": registration is not None,
                 "integration": registration.integration if registration else "",
+                **({"limits": limits} if limits else {}),
             }
         )
 

@@ -28,6 +28,13 @@ ROUTES: dict[str, tuple[str, str, Any]] = {
     "logs": ("GET", "{charm}/runs", None),
     "source": ("GET", "{charm}/source", None),
     "change": ("PUT", "{charm}/state/counter", 5),
+    "limits": ("GET", "{charm}/limits", None),
+    "set limits": ("PUT", "{charm}/limits", {"timeout": 5}),
+    "add with limits": (
+        "POST",
+        "/api/charms",
+        {"source": "", "space": "test", "limits": {"timeout": 5}},
+    ),
     "elsewhere": ("GET", "/api/charms?space=elsewhere", None),
     "add": ("POST", "/api/charms", {"source": "", "space": "elsewhere"}),
     "export": ("GET", "/api/export", None),
@@ -38,8 +45,10 @@ ROUTES: dict[str, tuple[str, str, Any]] = {
 }
 
 OPEN = {"status": 200, "charms": 200, "register": 200, "elsewhere": 200}
-FULL = {**dict.fromkeys(ROUTES, 200), "add": 400, "code": 403}
-OWN_SPACE = dict.fromkeys(("charms", "register", "state", "logs", "source", "change"), 200)
+FULL = {**dict.fromkeys(ROUTES, 200), "add": 400, "add with limits": 400, "code": 403}
+OWN_SPACE = dict.fromkeys(
+    ("charms", "register", "state", "logs", "source", "limits", "change"), 200
+)
 
 #: Caller -> status of each route; what is not named is the first number.
 EXPECTED: dict[str, tuple[int, dict[str, int]]] = {
@@ -49,11 +58,25 @@ EXPECTED: dict[str, tuple[int, dict[str, int]]] = {
     "read-only token": (
         403,
         dict.fromkeys(
-            ("status", "charms", "state", "logs", "source", "elsewhere", "export", "audit"), 200
+            (
+                "status",
+                "charms",
+                "state",
+                "logs",
+                "source",
+                "limits",
+                "elsewhere",
+                "export",
+                "audit",
+            ),
+            200,
         ),
     ),
     "space token": (403, OWN_SPACE),
-    "read-only space token": (403, dict.fromkeys(("charms", "state", "logs", "source"), 200)),
+    "read-only space token": (
+        403,
+        dict.fromkeys(("charms", "state", "logs", "source", "limits"), 200),
+    ),
     "token of another space": (403, {"elsewhere": 200, "add": 400}),
     "expired token": (401, {}),
     "revoked token": (401, {}),

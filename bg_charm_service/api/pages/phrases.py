@@ -15,10 +15,26 @@ _ADVICE = {
     "error": "The charm's own code raised this. The traceback names the line; fix the source and "
     "update the charm, or set the field that it trips over.",
     "state": "The charm left a value that does not fit its field. Fix the source or set the field.",
+    "state_size": "The charm left more to store than it may. Make it keep less: drop what is old. "
+    "An operator can allow more: limits --state.",
     "compiler": "The source cannot be loaded. Update the charm with source that loads.",
-    "timeout": "The run took longer than it may and was stopped. Make it do less at a time, or "
-    "raise --timeout.",
-    "memory": "The run used more memory than it may. Make it hold less, or raise --worker-memory.",
+    "timeout": "The run took longer than it may and was stopped. Make it do less at a time. An "
+    "operator can allow more: limits --timeout.",
+    "cpu": "The run computed longer than it may and was stopped. Look for a loop without end. An "
+    "operator can allow more: limits --cpu.",
+    "memory": "The run used more memory than it may. Make it hold less at a time. An operator can "
+    "allow more: limits --memory.",
+    "files": "The run had more files and connections open than it may. Close what is done with. An "
+    "operator can allow more: limits --files.",
+    "threads": "The run started more threads than it may. Use a pool of a few. An operator can "
+    "allow more: limits --threads.",
+    "log": "The run printed without end and was stopped. Print less: what is beyond the limit is "
+    "not kept anyway.",
+    "scratch": "The run wrote more to its scratch directory than it may. Delete files that it is "
+    "done with. An operator can allow more: limits --scratch.",
+    "forbidden": "The run tried what no charm may do: files outside its scratch directory, other "
+    "programs, listening, or a port that is not open to it. docs/security.md has the list. An "
+    "operator can open a port: limits --network.",
     "exit": "The charm ended its worker process. Remove the call that exits.",
     "signal": "The worker was killed during the run: by the system for memory, or by a crash in "
     "a compiled library.",

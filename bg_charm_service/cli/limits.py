@@ -1,0 +1,93 @@
+"""The command that shows and sets what runs may use, per space and per charm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from bg_charm_service.cli.arguments import CharmType, SpaceType
+from bg_charm_service.cli.printing import note, print_json, print_table
+from bg_charm_service.cli.session import Session, json_option, pass_session, path_of
+from bg_charm_service.errors import InvalidInput
+from bg_charm_service.identity import space_did
+from bg_charm_service.limit_names import LIMIT_NAMES, LimitName, read_limit
+
+#: Takes a limit back, so that the next one counts again.
+_DEFAULT = "default"
+
+
+class _Place(click.ParamType[tuple[str, ...]]):
+    """`SPACE` or `SPACE/CHARM`, as the segments of a path of the API."""
+
+    name = "space[/charm]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: Any) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        if "/" in value:
+            return path_of(CharmType().convert(value, param, ctx), "limits")
+        return ("spaces", space_did(SpaceType().convert(value, param, ctx)), "limits")
+
+
+class _LimitType(click.ParamType[str]):
+    """One limit as its setting is written, or `default`; kept as written."""
+
+    def __init__(self, limit: LimitName) -> None:
+        self.name = limit.name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: Any) -> str:
+        if value != _DEFAULT:
+            try:
+                read_limit(self.name, value)
+            except InvalidInput as error:
+                self.fail(f"{error}; or {_DEFAULT}", param, ctx)
+        return str(value)
+
+
+def _limit_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for each limit, in the order in which they are shown."""
+    for limit in reversed(LIMIT_NAMES):
+        command = click.option(
+            f"--{limit.name}", type=_LimitType(limit), metavar=limit.metavar, help=limit.about
+        )(command)
+    return command
+
+
+@click.command()
+@click.argument("place", metavar="SPACE[/CHARM]", type=_Place())
+@_limit_options
+@click.option("--reset", is_flag=True, help="Take back all that was set there.")
+@json_option
+@pass_session
+def limits(
+    session: Session, /, place: tuple[str, ...], reset: bool, as_json: bool, **wanted: str | None
+) -> None:
+    """Show or set what one run may use, for a space or a charm.
+
+    The nearest word of the operator counts: charm, space, service. `default` takes one back. A
+    charm's class can only ask for less.
+    """
+    from bg_charm_service.limit_views import LimitsView
+
+    given = {name: value for name, value in wanted.items() if value is not None}
+    if reset and given:
+        raise click.UsageError("--reset takes all limits back: give it alone.")
+    body = {name: None if value == _DEFAULT else value for name, value in given.items()}
+    if reset:
+        answer = session.ask(lambda client: client.delete(*place))
+    elif body:
+        answer = session.ask(lambda client: client.put(*place, body=body))
+    else:
+        answer = session.ask(lambda client: client.get(*place))
+    if as_json:
+        print_json(answer.content)
+        return
+    shown = answer.read(LimitsView)
+    print_table(
+        ["LIMIT", "VALUE", "SET BY", "WHAT"],
+        [[one.name, one.value, one.set_by, one.about] for one in shown.limits],
+    )
+    for sentence in shown.unmet:
+        note(sentence)
