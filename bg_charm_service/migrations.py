@@ -243,8 +243,15 @@ CREATE TABLE charm_limits (
 )
 """
 
+#: Whose a job's charm is, where a cap asks for it; else null, and the index costs nothing.
+_INTEGRATIONS = """
+ALTER TABLE ack_queue_jobs ADD COLUMN integration TEXT;
+CREATE INDEX jobs_of_integration ON ack_queue_jobs (space_key, integration, priority DESC, _id)
+    WHERE status = 1 AND is_held = 0 AND integration IS NOT NULL
+"""
+
 #: Each step as SQL; a step's number is its place, from 1.
-STEPS: tuple[str, ...] = (_FIRST, _LISTS, _ACCESS, _LIMITS)
+STEPS: tuple[str, ...] = (_FIRST, _LISTS, _ACCESS, _LIMITS, _INTEGRATIONS)
 
 
 def migrate(connection: sqlite3.Connection) -> None:

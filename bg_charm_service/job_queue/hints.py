@@ -7,7 +7,7 @@ Kept by the queue, which adds a hint only once the job behind it is committed.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 
 class ReadyHints:
@@ -15,6 +15,8 @@ class ReadyHints:
 
     def __init__(self, waiting: Iterable[tuple[float, int]]) -> None:
         self._hot: set[int] = set()
+        # Hot ones in which nothing was found but what belongs to these integrations.
+        self._left_out: dict[int, frozenset[str]] = {}
         self._later: list[tuple[float, int]] = []
         self.reload(waiting)
 
@@ -26,15 +28,22 @@ class ReadyHints:
         """A job of that space may be ready at that time."""
         heapq.heappush(self._later, (run_at, space_key))
 
-    def cool(self, space_key: int) -> None:
-        """A look found nothing more in that space; hints added since are kept in `_later`."""
-        self._hot.discard(space_key)
+    def cool(self, space_key: int, left_out: frozenset[str] = frozenset()) -> None:
+        """A look found nothing more there, but what it left out; hints added since are kept."""
+        if left_out:
+            self._left_out[space_key] = left_out
+        else:
+            self._hot.discard(space_key)
+            self._left_out.pop(space_key, None)
 
-    def hot(self, now: float) -> set[int]:
-        """The spaces to look into."""
+    def hot(self, now: float, without: Set[str] = frozenset()) -> set[int]:
+        """The spaces to look into, for jobs of other integrations than these."""
         while self._later and self._later[0][0] <= now:
-            self._hot.add(heapq.heappop(self._later)[1])
-        return set(self._hot)
+            space_key = heapq.heappop(self._later)[1]
+            self._hot.add(space_key)
+            self._left_out.pop(space_key, None)
+        vain = {key for key, left_out in self._left_out.items() if left_out <= without}
+        return self._hot - vain
 
     def next_run_at(self) -> float | None:
         """When the next space becomes hot; None when none will."""

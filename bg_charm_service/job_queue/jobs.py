@@ -6,18 +6,20 @@ hints that mirror the table in memory, which change only when the transaction co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
+from functools import partial
 from typing import Any
 
 from bg_charm_service.database import Database
 from bg_charm_service.job_queue import rows as sql
+from bg_charm_service.job_queue.choice import next_ready
 from bg_charm_service.job_queue.hints import ReadyHints
+from bg_charm_service.job_queue.lookup import JobLookup
 from bg_charm_service.job_queue.rows import Claim
-from bg_charm_service.job_queue.stock import StockQueue
-from bg_charm_service.model import CharmRef, Job, Origin, Priority
+from bg_charm_service.model import CharmRef, Origin
 
 
-class JobQueue(StockQueue):
+class JobQueue(JobLookup):
     """Jobs of all charms, claimed space by space.
 
     `pending`, `claimed` and `dead` count the committed jobs that wait, run, or are dead letters.
@@ -26,6 +28,7 @@ class JobQueue(StockQueue):
     def __init__(self, database: Database, *, keep_done: int = sql.KEEP_DONE) -> None:
         super().__init__(database)
         self._keep_done = keep_done
+        self._notes_integrations = False
         counted = dict(database.rows(sql.COUNT_ALL))
         self.pending: int = counted.get(sql.READY, 0)
         self.claimed: int = counted.get(sql.CLAIMED, 0)
@@ -54,9 +57,8 @@ class JobQueue(StockQueue):
         now: float,
     ) -> int | None:
         """Queue a poll; None when the charm has a live one already, which is left alone."""
-        data = sql.encode_request(ref, stream, event)
-        job = (data, now, space_key, charm_key, origin.value, Priority.EXECUTE_CHARM, run_at)
-        return self._insert(space_key, run_at, (*job, False, charm_key))
+        job = sql.new_job(space_key, charm_key, ref, stream, event, origin, run_at, now)
+        return self._insert({**job, "is_held": False, "unique": charm_key})
 
     def put_send(
         self,
@@ -72,44 +74,37 @@ class JobQueue(StockQueue):
     ) -> int:
         """Queue an event behind the charm's earlier ones; `is_held` while the charm is disabled."""
         held = is_held or self._database.row(sql.FIND_SEND, (charm_key,)) is not None
-        data = sql.encode_request(ref, stream, event)
-        job = (data, now, space_key, charm_key, Origin.SEND.value, Priority.EXECUTE_CHARM, run_at)
-        job_id = self._insert(space_key, run_at, (*job, held, None))
+        job = sql.new_job(space_key, charm_key, ref, stream, event, Origin.SEND, run_at, now)
+        job_id = self._insert({**job, "is_held": held, "unique": None})
         assert job_id is not None
         return job_id
 
-    def claim(self, space_key: int, limit: int, now: float) -> list[Claim]:
-        """Take up to `limit` ready jobs of a space, one a charm: by priority, then age."""
-        # A charm has at most two jobs that may run, a poll and a send.
-        found = self._database.rows(sql.FIND_READY, (space_key, now, limit * 2))
-        by_charm: dict[int, Any] = {}
-        for row in found:
-            by_charm.setdefault(row[10], row)
-        if len(found) < limit * 2 and len(by_charm) <= limit:
-            self._database.after_commit(lambda: self._hints.cool(space_key))
-        return self._claim(list(by_charm.values())[:limit])
+    def note_integrations(self) -> None:
+        """Note of each job whose its charm is, so that claims can leave out integrations."""
+        self._notes_integrations = True
+        self._database.execute(sql.NOTE_INTEGRATIONS)
+
+    def claim(
+        self, space_key: int, limit: int, now: float, *, without: Set[str] = frozenset()
+    ) -> list[Claim]:
+        """Take up to `limit` ready jobs of a space, one a charm: by priority, then age.
+
+        Those of the integrations `without` which it is, once they are noted, wait on.
+        """
+        found, is_all = next_ready(self._database, space_key, limit, now, without)
+        if is_all:
+            cool = partial(self._hints.cool, space_key, frozenset(without))
+            self._database.after_commit(cool)
+        return self._claim(found)
 
     def claim_job(self, job_id: int, *, is_alone: bool = False) -> Claim | None:
         """Take one job by its id, whatever its time; a suspect only where it is to run alone."""
-        row = self._database.row(sql.FIND_WAITING, (job_id, is_alone))
-        return self._claim([row])[0] if row else None
-
-    def has_suspect(self, now: float) -> bool:
-        """Whether `claim_suspect` would find one."""
-        return self._database.row(sql.FIND_SUSPECT, (now,)) is not None
-
-    def is_live(self, job_id: int) -> bool:
-        """Whether a job waits or runs."""
-        return self._database.row(sql.IS_LIVE, (job_id,)) is not None
+        found = self._database.rows(sql.FIND_WAITING, (job_id, is_alone))
+        return next(iter(self._claim(found)), None)
 
     def claim_suspect(self, now: float) -> Claim | None:
         """Take one job that several supervisors died with; it is to run alone."""
-        row = self._database.row(sql.FIND_SUSPECT, (now,))
-        return self._claim([row])[0] if row else None
-
-    def holds(self, job: Job) -> bool:
-        """Whether a job's claim is still the newest one; a late answer is refused by this."""
-        return self._database.row(sql.HOLDS, (job.job_id, job.fence)) is not None
+        return next(iter(self._claim(self._database.rows(sql.FIND_SUSPECT, (now,)))), None)
 
     def ack(self, claim: Claim) -> bool:  # type: ignore[override]
         """End a claim as done; False when it is not the newest, and nothing was changed."""
@@ -152,7 +147,13 @@ class JobQueue(StockQueue):
         if row is None:
             return None
         dead_id, space_key = row
-        cursor = self._database.execute(sql.REQUEUE, {"dead": dead_id, "now": now})
+        job = {
+            "dead": dead_id,
+            "now": now,
+            "charm": charm_key,
+            "is_noted": self._notes_integrations,
+        }
+        cursor = self._database.execute(sql.REQUEUE, job)
         if cursor.rowcount == 0:
             return None
         self._database.after_commit(lambda: self._tally(pending=1))
@@ -199,49 +200,27 @@ class JobQueue(StockQueue):
         dropped = self._database.execute(sql.DROP_WAITING, (charm_key,)).rowcount
         self._database.after_commit(lambda: self._tally(pending=-dropped))
 
-    def claimed_jobs(self) -> list[Claim]:
-        """Jobs that are claimed: at start, those of the last supervisor, for it to rescue."""
-        return [sql.claim_of(row) for row in self._database.rows(sql.FIND_CLAIMED)]
-
     def bring_near(self, latest: float) -> None:
         """Let no job wait beyond `latest`: after the clock was set back."""
         self._database.execute(sql.BRING_NEAR, (latest,))
         waiting = self._database.rows(sql.WAITING)
         self._database.after_commit(lambda: self._hints.reload(waiting))
 
-    def hot_spaces(self, now: float) -> set[int]:
-        """Spaces that may have a job ready now."""
-        return self._hints.hot(now)
+    def hot_spaces(self, now: float, *, without: Set[str] = frozenset()) -> set[int]:
+        """Spaces that may have a job ready now, of other integrations than these."""
+        return self._hints.hot(now, without)
 
     def next_run_at(self) -> float | None:
         """When the next waiting job's time comes; None when none waits."""
         return self._hints.next_run_at()
 
-    def find(self, job_id: int) -> Claim | None:
-        """Look a job up by its id, whatever its status."""
-        row = self._database.row(sql.FIND, (job_id,))
-        return sql.claim_of(row) if row else None
-
-    def dead_letters(self, after: int = 0, limit: int = 100) -> list[Claim]:
-        """The dead letters of all charms, oldest first, from behind job id `after`."""
-        return [sql.claim_of(row) for row in self._database.rows(sql.FIND_DEAD, (after, limit))]
-
-    def dead_letter(self, charm_key: int) -> Claim | None:
-        """The dead letter of a charm, if it has one."""
-        row = self._database.row(sql.FIND_DEAD_LETTER, (charm_key,))
-        return sql.claim_of(row) if row else None
-
-    def waiting(self, charm_key: int) -> int:
-        """How many jobs of a charm wait or run."""
-        (count,) = self._database.row(sql.COUNT_LIVE, (charm_key,))
-        return int(count)
-
-    def _insert(self, space_key: int, run_at: float, job: tuple[Any, ...]) -> int | None:
+    def _insert(self, job: dict[str, Any]) -> int | None:
+        job["is_noted"] = self._notes_integrations
         cursor = self._database.execute(sql.INSERT, job)
         if cursor.rowcount == 0:
             return None
         self._database.after_commit(lambda: self._tally(pending=1))
-        self._hint(space_key, run_at)
+        self._hint(job["space"], job["run_at"])
         return cursor.lastrowid
 
     def _claim(self, found: Sequence[Any]) -> list[Claim]:
@@ -277,8 +256,7 @@ class JobQueue(StockQueue):
         return True
 
     def _free(self, claim: Claim, *, pending: int) -> None:
-        # The charm is idle again: whatever waited for that may run now.
-        self._hint(claim.space_key, 0.0)
+        self._hint(claim.space_key, 0.0)  # The charm is idle: what waited for that may run now.
         self._database.after_commit(lambda: self._tally(pending=pending, claimed=-1))
 
     def _drop_dead(self, charm_key: int, *, but: int) -> None:

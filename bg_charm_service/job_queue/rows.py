@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from bg_charm_service.model import CharmRef, Job, Origin
+from bg_charm_service.model import CharmRef, Job, Origin, Priority
 
 READY, CLAIMED, DONE, DEAD = 1, 2, 5, 9
 
@@ -23,7 +23,7 @@ KEEP_DONE = 1000
 SUSPECT_DELIVERIES = 3  # also stands in the index jobs_suspect
 
 _JOBS = """SELECT job._id, job.data, job.timestamp, job.origin, job.priority, job.run_at,
-    job.attempt, job.deliveries, job.fence, job.space_key, job.charm_key
+    job.attempt, job.deliveries, job.fence, job.space_key, job.charm_key, job.integration
     FROM ack_queue_jobs AS job"""
 
 # A charm never overlaps itself: a row is passed over while another of its charm is claimed.
@@ -35,15 +35,37 @@ _CHARM_IS_IDLE = """NOT EXISTS (SELECT 1 FROM ack_queue_jobs AS live
 _FIRST_SEND = """SELECT min(_id) FROM ack_queue_jobs
     WHERE charm_key = :charm AND status IN (1, 2) AND origin = 'send'"""
 
-INSERT = """INSERT INTO ack_queue_jobs
-    (data, timestamp, status, space_key, charm_key, origin, priority, run_at, is_held, unique_key)
-    VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?, ?)
+# Whose a charm is, noted only where claims leave out integrations: an index is kept of it.
+_INTEGRATION_OF = """coalesce(
+    (SELECT integration FROM registrations WHERE charm_key = {charm}), '')"""
+_NOTED = _INTEGRATION_OF.format(charm=":charm")
+
+INSERT = f"""INSERT INTO ack_queue_jobs
+    (data, timestamp, status, space_key, charm_key, origin, priority, run_at, is_held, unique_key,
+    integration)
+    VALUES (:data, :now, 1, :space, :charm, :origin, :priority, :run_at, :is_held, :unique,
+    CASE WHEN :is_noted THEN {_NOTED} END)
     ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL AND status IN (1, 2) DO NOTHING"""
 
 FIND = f"{_JOBS} WHERE _id = ?"
 FIND_READY = f"""{_JOBS} INDEXED BY jobs_ready
     WHERE space_key = ? AND status = 1 AND is_held = 0 AND run_at <= ? AND deliveries < 3
     AND {_CHARM_IS_IDLE} ORDER BY priority DESC, _id LIMIT ?"""
+FIND_READY_OF = f"""{_JOBS} INDEXED BY jobs_of_integration
+    WHERE space_key = ? AND integration = ? AND status = 1 AND is_held = 0 AND run_at <= ?
+    AND deliveries < 3 AND {_CHARM_IS_IDLE} ORDER BY priority DESC, _id LIMIT ?"""
+# One step through the index for each integration, however many jobs it has.
+READY_INTEGRATIONS = """WITH RECURSIVE found (name) AS (
+    SELECT (SELECT integration FROM ack_queue_jobs INDEXED BY jobs_of_integration
+        WHERE space_key = :space AND integration IS NOT NULL AND status = 1 AND is_held = 0
+        ORDER BY integration LIMIT 1)
+    UNION ALL SELECT (SELECT integration FROM ack_queue_jobs INDEXED BY jobs_of_integration
+        WHERE space_key = :space AND integration > found.name AND status = 1 AND is_held = 0
+        ORDER BY integration LIMIT 1) FROM found WHERE found.name IS NOT NULL)
+    SELECT name FROM found WHERE name IS NOT NULL"""
+NOTE_INTEGRATIONS = f"""UPDATE ack_queue_jobs
+    SET integration = {_INTEGRATION_OF.format(charm="ack_queue_jobs.charm_key")}
+    WHERE status IN (1, 2)"""
 FIND_SUSPECT = f"""{_JOBS} INDEXED BY jobs_suspect
     WHERE status = 1 AND is_held = 0 AND deliveries >= 3 AND run_at <= ?
     AND {_CHARM_IS_IDLE} ORDER BY _id LIMIT 1"""
@@ -96,12 +118,14 @@ UNHOLD_DEAD = """UPDATE ack_queue_jobs SET is_held = 0
     WHERE charm_key = ? AND status = 9 AND is_held = 1"""
 
 FIND_DEAD_OF = "SELECT _id, space_key FROM ack_queue_jobs WHERE charm_key = ? AND status = 9"
-REQUEUE = """INSERT INTO ack_queue_jobs
-    (data, timestamp, status, space_key, charm_key, origin, priority, run_at, is_held, unique_key)
+REQUEUE = f"""INSERT INTO ack_queue_jobs
+    (data, timestamp, status, space_key, charm_key, origin, priority, run_at, is_held, unique_key,
+    integration)
     SELECT data, :now, 1, space_key, charm_key, origin, priority, :now,
         origin = 'send' AND (is_held OR EXISTS (SELECT 1 FROM ack_queue_jobs AS live
             WHERE live.charm_key = dead.charm_key AND live.status IN (1, 2)
-            AND live.origin = 'send')), unique_key
+            AND live.origin = 'send')), unique_key,
+        CASE WHEN :is_noted THEN {_NOTED} END
     FROM ack_queue_jobs AS dead WHERE _id = :dead
     ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL AND status IN (1, 2) DO NOTHING"""
 
@@ -113,6 +137,8 @@ class Claim:
     job: Job
     space_key: int
     charm_key: int
+    #: Whose the charm was when the job was queued, where that is noted.
+    integration: str = ""
 
 
 class _Request(msgspec.Struct):
@@ -128,9 +154,26 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(_Request)
 
 
-def encode_request(ref: CharmRef, stream: str, event: bytes) -> bytes:
-    """Give the column `data` of a new job."""
-    return _encoder.encode(_Request(ref.space, ref.charm_id, stream, event.decode()))
+def new_job(
+    space_key: int,
+    charm_key: int,
+    ref: CharmRef,
+    stream: str,
+    event: bytes,
+    origin: Origin,
+    run_at: float,
+    now: float,
+) -> dict[str, Any]:
+    """Give the columns of a new job."""
+    return {
+        "data": _encoder.encode(_Request(ref.space, ref.charm_id, stream, event.decode())),
+        "now": now,
+        "space": space_key,
+        "charm": charm_key,
+        "origin": origin.value,
+        "priority": Priority.EXECUTE_CHARM,
+        "run_at": run_at,
+    }
 
 
 def claim_of(row: Any, *, deliveries: int = 0) -> Claim:
@@ -149,4 +192,4 @@ def claim_of(row: Any, *, deliveries: int = 0) -> Claim:
         fence=row[8] + deliveries,
         created_at=row[2],
     )
-    return Claim(job, space_key=row[9], charm_key=row[10])
+    return Claim(job, space_key=row[9], charm_key=row[10], integration=row[11] or "")

@@ -106,12 +106,14 @@ def test_queue_leaves_the_connection_open(database: Database) -> None:
     assert (1,) == database.row("SELECT 1")
 
 
-#: Indexes of few rows.
-SHORT = re.compile("jobs_done|jobs_suspect|jobs_claimed")
+#: Indexes of few rows, and the names of integrations.
+SHORT = re.compile("jobs_done|jobs_suspect|jobs_claimed|SCAN found$|CONSTANT ROW")
 
 #: Statement -> the index that it must go through.
 HOT = {
     rows.FIND_READY: "jobs_ready (space_key=?)",
+    rows.FIND_READY_OF: "jobs_of_integration (space_key=? AND integration=?)",
+    rows.READY_INTEGRATIONS: "jobs_of_integration (space_key=? AND integration>?)",
     rows.FIND_SUSPECT: "jobs_suspect",
     rows.FIND_CLAIMED: "jobs_claimed",
     rows.FIND_POLL: "jobs_unique (unique_key=?)",
@@ -144,7 +146,7 @@ HOT = {
 def test_hot_statements_use_their_index(database: Database, statement: str) -> None:
     """However long the queue, no step reads all of it, sorts it, or scans for a charm's jobs."""
     values: tuple[object, ...] | dict[str, object] = (
-        {"charm": 1, "settled": 1, "dead": 1, "now": NOW}
+        {"charm": 1, "settled": 1, "dead": 1, "now": NOW, "is_noted": True, "space": 1}
         if ":" in statement
         else (1,) * statement.count("?")
     )
