@@ -14,6 +14,16 @@ from bg_charm_service.errors import InvalidInput
 from bg_charm_service.limits import LimitChanges, Limits
 from bg_charm_service.quantities import count, ports, ports_text, seconds, size, size_text
 
+#: A run's limit of this many seconds or more was meant in milliseconds.
+SUSPECT_SECONDS: Final = 10_000
+
+
+def _run_seconds(text: str) -> float:
+    value = seconds(text)
+    if value >= SUSPECT_SECONDS:
+        raise ValueError(f"expected seconds; were milliseconds meant? Then write {value / 1000:g}")
+    return value
+
 
 def _seconds_text(value: float) -> str:
     return f"{value:.3f}".rstrip("0").removesuffix(".")
@@ -35,7 +45,7 @@ class LimitName:
 
 
 def _in_seconds(name: str, about: str) -> LimitName:
-    return LimitName(name, f"{name}_seconds", seconds, _seconds_text, "SECONDS", about)
+    return LimitName(name, f"{name}_seconds", _run_seconds, _seconds_text, "SECONDS", about)
 
 
 def _in_bytes(name: str, least: str, most: str, about: str) -> LimitName:
@@ -65,6 +75,11 @@ _BY_NAME: Final = {each.name: each for each in LIMIT_NAMES}
 def limit_names(*, but: str = "") -> str:
     """Name all limits in a sentence, but one."""
     return ", ".join(each.name for each in LIMIT_NAMES if each.name != but)
+
+
+def limit_reader(name: str) -> Callable[[str], Any]:
+    """Give what reads a limit from text: the settings of the service are read like all others."""
+    return _BY_NAME[name].read
 
 
 def read_limit(name: str, value: object) -> Any:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import platformdirs
 
+from bg_charm_service.limit_names import limit_reader
 from bg_charm_service.quantities import (
     address,
     choice,
@@ -22,16 +23,11 @@ from bg_charm_service.quantities import (
     one_of,
     origins,
     path,
-    ports,
     seconds,
-    size,
     url,
 )
 from bg_charm_service.sandbox_mode import Isolation, SandboxMode
 from bg_charm_service.setting import Setting, Variable, ms, setting, written
-
-#: A run's limit of this many seconds or more was meant in milliseconds.
-SUSPECT_TIMEOUT_SECONDS = 10_000
 
 
 def default_data_dir() -> Path:
@@ -40,13 +36,6 @@ def default_data_dir() -> Path:
     if (above_package / "setup.cfg").is_file():
         return above_package / ".cache"
     return Path(platformdirs.user_state_dir("bg-charm-service", appauthor=False))
-
-
-def _timeout(text: str) -> float:
-    value = seconds(text)
-    if value >= SUSPECT_TIMEOUT_SECONDS:
-        raise ValueError(f"expected seconds; were milliseconds meant? Then write {value / 1000:g}")
-    return value
 
 
 def _yes(text: str) -> bool:
@@ -99,7 +88,7 @@ class Settings:
     )
     timeout_seconds: float = setting(
         30.0,
-        _timeout,
+        limit_reader("timeout"),
         "--timeout=<seconds>",
         "Limit for one run in seconds",
         ms("CHARM_EXECUTION_TIMEOUT_MS"),
@@ -169,32 +158,37 @@ class Settings:
     )
     charm_network: tuple[int, ...] = written(
         "53,80,443",
-        ports,
+        limit_reader("network"),
         "--charm-network=<ports>",
         "TCP ports that charms may connect to, or deny",
     )
     worker_memory_bytes: int = written(
         "512M",
-        size("32M", "1024G"),
+        limit_reader("memory"),
         "--worker-memory=<size>",
         "Memory one worker may use",
     )
     cpu_seconds: float = setting(
-        20.0, seconds, "--cpu-limit=<seconds>", "Processor time that one run may use"
+        20.0, limit_reader("cpu"), "--cpu-limit=<seconds>", "Processor time that one run may use"
     )
     open_files: int = setting(
-        128, count(32, 4096), "--open-files=<number>", "Files and connections one run may open"
+        128,
+        limit_reader("files"),
+        "--open-files=<number>",
+        "Files and connections one run may open",
     )
-    threads: int = setting(64, count(1, 4096), "--threads=<number>", "Threads one run may have")
+    threads: int = setting(
+        64, limit_reader("threads"), "--threads=<number>", "Threads one run may have"
+    )
     state_bytes: int = written(
         "16M",
-        size("1K", "512M"),
+        limit_reader("state"),
         "--state-size=<size>",
         "Largest state of a charm",
     )
     scratch_bytes: int = written(
         "64M",
-        size("4K", "1024G"),
+        limit_reader("scratch"),
         "--scratch-size=<size>",
         "Files one run may keep in its scratch directory",
     )
@@ -226,7 +220,7 @@ class Settings:
         1000, count(1), "--history-jobs=<number>", "Keep the newest N finished jobs"
     )
     run_log_bytes: int = written(
-        "64K", size("1K", "64M"), "--run-log=<size>", "Keep so much output of a run"
+        "64K", limit_reader("log"), "--run-log=<size>", "Keep so much output of a run"
     )
     log_format: str = setting(
         "auto",
