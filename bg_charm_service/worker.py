@@ -100,10 +100,10 @@ class Worker:
         self,
         connection: socket.socket,
         confine: Callable[[Walls], None],
-        retire_bytes: int = 0,
-        scratch: str = "",
+        retire_bytes: int,
+        scratch: str,
         *,
-        has_walls: bool = False,
+        has_walls: bool,
     ) -> None:
         self._connection = connection
         self._confine = confine

@@ -88,7 +88,8 @@ def run_worker(connection_fd: int, out_fd: int, err_fd: int, birth: Birth) -> No
         missing = frozenset(map(Wall, birth.missing_walls))
         _raise_walls(birth.scratch, missing)
     connection = socket.socket(fileno=connection_fd)
-    Worker(connection, partial(confine, missing=missing), birth.retire_bytes).serve()
+    enter = partial(confine, missing=missing)
+    Worker(connection, enter, birth.retire_bytes, birth.scratch, has_walls=birth.has_walls).serve()
     os._exit(0)
 
 

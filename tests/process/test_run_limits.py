@@ -10,9 +10,9 @@ from tests.process.running import RunningCharm, Service
 
 #: A charm for each limit: what it does to run into it.
 SOURCE = """
-import resource
+import ctypes
 import socket
-import threading
+import tempfile
 from typing import Any
 
 from bg_charm_service import Charm
@@ -50,6 +50,15 @@ class Greedy(Charm):
 
     def more_state(self, event: dict[str, Any]) -> None:
         self.more = "x" * event["size"]
+
+    def foreign_thread(self, event: dict[str, Any]) -> None:
+        libc = ctypes.CDLL(None)
+        libc.pthread_create(ctypes.byref(ctypes.c_ulong()), None, libc.pause, None)
+
+    def scratch(self, event: dict[str, Any]) -> None:
+        (self.context.scratch / "note").write_text("x")
+        self.text = f"{self.context.scratch} {tempfile.gettempdir()}"
+        self.count = len(list(self.context.scratch.iterdir()))
 
     def bg_updater(self, event: dict[str, Any]) -> None:
         self.count += 1
@@ -136,3 +145,22 @@ def test_class_does_not_get_more(service: Service) -> None:
     """Asking for more has no effect."""
     charm = add(service, 'limits = {"files": 4000}')
     assert "it may have 64 files" in failed(charm, "files")[1]
+
+
+def test_thread_that_python_does_not_know(service: Service) -> None:
+    """A run that leaves a thread of a library behind succeeds, and nobody else gets its worker."""
+    charm = add(service)
+    left = charm.perform("foreignThread")
+    assert "success" == left["status"]
+    assert left["worker"] != charm.run()["worker"]
+
+
+def test_scratch_directory(service: Service) -> None:
+    """A run has a directory for its files, which is where temporary files go; it is empty again."""
+    charm = add(service)
+    for _ in range(2):
+        assert "success" == charm.perform("scratch")["status"]
+        scratch, temporary = str(charm.get("text")).split()
+        assert scratch == temporary
+        assert scratch.startswith(str(service.data_dir))
+        assert 1 == charm.get("count")
