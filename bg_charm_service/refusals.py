@@ -1,7 +1,7 @@
 """What the operating system refused a run, found in what the run raised.
 
-Looks along causes, contexts and groups, since libraries wrap what they catch. Used by the worker
-where a run has failed; exceptions are a charm's own objects, and may do anything when asked.
+Looks along causes, contexts, groups and arguments, since libraries wrap what they catch. Used by
+the worker where a run has failed; exceptions are a charm's own, and may do anything when asked.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ def _behind(error: BaseException) -> list[object]:
     try:
         group = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
         context = None if error.__suppress_context__ else error.__context__
-        return [*group, error.__cause__, context]
+        # Some libraries hide the context, and hand on what they caught as an argument.
+        return [*group, error.__cause__, context, *error.args[:_MOST_LINKS]]
     except Exception:
         return []

@@ -37,7 +37,18 @@ def grouped(inner: BaseException) -> BaseException:
     return BaseExceptionGroup("all", [KeyError("a"), BaseExceptionGroup("some", [inner])])
 
 
-@pytest.mark.parametrize("wrap", [lambda error: error, chained, during, grouped])
+def handed_on(inner: BaseException) -> BaseException:
+    """An error that has the other as its argument, and hides that it came from it."""
+    try:
+        try:
+            raise inner
+        except type(inner) as error:
+            raise ValueError(error) from None
+    except ValueError as error:
+        return error
+
+
+@pytest.mark.parametrize("wrap", [lambda error: error, chained, during, grouped, handed_on])
 @pytest.mark.parametrize(
     ("error", "cause"),
     [
