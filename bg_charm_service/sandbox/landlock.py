@@ -98,7 +98,8 @@ class Ruleset:
     def __init__(self, *, files: bool = False, ports: bool = False, scopes: bool = False) -> None:
         needed = (1, PORTS_VERSION if ports else 1, SCOPES_VERSION if scopes else 1)
         _require(max(needed))
-        self._rights = file_rights() if files else 0
+        # A layer that does not speak of moving files refuses it, whatever the other layers say.
+        self._rights = file_rights() if files else file_rights() & _Right.REFER
         handled = (
             self._rights,
             _BIND_TCP | _CONNECT_TCP if ports else 0,
@@ -107,6 +108,8 @@ class Ruleset:
         # An older kernel takes a longer structure only if what it does not know is empty.
         attributes = ctypes.create_string_buffer(struct.pack("=3Q", *handled), 24)
         self._fd = system_call(LANDLOCK_CREATE_RULESET, attributes, 24, 0)
+        if self._rights and not files:
+            self.allow_path("/", _Right.REFER)
 
     def allow_path(self, path: str, rights: int) -> None:
         """Allow this of a file, or of a directory and all beneath it.

@@ -60,6 +60,7 @@ def raise_walls(scratch: str, missing: Collection[Wall] = ()) -> None:
         _raise(Wall.PRIVILEGES, drop_all)
     if Wall.FILES not in missing:
         _raise(Wall.FILES, lambda: restrict_files(scratch))
+    # The filter holds signals too; this holds them where there is no filter.
     if landlock.version() >= landlock.SCOPES_VERSION:
         _raise(Wall.SIGNALS, restrict_signals)
     # The last one: it takes away the calls that raise the others.
