@@ -25,6 +25,7 @@ from bg_charm_service.run_limits import RunLimits
 from bg_charm_service.store import Store
 from bg_charm_service.store.charms import CharmRecord
 from bg_charm_service.store.links import Link
+from bg_charm_service.turns import Turns
 from bg_charm_service.wire import FieldValue, RunSpec
 
 
@@ -64,12 +65,14 @@ class Dispatcher:
     def wants_to_claim(self, now: float) -> bool:
         """Whether a space may have a job that a worker is free for; moves workers where not."""
         # Asked first in any case: a hint that nobody takes up would keep the loop from sleeping.
-        hot = self._queue.hot_spaces(now)
+        turns = self._turns(now)
+        hot = self._queue.hot_spaces(now, without=turns.full_integrations)
         if not hot or self.runs.is_exclusive:
             return False
-        self._pool.rebalance(self.share.by_need(hot, now))
-        free = self._pool.free_workers()
-        return free.unbound > 0 or any(space_key in free.bound for space_key in hot)
+        needy = [key for key in hot if turns.may_have_more(key)]
+        self._pool.rebalance(self.share.by_need(needy, now))
+        turns = self._turns(now)
+        return any(turns.has_worker(space_key) for space_key in needy)
 
     def claim(self, now: float) -> list[Prepared]:
         """Claim a job for each free worker, the least served space first; in a transaction.
@@ -84,21 +87,23 @@ class Dispatcher:
             found = self._prepare(suspect, now) if suspect else None
             return [found] if found else []
         prepared: list[Prepared] = []
-        free = self._pool.free_workers()
-        turns = [need.space_key for need in self.share.by_need(self._queue.hot_spaces(now), now)]
+        turns = self._turns(now)
+        hot = self._queue.hot_spaces(now, without=turns.full_integrations)
+        waiting = [need.space_key for need in self.share.by_need(hot, now)]
         # Rounds of one job a space, so that a space with many jobs gets what others leave.
-        while turns and free.count:
+        while waiting and not turns.are_over:
             served = []
-            for space_key in turns:
-                if not free.has(space_key):
+            for space_key in waiting:
+                if not turns.has_worker(space_key):
                     continue
-                for claim in self._queue.claim(space_key, 1, now):
+                full = turns.full_integrations
+                for claim in self._queue.claim(space_key, 1, now, without=full):
                     served.append(space_key)
                     found = self._prepare(claim, now)
                     if found is not None:
-                        free.take(space_key)
+                        turns.take(found.run)
                         prepared.append(found)
-            turns = served
+            waiting = served
         return prepared
 
     def claim_job(self, job_id: int, now: float) -> Prepared | None:
@@ -111,7 +116,7 @@ class Dispatcher:
     def send(self, prepared: Prepared) -> RunFinished | None:
         """Give a claimed run to a worker; the end of the run when it cannot even start."""
         run, job = prepared.run, prepared.run.claim.job
-        self.runs.add(run)
+        self.runs.add(run, self._clock.steady())
         charm = run.charm
         space_key, limits = run.claim.space_key, self._limits.of(charm)
         is_known = self._pool.knows_source(space_key, limits.walls, charm.source_hash)
@@ -168,6 +173,9 @@ class Dispatcher:
         """Forget a run that is settled, and charge its space for it."""
         self.runs.drop(run)
         self.share.charge(run.claim.space_key, seconds, self._clock.steady())
+
+    def _turns(self, now: float) -> Turns:
+        return Turns(self._pool.free_workers(), self.runs, self.share, self._caps, now)
 
     def _prepare(self, claim: Claim, now: float) -> Prepared | None:
         """Take the snapshot for a claimed job; None when its charm is gone, and the job too."""

@@ -5,6 +5,7 @@ In memory only; a claim that is lost with the process is rescued from the queue.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -34,19 +35,40 @@ class InFlight:
 
 
 class RunsInFlight:
-    """The runs under way, by run id and by charm."""
+    """The runs under way, by run id and by charm.
+
+    Of those that use a worker it is known how many each space and each integration has.
+    """
 
     def __init__(self) -> None:
         self._by_run: dict[str, InFlight] = {}
         self._by_charm: dict[int, InFlight] = {}
+        self._begun: dict[int, dict[str, float]] = {}
+        self.by_integration: Counter[str] = Counter()
 
-    def add(self, run: InFlight) -> None:
+    def add(self, run: InFlight, now: float) -> None:
         """Remember a run that is about to go out."""
+        self.drop(run)
         self._by_run[run.run_id] = run
         self._by_charm[run.claim.charm_key] = run
+        self._begun.setdefault(run.claim.space_key, {})[run.run_id] = now
+        self.by_integration[run.claim.integration] += 1
+
+    def note_end(self, run_id: str) -> None:
+        """Note that a run uses no worker any more, though it is not settled; twice is fine."""
+        run = self._by_run.get(run_id)
+        begun = self._begun.get(run.claim.space_key, {}) if run else {}
+        if run is None or begun.pop(run_id, None) is None:
+            return
+        if not begun:
+            del self._begun[run.claim.space_key]
+        self.by_integration[run.claim.integration] -= 1
+        if not self.by_integration[run.claim.integration]:
+            del self.by_integration[run.claim.integration]
 
     def drop(self, run: InFlight) -> None:
         """Forget a run that is settled; forgetting twice is fine."""
+        self.note_end(run.run_id)
         self._by_run.pop(run.run_id, None)
         self._by_charm.pop(run.claim.charm_key, None)
 
@@ -57,6 +79,14 @@ class RunsInFlight:
     def of_charm(self, charm_key: int) -> InFlight | None:
         """The run of a charm: there is at most one."""
         return self._by_charm.get(charm_key)
+
+    def of_space(self, space_key: int) -> int:
+        """How many runs of a space use a worker."""
+        return len(self._begun.get(space_key, ()))
+
+    def longest_seconds(self, space_key: int, now: float) -> float:
+        """For how long the longest of a space's runs has been under way; 0 without any."""
+        return now - min(self._begun.get(space_key, {}).values(), default=now)
 
     @property
     def is_exclusive(self) -> bool:

@@ -162,6 +162,9 @@ def _assemble(
     wake = asyncio.Event()
     chance = random.Random()  # noqa: S311 - jitter, no secret
     queue = JobQueue(database, keep_done=config.history_jobs)
+    if config.caps.per_integration:
+        with database.transaction():
+            queue.note_integrations()
     roster = Roster(store)
     planner = Planner(
         database,

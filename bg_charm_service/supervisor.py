@@ -133,7 +133,7 @@ class Supervisor:
         for each in prepared:
             unstarted = parts.dispatcher.send(each)
             if unstarted is not None:
-                self._unsettled.append(unstarted)
+                self._take_in([unstarted])
                 self._wake.set()
 
     async def drain(self, timeout_seconds: float) -> None:
@@ -186,7 +186,7 @@ class Supervisor:
         return self._waiters.wait_for(job_id)
 
     def _take_in(self, events: list[PoolEvent]) -> None:
-        """Answer what needs no transaction at once, and keep the rest for it."""
+        """Answer what needs no transaction at once, keep the rest for it; workers are free now."""
         for event in events:
             if isinstance(event, FieldWanted):
                 reply = self.parts.dispatcher.field(event)
@@ -194,6 +194,7 @@ class Supervisor:
             elif isinstance(event, InspectFinished):
                 self.parts.inspections.finish(event)
             else:
+                self.parts.dispatcher.runs.note_end(event.run.run_id)
                 self._unsettled.append(event)
 
     def _commit(

@@ -9,7 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bg_charm_service.fairness import HALF_LIFE_SECONDS, FairShare
+from bg_charm_service.fairness import (
+    HALF_LIFE_SECONDS,
+    SHORT_SECONDS,
+    FairShare,
+    may_take_last,
+)
 
 NOW = 1_790_000_000.0
 
@@ -86,3 +91,50 @@ def test_order_is_that_of_the_plain_formula(charges: list[tuple[int, float, floa
     weights = [plain[space] for space in order]
     # What is below a thousandth of a second may be forgotten.
     assert all(sooner <= later + 0.01 for sooner, later in pairwise(weights)), weights
+
+
+@pytest.mark.parametrize(
+    ("under_way", "typical_seconds", "has_others", "expected"),
+    [
+        (0, None, True, True),
+        (0, 30.0, True, True),
+        (1, SHORT_SECONDS, True, True),
+        (1, SHORT_SECONDS * 1.01, True, False),
+        (1, None, True, False),
+        (3, 30.0, False, True),
+    ],
+    ids=["nothing known", "nothing runs", "short", "long", "runs and not known", "nobody else"],
+)
+def test_last_free_worker(
+    under_way: int,
+    typical_seconds: float | None,
+    *,
+    has_others: bool,
+    expected: bool,
+) -> None:
+    """It goes to a space without runs, to one with short runs, and to whoever is alone."""
+    assert expected == may_take_last(under_way, typical_seconds, has_others=has_others)
+
+
+def test_typical_seconds_follow_the_newest_runs() -> None:
+    """What a space's runs take is known from its first one, and soon follows a change."""
+    shares = FairShare()
+    assert shares.typical_seconds(1) is None
+    shares.charge(1, 20.0, NOW)
+    assert 20.0 == shares.typical_seconds(1)
+    for _ in range(20):
+        shares.charge(1, 0.1, NOW)
+    assert shares.typical_seconds(1) == pytest.approx(0.1, abs=0.05)
+
+
+def test_others_are_expected_for_a_day() -> None:
+    """A space is alone until another ran something, and again a day after that."""
+    shares = FairShare()
+    shares.charge(1, 1.0, NOW)
+    assert not shares.has_others(1, NOW)
+    assert shares.has_others(2, NOW)
+    shares.charge(2, 1.0, NOW)
+    shares.charge(1, 1.0, NOW + 3600)
+    assert shares.has_others(1, NOW + 3600)
+    shares.charge(1, 1.0, NOW + 90_000)
+    assert not shares.has_others(1, NOW + 90_000)

@@ -94,18 +94,22 @@ class PaperPool:
     def cancel(self, run_id: str) -> bool:
         return False
 
-    def end(self, run: RunSpec, *, is_orphaned: bool = False) -> None:
+    def end(self, run: RunSpec, *, is_orphaned: bool = False, seconds: float = 0.1) -> None:
         """End a run: well, or by the end of the workers' parent."""
         self.out.remove(run)
         self.unbound += 1
-        answer = None if is_orphaned else Answer(run.run_id, 0.1)
-        self.events.append(RunFinished(run, 1, "", answer=answer, is_orphaned=is_orphaned))
+        answer = None if is_orphaned else Answer(run.run_id, seconds)
+        self.events.append(
+            RunFinished(run, 1, "", answer=answer, is_orphaned=is_orphaned, seconds=seconds)
+        )
 
 
 class Bench:
     """A supervisor on an empty database, stepped by hand."""
 
-    def __init__(self, path: Path, *, workers: int = 1, polling: bool = True) -> None:
+    def __init__(
+        self, path: Path, *, workers: int = 1, polling: bool = True, caps: Caps | None = None
+    ) -> None:
         self.database = Database.open(path)
         self.store, self.queue = Store.on(self.database), JobQueue(self.database)
         self.pool, self.clock = PaperPool(workers), Time()
@@ -113,7 +117,7 @@ class Bench:
         planner = Planner(database, store, queue, clock, interval_seconds=60, max_concurrent=1)
         self.planner = planner
         limits = RunLimits(Limits(), store.limits)
-        dispatcher = Dispatcher(database, store, queue, self.pool, clock, limits, Caps())
+        dispatcher = Dispatcher(database, store, queue, self.pool, clock, limits, caps or Caps())
         settler = Settler(
             *(database, store, queue, planner, FailurePolicy(), clock, lambda: 0.5),
             limits=limits,
