@@ -104,6 +104,7 @@ class Worker:
         scratch: str,
         *,
         has_walls: bool,
+        outdated: Callable[[], str] = lambda: "",
     ) -> None:
         self._connection = connection
         self._confine = confine
@@ -119,6 +120,7 @@ class Worker:
         self._retire_bytes = retire_bytes
         self._scratch = Path(scratch or tempfile.gettempdir())
         self._has_walls = has_walls
+        self._outdated = outdated
 
     def serve(self) -> None:
         """Answer requests until the supervisor closes the socket."""
@@ -175,7 +177,7 @@ class Worker:
             # A child that the charm forked has come back here: it must not answer.
             os._exit(0)
         self._output.end()
-        leak = leak or self._threads_since(threads_before) or self._hoard()
+        leak = leak or self._threads_since(threads_before) or self._hoard() or self._outdated()
         return Answer(spec.run_id, time.perf_counter() - started, leak=leak, **answer)
 
     def _threads_since(self, before: int) -> str:

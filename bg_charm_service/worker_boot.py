@@ -88,13 +88,24 @@ def run_worker(connection_fd: int, out_fd: int, err_fd: int, birth: Birth) -> No
         missing = frozenset(map(Wall, birth.missing_walls))
         _raise_walls(birth.scratch, missing)
     connection = socket.socket(fileno=connection_fd)
-    enter = partial(confine, missing=missing)
-    Worker(connection, enter, birth.retire_bytes, birth.scratch, has_walls=birth.has_walls).serve()
+    Worker(
+        connection,
+        partial(confine, missing=missing),
+        birth.retire_bytes,
+        birth.scratch,
+        has_walls=birth.has_walls,
+        outdated=partial(
+            _why_outdated, sandbox.name_files() if Wall.FILES not in missing else None
+        ),
+    ).serve()
     os._exit(0)
 
 
 def confine(walls: Walls, missing: Collection[Wall]) -> None:
     """Set the limits of this process, hard: it can lower them further, but never raise them."""
+    # First: it takes a descriptor and some memory.
+    if Wall.NETWORK not in missing:
+        sandbox.allow_ports(walls.ports)
     for resource_no, most in (
         (resource.RLIMIT_DATA, walls.memory_bytes),
         (resource.RLIMIT_NOFILE, walls.open_files),
@@ -102,8 +113,14 @@ def confine(walls: Walls, missing: Collection[Wall]) -> None:
     ):
         if most:
             _lower(resource_no, most)
-    if Wall.NETWORK not in missing:
-        sandbox.allow_ports(walls.ports)
+
+
+def _why_outdated(names: dict[str, tuple[int, int]] | None) -> str:
+    """Say when this machine's names are resolved by other files now, which may not be read here.
+
+    What may be read is settled when the walls are raised; a new worker can read the new files.
+    """
+    return "" if names in (None, sandbox.name_files()) else "old settings for names"
 
 
 def _raise_walls(scratch: str, missing: Collection[Wall]) -> None:

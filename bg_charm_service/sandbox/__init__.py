@@ -5,6 +5,7 @@ Knows nothing of charms, runs or the pool. `probe` is for the service, `raise_wa
 """
 
 from bg_charm_service.sandbox.readable import folder_around as folder_around
+from bg_charm_service.sandbox.readable import name_files as name_files
 from bg_charm_service.sandbox.trial import probe as probe
 from bg_charm_service.sandbox.walls import Wall as Wall
 from bg_charm_service.sandbox.walls import allow_ports as allow_ports

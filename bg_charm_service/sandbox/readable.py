@@ -60,6 +60,21 @@ def paths() -> tuple[str, ...]:
     return (*sorted(map(str, outer)), *_NAMES)
 
 
+def name_files() -> dict[str, tuple[int, int]]:
+    """Which files this machine's names are resolved by, as device and inode.
+
+    A path that was allowed stays with its file: one that is put in its place is another.
+    """
+    found = {}
+    for path in _NAMES:
+        try:
+            status = os.stat(path)
+        except OSError:
+            continue
+        found[path] = (status.st_dev, status.st_ino)
+    return found
+
+
 def folder_around(path: Path) -> Path | None:
     """Give the readable folder in which a path lies, or would lie; None where none is around it."""
     inner = path.resolve()

@@ -8,7 +8,7 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,7 @@ class Asked(Charm):
 
 #: A network of one's own, and mounts, so that names are resolved by a server of the test.
 _NEW_NETWORK, _NEW_MOUNTS = 0x40000000, 0x00020000
+_libc = ctypes.CDLL(None, use_errno=True)
 _MS_BIND, _MS_PRIVATE, _MS_REC = 4096, 1 << 18, 16384
 
 
@@ -59,13 +60,21 @@ class Asker:
         self._client = ZygoteClient()
         self._scratch = scratch
         self._worker_no = 0
+        #: Why the last worker asks to be replaced.
+        self.leak = ""
 
     def ask(
-        self, expression: str, limits: Limits | None = None, missing: tuple[str, ...] | None = None
+        self,
+        expression: str,
+        limits: Limits | None = None,
+        before: Callable[[], None] = lambda: None,
     ) -> Any:
-        """Have a new worker work this out; gives the value, or what it said before it died."""
+        """Have a new worker work this out; gives the value, or what it said before it died.
+
+        `before` is done when it is ready.
+        """
         self._worker_no += 1
-        lacks = tuple(map(str, missing_walls())) if missing is None else missing
+        lacks = tuple(map(str, missing_walls()))
         birth = Birth(str(self._scratch), has_walls=True, missing_walls=lacks)
         ours, theirs = socket.socketpair()
         reading, writing = os.pipe()
@@ -77,10 +86,12 @@ class Asker:
             reader = FrameReader(ours, FROM_WORKER)
             if not isinstance(reader.read(), Ready):
                 return said.read().decode()
+            before()
             ours.sendall(TO_WORKER.encode(run_of(CHARM % expression, limits or Limits())))
             while isinstance(answer := reader.read(), LogText):
                 continue
         assert isinstance(answer, Answer)
+        self.leak = answer.leak
         if answer.failure is not None:
             return answer.failure.message
         return msgspec.json.decode(answer.writes["told"])["value"]
@@ -209,20 +220,36 @@ def test_names_are_resolved_over_tcp(here: Place) -> None:
     assert "192.0.2.7" == result.value, result.text
 
 
+def test_a_worker_with_old_settings_for_names_is_replaced(here: Place) -> None:
+    """It can read the files of its birth only: names would not be resolved for long."""
+    if os.getuid() != 0:
+        pytest.skip("needs root, for mounts of its own")
+    if Wall.FILES in missing_walls():
+        pytest.skip(missing_walls()[Wall.FILES])
+
+    def resolve(at: Place) -> list[str]:
+        with own_names(at.root / "resolv.conf"):
+            asker = Asker(at.scratch)
+            asker.ask("1")
+            before = asker.leak
+            asker.ask("1", before=lambda: change_names(at.root / "other.conf"))
+            asker.close()
+        return [before, asker.leak]
+
+    result = attempt(resolve, here, without=list(Wall))
+    if "Operation not permitted" in result.text:
+        pytest.skip("this machine gives no mounts of one's own")
+
+    assert ["", "old settings for names"] == result.value, result.text
+
+
 @contextmanager
 def own_names(settings: Path) -> Iterator[None]:
     """Leave this machine's network, and answer every question for a name by TCP only."""
-    libc = ctypes.CDLL(None, use_errno=True)
-
-    def check(result: int) -> None:
-        if result < 0:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-
-    check(libc.unshare(_NEW_NETWORK | _NEW_MOUNTS))
-    check(libc.mount(b"none", b"/", None, ctypes.c_ulong(_MS_REC | _MS_PRIVATE), None))
-    settings.write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
-    target = os.path.realpath("/etc/resolv.conf").encode()
-    check(libc.mount(os.fsencode(settings), target, None, ctypes.c_ulong(_MS_BIND), None))
+    _check(_libc.unshare(_NEW_NETWORK | _NEW_MOUNTS))
+    private = ctypes.c_ulong(_MS_REC | _MS_PRIVATE)
+    _check(_libc.mount(b"none", b"/", None, private, None))
+    change_names(settings)
     with socket.socket() as one:
         # Interface flags of lo: up and running.
         fcntl.ioctl(one, 0x8914, struct.pack("16sh14x", b"lo", 0x1 | 0x40))
@@ -230,6 +257,19 @@ def own_names(settings: Path) -> Iterator[None]:
         answering = threading.Thread(target=_answer_names, args=(server,), daemon=True)
         answering.start()
         yield
+
+
+def change_names(settings: Path) -> None:
+    """Put another file where this machine says how names are resolved."""
+    settings.write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
+    target = os.path.realpath("/etc/resolv.conf").encode()
+    bind = ctypes.c_ulong(_MS_BIND)
+    _check(_libc.mount(os.fsencode(settings), target, None, bind, None))
+
+
+def _check(result: int) -> None:
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 def _answer_names(server: socket.socket) -> None:
@@ -242,8 +282,5 @@ def _answer_names(server: socket.socket) -> None:
                 is_address = question[name_end - 4 : name_end - 2] == b"\0\1"
                 counts = bytes([0, 1, 0, is_address, 0, 0, 0, 0])
                 record = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\xc0\0\2\7" if is_address else b""
-                head = (
-                    question[:2] + b"\x81\x80\0\1" + len(is_address * b"x").to_bytes(2) + bytes(4)
-                )
-                answer = head + question[12:name_end] + record
+                answer = question[:2] + b"\x81\x80" + counts + question[12:name_end] + record
                 connection.sendall(len(answer).to_bytes(2) + answer)
