@@ -9,6 +9,7 @@ import ctypes
 import errno
 import itertools
 import struct
+from functools import cache
 
 from bg_charm_service.sandbox.kernel import MACHINE, prctl, system_call
 from bg_charm_service.sandbox.syscalls import number
@@ -35,7 +36,9 @@ def drop_all() -> None:
     system_call(capset, header, nothing)
 
 
+@cache
 def _empty_bounding_set() -> None:
+    """Drop what programs might give back; once, since forked processes inherit the empty set."""
     for capability in itertools.count():
         try:
             prctl(_PR_CAPBSET_DROP, capability)

@@ -58,7 +58,7 @@ def _tell(writing: int) -> None:
 
 def _missing_walls() -> dict[Wall, str]:
     gaining = _why_not(give_up_gaining)
-    files = gaining or _why_not(lambda: restrict_files(""))
+    files = gaining or _why_not(restrict_files)
     ports = gaining or _why_not(lambda: restrict_ports(()))
     scopes = gaining or _why_not(restrict_signals)
     privileges = gaining or _why_not(_do_without_privileges)

@@ -58,10 +58,11 @@ def raise_walls(scratch: str, missing: Collection[Wall] = ()) -> None:
     _raise(Wall.PRIVILEGES, give_up_gaining)
     if Wall.PRIVILEGES not in missing:
         _raise(Wall.PRIVILEGES, drop_all)
+    # The filter holds signals too; Landlock holds them where there is no filter.
+    has_scopes = landlock.version() >= landlock.SCOPES_VERSION
     if Wall.FILES not in missing:
-        _raise(Wall.FILES, lambda: restrict_files(scratch))
-    # The filter holds signals too; this holds them where there is no filter.
-    if landlock.version() >= landlock.SCOPES_VERSION:
+        _raise(Wall.FILES, lambda: restrict_files(scratch, scopes=has_scopes))
+    elif has_scopes:
         _raise(Wall.SIGNALS, restrict_signals)
     # The last one: it takes away the calls that raise the others.
     if Wall.CALLS not in missing:
@@ -77,9 +78,12 @@ def allow_ports(ports: Iterable[int], missing: Collection[Wall] = ()) -> None:
         _raise(Wall.NETWORK, lambda: restrict_ports(ports))
 
 
-def restrict_files(scratch: str) -> None:
-    """Let this process read libraries only, and write its scratch directory only."""
-    with Ruleset(files=True) as ruleset:
+def restrict_files(scratch: str = "", *, scopes: bool = False) -> None:
+    """Let this process read libraries only, and write its scratch directory only.
+
+    With `scopes` it is also kept from what `restrict_signals` keeps it from.
+    """
+    with Ruleset(files=True, scopes=scopes) as ruleset:
         for path in readable.paths():
             ruleset.allow_path(path, landlock.READ)
         for path in filter(None, (readable.NULL, scratch)):
