@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from bg_charm_service.clock import Clock
 from bg_charm_service.database import Database
 from bg_charm_service.dispatcher import Dispatcher
 from bg_charm_service.errors import FailureCause, ServiceError, WorkerBootError
@@ -25,7 +26,7 @@ from bg_charm_service.model import (
     Origin,
 )
 from bg_charm_service.planner import Planner
-from bg_charm_service.pool_contract import FreeWorkers
+from bg_charm_service.pool_contract import FreeWorkers, WorkerPool
 from bg_charm_service.pool_events import PoolEvent, RunFinished
 from bg_charm_service.run_limits import RunLimits
 from bg_charm_service.settlement import FailurePolicy, RunStatus
@@ -108,27 +109,33 @@ class Bench:
     """A supervisor on an empty database, stepped by hand."""
 
     def __init__(
-        self, path: Path, *, workers: int = 1, polling: bool = True, caps: Caps | None = None
+        self,
+        path: Path,
+        *,
+        workers: int = 1,
+        polling: bool = True,
+        caps: Caps | None = None,
+        open_pool: Callable[[Clock, Callable[[], None]], WorkerPool] | None = None,
     ) -> None:
         self.database = Database.open(path)
         self.store, self.queue = Store.on(self.database), JobQueue(self.database)
-        self.pool, self.clock = PaperPool(workers), Time()
+        self.pool, self.clock, self.wake = PaperPool(workers), Time(), asyncio.Event()
+        pool = open_pool(self.clock, self.wake.set) if open_pool else self.pool
         clock, database, store, queue = self.clock, self.database, self.store, self.queue
         planner = Planner(database, store, queue, clock, interval_seconds=60, max_concurrent=1)
         self.planner = planner
         limits = RunLimits(Limits(), store.limits)
-        dispatcher = Dispatcher(database, store, queue, self.pool, clock, limits, caps or Caps())
+        dispatcher = Dispatcher(database, store, queue, pool, clock, limits, caps or Caps())
         settler = Settler(
             *(database, store, queue, planner, FailurePolicy(), clock, lambda: 0.5),
             limits=limits,
             history_runs=10,
             label=lambda _: None,
         )
-        self.wake = asyncio.Event()
-        self.inspections = Inspections(self.pool, limits)
+        self.inspections = Inspections(pool, limits)
         self.supervisor = Supervisor(
             Parts(
-                *(database, store, queue, self.pool, planner, dispatcher, settler),
+                *(database, store, queue, pool, planner, dispatcher, settler),
                 *(self.inspections, clock),
             ),
             polling=polling,
