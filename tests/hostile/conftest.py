@@ -49,3 +49,19 @@ def yard(keeper: YardKeeper, request: pytest.FixtureRequest) -> Iterator[Yard]:
     yield keeper.yard()
     if request.session.testsfailed > failed:
         keeper.close()
+
+
+@pytest.fixture(scope="session")
+def private_keeper(sandbox: str) -> Iterator[YardKeeper]:
+    """Whoever opens a yard in which each run has a process of its own."""
+    with YardKeeper(Runner(), sandbox, "--isolation=run") as found:
+        yield found
+
+
+@pytest.fixture
+def private_yard(private_keeper: YardKeeper, request: pytest.FixtureRequest) -> Iterator[Yard]:
+    """A yard in which each run has a process of its own."""
+    failed = request.session.testsfailed
+    yield private_keeper.yard()
+    if request.session.testsfailed > failed:
+        private_keeper.close()

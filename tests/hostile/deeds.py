@@ -5,7 +5,6 @@ A deed's file is put behind the charm that does it, and both are one source.
 
 from __future__ import annotations
 
-import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,11 +25,6 @@ class Deed:
     name: str
     cause: str
     words: str
-
-    @property
-    def source(self) -> str:
-        """The source of the charm that does it."""
-        return source_of(self.file)
 
     def __str__(self) -> str:
         return self.name.replace("_", "-")
@@ -56,8 +50,3 @@ def each_of(file: str, *, but: str = "") -> pytest.MarkDecorator:
     return pytest.mark.parametrize(
         "deed", [d for d in deeds_of(file) if d.name not in but], ids=str
     )
-
-
-def is_known_here(deed: Deed) -> bool:
-    """Whether this kind of machine has the call that a deed makes."""
-    return platform.machine() == "x86_64" or "raw" not in deed.name

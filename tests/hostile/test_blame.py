@@ -16,3 +16,9 @@ def test_crash_is_its_own(yard: Yard, deed: Deed) -> None:
 def test_what_a_worker_says_is_not_believed(yard: Yard, deed: Deed) -> None:
     """A worker that floods, stalls, lies or talks nonsense is killed, and its charm blamed."""
     yard.suffer(deed)
+
+
+@each_of("forging")
+def test_answer_that_no_run_could_give_is_refused(private_yard: Yard, deed: Deed) -> None:
+    """What is wrong in an answer fails its run: fields, links, JSON and sizes are checked again."""
+    private_yard.suffer(deed)

@@ -1,22 +1,20 @@
-"""Talks to the service in the worker's place: garbage, floods, forged answers."""
+"""Talks to the service in the worker's place: garbage, floods, answers for others."""
 
-import math
 import os
 import pickle
+import socket
 import stat
+import struct
 import threading
 
-from bg_charm_service.errors import FailureCause
 from bg_charm_service.wire import (
     FROM_WORKER,
     Answer,
-    FailureSpec,
     FetchField,
     FromWorker,
     Inspected,
     LogText,
     Ready,
-    SendSpec,
 )
 from tests.hostile.charms.hostile import Hostile, ends
 
@@ -45,11 +43,6 @@ def say(data: bytes) -> object:
 def tell(*messages: FromWorker) -> object:
     """Send whole messages."""
     return say(b"".join(FROM_WORKER.encode(message) for message in messages))
-
-
-def answer(charm: Hostile, **given: object) -> object:
-    """Answer for this run before it is over."""
-    return tell(Answer(charm.context.run_id, 0.001, **given))  # type: ignore[arg-type]
 
 
 @ends("protocol", "protocol")
@@ -81,12 +74,6 @@ def frame_without_end(charm: Hostile) -> object:
 def frame_beyond_the_state(charm: Hostile) -> object:
     """The promise of more than any answer of it may hold."""
     return say((60 * 1024 * 1024).to_bytes(4, "big") + b"x" * 1024 * 1024)
-
-
-@ends("protocol", "protocol")
-def half_a_frame(charm: Hostile) -> object:
-    """The promise of a little, never kept."""
-    return say(b"\0\0\1\0half")
 
 
 @ends("protocol", "protocol")
@@ -157,68 +144,10 @@ def report_about_a_source(charm: Hostile) -> object:
     return tell(*(Inspected(number, None, "planted") for number in range(1, 100)))
 
 
-@ends("protocol", "")
-def writes_of_no_field(charm: Hostile) -> object:
-    """A value for a field that its class has not."""
-    return answer(charm, writes={"planted": b"1"})
-
-
-@ends("protocol", "")
-def reads_of_no_field(charm: Hostile) -> object:
-    """The claim to have read such a field."""
-    return answer(charm, reads=("planted",))
-
-
-@ends("state", "loot")
-def writes_of_no_json(charm: Hostile) -> object:
-    """A value that nobody could read again."""
-    return answer(charm, writes={"loot": b"not json"})
-
-
-@ends("state", "loot")
-def writes_of_two_values(charm: Hostile) -> object:
-    """Two values in the place of one."""
-    return answer(charm, writes={"loot": b'[] , "$stream": true'})
-
-
-@ends("state", "loot")
-def writes_of_deep_json(charm: Hostile) -> object:
-    """A value in which whoever reads it is lost."""
-    return answer(charm, writes={"loot": b"[" * 200_000 + b"]" * 200_000})
-
-
-@ends("state", "loot")
-def writes_of_no_text(charm: Hostile) -> object:
-    """A value that is not even text."""
-    return answer(charm, writes={"loot": b'"\xff\xfe"'})
-
-
-@ends("state_size", "state")
-def writes_of_too_much(charm: Hostile) -> object:
-    """More than a state may be."""
-    return answer(charm, writes={"loot": b'["' + b"x" * 1_200_000 + b'"]'})
-
-
-@ends("protocol", "")
-def sends_without_a_link(charm: Hostile) -> object:
-    """An event for somebody whom it has no link to."""
-    return answer(charm, sends=(SendSpec("loot", b"{}"),))
-
-
-@ends("protocol", "")
-def sends_very_many(charm: Hostile) -> object:
-    """Events, more than anybody can take."""
-    return answer(charm, sends=tuple(SendSpec("planted", b"{}") for _ in range(30_000)))
-
-
-@ends("protocol", "")
-def time_that_is_no_number(charm: Hostile) -> object:
-    """A duration with which no sum can be made."""
-    return tell(Answer(charm.context.run_id, math.nan))
-
-
-@ends("error", "planted")
-def failure_with_a_long_text(charm: Hostile) -> object:
-    """A failure of its own, told at length."""
-    text = "planted " * 100_000
-    return answer(charm, failure=FailureSpec(FailureCause.ERROR, text, text))
+@ends("protocol", "protocol")
+def a_descriptor_along(charm: Hostile) -> object:
+    """A descriptor of its own, put into the service's hands beside garbage."""
+    with socket.socket(fileno=os.dup(connection())) as one:
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", 2))
+        one.sendmsg([b"\0\0\0\4none"], [rights])
+    return threading.Event().wait()

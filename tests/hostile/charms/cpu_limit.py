@@ -8,6 +8,8 @@ import threading
 
 from tests.hostile.charms.hostile import LIBC, Hostile, ends
 
+Hostile.limits = {"cpu": 0.3}
+
 
 def burn() -> None:
     """Count, for ever."""

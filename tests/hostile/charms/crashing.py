@@ -79,7 +79,7 @@ def terminate_itself(charm: Hostile) -> None:
 @ends("signal", "SIGXCPU")
 def out_of_time(charm: Hostile) -> object:
     """By a limit that it sets itself."""
-    resource.setrlimit(resource.RLIMIT_CPU, (1, 1))
+    resource.setrlimit(resource.RLIMIT_CPU, (1, 2))
     while True:
         pass
 

@@ -43,8 +43,7 @@ def use_scratch(charm: Hostile) -> object:
     folder.mkdir()
     (folder / "a").write_text("text")
     (folder / "a").rename(folder / "b")
-    (folder / "link").symlink_to("b")
-    assert (folder / "link").read_text() == "text"
+    assert (folder / "b").read_text() == "text"
     with tempfile.NamedTemporaryFile() as file:
         assert Path(file.name).parent == charm.context.scratch
     with tempfile.TemporaryDirectory() as name:

@@ -1,23 +1,26 @@
 """Stays in its worker, to speak for the charms that run there next, and to take what they have."""
 
 import gc
+import json
 import os
 import sys
 from typing import Any
 
 import msgspec
 
-from bg_charm_service import wire, worker
+from bg_charm_service import fields, wire, worker
 from tests.hostile.charms.hostile import Hostile, ends
 
 
 @ends("success")
 def forge_answers(charm: Hostile) -> object:
     """Have the worker answer for others with what it wants them to say."""
-    execute = worker.Worker._execute
+    execute, mine = worker.Worker._execute, charm.context.charm_id
 
     def forged(self: worker.Worker, spec: wire.RunSpec) -> wire.Answer:
         answer = execute(self, spec)
+        if spec.charm_id == mine:
+            return answer
         return msgspec.structs.replace(answer, writes={"note": b'"forged"'}, failure=None)
 
     worker.Worker._execute = forged  # type: ignore[method-assign]
@@ -25,16 +28,21 @@ def forge_answers(charm: Hostile) -> object:
 
 
 @ends("success")
+def forge_fields(charm: Hostile) -> object:
+    """Have the worker store something else than others have written."""
+    dump = fields.CharmField.dump
+
+    def forged(self: fields.CharmField, value: Any) -> bytes:
+        return b'"forged"' if self.name == "note" else dump(self, value)
+
+    fields.CharmField.dump = forged  # type: ignore[method-assign]
+    return 1
+
+
+@ends("success")
 def forge_the_library(charm: Hostile) -> object:
-    """Have the library that every charm uses write something else."""
-    encode = msgspec.json.encode
-
-    def forged(value: Any, **options: Any) -> bytes:
-        return b'"forged"' if isinstance(value, str) else encode(value, **options)
-
-    for module in list(sys.modules.values()):
-        if getattr(getattr(module, "msgspec", None), "json", None) is msgspec.json:
-            msgspec.json.encode = forged
+    """Have a library tell others what it wants them to believe."""
+    json.loads = lambda *_, **__: "forged"
     return 1
 
 
@@ -62,12 +70,21 @@ def collect(charm: Hostile) -> object:
 @ends("success")
 def dig(charm: Hostile) -> object:
     """Look through all that is left in memory for what others had."""
-    found = {repr(one) for one in gc.get_objects() if isinstance(one, dict | list | tuple)}
-    return [text for text in found if charm.target["words"] in text][:5]
+    words = charm.target["words"]
+    found = set()
+    for one in gc.get_objects():
+        values = one.values() if type(one) is dict else one if type(one) in (list, tuple) else ()
+        found |= {str(each) for each in list(values) if type(each) in (str, bytes)}
+    return [text for text in found if words in text and text != words]
 
 
 @ends("success")
-def dig_in_files(charm: Hostile) -> object:
-    """Look through all that is left in files for what others had."""
-    folder = charm.context.scratch
-    return [(folder / name).read_text() for name in os.listdir(folder)]
+def leave_a_file(charm: Hostile) -> object:
+    """Leave a word in a file, for whoever comes next."""
+    return (charm.context.scratch / "word").write_text("a word")
+
+
+@ends("success")
+def find_files(charm: Hostile) -> object:
+    """Look for what others left in files."""
+    return os.listdir(charm.context.scratch)

@@ -1,4 +1,4 @@
-"""The charm that does one deed at each poll.
+"""The charm that does one deed at each event.
 
 A file of deeds is put behind this one, and both are one source: charms can import no tests.
 """
@@ -69,17 +69,16 @@ Deed = TypeVar("Deed", bound=Callable[..., object])
 
 
 class Hostile(Charm):
-    """Does its deed, and keeps what came of it."""
+    """Does the deed that an event names, and keeps what came of it."""
 
     limits: ClassVar[dict[str, object]] = {}
     network: ClassVar[object] = True
 
-    deed: str = ""
     target: dict[str, Any] = {}
     loot: list[Any] = []
 
     def bg_updater(self, event: dict[str, Any]) -> Awaitable[object] | None:
-        done = globals()[self.deed](self)
+        done = globals()[event["deed"]](self)
         if isinstance(done, Awaitable):
             return done
         self.loot.append(done)

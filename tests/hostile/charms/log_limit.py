@@ -16,7 +16,7 @@ BLOCK = "x" * 1023 + "\n"
 BLOCKS = 40 * 1024
 
 
-@ends("log", "log")
+@ends("log", "for writing")
 def by_print(charm: Hostile) -> object:
     """As everybody prints."""
     for _ in range(BLOCKS):
@@ -24,14 +24,14 @@ def by_print(charm: Hostile) -> object:
     return BLOCKS
 
 
-@ends("log", "log")
+@ends("log", "for writing")
 def by_one_print(charm: Hostile) -> object:
     """One text of many megabytes."""
     print(BLOCK * BLOCKS)
     return 1
 
 
-@ends("log", "log")
+@ends("log", "for writing")
 def without_a_line(charm: Hostile) -> object:
     """One line that never ends."""
     for _ in range(BLOCKS):
@@ -39,7 +39,7 @@ def without_a_line(charm: Hostile) -> object:
     return BLOCKS
 
 
-@ends("log", "log")
+@ends("log", "for writing")
 def past_python(charm: Hostile) -> object:
     """To the descriptor itself."""
     data = BLOCK.encode() * 64
@@ -48,7 +48,7 @@ def past_python(charm: Hostile) -> object:
     return BLOCKS
 
 
-@ends("log", "log")
+@ends("log", "for writing")
 def to_stderr(charm: Hostile) -> object:
     """To the other descriptor."""
     data = BLOCK.encode() * 64
@@ -57,7 +57,7 @@ def to_stderr(charm: Hostile) -> object:
     return BLOCKS
 
 
-@ends("log", "log")
+@ends("log", "for writing")
 def by_logging(charm: Hostile) -> object:
     """With Python's logging."""
     for _ in range(BLOCKS):
@@ -65,7 +65,7 @@ def by_logging(charm: Hostile) -> object:
     return BLOCKS
 
 
-@ends("log", "log")
+@ends("log", "for writing")
 def by_loguru(charm: Hostile) -> object:
     """With the library that authors like."""
     for _ in range(BLOCKS):
@@ -73,7 +73,7 @@ def by_loguru(charm: Hostile) -> object:
     return BLOCKS
 
 
-@ends("log", "log")
+@ends("log", "for writing")
 def by_c(charm: Hostile) -> object:
     """With C's library."""
     data = ctypes.create_string_buffer(BLOCK.encode() * 64)

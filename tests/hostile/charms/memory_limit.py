@@ -37,7 +37,7 @@ def small_objects(charm: Hostile) -> object:
     return len([[number] for number in range(MOST_MEGABYTES * MEGABYTE // 100)])
 
 
-@ends("memory", "emory")
+@ends("forbidden", "Operation not permitted")
 def shared_memory(charm: Hostile) -> object:
     """Memory that no limit of data counts."""
     blocks = []
@@ -48,7 +48,7 @@ def shared_memory(charm: Hostile) -> object:
     return threading.Event().wait()
 
 
-@ends("memory", "emory")
+@ends("forbidden", "Operation not permitted")
 def file_in_memory(charm: Hostile) -> object:
     """A file that is nowhere, in memory, behind the limit of a file's size."""
     fds = []
@@ -59,7 +59,7 @@ def file_in_memory(charm: Hostile) -> object:
     return threading.Event().wait()
 
 
-@ends("memory", "emory")
+@ends("threads", "can't start new thread")
 def stacks_of_threads(charm: Hostile) -> object:
     """Stacks, which are given before they are used."""
     threading.stack_size(64 * MEGABYTE)

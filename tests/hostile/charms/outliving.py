@@ -101,7 +101,7 @@ def finalizer(charm: Hostile) -> object:
     return 1
 
 
-@ends("success")
+@ends("forbidden", "Operation not permitted")
 def socket_that_signals(charm: Hostile) -> object:
     """By a pair of sockets that kill this process when they are closed."""
     ours, theirs = socket.socketpair()

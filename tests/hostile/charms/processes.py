@@ -4,7 +4,6 @@ import ctypes
 import mmap
 import multiprocessing
 import os
-import pty
 import subprocess
 import sys
 import time
@@ -154,7 +153,7 @@ def multiprocess(charm: Hostile) -> object:
 @ends("forbidden", "PermissionError")
 def with_a_terminal(charm: Hostile) -> object:
     """A child with a terminal of its own."""
-    pid, _ = pty.fork()
+    pid, _ = os.forkpty()
     return leave(pid)
 
 

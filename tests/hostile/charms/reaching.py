@@ -52,7 +52,7 @@ def page_and_api_with_a_client(charm: Hostile) -> object:
     return httpx2.get(f"http://127.0.0.1:{charm.target['port']}/api/status").text
 
 
-@ends("error", "Permission denied")
+@ends("forbidden", "Permission denied")
 def page_and_api_with_the_library(charm: Hostile) -> object:
     """As Python's library does, which wraps what it was told."""
     url = f"http://127.0.0.1:{charm.target['port']}/api/status"

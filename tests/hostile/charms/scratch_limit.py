@@ -8,21 +8,21 @@ from tests.hostile.charms.hostile import Hostile, ends
 MEGABYTE = 1024 * 1024
 
 
-@ends("scratch", "scratch")
+@ends("scratch", "it may keep 8M in files")
 def one_file(charm: Hostile) -> object:
     """A file that grows."""
     with open(charm.context.scratch / "file", "wb") as file:
         return sum(file.write(b"x" * MEGABYTE) for _ in range(64))
 
 
-@ends("scratch", "scratch")
+@ends("scratch", "it may keep 8M in files")
 def one_file_with_holes(charm: Hostile) -> object:
     """A file that says that it is a terabyte long."""
     with open(charm.context.scratch / "file", "wb") as file:
         return file.truncate(1 << 40)
 
 
-@ends("scratch", "scratch")
+@ends("scratch", "it may keep 8M in files")
 def one_file_reserved(charm: Hostile) -> None:
     """A file that has its place before it is written."""
     with open(charm.context.scratch / "file", "wb") as file:
@@ -73,7 +73,7 @@ def very_many_empty_files(charm: Hostile) -> object:
     return threading.Event().wait()
 
 
-@ends("success")
+@ends("scratch", "more than 64 deep")
 def deep_tree(charm: Hostile) -> None:
     """Directories in directories, deeper than a path may be long."""
     os.chdir(charm.context.scratch)

@@ -1,7 +1,6 @@
 """Opens sockets that are no TCP connections, and goes past what watches connections."""
 
 import socket
-import struct
 
 from tests.hostile.charms.hostile import Hostile, ends
 
@@ -116,7 +115,9 @@ def pair_of_datagrams(charm: Hostile) -> object:
 def open_with_data(charm: Hostile) -> object:
     """Data with the first packet: a connection without the call for it."""
     with socket.socket() as one:
-        return one.sendto(b"GET / HTTP/1.0\r\n\r\n", socket.MSG_FASTOPEN, charm.target["other"])
+        return one.sendto(
+            b"GET / HTTP/1.0\r\n\r\n", socket.MSG_FASTOPEN, tuple(charm.target["other"])
+        )
 
 
 @ends("forbidden", "ermi")
@@ -143,18 +144,3 @@ def repair(charm: Hostile) -> object:
         one.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
         one.connect(tuple(charm.target["other"]))
         return 1
-
-
-@ends("forbidden", "ermi")
-def send_a_descriptor(charm: Hostile) -> object:
-    """A descriptor of its own, put into the service's hands by the worker's connection."""
-    for fd in range(3, 64):
-        try:
-            one = socket.socket(fileno=fd)
-        except OSError:
-            continue
-        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", 2))
-        sent = one.sendmsg([b""], [rights])
-        one.detach()
-        return sent
-    raise RuntimeError("no connection was found")

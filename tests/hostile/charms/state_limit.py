@@ -19,25 +19,25 @@ class Bomb:
         return os.mkdir, ("/tmp/planted-by-a-pickle",)
 
 
-@ends("state_size", "state")
+@ends("state_size", "may leave 1M")
 def too_large(charm: Hostile) -> object:
     """More than is allowed."""
     return "x" * 2 * MEGABYTE
 
 
-@ends("state_size", "state")
+@ends("state_size", "may leave 1M")
 def large_in_many_pieces(charm: Hostile) -> object:
     """The same in small values."""
     return ["x" * 1024] * 2048
 
 
-@ends("state_size", "state")
+@ends("state_size", "may leave 1M")
 def far_too_large(charm: Hostile) -> object:
     """More than a message can hold."""
     return ["x" * MEGABYTE] * 20
 
 
-@ends("state", "deep")
+@ends("state", "depth exceeded")
 def nested_lists(charm: Hostile) -> object:
     """Lists in lists, deeper than any reader goes."""
     value: list[Any] = []
@@ -46,7 +46,7 @@ def nested_lists(charm: Hostile) -> object:
     return value
 
 
-@ends("state", "deep")
+@ends("state", "depth exceeded")
 def nested_objects(charm: Hostile) -> object:
     """The same with names."""
     value: dict[str, Any] = {}
@@ -55,7 +55,7 @@ def nested_objects(charm: Hostile) -> object:
     return value
 
 
-@ends("state", "deep")
+@ends("state", "depth exceeded")
 def nested_a_little(charm: Hostile) -> object:
     """Deep enough for a browser or a parser of another language."""
     value: list[Any] = []
@@ -90,9 +90,9 @@ def half_a_character(charm: Hostile) -> object:
     return "\ud800"
 
 
-@ends("state", "loot")
+@ends("success")
 def bytes_of_a_pickle(charm: Hostile) -> object:
-    """A program that waits for somebody to read it; bytes are no state."""
+    """A program that waits for somebody to read it: bytes are kept as text."""
     return pickle.dumps(Bomb())
 
 
@@ -120,10 +120,10 @@ def endless_number(charm: Hostile) -> object:
     return 1 << 1_000_000
 
 
-@ends("state", "deed")
+@ends("state", "target")
 def another_type(charm: Hostile) -> object:
     """A number in the place of a text."""
-    charm.deed = 5  # type: ignore[assignment]
+    charm.target = 5  # type: ignore[assignment]
     return 0
 
 

@@ -31,8 +31,11 @@ def daemon_threads(charm: Hostile) -> object:
 def threads_of_c(charm: Hostile) -> object:
     """Those that Python does not know of."""
     pause = ctypes.cast(LIBC.pause, ctypes.c_void_p)
+    attributes = ctypes.create_string_buffer(64)
+    LIBC.pthread_attr_init(attributes)
+    LIBC.pthread_attr_setstacksize(attributes, ctypes.c_size_t(64 * 1024))
     for _ in range(MANY):
-        LIBC.pthread_create(ctypes.byref(ctypes.c_ulong()), None, pause, None)
+        LIBC.pthread_create(ctypes.byref(ctypes.c_ulong()), attributes, pause, None)
     return threading.Event().wait()
 
 

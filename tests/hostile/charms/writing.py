@@ -27,7 +27,7 @@ def overwrite_the_secret(charm: Hostile) -> object:
     return Path(charm.target["secret"]).write_text("overwritten")
 
 
-@ends("forbidden", "Permission denied")
+@ends("forbidden", "ermi")
 def truncate_the_secret(charm: Hostile) -> None:
     """Nothing in a file that is there."""
     os.truncate(charm.target["key"], 0)
@@ -52,7 +52,7 @@ def rename_the_secret(charm: Hostile) -> None:
     os.rename(charm.target["secret"], charm.target["secret"] + ".gone")
 
 
-@ends("forbidden", "scratch")
+@ends("forbidden", "ermi")
 def move_out_of_scratch(charm: Hostile) -> None:
     """A file of its own, put elsewhere."""
     own = charm.context.scratch / "own"
@@ -126,7 +126,7 @@ def write_through_a_link(charm: Hostile) -> object:
     return link.write_text("overwritten")
 
 
-@ends("forbidden", "ermi")
+@ends("error", "Invalid cross-device link")
 def link_into_scratch(charm: Hostile) -> object:
     """A second name for a file of others, to have it emptied or written as its own."""
     link = charm.context.scratch / "link"
@@ -134,7 +134,7 @@ def link_into_scratch(charm: Hostile) -> object:
     return link.write_text("overwritten")
 
 
-@ends("success")
+@ends("forbidden", "ermi")
 def leave_links_to_be_emptied(charm: Hostile) -> object:
     """Links in its directory that lead to others' files when that is emptied."""
     for name in ("home", "data_dir", "key", "secret"):
@@ -142,7 +142,7 @@ def leave_links_to_be_emptied(charm: Hostile) -> object:
     return sorted(os.listdir(charm.context.scratch))
 
 
-@ends("success")
+@ends("forbidden", "ermi")
 def leave_a_link_in_a_tree(charm: Hostile) -> object:
     """The same, deep in a tree that is too much to empty in one go."""
     folder = charm.context.scratch
@@ -229,11 +229,11 @@ def mount_over_the_home(charm: Hostile) -> object:
     return done
 
 
-@ends("forbidden", "ermission denied")
-def open_a_disk(charm: Hostile) -> object:
-    """The machine's memory and disks."""
-    with open("/dev/mem", "rb") as memory:
-        return memory.fileno()
+@ends("forbidden", "Permission denied")
+def open_a_device(charm: Hostile) -> object:
+    """A device, as disks and memory are; this one does nothing."""
+    with open("/dev/full", "wb") as device:
+        return device.fileno()
 
 
 @ends("forbidden", "Permission denied")

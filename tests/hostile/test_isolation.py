@@ -1,0 +1,123 @@
+"""Forging and stealing among charms: between spaces, within a space, and where nothing keeps them.
+
+There is one worker, so that whoever runs next runs in what the hostile charm left, if anything
+may. That this works within a space, and with `shared` between spaces, is what docs/security.md
+says: these tests hold that it says so rightly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.hostile.yard import Yard
+from tests.process.running import Runner, RunningCharm
+
+FORGERIES = ("forge_answers", "forge_fields", "forge_the_library")
+
+
+def _yard(sandbox: str, level: str) -> Yard:
+    flags = (f"--isolation={level}", "--max-concurrent=1", "--interval=3600")
+    return Yard(Runner(), sandbox, *flags)
+
+
+@pytest.fixture(scope="module")
+def by_space(sandbox: str) -> Iterator[Yard]:
+    """A yard in which a worker serves one space."""
+    with _yard(sandbox, "space") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def by_run(sandbox: str) -> Iterator[Yard]:
+    """A yard in which a worker makes one run."""
+    with _yard(sandbox, "run") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def shared(sandbox: str) -> Iterator[Yard]:
+    """A yard in which a worker serves everybody."""
+    with _yard(sandbox, "shared") as opened:
+        yield opened
+
+
+def _haunt(yard: Yard, deed: str) -> None:
+    """Let the hostile charm do something to its worker."""
+    assert "success" == yard.hostile("haunting").perform(deed=deed)["status"]
+
+
+def _loot(yard: Yard, deed: str) -> str:
+    """Let the hostile charm take something; gives what it has then."""
+    _haunt(yard, deed)
+    return str(yard.hostile("haunting").get("loot")[-1])
+
+
+def _note_after(yard: Yard, forgery: str, victim: RunningCharm) -> str:
+    """Let somebody run after a forger; gives what it seems to have written."""
+    _haunt(yard, forgery)
+    run = victim.run()
+    assert ("success", "") == (run["status"], run["error"])
+    return str(victim.get("note"))
+
+
+def _taken_from(yard: Yard, victim: RunningCharm) -> str:
+    """Let somebody run among two runs of a thief; gives what this has then."""
+    _haunt(yard, "rob_the_next")
+    assert "success" == victim.run()["status"]
+    return _loot(yard, "collect")
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_forgery_fails_between_spaces(by_space: Yard, forgery: str) -> None:
+    """With `--isolation=space` nobody speaks for a charm of another space."""
+    assert "as it was" == _note_after(by_space, forgery, by_space.stranger)
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_forgery_works_within_a_space(by_space: Yard, forgery: str) -> None:
+    """With `--isolation=space` charms of one space can speak for each other."""
+    assert "forged" == _note_after(by_space, forgery, by_space.neighbour)
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_forgery_fails_within_a_space_by_run(by_run: Yard, forgery: str) -> None:
+    """With `--isolation=run` nobody speaks for anybody else."""
+    assert "as it was" == _note_after(by_run, forgery, by_run.neighbour)
+    assert "as it was" == _note_after(by_run, forgery, by_run.stranger)
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_forgery_works_between_spaces_when_shared(shared: Yard, forgery: str) -> None:
+    """With `--isolation=shared` everybody can speak for everybody."""
+    assert "forged" == _note_after(shared, forgery, shared.stranger)
+
+
+def test_stealing_fails_between_spaces(by_space: Yard) -> None:
+    """With `--isolation=space` the state of another space is not to be had."""
+    assert "[]" == _taken_from(by_space, by_space.stranger)
+    assert "[]" == _loot(by_space, "dig")
+
+
+def test_stealing_works_within_a_space(by_space: Yard) -> None:
+    """With `--isolation=space` charms of one space can take what each other have."""
+    assert by_space.neighbour.charm_id in _taken_from(by_space, by_space.neighbour)
+
+
+def test_stealing_fails_within_a_space_by_run(by_run: Yard) -> None:
+    """With `--isolation=run` nobody has anything of anybody else."""
+    assert "[]" == _taken_from(by_run, by_run.neighbour)
+    assert "[]" == _taken_from(by_run, by_run.stranger)
+    assert "[]" == _loot(by_run, "dig")
+
+
+def test_stealing_works_between_spaces_when_shared(shared: Yard) -> None:
+    """With `--isolation=shared` everybody can take what everybody has."""
+    assert shared.secrets["state"] in _taken_from(shared, shared.stranger)
+
+
+def test_files_are_gone_for_the_next(by_space: Yard) -> None:
+    """What a run left in its scratch directory nobody finds, not even in the same worker."""
+    _haunt(by_space, "leave_a_file")
+    assert "[]" == _loot(by_space, "find_files")
