@@ -37,6 +37,9 @@ MAX_LINE_BYTES = 2_000
 #: Of more lines than this during one request only the number is told.
 MAX_LINES = 200
 
+#: So many cells may be asked for during one request.
+MAX_CELLS = 10_000
+
 _READ_BYTES = 256 * 1024
 
 #: What an integration has no business with: the operator's keys, the service manager's channels.
@@ -123,13 +126,20 @@ class ScanChild:
         When it raises anything else, or is cancelled, the process must be killed.
         """
         await self._send(request)
+        cells = 0
         while True:
-            data = await self._received()
-            for message in self._decoder.feed(data):
+            messages = self._decoder.feed(await self._received())
+            for message in messages:
                 if isinstance(message, ReadCell):
+                    cells += 1
+                    if cells > MAX_CELLS:
+                        raise FrameError(f"it asks for more than {MAX_CELLS} cells")
                     await self._send(self._cell(message))
                     continue
                 self._watch.output.end_request()
+                if message is not messages[-1] or self._decoder.is_in_frame:
+                    # What follows would be taken for the answer to the next request.
+                    raise FrameError("it goes on after its answer")
                 if isinstance(message, Failed):
                     raise ScanError(message.reason)
                 if not isinstance(message, expected):
