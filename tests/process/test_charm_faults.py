@@ -73,13 +73,21 @@ def test_last_words_are_kept(service: Service) -> None:
 
 @pytest.mark.parametrize("mode", ["flood", "flood_raw"])
 def test_flood_of_output_is_cut(service: Service, mode: str) -> None:
-    """A run that prints 100 MB succeeds, and 64 kB of it are kept."""
-    charm = service.add(values={"mode": mode})
-    run = charm.run()
+    """A run that prints 10 MB succeeds, and 64 kB of it are kept."""
+    charm = service.add()
+    run = charm.perform(mode=mode, megabytes=10)
     assert ("success", "") == (run["status"], run["error"])
     assert 60 * 1024 < len(run["log"]) < 80 * 1024
     assert "the rest was dropped" in run["log"]
     assert 1 == charm.get("counter")
+
+
+@pytest.mark.parametrize("mode", ["flood", "flood_raw"])
+def test_flood_of_output_without_end_is_stopped(service: Service, mode: str) -> None:
+    """A run that would print a terabyte is ended for it, and keeps no more than others."""
+    run = service.add().perform(mode=mode, megabytes=1_000_000)
+    assert ("failure", "log") == (run["status"], run["cause"])
+    assert len(run["log"]) < 80 * 1024
 
 
 def test_fork_counts_once(service: Service) -> None:

@@ -68,7 +68,7 @@ def test_state_that_is_too_large(service: Service) -> None:
     """A run that leaves more than can be stored fails, and says how much it is."""
     run = service.add(values={"mode": "grow"}).run()
     assert ("failure", "state_size") == (run["status"], run["cause"])
-    assert "It left 73,400,322 bytes to store, and may leave 16M" in run["error"]
+    assert "It left 73,400,323 bytes to store, and may leave 16M" in run["error"]
 
 
 def test_child_process_ends_with_the_run(service: Service) -> None:

@@ -83,7 +83,8 @@ def test_secret_reaches_a_run_and_nobody_else(service: Service) -> None:
     ]
     assert all(text for text in shown)
     assert 0 == service.stop()
-    shown += [file.read_bytes().decode("latin-1") for file in service.data_dir.glob("*")]
+    files = [file for file in service.data_dir.rglob("*") if file.is_file()]
+    shown += [file.read_bytes().decode("latin-1") for file in files]
     assert [] == [text for text in shown if TOKEN in text or RENEWED in text]
     service.start()
     charm.perform()
