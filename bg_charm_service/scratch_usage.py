@@ -42,8 +42,9 @@ class _TooMuchError(Exception):
 def measure(directory: Path, pid: int, limit_bytes: int) -> ScratchUsage:
     """Count what a directory holds, and what a process holds open without a name.
 
-    A file without a name that is mapped but not open cannot be looked at: it counts as the
-    largest one there can be. What cannot be read counts as nothing; may be called in a thread.
+    A file without a name that is mapped but not open, or on its way through a socket, cannot be
+    looked at: it counts as the largest one there can be. What cannot be read counts as nothing;
+    may be called in a thread.
     """
     count = _Count(limit_bytes)
     try:
@@ -90,6 +91,8 @@ class _Count:
                 found = os.stat(f"/proc/{pid}/fd/{name}")
                 if stat.S_ISREG(found.st_mode) and found.st_nlink == 0:
                     self._add(found)
+                elif stat.S_ISSOCK(found.st_mode):
+                    self._use(self._limit_bytes * _sent_files(pid, name))
         for inode in _mapped_unlinked(directory, pid):
             if inode not in self._inodes:
                 self._inodes.add(inode)
@@ -134,6 +137,12 @@ def _listed(directory: str) -> list[str]:
         return os.listdir(directory)
     except OSError:
         return []
+
+
+def _sent_files(pid: int, fd: str) -> int:
+    """Count the descriptors that were sent to a process through a socket, and not received yet."""
+    _, _, rest = Path(f"/proc/{pid}/fdinfo/{fd}").read_text().partition("scm_fds:")
+    return int(rest.split()[0]) if rest else 0
 
 
 def _mapped_unlinked(directory: Path, pid: int) -> Iterator[int]:

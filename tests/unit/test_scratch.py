@@ -301,7 +301,7 @@ def test_counting_stops_at_the_limit(root: ScratchRoot) -> None:
 
 
 HOLDER = """
-import ctypes, mmap, os, sys
+import ctypes, mmap, os, socket, sys
 os.chdir(sys.argv[1])
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mmap.restype = ctypes.c_void_p
@@ -319,6 +319,10 @@ elif sys.argv[2] == "memory":
 elif sys.argv[2] == "both":
     fd = unlinked("file")
     held = mmap.mmap(fd, 4096)
+elif sys.argv[2] == "sent":
+    ends = socket.socketpair()
+    socket.send_fds(ends[0], [b"x"], [fd := unlinked("file")])
+    os.close(fd)
 else:
     for name in "ab":
         fd = unlinked(name)
@@ -337,12 +341,13 @@ sys.stdin.read()
         ("memory", MEGABYTE, False),
         ("both", MEGABYTE, False),
         ("mapped", 8 * MEGABYTE, True),
+        ("sent", 4 * MEGABYTE, False),
     ],
 )
 def test_files_without_a_name_are_counted(
     root: ScratchRoot, how: str, least: int, *, is_over: bool
 ) -> None:
-    """What a process holds open or mapped counts, also when no directory shows it."""
+    """What a process holds open, mapped or sent counts, also when no directory shows it."""
     path = root.make(1)
     command = [sys.executable, "-c", HOLDER, str(path), how]
     with Popen(command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL) as holder:
