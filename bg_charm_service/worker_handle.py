@@ -80,6 +80,7 @@ class WorkerHandle:
         self.usage = Usage()
         self.own_bytes = 0
         self.output_bytes = 0
+        self.scratch_after = 0.0
         self.ending: Ending | None = None
         self.detail = ""
         self.known_sources: set[str] = set()

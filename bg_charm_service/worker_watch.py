@@ -23,6 +23,10 @@ MEASURE_SECONDS = 0.25
 #: How often idle workers are read too: their memory cannot grow by a charm's doing.
 MEASURE_ALL_SECONDS = 15.0
 
+#: Looking at scratch files is paused for so many times as long as it took: a charm cannot keep the
+#: service busy with counting them.
+_SCRATCH_PAUSE = 20
+
 #: A worker that runs nothing may write so much to its output, in bytes, before it is ended.
 IDLE_OUTPUT_BYTES = 1024 * 1024
 
@@ -88,19 +92,21 @@ class WorkerWatch:
             if is_busy or is_full:
                 worker.measure(is_exact=is_full)
             if is_busy and worker.pid:
-                self._judge(worker)
+                grace = self._limits.kill_grace_seconds
+                found = excess(worker.usage, worker.run_cpu_seconds, worker.limits, grace)
+                if found is not None:
+                    worker.end(*found)
+                elif self._scratch is not None and now >= worker.scratch_after:
+                    self._look_at_scratch(worker, self._scratch)
 
-    def _judge(self, worker: WorkerHandle) -> None:
-        limits = worker.limits
-        found = excess(
-            worker.usage, worker.run_cpu_seconds, limits, self._limits.kill_grace_seconds
-        )
-        if found is not None:
-            worker.end(*found)
-        elif self._scratch is not None:
-            used = self._scratch.measure(worker.worker_no, worker.pid, limits.scratch_bytes)
-            if used.excess:
-                worker.end(Ending.SCRATCH, f"keeping {used.excess} in its scratch directory")
+    def _look_at_scratch(self, worker: WorkerHandle, scratch: ScratchRoot) -> None:
+        begun = self._clock.steady()
+        limit = worker.limits.scratch_bytes
+        used = scratch.measure(worker.worker_no, worker.pid, limit)
+        ended = self._clock.steady()
+        worker.scratch_after = ended + _SCRATCH_PAUSE * (ended - begun)
+        if used.excess:
+            worker.end(Ending.SCRATCH, f"keeping {used.excess} in its scratch directory")
 
 
 def excess(

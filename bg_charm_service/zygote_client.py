@@ -40,6 +40,26 @@ def scrubbed_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: environ[name] for name in PASSED_VARIABLES if name in environ}
 
 
+def read_reports(control: socket.socket) -> list[FromZygote] | None:
+    """Take what a zygote has reported; None when it is gone. One that talks nonsense is left."""
+    reports: list[FromZygote] = []
+    # The loop calls again for what is left.
+    for _ in range(_READS_A_LOOK):
+        try:
+            data = control.recv(_MESSAGE_BYTES)
+        except BlockingIOError:
+            return reports
+        except OSError:
+            data = b""
+        if not data:
+            return reports or None
+        try:
+            reports.append(_decoder.decode(data))
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            control.shutdown(socket.SHUT_RDWR)
+    return reports
+
+
 class ZygoteLink(Protocol):
     """What the pool needs of a zygote; `control` is readable when it has something to report."""
 
@@ -87,23 +107,8 @@ class ZygoteClient:
         return True
 
     def read(self) -> list[FromZygote] | None:
-        """Take the reports that have come; None when the zygote is gone, or talks nonsense."""
-        reports: list[FromZygote] = []
-        # The loop calls again for what is left.
-        for _ in range(_READS_A_LOOK):
-            try:
-                data = self.control.recv(_MESSAGE_BYTES)
-            except BlockingIOError:
-                return reports
-            except OSError:
-                data = b""
-            if not data:
-                return reports or None
-            try:
-                reports.append(_decoder.decode(data))
-            except (msgspec.MsgspecError, UnicodeDecodeError):
-                self.control.shutdown(socket.SHUT_RDWR)
-        return reports
+        """Take the reports that have come; None when the zygote is gone."""
+        return read_reports(self.control)
 
     def close(self) -> None:
         """Let the zygote end its workers and itself; closing twice is fine."""

@@ -9,6 +9,7 @@ import pytest
 from bg_charm_service.crew import QUANTUM_SECONDS, Crew
 from bg_charm_service.fairness import Need
 from bg_charm_service.limits import Walls
+from bg_charm_service.pool_contract import Isolation
 from bg_charm_service.worker_handle import Binding, WorkerHandle, WorkerState
 
 WALLS = Walls(ports=(443,))
@@ -76,3 +77,53 @@ class TestMoving:
         """A run under way is not interrupted for fairness."""
         join(crew, 1, WorkerState.BUSY)
         assert [] == crew.to_move([Need(0.0, 2)])
+
+    def test_fresh_workers_that_are_owed_count_for_others(self, crew: Crew) -> None:
+        """A worker that comes for a run which waits serves no space in need."""
+        idle = join(crew, 1)
+        join(crew, None, WorkerState.STARTING)
+        needs = [Need(0.0, 2)]
+        assert [] == crew.to_move(needs)
+        assert [idle] == crew.to_move(needs, owed=1)
+
+    @pytest.mark.parametrize("isolation", [Isolation.SHARED, Isolation.RUN])
+    def test_nobody_moves_where_workers_are_not_of_a_space(self, isolation: Isolation) -> None:
+        """Where a worker serves any space, none is replaced for the sake of one."""
+        crew = Crew(isolation)
+        worker = join(crew, 1)
+        assert [] == crew.to_move([Need(0.0, 2)])
+        worker.close()
+
+
+class TestReplacing:
+    """A run whose walls no free worker has takes the place of one."""
+
+    def test_one_of_its_own_space_first(self, crew: Crew) -> None:
+        """Another space loses its worker only where there is no other."""
+        other, own = join(crew, 2), join(crew, 1)
+        other.idle_since, own.idle_since = 1.0, 2.0
+        assert own is crew.to_replace(1)
+        assert other is crew.to_replace(2)
+        crew.drop(own)
+        assert other is crew.to_replace(1)
+        own.close()
+
+    def test_the_longest_idle_one(self, crew: Crew) -> None:
+        """Of several, the one that was used last stays."""
+        newer, older = join(crew, 1), join(crew, 1)
+        newer.idle_since, older.idle_since = 2.0, 1.0
+        assert older is crew.to_replace(1)
+
+    def test_never_a_fresh_or_a_busy_one(self, crew: Crew) -> None:
+        """Only workers that are bound and free are replaced."""
+        join(crew, None)
+        join(crew, 1, WorkerState.BUSY)
+        assert crew.to_replace(1) is None
+
+    def test_walls_tell_workers_apart(self, crew: Crew) -> None:
+        """A worker of the space is no worker for a run with other walls."""
+        worker = join(crew, 1)
+        assert worker is crew.idle_for(crew.binding(1, WALLS))
+        assert crew.idle_for(crew.binding(1, Walls())) is None
+        fresh = join(crew, None)
+        assert fresh is crew.idle_for(crew.binding(1, Walls()))

@@ -8,10 +8,11 @@ import signal
 import socket
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from bg_charm_service.wire import Birth, Exited, FromZygote, Spawned
-from bg_charm_service.zygote_client import ZygoteClient
+from bg_charm_service.zygote_client import ZygoteClient, read_reports
 
 
 class Births:
@@ -78,3 +79,46 @@ def test_no_end_of_a_worker_goes_unreported(births: Births) -> None:
     while killed - births.exited.keys() and births.look(2):
         pass
     assert set() == killed - births.exited.keys()
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [b"\xc1", b"x" * 70_000, msgspec.msgpack.encode({"type": "exited"}), b"\x91" * 60_000],
+    ids=["garbage", "longer than any report", "a part of a report", "deep"],
+)
+def test_nonsense_ends_a_zygote(nonsense: bytes) -> None:
+    """What it reported before is taken; then it is treated as one that is gone."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    report = Exited(1, 0)
+    with ours, theirs:
+        ours.setblocking(False)
+        assert [] == read_reports(ours)
+        for data in (msgspec.msgpack.encode(report), nonsense, msgspec.msgpack.encode(report)):
+            theirs.send(data)
+        assert [report] == (read_reports(ours) or [])[:1]
+        while (reports := read_reports(ours)) is not None:
+            assert all(one == report for one in reports)
+        with pytest.raises(BrokenPipeError):
+            theirs.send(b"more")
+
+
+def test_endless_reports_are_read_in_turns() -> None:
+    """A zygote that never stops reporting does not hold up the service."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        sent = 0
+        data = msgspec.msgpack.encode(Spawned(1, 2))
+        try:
+            while True:
+                theirs.send(data)
+                sent += 1
+        except BlockingIOError:
+            pass
+        turns = 0
+        while reports := read_reports(ours):
+            turns += 1
+            sent -= len(reports)
+        assert 0 == sent
+        assert turns > 1
