@@ -13,8 +13,9 @@ from pathlib import Path
 
 import psutil
 
-#: What counts as memory: a process's own pages, those it shares with others, and swapped ones.
-_MEMORY = ("RssAnon", "RssShmem", "VmSwap")
+#: What counts as memory: a process's own pages, those it shares with others, swapped ones, and
+#: the tables of all, which grow with every page that is only looked at.
+_MEMORY = ("RssAnon", "RssShmem", "VmSwap", "VmPTE")
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 

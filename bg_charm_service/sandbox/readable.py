@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import msgspec
+
 _LIBRARIES = (
     *("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/local/lib64"),
     *("/nix/store", "/gnu/store"),
@@ -90,6 +92,8 @@ def _libraries() -> Iterator[Path]:
     for kind in ("stdlib", "platstdlib", "purelib", "platlib"):
         yield Path(sysconfig.get_path(kind))
     yield Path(sys.executable)
+    # Where one library was installed the others were, whatever that place is called.
+    yield Path(msgspec.__file__).parents[1]
     # The package, but not what it lies in: that may be a checkout with the data directory.
     yield Path(__file__).parents[1]
     for entry in map(Path, filter(None, sys.path)):

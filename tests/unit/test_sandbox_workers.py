@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import signal
 import socket
 import struct
 import threading
@@ -162,6 +163,13 @@ def test_it_knows_its_own_memory_and_threads(asker: Asker) -> None:
 
     assert 1_000_000 < memory < 1_000_000_000
     assert 1 == threads
+
+
+def test_it_still_dies_with_its_parent(asker: Asker) -> None:
+    """Giving up privileges does not take back what ends a worker when the zygote is killed."""
+    asked = "[(c := __import__('ctypes')).CDLL(None).prctl(2, c.byref(n := c.c_int())), n.value]"
+
+    assert [0, signal.SIGKILL] == asker.ask(asked)
 
 
 def test_limits_cannot_be_raised(asker: Asker) -> None:
