@@ -277,11 +277,12 @@ class Pool:
         self._wake()
 
     def _lose_all(self) -> None:
+        # Before a worker that is about to go could be given one of them.
+        self._give_back_waiting()
         for worker in self.workers:
-            self._read_worker(worker)
+            self._reception.hear(worker)
             worker.end(Ending.ORPHANED)
             self._reception.account_for(worker, None)
-        self._give_back_waiting()
         self._wake()
 
     def _give_back_waiting(self) -> None:
