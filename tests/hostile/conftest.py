@@ -1,4 +1,7 @@
-"""The yards that hostile charms are let loose in, one for each user that the service runs as."""
+"""The yards that hostile charms are let loose in.
+
+Where a wall cannot be had, nothing here is run, and the reason is told.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,21 @@ from collections.abc import Iterator
 
 import pytest
 
+from bg_charm_service import sandbox
 from tests.hostile.runners import ordinary_user
-from tests.hostile.yard import Yard, YardKeeper
+from tests.hostile.yard import Yard, Yards
 from tests.process.running import Runner
 
 
 @pytest.fixture(scope="session")
-def sandbox(request: pytest.FixtureRequest) -> str:
+def mode(request: pytest.FixtureRequest) -> str:
     """What the service is told about walls: `require`, or `off` to see that they hold the rest."""
-    return str(request.config.getoption("--sandbox"))
+    told = str(request.config.getoption("--sandbox"))
+    missing = sandbox.probe() if told == "require" else {}
+    if missing:
+        reasons = ", ".join(f"{wall} ({why})" for wall, why in missing.items())
+        pytest.skip(f"this machine lacks walls: {reasons}")
+    return told
 
 
 @pytest.fixture(scope="session")
@@ -24,44 +33,40 @@ def ordinary() -> Iterator[Runner | str]:
         yield found
 
 
-@pytest.fixture(scope="session", params=["tester", "ordinary"])
-def runner(request: pytest.FixtureRequest) -> Runner:
-    """Who runs the service: whoever runs the tests, root in most places, and an ordinary user."""
+@pytest.fixture(scope="session")
+def yards(mode: str) -> Iterator[Yards]:
+    """All yards that are open."""
+    with Yards(mode) as opened:
+        yield opened
+
+
+@pytest.fixture(autouse=True)
+def tidy(yards: Yards, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Give a test new yards after one that failed: its charm may have laid them waste."""
+    failed = request.session.testsfailed
+    yield
+    if request.session.testsfailed > failed:
+        yards.close()
+
+
+@pytest.fixture
+def yard(yards: Yards) -> Yard:
+    """A yard whose service is run by whoever runs the tests: root, in most places."""
+    return yards.get(Runner())
+
+
+@pytest.fixture(params=["tester", "ordinary-user"])
+def each_yard(request: pytest.FixtureRequest, yards: Yards) -> Yard:
+    """A yard for each kind of user: whoever runs the tests, and one who is nobody."""
     if request.param == "tester":
-        return Runner()
+        return yards.get(Runner())
     found: Runner | str = request.getfixturevalue("ordinary")
     if isinstance(found, str):
         pytest.skip(f"not run as an ordinary user: {found}")
-    return found
-
-
-@pytest.fixture(scope="session")
-def keeper(runner: Runner, sandbox: str) -> Iterator[YardKeeper]:
-    """Whoever opens the yard, and a new one after a charm has laid it waste."""
-    with YardKeeper(runner, sandbox) as found:
-        yield found
+    return yards.get(found)
 
 
 @pytest.fixture
-def yard(keeper: YardKeeper, request: pytest.FixtureRequest) -> Iterator[Yard]:
-    """A yard in which every charm but its neighbours is hostile."""
-    failed = request.session.testsfailed
-    yield keeper.yard()
-    if request.session.testsfailed > failed:
-        keeper.close()
-
-
-@pytest.fixture(scope="session")
-def private_keeper(sandbox: str) -> Iterator[YardKeeper]:
-    """Whoever opens a yard in which each run has a process of its own."""
-    with YardKeeper(Runner(), sandbox, "--isolation=run") as found:
-        yield found
-
-
-@pytest.fixture
-def private_yard(private_keeper: YardKeeper, request: pytest.FixtureRequest) -> Iterator[Yard]:
+def private_yard(yards: Yards) -> Yard:
     """A yard in which each run has a process of its own."""
-    failed = request.session.testsfailed
-    yield private_keeper.yard()
-    if request.session.testsfailed > failed:
-        private_keeper.close()
+    return yards.get(Runner(), "--isolation=run")

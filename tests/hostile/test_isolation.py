@@ -7,40 +7,35 @@ says: these tests hold that it says so rightly.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from tests.hostile.yard import Yard
+from tests.hostile.yard import Yard, Yards
 from tests.process.running import Runner, RunningCharm
 
 FORGERIES = ("forge_answers", "forge_fields", "forge_the_library")
 
 
-def _yard(sandbox: str, level: str) -> Yard:
-    flags = (f"--isolation={level}", "--max-concurrent=1", "--interval=3600")
-    return Yard(Runner(), sandbox, *flags)
-
-
-@pytest.fixture(scope="module")
-def by_space(sandbox: str) -> Iterator[Yard]:
+@pytest.fixture
+def by_space(yards: Yards) -> Yard:
     """A yard in which a worker serves one space."""
-    with _yard(sandbox, "space") as opened:
-        yield opened
+    return _with_one_worker(yards, "space")
 
 
-@pytest.fixture(scope="module")
-def by_run(sandbox: str) -> Iterator[Yard]:
+@pytest.fixture
+def by_run(yards: Yards) -> Yard:
     """A yard in which a worker makes one run."""
-    with _yard(sandbox, "run") as opened:
-        yield opened
+    return _with_one_worker(yards, "run")
 
 
-@pytest.fixture(scope="module")
-def shared(sandbox: str) -> Iterator[Yard]:
+@pytest.fixture
+def shared(yards: Yards) -> Yard:
     """A yard in which a worker serves everybody."""
-    with _yard(sandbox, "shared") as opened:
-        yield opened
+    return _with_one_worker(yards, "shared")
+
+
+def _with_one_worker(yards: Yards, level: str) -> Yard:
+    flags = (f"--isolation={level}", "--max-concurrent=1", "--interval=3600")
+    return yards.get(Runner(), *flags)
 
 
 def _haunt(yard: Yard, deed: str) -> None:

@@ -229,32 +229,31 @@ class Yard:
         return path
 
 
-class YardKeeper:
-    """Opens a yard when one is asked for and none is open."""
+class Yards:
+    """The yards that are open: one for each user and each set of flags, opened when asked for."""
 
-    def __init__(self, runner: Runner, sandbox: str, *flags: str) -> None:
-        self._runner = runner
+    def __init__(self, sandbox: str) -> None:
         self._sandbox = sandbox
-        self._flags = flags
-        self._open: Yard | None = None
+        self._open: dict[tuple[str, ...], Yard] = {}
 
-    def __enter__(self) -> YardKeeper:
+    def __enter__(self) -> Yards:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def yard(self) -> Yard:
-        """Give the yard."""
-        if self._open is None:
-            self._open = Yard(self._runner, self._sandbox, *self._flags).__enter__()
-        return self._open
+    def get(self, runner: Runner, *flags: str) -> Yard:
+        """Give the yard of a user and flags."""
+        key = (str(runner.identity), *flags)
+        if key not in self._open:
+            self._open[key] = Yard(runner, self._sandbox, *flags).__enter__()
+        return self._open[key]
 
     def close(self) -> None:
-        """Close the yard, if one is open: the next one is as new."""
-        if self._open is not None:
-            self._open.__exit__()
-            self._open = None
+        """Close all yards: the next ones are as new."""
+        while self._open:
+            _, yard = self._open.popitem()
+            yard.__exit__()
 
 
 class _Greeter(BaseHTTPRequestHandler):

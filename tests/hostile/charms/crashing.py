@@ -143,7 +143,7 @@ def replace_everything(charm: Hostile) -> object:
     return 1
 
 
-@ends("forbidden", "ermission")
+@ends("error", "PermissionError: claimed")
 def claim_to_be_forbidden(charm: Hostile) -> object:
     """By an error that looks like a wall."""
     raise PermissionError("claimed")

@@ -36,9 +36,9 @@ def writes_of_no_field(charm: Hostile) -> object:
     return answer(charm, writes={"planted": b"1"})
 
 
-@ends("state", "planted")
+@ends("success")
 def reads_of_no_field(charm: Hostile) -> object:
-    """The claim to have read such a field."""
+    """The claim to have read such a field: it means nothing."""
     return answer(charm, reads=("planted",))
 
 
@@ -66,7 +66,7 @@ def writes_of_no_text(charm: Hostile) -> object:
     return answer(charm, writes={"loot": b'"\xff\xfe"'})
 
 
-@ends("state_size", "state")
+@ends("state_size", "may leave 1M")
 def writes_of_too_much(charm: Hostile) -> object:
     """More than a state may be."""
     return answer(charm, writes={"loot": b'["' + b"x" * 1_200_000 + b'"]'})
@@ -78,7 +78,7 @@ def sends_without_a_link(charm: Hostile) -> object:
     return answer(charm, sends=(SendSpec("loot", b"{}"),))
 
 
-@ends("state", "")
+@ends("protocol", "does not decode")
 def sends_very_many(charm: Hostile) -> object:
     """Events, more than anybody can take."""
     return answer(charm, sends=tuple(SendSpec("planted", b"{}") for _ in range(30_000)))

@@ -133,7 +133,7 @@ def take_the_words_of_the_service(charm: Hostile) -> object:
     return 0
 
 
-@ends("protocol", "in the middle of a message")
+@ends("protocol", "broke the protocol")
 def half_a_frame(charm: Hostile) -> object:
     """By promising a little to the service and never keeping that."""
     for fd in range(3, 64):
