@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
@@ -31,7 +32,7 @@ def test_help_reads_like_the_original() -> None:
     result = run("--help")
     assert result.output.startswith(ORIGINAL_HELP)
     assert "Available: discord, gcal, gmail, manual\n" in result.output
-    assert "--help                      Show this help message\n" in result.output
+    assert re.search(r"^  --help +Show this help message$", result.output, re.MULTILINE)
     for command in root.commands:
         assert f"\n  {command} " in result.output
     assert max(map(len, result.output.splitlines())) <= 100
