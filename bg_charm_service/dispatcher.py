@@ -148,7 +148,7 @@ class Dispatcher:
                 return RunFinished(spec, 0, "")
         except FrameError as error:
             text = f"Its state is too large to run with: {error}."
-            return RunFinished(spec, 0, "", death=Failure(FailureCause.STATE, text))
+            return RunFinished(spec, 0, "", death=Failure(FailureCause.STATE_SIZE, text))
         return None
 
     def field(self, wanted: FieldWanted) -> FieldValue:
