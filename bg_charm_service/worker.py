@@ -146,6 +146,10 @@ class Worker:
     def _enter(self, walls: Walls) -> None:
         """Go behind walls, before any code of a charm is loaded; they never change again."""
         if self._walls is None:
+            if self._retire_bytes and walls.memory_bytes:
+                # At half of the room that its limit leaves it, however low that is.
+                half = (own_memory_bytes() + walls.memory_bytes) // 2
+                self._retire_bytes = min(self._retire_bytes, half)
             self._confine(walls)
             self._walls = walls
         elif walls != self._walls:

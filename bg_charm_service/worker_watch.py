@@ -64,11 +64,17 @@ class WorkerWatch:
                     worker.end(Ending.TIMEOUT)
             elif worker.state is WorkerState.IDLE:
                 is_old = now - worker.started > self._limits.max_age_seconds
-                if is_old or worker.usage.memory_bytes > self._limits.retire_bytes:
+                if is_old or self._is_large(worker):
                     worn_out.append(worker)
             elif worker.state is WorkerState.STARTING and now - worker.started > BOOT_SECONDS:
                 worker.kill()
         return worn_out
+
+    def _is_large(self, worker: WorkerHandle) -> bool:
+        if worker.usage.memory_bytes > self._limits.retire_bytes:
+            # What its last run used it may have given back since.
+            worker.measure()
+        return worker.usage.memory_bytes > self._limits.retire_bytes
 
     def look_at_output(self, worker: WorkerHandle) -> None:
         """Kill a worker that floods its raw output."""

@@ -75,6 +75,9 @@ class Some(Charm):
     def look(self):
         assert [] == os.listdir(), os.listdir()
 
+    def hoard(self):
+        os.hoard = bytearray(os.urandom(1024)) * 24 * 1024
+
     def print(self):
         while True:
             os.write(1, b"x" * 65536)
@@ -196,6 +199,21 @@ def test_shared_memory(tmp_path: Path) -> None:
         cause, text = await bench.death("share", limits)
         assert FailureCause.MEMORY is cause
         assert text.endswith(" of memory; its limit is 128 MB.")
+
+    with_pool(tmp_path, work)
+
+
+def test_memory_that_is_left_behind(tmp_path: Path) -> None:
+    """A worker in which a run left half of what it may hold makes no other run."""
+
+    async def work(bench: Bench) -> None:
+        for size, is_replaced in ((64, True), (256, False)):
+            limits = replace(LIMITS, memory_bytes=size * 1024 * 1024)
+            end = await bench.run("hoard", limits)
+            assert end.answer is not None
+            assert is_replaced == ("bytes of memory" in end.answer.leak)
+            after = await bench.run("look", limits)
+            assert is_replaced == (end.worker_pid != after.worker_pid)
 
     with_pool(tmp_path, work)
 
