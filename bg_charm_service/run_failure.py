@@ -55,10 +55,11 @@ def _stopped(error: RunStopped, limits: Limits) -> tuple[FailureCause, str]:
 
 def _hint(cause: FailureCause, limits: Limits) -> str:
     """Say what the limit is that a run ran into, or where to read about its walls."""
+    memory = size_text(limits.memory_bytes)
     return {
-        FailureCause.MEMORY: f" (it may use {size_text(limits.memory_bytes)} of memory)",
+        FailureCause.MEMORY: f" (it may use {memory} of memory)",
         FailureCause.FILES: f" (it may have {limits.open_files} files and connections open)",
-        FailureCause.THREADS: f" (it may run {limits.threads} threads)",
+        FailureCause.THREADS: f" (threads: {limits.threads}, in {memory} of memory)",
         FailureCause.SCRATCH: f" (it may keep {size_text(limits.scratch_bytes)} in files)",
         FailureCause.FORBIDDEN: " (its walls do not allow that: see docs/security.md)",
     }.get(cause, "")
