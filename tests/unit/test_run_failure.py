@@ -1,0 +1,108 @@
+"""Promises of what is said of a failed run: its cause, its limit, and where the charm was."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from bg_charm_service.deadline import RunCpuLimit, RunFlood, RunTimeout
+from bg_charm_service.errors import CompilerError, FailureCause, StateError, StateTooLarge
+from bg_charm_service.limits import Limits
+from bg_charm_service.run_failure import failure_of
+from bg_charm_service.wire import FailureSpec, RunSpec
+
+LIMITS = Limits(timeout_seconds=3.5, cpu_seconds=2.0, threads=8, log_bytes=1024)
+
+SPEC = RunSpec(
+    run_id="1.1",
+    job_id=1,
+    attempt=1,
+    space="did:key:here",
+    charm_id="charm",
+    source_hash="",
+    source=None,
+    file_name="some.py",
+    class_name="Some",
+    stream="bgUpdater",
+    event=b"{}",
+    values={},
+    large=(),
+    links={},
+    last_success=None,
+    limits=LIMITS,
+)
+
+
+def told(error: BaseException, leak: str = "") -> FailureSpec:
+    """What is said of an error that was raised behind walls."""
+    try:
+        raise error
+    except BaseException as raised:
+        return failure_of(raised, SPEC, leak, has_walls=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "cause", "message"),
+    [
+        (RunTimeout(), FailureCause.TIMEOUT, "Timed out after 3.5 s."),
+        (RunCpuLimit(), FailureCause.CPU, "Stopped after 2 s of processor time."),
+        (RunFlood(), FailureCause.LOG, "Stopped for writing more than 256K to its log."),
+        (CompilerError("some.py:1: no"), FailureCause.COMPILER, "some.py:1: no"),
+        (StateError("count: no"), FailureCause.STATE, "count: no"),
+        (StateTooLarge("It left 5"), FailureCause.STATE_SIZE, "It left 5"),
+        (MemoryError(), FailureCause.MEMORY, "MemoryError (it may use 512M of memory)"),
+        (
+            OSError(errno.EMFILE, "Too many open files"),
+            FailureCause.FILES,
+            "OSError: [Errno 24] Too many open files (it may have 128 files and connections open)",
+        ),
+        (
+            RuntimeError("can't start new thread"),
+            FailureCause.THREADS,
+            "RuntimeError: can't start new thread (threads: 8, in 512M of memory)",
+        ),
+        (
+            OSError(errno.EFBIG, "File too large"),
+            FailureCause.SCRATCH,
+            "OSError: [Errno 27] File too large (it may keep 64M in files)",
+        ),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/etc/shadow"),
+            FailureCause.FORBIDDEN,
+            "PermissionError: [Errno 13] Permission denied: '/etc/shadow' "
+            "(its walls do not allow that: see docs/security.md)",
+        ),
+        (ValueError("no"), FailureCause.ERROR, "ValueError: no"),
+    ],
+)
+def test_each_cause_is_told_with_its_limit(
+    error: BaseException, cause: FailureCause, message: str
+) -> None:
+    """What a run ran into is named, and how much it may have."""
+    assert (cause, message) == (told(error).cause, told(error).message)
+
+
+def test_what_still_runs_is_told() -> None:
+    """A run that was stopped says what it had not ended."""
+    assert (
+        "Timed out after 3.5 s; still running: thread 'a'."
+        == told(RunTimeout(), "thread 'a'").message
+    )
+
+
+def test_long_texts_are_cut_and_keep_the_hint() -> None:
+    """A text of any length stays short, and what to read stays at its end."""
+    message = told(PermissionError(errno.EACCES, "x" * 10_000)).message
+    assert len(message) <= 1_901
+    assert message.endswith("see docs/security.md)")
+
+
+def test_an_error_without_text_has_its_name() -> None:
+    """An exception that fails when it is shown is told by its class."""
+
+    class Sly(Exception):
+        def __str__(self) -> str:
+            raise ValueError("no text")
+
+    assert (FailureCause.ERROR, "Sly") == (told(Sly()).cause, told(Sly()).message)
