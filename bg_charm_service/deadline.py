@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 from weakref import WeakSet
 
@@ -67,7 +67,6 @@ class Deadline:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # An alarm that strikes in here would escape from the run it was meant for.
         signal.signal(signal.SIGPROF, signal.SIG_IGN)
         signal.signal(signal.SIGALRM, signal.SIG_IGN)
         signal.setitimer(signal.ITIMER_PROF, 0)
@@ -92,9 +91,12 @@ class Deadline:
         if self._reason is not None:
             raise self._reason from None
 
-    def _strike(self, _number: int, _frame: FrameType | None) -> None:
+    def _strike(self, _number: int, frame: FrameType | None) -> None:
         # An interrupted send would leave half a frame; the next alarm comes soon.
         if not self._may_interrupt():
+            return
+        # Raised while this is being ended, it would escape from the run and leave the timers on.
+        if _is_within(frame, Deadline.__exit__.__code__):
             return
         self._reason = self._reason or RunTimeout
         is_first, self._has_struck = not self._has_struck, True
@@ -103,6 +105,12 @@ class Deadline:
             task.get_loop().call_soon_threadsafe(task.cancel)
             return
         raise self._reason
+
+
+def _is_within(frame: FrameType | None, code: CodeType) -> bool:
+    while frame is not None and frame.f_code is not code:
+        frame = frame.f_back
+    return frame is not None
 
 
 class Surroundings:

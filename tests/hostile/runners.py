@@ -66,11 +66,6 @@ def _works(runner: Runner) -> bool:
 
 def _copy_libraries(target: Path) -> None:
     """Copy the package, and every library that it needs, to where anybody can read them."""
-    shutil.copytree(
-        ROOT / "bg_charm_service",
-        target / "bg_charm_service",
-        ignore=shutil.ignore_patterns("__pycache__"),
-    )
     for each in _needed("bg_charm_service"):
         for file in each.files or ():
             source = Path(str(each.locate_file(file)))
@@ -78,13 +73,19 @@ def _copy_libraries(target: Path) -> None:
                 copy = target / file
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source, copy)
+    shutil.copytree(
+        ROOT / "bg_charm_service",
+        target / "bg_charm_service",
+        ignore=shutil.ignore_patterns("__pycache__"),
+        dirs_exist_ok=True,
+    )
     for path in [target, *target.rglob("*")]:
         path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 @cache
 def _needed(name: str) -> frozenset[Distribution]:
-    """The distributions that one needs to run, and those that these need."""
+    """A distribution, those that it needs to run, and those that these need."""
     found: dict[str, Distribution] = {}
     wanted = [name]
     while wanted:
@@ -99,5 +100,4 @@ def _needed(name: str) -> frozenset[Distribution]:
             requirement = Requirement(text)
             if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
                 wanted.append(requirement.name)
-    del found[name]
     return frozenset(found.values())
