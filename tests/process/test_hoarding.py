@@ -56,7 +56,7 @@ def test_memory_that_a_charm_keeps_is_its_own_loss(tmp_path: Path) -> None:
 
 def test_worker_that_never_stops_talking_holds_up_nobody(tmp_path: Path) -> None:
     """While a worker floods its socket, others run; it is ended, and its charm pays."""
-    flags = ("--interval=3600", "--max-concurrent=2", "--timeout=3", "--max-retries=0")
+    flags = ("--interval=3600", "--max-concurrent=2", "--timeout=30", "--max-retries=0")
     with Service(tmp_path / "data", *flags) as service:
         chatter, other = service.add(CHATTER), service.add(space="other")
         job = chatter.send()
