@@ -134,7 +134,7 @@ class WorkerHandle:
 
     def begin(self, run: RunSpec, frame: bytes, now: float, grace_seconds: float) -> None:
         """Take on a run: from here on, what comes out of the worker belongs to it."""
-        self.run, self.last_run_id = run, run.run_id
+        self.run = run
         self.known_sources.add(run.source_hash)
         messages = run.limits.log_bytes + len(run.large) + _MORE_MESSAGES
         answer = answer_limit_bytes(run.limits)
@@ -155,6 +155,8 @@ class WorkerHandle:
         self.read_output()
         text = "".join(self._log)
         self._log = []
+        if self.run is not None:
+            self.last_run_id = self.run.run_id
         self.run = None
         self.deadline = math.inf
         return text

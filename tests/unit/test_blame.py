@@ -30,11 +30,13 @@ def test_death_before_the_run_began_is_nobodys(size: int) -> None:
     """A worker that dies without having read its run gives it back, and is told of."""
 
     async def work(bench: PaperBench) -> None:
+        before = bench.out()
+        await bench.answered(before)
         run = bench.out(size=size)
         bench.maker(run).die()
         end = await bench.end_of(run)
         assert (None, None) == (end.answer, end.death)
-        assert 1 == len(bench.idle_deaths)
+        assert [before.run_id] == [death.after_run for death in bench.idle_deaths]
         assert 1 == bench.pool.crashed
 
     on_paper(work)
