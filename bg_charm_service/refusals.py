@@ -43,6 +43,8 @@ def _cause_of(error: BaseException, *, has_walls: bool) -> FailureCause | None:
         return FailureCause.MEMORY
     if isinstance(error, OSError):
         number = error.errno
+        if number == errno.ENOMEM:
+            return FailureCause.MEMORY
         if number in _TOO_MANY_FILES:
             return FailureCause.FILES
         if number in _NO_ROOM:

@@ -53,6 +53,7 @@ def handed_on(inner: BaseException) -> BaseException:
     ("error", "cause"),
     [
         (MemoryError(), FailureCause.MEMORY),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), FailureCause.MEMORY),
         (OSError(errno.EMFILE, "Too many open files"), FailureCause.FILES),
         (OSError(errno.ENFILE, "Too many open files in system"), FailureCause.FILES),
         (RuntimeError("can't start new thread"), FailureCause.THREADS),
