@@ -40,6 +40,7 @@ from bg_charm_service.frames import FrameReader
 from bg_charm_service.limits import Walls
 from bg_charm_service.output import RunOutput, capture
 from bg_charm_service.process_control import own_memory_bytes, own_thread_count
+from bg_charm_service.process_settings import ProcessSettings
 from bg_charm_service.run_failure import failure_of, one_line, short
 from bg_charm_service.run_size import check_run_size
 from bg_charm_service.wire import (
@@ -109,6 +110,7 @@ class Worker:
         self._connection = connection
         self._confine = confine
         self._walls: Walls | None = None
+        self._settings: ProcessSettings | None = None
         self._reader = FrameReader(connection, TO_WORKER)
         self._lock = threading.RLock()
         self._sources: dict[str, str] = {}
@@ -152,6 +154,7 @@ class Worker:
                 self._retire_bytes = min(self._retire_bytes, half)
             self._confine(walls)
             self._walls = walls
+            self._settings = ProcessSettings()
         elif walls != self._walls:
             raise FrameError("a request for other walls than this worker's")
 
@@ -181,7 +184,9 @@ class Worker:
             # A child that the charm forked has come back here: it must not answer.
             os._exit(0)
         self._output.end()
-        leak = leak or self._threads_since(threads_before) or self._hoard() or self._outdated()
+        changed = self._settings.put_back() if self._settings is not None else ""
+        leak = leak or changed or self._threads_since(threads_before) or self._hoard()
+        leak = leak or self._outdated()
         return Answer(spec.run_id, time.perf_counter() - started, leak=leak, **answer)
 
     def _threads_since(self, before: int) -> str:

@@ -25,7 +25,8 @@ LAYERS = {
     "workers": "frames wire sandbox process_control deadline output zygote worker worker_boot"
     " run_failure refusals"
     " scratch scratch_usage tree_removal worker_handle worker_watch worker_channel"
-    " worker_protocol process_usage waiting_runs zygote_client nursery crew reception"
+    " worker_protocol process_usage process_settings waiting_runs zygote_client nursery crew"
+    " reception"
     " pool pool_contract pool_events"
     " scan_process scan_child scan_group scan_protocol discovery listing",
     "service": "in_flight turns run_limits limit_views planner dispatcher settler testimony"

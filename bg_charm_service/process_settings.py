@@ -1,0 +1,66 @@
+"""What a run may change of its process, and the next run of the same worker would pay for.
+
+Taken note of before the first run and put back after each one; what cannot be put back is named,
+so that the worker is replaced. Used by the worker.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import sys
+
+#: Python ignores these from its start, so that a write that fails is an error, and no death.
+_IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
+
+#: What a process may lower for itself and not raise again.
+_LIMITS = tuple(
+    getattr(resource, name)
+    for name in ("RLIMIT_CPU", "RLIMIT_NOFILE", "RLIMIT_FSIZE", "RLIMIT_STACK", "RLIMIT_AS")
+)
+
+
+class ProcessSettings:
+    """The settings of this process as they were when this was made."""
+
+    def __init__(self) -> None:
+        self._folder = os.getcwd()
+        self._environ = dict(os.environ)
+        self._umask = os.umask(0o077)
+        os.umask(self._umask)
+        self._blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        self._recursion = sys.getrecursionlimit()
+        self._limits = [resource.getrlimit(each) for each in _LIMITS]
+
+    def put_back(self) -> str:
+        """Put back what can be, and name what cannot; empty when all is as it was."""
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        for number in _IGNORED:
+            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._blocked)
+        socket.setdefaulttimeout(None)
+        sys.setrecursionlimit(self._recursion)
+        os.umask(self._umask)
+        if os.environ != self._environ:
+            os.environ.clear()
+            os.environ.update(self._environ)
+        try:
+            os.chdir(self._folder)
+        except OSError:
+            return "another working directory"
+        if self._limits != [resource.getrlimit(each) for each in _LIMITS]:
+            return "limits of its own"
+        return _open_files(self._limits[_LIMITS.index(resource.RLIMIT_NOFILE)][0])
+
+
+def _open_files(limit: int) -> str:
+    """Name the files left open when they are half of what the next run may have open."""
+    # A new descriptor gets the lowest number that is free.
+    try:
+        lowest = os.dup(1)
+    except OSError:
+        return "all files open that there may be"
+    os.close(lowest)
+    return f"{lowest} open files" if lowest > limit // 2 else ""
