@@ -78,7 +78,9 @@ def test_source_is_loaded_in_a_worker(
     told, file = tmp_path / "told", tmp_path / "telling.py"
     file.write_text(TELLING.format(path=str(told)))
     where = service if is_running else Service(tmp_path / "data")
-    done = where.cli("charm", "add", str(file), "--space", "test", "--set", "count=5")
+    # Without a service the command has workers of its own, behind walls unless it is told.
+    flags = () if is_running else ("--sandbox=off",)
+    done = where.cli(*flags, "charm", "add", str(file), "--space", "test", "--set", "count=5")
     assert 0 == done.returncode, done.stderr
     loaders = {int(line) for line in told.read_text().split()}
     own = {service.pid, service.zygote_pid()}
