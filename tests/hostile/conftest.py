@@ -42,17 +42,11 @@ def yards(mode: str) -> Iterator[Yards]:
 
 @pytest.fixture(autouse=True)
 def tidy(yards: Yards, request: pytest.FixtureRequest) -> Iterator[None]:
-    """Give a test new yards after one that failed: its charm may have laid them waste."""
+    """After a test that failed, close the yards that its charm has laid waste."""
     failed = request.session.testsfailed
     yield
     if request.session.testsfailed > failed:
-        yards.close()
-
-
-@pytest.fixture
-def yard(yards: Yards) -> Yard:
-    """A yard whose service is run by whoever runs the tests: root, in most places."""
-    return yards.get(Runner())
+        yards.close_those_laid_waste()
 
 
 @pytest.fixture(params=["tester", "ordinary-user"])

@@ -7,15 +7,15 @@ from tests.hostile.yard import Yard
 
 
 @each_of("crashing")
-def test_crash_is_its_own(yard: Yard, deed: Deed) -> None:
+def test_crash_is_its_own(each_yard: Yard, deed: Deed) -> None:
     """A charm that ends or breaks its worker fails, and its neighbours run."""
-    yard.suffer(deed)
+    each_yard.suffer(deed)
 
 
 @each_of("answering")
-def test_what_a_worker_says_is_not_believed(yard: Yard, deed: Deed) -> None:
+def test_what_a_worker_says_is_not_believed(each_yard: Yard, deed: Deed) -> None:
     """A worker that floods, stalls, lies or talks nonsense is killed, and its charm blamed."""
-    yard.suffer(deed)
+    each_yard.suffer(deed)
 
 
 @each_of("forging")

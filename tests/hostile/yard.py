@@ -138,11 +138,7 @@ class Yard:
         """
         charm = self.hostile(deed.file)
         job = charm.send(deed=deed.name)
-        neighbours = (self.neighbour, self.stranger)
-        polled = [self.service.later("POST", f"{each.path}/run") for each in neighbours]
-        for answer in polled:
-            run = answer.result()["run"]
-            assert ("success", "") == (run["status"], run["error"])
+        self._poll_neighbours()
         charm.wait_until_settled(job)
         return next(run for run in charm.runs() if run["job_id"] == job)
 
@@ -156,6 +152,28 @@ class Yard:
 
     def check(self, hostile: RunningCharm) -> None:
         """Assert that nobody but the guilty noticed anything."""
+        self._check_others()
+        # Neither words nor state of the charm have what nobody may read.
+        shown = json.dumps([hostile.runs(), hostile.get("loot")])
+        assert [] == [name for name, text in self.secrets.items() if text in shown]
+
+    def is_laid_waste(self) -> bool:
+        """Whether a charm has hurt the others, so that no more can be learnt here."""
+        try:
+            self._poll_neighbours()
+            self._check_others()
+        except Exception:
+            return True
+        return False
+
+    def _poll_neighbours(self) -> None:
+        neighbours = (self.neighbour, self.stranger)
+        polled = [self.service.later("POST", f"{each.path}/run") for each in neighbours]
+        for answer in polled:
+            run = answer.result()["run"]
+            assert ("success", "") == (run["status"], run["error"])
+
+    def _check_others(self) -> None:
         status = self.service.status()
         assert status["healthy"], status["problems"]
         assert self.service.pid == status["pid"]
@@ -165,9 +183,6 @@ class Yard:
             assert "as it was" == charm.get("note")
         assert self._outside == self._seen_outside()
         assert wait_until(self._has_no_children_of_workers)
-        # Neither words nor state of the charm have what nobody may read.
-        shown = json.dumps([hostile.runs(), hostile.get("loot")])
-        assert [] == [name for name, text in self.secrets.items() if text in shown]
 
     def _target(self) -> dict[str, Any]:
         """What a hostile charm goes for: where things are, as somebody may have told it."""
@@ -250,10 +265,15 @@ class Yards:
         return self._open[key]
 
     def close(self) -> None:
-        """Close all yards: the next ones are as new."""
-        while self._open:
-            _, yard = self._open.popitem()
-            yard.__exit__()
+        """Close all yards."""
+        for key in list(self._open):
+            self._open.pop(key).__exit__()
+
+    def close_those_laid_waste(self) -> None:
+        """Close the yards that a charm has laid waste: the next ones are as new."""
+        for key, yard in list(self._open.items()):
+            if yard.is_laid_waste():
+                self._open.pop(key).__exit__()
 
 
 class _Greeter(BaseHTTPRequestHandler):

@@ -101,11 +101,11 @@ def change_the_installed_library(charm: Hostile) -> object:
 
 
 @ends("forbidden", "Permission denied")
-def plant_compiled_code(charm: Hostile) -> object:
+def plant_a_module(charm: Hostile) -> object:
     """A file that would be loaded in the place of a module."""
     import pydantic
 
-    path = Path(pydantic.__file__).parent / "__pycache__" / charm.target["unique"]
+    path = Path(pydantic.__file__).parent / charm.target["unique"]
     path.write_text("planted")
     return path.unlink()
 
