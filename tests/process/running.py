@@ -176,6 +176,12 @@ class Service:
         return self._process.pid
 
     @property
+    def has_ended(self) -> bool:
+        """Whether the process is over, asked or not."""
+        assert self._process is not None
+        return self._process.poll() is not None
+
+    @property
     def errors(self) -> str:
         """What the process wrote to stderr so far."""
         return "".join(self._errors)

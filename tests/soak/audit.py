@@ -1,0 +1,198 @@
+"""Compares a data directory with what was promised: every check reads the file, none the service.
+
+Works on a copy, so it may look at what a killed service left behind before the next start. Each
+violation is one line. The rules are the invariants of the architecture, in SQL and in Python.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from bg_charm_service.data_directory import DATABASE_NAME
+from tests.soak.ledger import Ledger, numbers_in
+
+#: No row may be found by these; each is told with its first column.
+FORBIDDEN = {
+    "a charm has two polls that wait or run": """
+        SELECT charm_key FROM ack_queue_jobs WHERE status IN (1, 2) AND origin <> 'send'
+        GROUP BY charm_key HAVING count(*) > 1""",
+    "a charm has two claimed jobs": """
+        SELECT charm_key FROM ack_queue_jobs WHERE status = 2
+        GROUP BY charm_key HAVING count(*) > 1""",
+    "a charm has two dead letters": """
+        SELECT charm_key FROM ack_queue_jobs WHERE status = 9
+        GROUP BY charm_key HAVING count(*) > 1""",
+    "a job has a status that there is not": """
+        SELECT _id FROM ack_queue_jobs WHERE status NOT IN (1, 2, 5, 9)""",
+    "a run id has two ends": """
+        SELECT run_id FROM runs WHERE status IN ('success', 'failure')
+        GROUP BY run_id HAVING count(*) > 1""",
+    "executions are not successes and failures": """
+        SELECT charm_key FROM health WHERE executions <> successes + failures""",
+    "an enabled charm has no next poll": """
+        SELECT charm_key FROM registrations JOIN health USING (charm_key)
+        WHERE disabled_by IS NULL AND due_at IS NULL""",
+    "a disabled charm has a poll that waits": """
+        SELECT charm_key FROM health JOIN ack_queue_jobs AS job USING (charm_key)
+        WHERE disabled_by IS NOT NULL AND job.status = 1 AND origin = 'poll'""",
+    "a run has a number that its charm did not give": """
+        SELECT run_key FROM runs LEFT JOIN health ON health.charm_key = run_key >> 32
+        WHERE runs_recorded IS NULL OR run_key & 0xffffffff NOT BETWEEN 1 AND runs_recorded""",
+    "rows lead nowhere": "PRAGMA foreign_key_check",
+}
+
+#: What no clean stop leaves behind.
+CLAIMED = "SELECT _id FROM ack_queue_jobs WHERE status = 2"
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What else has to hold: limits of the history, and who sends to whom through a link."""
+
+    history_runs: int
+    history_jobs: int
+    links: dict[str, str] = field(default_factory=dict)
+    #: After a clean stop nothing is claimed.
+    is_stopped: bool = False
+    #: After everything came to rest nothing waits either.
+    is_at_rest: bool = False
+
+
+@dataclass(frozen=True)
+class CharmFacts:
+    """What the file says of one charm."""
+
+    charm_id: str
+    fields: dict[str, Any]
+    successes: int
+    runs_recorded: int
+    runs: dict[int, tuple[str, str]]
+    waiting: list[int]
+
+
+def audit(data_dir: Path, ledger: Ledger, expected: Expected) -> list[str]:
+    """Give every violation that a data directory shows; nobody may write it meanwhile."""
+    with TemporaryDirectory() as folder:
+        for file in data_dir.glob(f"{DATABASE_NAME}*"):
+            shutil.copy(file, folder)
+        path = Path(folder) / DATABASE_NAME
+        with closing(sqlite3.connect(path)) as connection:
+            try:
+                return list(_violations(connection, ledger, expected))
+            except sqlite3.DatabaseError as error:
+                return [f"the file cannot be read: {error}"]
+
+
+def _violations(
+    connection: sqlite3.Connection, ledger: Ledger, expected: Expected
+) -> Iterator[str]:
+    for (found,) in connection.execute("PRAGMA integrity_check"):
+        if found != "ok":
+            yield f"the file is damaged: {found}"
+    for text, query in FORBIDDEN.items():
+        for row in connection.execute(query):
+            yield f"{text}: {row[0]}"
+    if expected.is_stopped:
+        for row in connection.execute(CLAIMED):
+            yield f"a job is claimed after a clean stop: {row[0]}"
+    yield from _of_totals(connection)
+    (done,) = connection.execute("SELECT count(*) FROM ack_queue_jobs WHERE status = 5").fetchone()
+    if done > expected.history_jobs:
+        yield f"{done} finished jobs are kept, {expected.history_jobs} at most"
+    facts = {charm.charm_id: charm for charm in _facts(connection)}
+    for charm in facts.values():
+        yield from _of_charm(charm, expected)
+        yield from _of_told_runs(charm, ledger, expected)
+    for sender, receiver in expected.links.items():
+        yield from _of_link(facts[sender], facts[receiver])
+    for charm in facts.values():
+        if charm.charm_id not in expected.links.values():
+            yield from _of_sends(charm, ledger)
+        if expected.is_at_rest and charm.waiting:
+            yield f"{charm.charm_id}: events wait though everything is at rest: {charm.waiting}"
+
+
+def _facts(connection: sqlite3.Connection) -> Iterator[CharmFacts]:
+    fields: dict[int, dict[str, Any]] = defaultdict(dict)
+    for key, name, value in connection.execute("SELECT charm_key, field, value FROM cells"):
+        fields[key][name] = json.loads(value)
+    runs: dict[int, dict[int, tuple[str, str]]] = defaultdict(dict)
+    for run_key, run_id, status in connection.execute("SELECT run_key, run_id, status FROM runs"):
+        runs[run_key >> 32][run_key & 0xFFFFFFFF] = (run_id, status)
+    waiting: dict[int, list[int]] = defaultdict(list)
+    jobs = (
+        "SELECT charm_key, data FROM ack_queue_jobs WHERE status IN (1, 2, 9) AND origin = 'send'"
+    )
+    for key, data in connection.execute(jobs):
+        waiting[key].append(json.loads(json.loads(data)["event"])["number"])
+    query = """SELECT charm_key, charm_id, successes, runs_recorded FROM charms
+        JOIN health USING (charm_key) WHERE removed_at IS NULL AND name = 'Soaked'"""
+    for key, charm_id, successes, recorded in connection.execute(query):
+        yield CharmFacts(charm_id, fields[key], successes, recorded, runs[key], waiting[key])
+
+
+def _of_totals(connection: sqlite3.Connection) -> Iterator[str]:
+    totals = dict(connection.execute("SELECT name, value FROM totals"))
+    for name in ("executions", "successes", "failures"):
+        (summed,) = connection.execute(f"SELECT coalesce(sum({name}), 0) FROM health").fetchone()  # noqa: S608 - a name of ours
+        if summed != totals.get(name, 0):
+            yield f"{name}: the total is {totals.get(name, 0):g}, the charms have {summed}"
+
+
+def _of_charm(charm: CharmFacts, expected: Expected) -> Iterator[str]:
+    counter = charm.fields.get("counter", 0)
+    if counter != charm.successes:
+        yield f"{charm.charm_id}: counted {counter}, {charm.successes} successes are recorded"
+    if charm.fields.get("disorders", 0):
+        yield f"{charm.charm_id}: {charm.fields['disorders']} events came twice or out of order"
+    numbers = sorted(charm.runs)
+    if len(numbers) > expected.history_runs:
+        yield f"{charm.charm_id}: {len(numbers)} runs are kept, {expected.history_runs} at most"
+    newest = list(range(charm.runs_recorded - len(numbers) + 1, charm.runs_recorded + 1))
+    if numbers != newest:
+        yield f"{charm.charm_id}: the history has gaps before run {charm.runs_recorded}"
+    if len(numbers) == charm.runs_recorded:
+        kept = sum(status == "success" for _, status in charm.runs.values())
+        if kept != charm.successes:
+            yield f"{charm.charm_id}: {charm.successes} successes, the whole history has {kept}"
+
+
+def _of_told_runs(charm: CharmFacts, ledger: Ledger, expected: Expected) -> Iterator[str]:
+    for told in ledger.told(charm.charm_id):
+        found = charm.runs.get(told.number)
+        is_pruned = told.number <= charm.runs_recorded - expected.history_runs
+        if found != (told.run_id, told.status) and not (found is None and is_pruned):
+            yield f"{charm.charm_id}: run {told.run_id} was told, but the file has {found}"
+
+
+def _of_sends(charm: CharmFacts, ledger: Ledger) -> Iterator[str]:
+    sends = ledger.sends(charm.charm_id)
+    applied = numbers_in(charm.fields.get("spans", []))
+    waiting = Counter(charm.waiting)
+    for number, times in waiting.items():
+        if times > 1 or number in applied:
+            yield f"{charm.charm_id}: event {number} waits though it was applied, or waits twice"
+    there = applied | set(waiting)
+    for number in sorted(sends.accepted - there):
+        yield f"{charm.charm_id}: event {number} was accepted and is lost"
+    for number in sorted(there - sends.accepted - sends.unknown):
+        yield f"{charm.charm_id}: event {number} was never accepted and is there"
+
+
+def _of_link(sender: CharmFacts, receiver: CharmFacts) -> Iterator[str]:
+    applied = numbers_in(receiver.fields.get("spans", []))
+    there = sorted([*applied, *receiver.waiting])
+    if there != list(range(1, sender.fields.get("sent", 0) + 1)):
+        yield (
+            f"{receiver.charm_id}: {sender.charm_id} sent 1 to {sender.fields.get('sent', 0)},"
+            f" and {len(applied)} came, {len(receiver.waiting)} wait"
+        )

@@ -1,0 +1,96 @@
+"""The charms of a kill loop, and the flags of the service that runs them.
+
+Some count and are sent events, some send through a link, the others misbehave in one way each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tests.process.running import CHARMS, RunningCharm, Service
+from tests.soak.audit import Expected
+
+SOAKED = (CHARMS / "soaked.py").read_text()
+
+HISTORY_RUNS = 40
+HISTORY_JOBS = 200
+RUN_LOG_BYTES = 4096
+
+#: Workers that the service may have at a time.
+WORKERS = 4
+
+#: The longest a run may take, in seconds.
+TIMEOUT_SECONDS = 2
+
+FLAGS = (
+    "--interval=1",
+    f"--timeout={TIMEOUT_SECONDS}",
+    "--kill-grace=0.3",
+    f"--max-concurrent={WORKERS}",
+    # A death by our own hand must not use up the attempts of an event.
+    "--max-retries=8",
+    "--failures=9",
+    "--disabled-retry=5",
+    "--drain-timeout=3",
+    "--worker-memory=128M",
+    "--worker-max-runs=300",
+    "--worker-max-age=60",
+    f"--history-runs={HISTORY_RUNS}",
+    f"--history-jobs={HISTORY_JOBS}",
+    f"--run-log={RUN_LOG_BYTES}",
+    "--log-interval=20",
+)
+
+SPACES = ("red", "green", "blue")
+
+#: How each misbehaving charm does, and in how many of a hundred runs.
+MISDEEDS = {"fail": 60, "slow": 100, "late": 30, "crash": 40, "flood": 100, "leave": 50}
+HOSTILE_ODDS = 70
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Who plays: charms that are sent events, senders with their receivers, the misbehaving."""
+
+    counters: tuple[RunningCharm, ...]
+    senders: dict[RunningCharm, RunningCharm]
+    villains: tuple[RunningCharm, ...]
+
+    @property
+    def everybody(self) -> list[RunningCharm]:
+        """All charms."""
+        return [*self.counters, *self.senders, *self.senders.values(), *self.villains]
+
+    def expected(self, *, is_stopped: bool = False, is_at_rest: bool = False) -> Expected:
+        """What has to hold for the data directory of these charms."""
+        links = {one.charm_id: other.charm_id for one, other in self.senders.items()}
+        return Expected(HISTORY_RUNS, HISTORY_JOBS, links, is_stopped, is_at_rest)
+
+
+def add_cast(service: Service) -> Cast:
+    """Add the charms, and have them polled."""
+    counters = [_add(service, space) for space in SPACES for _ in range(3)]
+    counters += [_add(service, space, mode="slow", odds=30) for space in SPACES]
+    senders = {}
+    for space in SPACES:
+        receiver = _add(service, space)
+        senders[_add(service, space, to=receiver)] = receiver
+    villains = [
+        _add(service, SPACES[place % len(SPACES)], mode=mode, odds=odds)
+        for place, (mode, odds) in enumerate(MISDEEDS.items())
+    ]
+    villains += [_add(service, space, mode="hostile", odds=HOSTILE_ODDS) for space in SPACES]
+    return Cast(tuple(counters), senders, tuple(villains))
+
+
+def _add(
+    service: Service,
+    space: str,
+    *,
+    mode: str = "ok",
+    odds: int = 100,
+    to: RunningCharm | None = None,
+) -> RunningCharm:
+    links = {"out": f"{to.ref}/bgUpdater"} if to is not None else {}
+    values = {"mode": mode, "odds": odds}
+    return service.add(SOAKED, space=space, values=values, links=links, register=True)

@@ -1,0 +1,112 @@
+"""The blows: KILL, TERM, STOP and CONT to the service, its zygote and its workers.
+
+Each is one function over the processes that there are at that moment; which and when is drawn by
+the loop. One that finds nobody to hit does nothing, and says so.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import psutil
+
+from tests.process.running import Service
+
+#: A frozen process is let go on after so many seconds: below a run's limit, and above it.
+FREEZE_SECONDS = (0.1, 3.0)
+
+Fault = Callable[[Service, random.Random], bool]
+
+
+def zygotes(service: Service) -> list[psutil.Process]:
+    """The process that forks workers; none while it is started anew."""
+    found = []
+    with suppress(psutil.Error):
+        for process in psutil.Process(service.pid).children():
+            with suppress(psutil.Error):
+                if any("bg_charm_service.zygote" in word for word in process.cmdline()):
+                    found.append(process)
+    return found
+
+
+def workers(service: Service) -> list[psutil.Process]:
+    """The processes that run charms."""
+    found: list[psutil.Process] = []
+    for zygote in zygotes(service):
+        with suppress(psutil.Error):
+            found += zygote.children()
+    return found
+
+
+def kill_worker(service: Service, chance: random.Random) -> bool:
+    """KILL a worker."""
+    return _hit(workers(service), signal.SIGKILL, chance)
+
+
+def terminate_worker(service: Service, chance: random.Random) -> bool:
+    """TERM a worker."""
+    return _hit(workers(service), signal.SIGTERM, chance)
+
+
+def freeze_worker(service: Service, chance: random.Random) -> bool:
+    """STOP a worker for a while."""
+    return _freeze(workers(service), chance)
+
+
+def kill_zygote(service: Service, chance: random.Random) -> bool:
+    """KILL the zygote."""
+    return _hit(zygotes(service), signal.SIGKILL, chance)
+
+
+def terminate_zygote(service: Service, chance: random.Random) -> bool:
+    """TERM the zygote, which ignores that."""
+    return _hit(zygotes(service), signal.SIGTERM, chance)
+
+
+def freeze_zygote(service: Service, chance: random.Random) -> bool:
+    """STOP the zygote for a while."""
+    return _freeze(zygotes(service), chance)
+
+
+def freeze_service(service: Service, chance: random.Random) -> bool:
+    """STOP the service itself for a while."""
+    return _freeze([psutil.Process(service.pid)], chance)
+
+
+#: What the service has to live through.
+SURVIVED: dict[Fault, int] = {
+    kill_worker: 6,
+    terminate_worker: 2,
+    freeze_worker: 3,
+    kill_zygote: 2,
+    terminate_zygote: 1,
+    freeze_zygote: 1,
+    freeze_service: 2,
+}
+
+
+def _hit(found: list[psutil.Process], number: signal.Signals, chance: random.Random) -> bool:
+    if not found:
+        return False
+    try:
+        chance.choice(found).send_signal(number)
+    except psutil.NoSuchProcess:
+        return False
+    return True
+
+
+def _freeze(found: list[psutil.Process], chance: random.Random) -> bool:
+    if not found:
+        return False
+    process = chance.choice(found)
+    try:
+        process.suspend()
+        time.sleep(chance.uniform(*FREEZE_SECONDS))
+        process.resume()
+    except psutil.NoSuchProcess:
+        return False
+    return True

@@ -1,0 +1,211 @@
+"""The audit finds what it is there for: each damage planted in a good data directory is named."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from bg_charm_service.data_directory import DATABASE_NAME
+from tests.process.running import RunningCharm, Service
+from tests.soak.audit import Expected, audit
+from tests.soak.cast import SOAKED
+from tests.soak.ledger import Ledger, ToldRun, numbers_in
+
+HISTORY_RUNS = 6
+
+
+@dataclass(frozen=True)
+class Played:
+    """A data directory of a stopped service, and what it promised while it ran."""
+
+    data_dir: Path
+    ledger: Ledger
+    counter: str
+    sender: str
+    receiver: str
+
+    @property
+    def expected(self) -> Expected:
+        """What holds for it."""
+        links = {self.sender: self.receiver}
+        return Expected(HISTORY_RUNS, 100, links, is_stopped=True, is_at_rest=True)
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
+    """Ten events to one charm, two runs of another that sends to a third; then a clean stop."""
+    data_dir = tmp_path_factory.mktemp("audit") / "data"
+    flags = ("--interval=3600", f"--history-runs={HISTORY_RUNS}", "--max-retries=0")
+    ledger = Ledger()
+    with Service(data_dir, *flags) as service:
+        counter = service.add(SOAKED, register=True)
+        receiver = service.add(SOAKED)
+        sender = service.add(SOAKED, links={"out": f"{receiver.ref}/bgUpdater"})
+        for _ in range(10):
+            send(counter, ledger)
+        for _ in range(2):
+            run = sender.run()
+            told = ToldRun(run["number"], run["run_id"], run["status"])
+            ledger.tell(sender.charm_id, told)
+        receiver.wait_for("run.succeeded", times=4)
+        failing = service.add(SOAKED, values={"mode": "fail"})
+        failing.wait_until_settled(failing.send(number=0))
+        assert failing.show()["dead_letter"]
+        failing.remove()
+        # A charm with a history that is whole, and a failure in it.
+        failed = service.add(SOAKED, values={"mode": "fail"})
+        assert "failure" == failed.run()["status"]
+        assert 0 == service.stop()
+    return Played(data_dir, ledger, counter.charm_id, sender.charm_id, receiver.charm_id)
+
+
+def send(charm: RunningCharm, ledger: Ledger) -> None:
+    """Send a charm its next number, and wait until it has it."""
+    number = ledger.next_number(charm.charm_id)
+    job = charm.send(number=number)
+    ledger.accept(charm.charm_id, number)
+    charm.wait_until_settled(job)
+
+
+@pytest.fixture
+def copy(played: Played, tmp_path: Path) -> Played:
+    """A copy to be damaged."""
+    shutil.copytree(played.data_dir, tmp_path / "data", ignore=shutil.ignore_patterns("*.sock"))
+    return replace(played, data_dir=tmp_path / "data")
+
+
+def test_nothing_is_found_where_nothing_is_wrong(played: Played) -> None:
+    """A data directory that was never damaged has no violation."""
+    assert [] == audit(played.data_dir, played.ledger, played.expected)
+
+
+JOB = """INSERT INTO ack_queue_jobs (data, timestamp, status, space_key, charm_key, origin,
+    priority, run_at) SELECT data, timestamp, {status}, space_key, charm_key, '{origin}',
+    priority, run_at FROM ack_queue_jobs WHERE charm_key = {charm} ORDER BY _id DESC LIMIT 1"""
+
+#: Each damage, and the words that the audit has for it.
+DAMAGES = {
+    "counted 12, 11 successes": """
+        UPDATE cells SET value = '12' WHERE field = 'counter' AND charm_key = :counter""",
+    "counted 11, 10 successes": """
+        UPDATE health SET successes = 10, failures = 1 WHERE charm_key = :counter""",
+    "executions are not successes and failures": """
+        UPDATE health SET executions = executions + 1 WHERE charm_key = :counter""",
+    "successes: the total is": "UPDATE totals SET value = value + 1 WHERE name = 'successes'",
+    "event 10 was accepted and is lost": """
+        UPDATE cells SET value = '[[1,9]]' WHERE field = 'spans' AND charm_key = :counter""",
+    "event 11 was never accepted": """
+        UPDATE cells SET value = '[[1,11]]' WHERE field = 'spans' AND charm_key = :counter""",
+    "event 10 waits though it was applied": JOB.format(status=1, charm=":counter", origin="send"),
+    "events wait though everything is at rest": JOB.format(
+        status=1, charm=":counter", origin="send"
+    ),
+    "1 events came twice or out of order": """
+        UPDATE cells SET value = '1' WHERE field = 'disorders' AND charm_key = :counter""",
+    "a run id has two ends": """
+        UPDATE runs SET run_id = (SELECT min(run_id) FROM runs WHERE run_key >> 32 = :counter)
+        WHERE run_key = (SELECT max(run_key) FROM runs WHERE run_key >> 32 = :counter)""",
+    "the history has gaps": """
+        DELETE FROM runs WHERE run_key = (SELECT max(run_key) - 1 FROM runs
+        WHERE run_key >> 32 = :counter)""",
+    "was told, but the file has": """
+        UPDATE runs SET status = 'failure' WHERE run_key >> 32 = :sender""",
+    "the whole history has": """
+        UPDATE runs SET status = 'stale' WHERE run_key >> 32 = :receiver""",
+    "7 runs are kept, 6 at most": """
+        INSERT INTO runs SELECT run_key - 6, run_id || 'x', job_id, attempt, stream, origin, status,
+        cause, error, traceback, finished_at, duration_ms, lag_ms, worker, writes, log FROM runs
+        WHERE run_key = (SELECT max(run_key) FROM runs WHERE run_key >> 32 = :counter)""",
+    "a run has a number that its charm did not give": """
+        UPDATE runs SET run_key = run_key + 100 WHERE run_key = (SELECT max(run_key) FROM runs
+        WHERE run_key >> 32 = :counter)""",
+    "sent 1 to 4, and 3 came": """
+        UPDATE cells SET value = '[[1,3]]' WHERE field = 'spans' AND charm_key = :receiver""",
+    "a job is claimed after a clean stop": JOB.format(status=2, charm=":counter", origin="send"),
+    "a charm has two claimed jobs": ";".join(
+        [JOB.format(status=2, charm=":counter", origin="send")] * 2
+    ),
+    "a charm has two dead letters": ";".join(
+        [JOB.format(status=9, charm=":counter", origin="send")] * 2
+    ),
+    "a charm has two polls that wait or run": ";".join(
+        [JOB.format(status=1, charm=":sender", origin="poll")] * 2
+    ),
+    "a job has a status that there is not": "UPDATE ack_queue_jobs SET status = 0",
+    "a disabled charm has a poll that waits": ";".join(
+        [
+            JOB.format(status=1, charm=":sender", origin="poll"),
+            "UPDATE health SET disabled_by = 'hand' WHERE charm_key = :sender",
+        ]
+    ),
+    "an enabled charm has no next poll": """
+        UPDATE health SET due_at = NULL WHERE charm_key = :counter""",
+    "finished jobs are kept, 100 at most": ";".join(
+        [JOB.format(status=5, charm=":counter", origin="send")] * 101
+    ),
+    "rows lead nowhere": """
+        INSERT INTO cells (charm_key, field, version, value) VALUES (999, 'x', 1, '1')""",
+}
+
+
+@pytest.mark.parametrize("words", DAMAGES)
+def test_each_damage_is_found(copy: Played, words: str) -> None:
+    """A damage is found, and told in words that fit it."""
+    with closing(sqlite3.connect(copy.data_dir / DATABASE_NAME)) as database:
+        keys = dict(database.execute("SELECT charm_id, charm_key FROM charms"))
+        names = {name: keys[getattr(copy, name)] for name in ("counter", "sender", "receiver")}
+        for statement in DAMAGES[words].split(";"):
+            used = {name: value for name, value in names.items() if f":{name}" in statement}
+            assert database.execute(statement, used).rowcount, "nothing was damaged"
+        database.commit()
+
+    found = audit(copy.data_dir, copy.ledger, copy.expected)
+
+    assert [violation for violation in found if words in violation], found
+
+
+def test_a_damaged_file_is_found(copy: Played) -> None:
+    """Overwritten pages of the file are told, not raised."""
+    path = copy.data_dir / DATABASE_NAME
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 4096] = b"\xff" * 4096
+    path.write_bytes(content)
+
+    assert audit(copy.data_dir, copy.ledger, copy.expected)
+
+
+@pytest.mark.parametrize(
+    ("promise", "words"),
+    [
+        (lambda ledger, charm: ledger.tell(charm, ToldRun(3, "0.0", "success")), []),
+        (lambda ledger, charm: ledger.tell(charm, ToldRun(10, "0.0", "success")), ["was told"]),
+        (lambda ledger, charm: ledger.tell(charm, ToldRun(99, "0.0", "success")), ["was told"]),
+        (lambda ledger, charm: ledger.next_number(charm), []),
+    ],
+    ids=["run long pruned", "other run", "run never recorded", "event of unknown fate"],
+)
+def test_promises_are_compared(
+    played: Played, promise: Callable[[Ledger, str], object], words: list[str]
+) -> None:
+    """A run that was told has to be on disk or pruned; an event of unknown fate may be missing."""
+    ledger = Ledger()
+    for _ in range(10):
+        ledger.accept(played.counter, ledger.next_number(played.counter))
+    promise(ledger, played.counter)
+
+    found = audit(played.data_dir, ledger, played.expected)
+
+    assert len(words) == len(found)
+    assert all(word in violation for word, violation in zip(words, found, strict=True))
+
+
+def test_numbers_are_written_out() -> None:
+    """Runs of numbers are both ends and all between."""
+    assert {1, 2, 3, 7} == numbers_in([[1, 3], [7, 7]])

@@ -1,0 +1,113 @@
+"""What people do meanwhile: send events, run charms now, disable, enable, change fields.
+
+Each kind in a thread of its own, drawn from a seed, through the API; what the service answered
+goes into the ledger. A request that breaks off while the service dies has an unknown fate.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+import httpx2
+
+from tests.process.running import Refused, RunningCharm, Service
+from tests.soak.cast import Cast
+from tests.soak.ledger import Ledger, ToldRun
+
+#: Between two requests of a thread, at most, in seconds.
+PAUSE_SECONDS = 0.3
+
+#: Nobody took the request; any other error may have come after the service took it.
+NOT_TAKEN = (Refused, httpx2.ConnectError)
+
+
+class Traffic:
+    """The threads; they run inside the `with` block, and wait while the service is down."""
+
+    def __init__(self, service: Service, cast: Cast, ledger: Ledger, seed: int) -> None:
+        self.is_up = threading.Event()
+        #: What a thread died of; a bug of these tests, or an answer that is none.
+        self.faults: list[str] = []
+        self.refusals = 0
+        self._service = service
+        self._cast = cast
+        self._ledger = ledger
+        self._over = threading.Event()
+        kinds: list[Callable[[random.Random], None]] = [self._send, self._run_now, self._meddle]
+        self._threads = [
+            threading.Thread(
+                target=self._repeat, args=(kind, random.Random(f"{seed}/{place}")), daemon=True
+            )
+            for place, kind in enumerate(kinds)
+        ]
+
+    def __enter__(self) -> Traffic:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self.is_up.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _repeat(self, act: Callable[[random.Random], None], chance: random.Random) -> None:
+        try:
+            while not self._over.is_set():
+                self.is_up.wait()
+                try:
+                    act(chance)
+                except Refused as refused:
+                    self._note_refusal(refused)
+                except httpx2.TransportError:
+                    # It is being killed; whoever kills it says when it is up again.
+                    self._over.wait(PAUSE_SECONDS)
+                self._over.wait(chance.uniform(0, PAUSE_SECONDS))
+        except Exception as error:
+            self.faults.append(f"traffic ended by {type(error).__name__}: {error}")
+
+    def _note_refusal(self, refused: Refused) -> None:
+        self.refusals += 1
+        if refused.status == 500:
+            self.faults.append(f"the service answered 500: {refused}")
+
+    def _send(self, chance: random.Random) -> None:
+        """Send one charm a few events; their order is the order of their numbers."""
+        charm = chance.choice(self._cast.counters)
+        for _ in range(chance.randint(1, 6)):
+            number = self._ledger.next_number(charm.charm_id)
+            try:
+                charm.send(number=number)
+            except NOT_TAKEN:
+                self._ledger.refuse(charm.charm_id, number)
+                raise
+            self._ledger.accept(charm.charm_id, number)
+
+    def _run_now(self, chance: random.Random) -> None:
+        charm = chance.choice(self._cast.everybody)
+        run = charm.run()
+        self._ledger.tell(charm.charm_id, ToldRun(run["number"], run["run_id"], run["status"]))
+
+    def _meddle(self, chance: random.Random) -> None:
+        """Change something that a run may need at this moment, and put it right again."""
+        charm = chance.choice(self._cast.everybody)
+        act = chance.choice([self._switch, self._register_anew, self._salt])
+        act(charm, chance)
+
+    def _switch(self, charm: RunningCharm, chance: random.Random) -> None:
+        charm.post("disable")
+        self._over.wait(chance.uniform(0, PAUSE_SECONDS))
+        charm.post("enable")
+
+    def _register_anew(self, charm: RunningCharm, chance: random.Random) -> None:
+        charm.unregister()
+        self._over.wait(chance.uniform(0, PAUSE_SECONDS))
+        charm.register()
+
+    def _salt(self, charm: RunningCharm, chance: random.Random) -> None:
+        with suppress(Refused):
+            charm.set("salt", "s" * chance.randint(0, 100_000))
