@@ -155,6 +155,25 @@ class Database:
         except sqlite3.DatabaseError as error:
             raise StorageError(f"The database cannot be read: {error}") from error
 
+    @property
+    def free_pages(self) -> int:
+        """Pages of the file that hold nothing."""
+        (free,) = self.row("PRAGMA freelist_count")
+        return int(free)
+
+    def give_back(self, pages: int) -> None:
+        """Return up to so many free pages, one at least, to the file system.
+
+        Outside of a transaction only; raises StorageError.
+        """
+        if self._depth:
+            raise RuntimeError("pages are given back outside of a transaction")
+        try:
+            # Each step of this statement frees one page, and `execute` takes a single step.
+            self.connection.executescript(f"PRAGMA incremental_vacuum({max(1, pages)})")
+        except sqlite3.DatabaseError as error:
+            raise StorageError(f"The database cannot be used: {error}") from error
+
     def close(self) -> None:
         """Fold the log into the file and close; closing twice is fine."""
         self.connection.close()

@@ -27,8 +27,12 @@ from bg_charm_service.store import Store
 #: Rows that one slice of cleanup deletes, so that runs are not held up.
 _SLICE_ROWS = 500
 
-#: Free pages that are worth giving back to the file system, of 4 kB.
-_VACUUM_PAGES = 1000
+#: Free pages of 4 kB that stay in the file: new rows will want them soon.
+_SPARE_PAGES = 1000
+
+#: Of the others so many are given back in one slice, and so many slices are made in a cycle.
+_VACUUM_PAGES = 250
+_VACUUM_SLICES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +175,12 @@ class Upkeep:
                 with self._database.transaction():
                     deleted = prune(before, _SLICE_ROWS)
                 await asyncio.sleep(0)
-        (free_pages,) = self._database.row("PRAGMA freelist_count")
-        if free_pages > _VACUUM_PAGES:
-            self._database.rows(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
+        for _ in range(_VACUUM_SLICES):
+            excess = self._database.free_pages - _SPARE_PAGES
+            if excess <= 0:
+                break
+            self._database.give_back(min(_VACUUM_PAGES, excess))
+            await asyncio.sleep(0)
 
     async def stats(self) -> None:
         """Refresh what the status shows of processes."""

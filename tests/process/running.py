@@ -114,6 +114,7 @@ class Service:
         self._environ = environ
         self._news = threading.Condition()
         self._is_over = True
+        self._is_closed = False
         self._process: subprocess.Popen[str] | None = None
         self._readers: list[threading.Thread] = []
         self._errors: list[str] = []
@@ -124,7 +125,7 @@ class Service:
         try:
             return self.start()
         except BaseException:
-            self._end()
+            self.close()
             raise
 
     def __exit__(
@@ -133,7 +134,7 @@ class Service:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._end()
+        self.close()
 
     def boot(self) -> Service:
         """Start the process; wait for nothing."""
@@ -141,7 +142,7 @@ class Service:
             *(self._runner.python, "-m", "bg_charm_service", "--data-dir", str(self.data_dir)),
             *("--log-format=json", *_with_sandbox(_with_port(self._flags))),
         ]
-        self.lines, self._errors, self._is_over = [], [], False
+        self.lines, self._errors, self._is_over, self._is_closed = [], [], False, False
         self._process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
@@ -165,9 +166,12 @@ class Service:
         self.boot().wait_for("started")
         return self
 
-    def _end(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self.kill()
+    def close(self) -> None:
+        """End the process if it lives, and take in what it wrote; closing twice is fine."""
+        if self._process is not None and not self._is_closed:
+            if self._process.poll() is None:
+                self.signal(signal.SIGKILL)
+            self.wait()
         self._pool.shutdown()
 
     @property
@@ -199,6 +203,7 @@ class Service:
         for stream in (self._process.stdout, self._process.stderr):
             assert stream is not None
             stream.close()
+        self._is_closed = True
         return code
 
     def stop(self) -> int:

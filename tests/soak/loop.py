@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 import tenacity
 
-from tests.process.running import PATIENCE_SECONDS, Service
+from tests.process.running import PATIENCE_SECONDS, Service, wait_until_ended, watched
 from tests.soak.audit import audit
 from tests.soak.cast import FLAGS, Cast, add_cast
 from tests.soak.faults import SURVIVED, Fault, zygotes
@@ -46,7 +46,8 @@ class KillLoop:
     """One service on one data directory, from an empty one to rest."""
 
     def __init__(self, data_dir: Path, seed: int) -> None:
-        self._service = Service(data_dir, *FLAGS, OPERATOR_PASS="not the default")
+        self._data_dir = data_dir
+        self._service = self._new_service()
         self._seed = seed
         self._chance = random.Random(seed)
         self._ledger = Ledger()
@@ -59,20 +60,22 @@ class KillLoop:
     def run(self, is_enough: IsEnough) -> SoakReport:
         """Beat the service until it is enough or something is wrong; gives what was found."""
         began = time.monotonic()
-        with self._service as service:
-            cast = add_cast(service)
-            with Traffic(service, cast, self._ledger, self._seed) as traffic:
+        try:
+            cast = add_cast(self._service.start())
+            with Traffic(cast, self._ledger, self._seed) as traffic:
                 traffic.is_up.set()
                 while not self._violations and not is_enough(
                     self._faults.total(), time.monotonic() - began
                 ):
                     time.sleep(self._chance.uniform(0.05, PAUSE_SECONDS))
-                    self._highest = self._highest.or_more(read(service))
+                    self._highest = self._highest.or_more(read(self._service))
                     self._beat(cast, traffic)
                     self._violations += traffic.faults
             self._violations += traffic.faults
             if not self._violations:
                 self._come_to_rest(cast)
+        finally:
+            self._service.close()
         allowed = limits(len(cast.everybody))
         self._violations += self._highest.excesses(allowed)
         return SoakReport(
@@ -117,18 +120,25 @@ class KillLoop:
 
     def _kill_with_frozen_zygote(self, cast: Cast, traffic: Traffic) -> None:
         """KILL the service while its zygote is stopped, and let that go on after the restart."""
-        frozen = zygotes(self._service)
-        with _held(self._service) as handles:
-            for zygote in frozen:
-                zygote.suspend()
-            self._service.signal(signal.SIGKILL)
-            traffic.is_up.clear()
-            self._service.wait()
-            self._check_and_restart(cast, traffic, is_stopped=False)
-            for zygote in frozen:
-                with suppress(psutil.NoSuchProcess):
-                    zygote.resume()
+        killed, frozen = self._service, zygotes(self._service)
+        with _held(killed) as handles:
+            try:
+                for zygote in frozen:
+                    zygote.suspend()
+                with watched(killed.pid) as itself:
+                    killed.signal(signal.SIGKILL)
+                    traffic.is_up.clear()
+                    wait_until_ended(itself)
+                # What the killed one wrote is read later: its zygote holds the other end.
+                self._service = self._new_service()
+                self._check_and_restart(cast, traffic, is_stopped=False)
+            finally:
+                for zygote in frozen:
+                    with suppress(psutil.NoSuchProcess):
+                        zygote.resume()
             self._check_ended(handles)
+            killed.close()
+            self._check_log(killed)
 
     def _stop(self, cast: Cast, traffic: Traffic) -> None:
         """TERM the service."""
@@ -152,9 +162,9 @@ class KillLoop:
         self._check_and_restart(cast, traffic, is_stopped=True)
 
     def _check_and_restart(self, cast: Cast, traffic: Traffic, *, is_stopped: bool) -> None:
-        self._check_log()
+        self._check_log(self._service)
         expected = cast.expected(is_stopped=is_stopped)
-        self._violations += audit(self._service.data_dir, self._ledger, expected)
+        self._violations += audit(self._data_dir, self._ledger, expected)
         if not self._violations:
             self._service.start()
             self._restarts += 1
@@ -173,9 +183,9 @@ class KillLoop:
         self._highest = self._highest.or_more(read(service))
         if code := service.stop():
             self._note(f"the service at rest ended with {code}: {service.errors[-2000:]}")
-        self._check_log()
+        self._check_log(service)
         expected = cast.expected(is_stopped=True, is_at_rest=True)
-        self._violations += audit(service.data_dir, self._ledger, expected)
+        self._violations += audit(self._data_dir, self._ledger, expected)
         service.start()
         for charm in cast.everybody:
             counter, view = charm.get("counter"), charm.view()
@@ -184,17 +194,20 @@ class KillLoop:
         self._runs = service.status()["executions"]
         service.stop()
 
-    def _check_log(self) -> None:
-        for line in self._service.lines:
+    def _check_log(self, service: Service) -> None:
+        for line in service.lines:
             if line.get("event") in FAULTY_EVENTS:
                 self._note(f"the log has {line['event']}: {line['message']}")
-        if "Traceback" in self._service.errors:
-            self._note(f"the service printed a traceback: {self._service.errors[-2000:]}")
+        if "Traceback" in service.errors:
+            self._note(f"the service printed a traceback: {service.errors[-2000:]}")
 
     def _check_ended(self, handles: list[int]) -> None:
         for handle in handles:
             if not select.select([handle], [], [], PATIENCE_SECONDS)[0]:
                 self._note("a process outlived the service that started it")
+
+    def _new_service(self) -> Service:
+        return Service(self._data_dir, *FLAGS, OPERATOR_PASS="not the default")
 
     def _note(self, violation: str) -> None:
         self._violations.append(violation)

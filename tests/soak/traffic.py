@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 
 import httpx2
 
-from tests.process.running import Refused, RunningCharm, Service
+from tests.process.running import Refused, RunningCharm
 from tests.soak.cast import Cast
 from tests.soak.ledger import Ledger, ToldRun
 
 #: Between two requests of a thread, at most, in seconds.
-PAUSE_SECONDS = 0.3
+PAUSE_SECONDS = 0.2
 
 #: Nobody took the request; any other error may have come after the service took it.
 NOT_TAKEN = (Refused, httpx2.ConnectError)
@@ -27,16 +28,22 @@ NOT_TAKEN = (Refused, httpx2.ConnectError)
 class Traffic:
     """The threads; they run inside the `with` block, and wait while the service is down."""
 
-    def __init__(self, service: Service, cast: Cast, ledger: Ledger, seed: int) -> None:
+    def __init__(self, cast: Cast, ledger: Ledger, seed: int) -> None:
         self.is_up = threading.Event()
         #: What a thread died of; a bug of these tests, or an answer that is none.
         self.faults: list[str] = []
         self.refusals = 0
-        self._service = service
         self._cast = cast
         self._ledger = ledger
         self._over = threading.Event()
-        kinds: list[Callable[[random.Random], None]] = [self._send, self._run_now, self._meddle]
+        half = len(cast.counters) // 2
+        kinds: list[Callable[[random.Random], None]] = [
+            # A charm belongs to one sender, so that its numbers are sent in order.
+            partial(self._send, cast.counters[:half]),
+            partial(self._send, cast.counters[half:]),
+            self._run_now,
+            self._meddle,
+        ]
         self._threads = [
             threading.Thread(
                 target=self._repeat, args=(kind, random.Random(f"{seed}/{place}")), daemon=True
@@ -75,10 +82,10 @@ class Traffic:
         if refused.status == 500:
             self.faults.append(f"the service answered 500: {refused}")
 
-    def _send(self, chance: random.Random) -> None:
+    def _send(self, charms: Sequence[RunningCharm], chance: random.Random) -> None:
         """Send one charm a few events; their order is the order of their numbers."""
-        charm = chance.choice(self._cast.counters)
-        for _ in range(chance.randint(1, 6)):
+        charm = chance.choice(charms)
+        for _ in range(chance.randint(1, 10)):
             number = self._ledger.next_number(charm.charm_id)
             try:
                 charm.send(number=number)

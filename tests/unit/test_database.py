@@ -210,3 +210,23 @@ def test_refused_file_is_let_go(tmp_path: Path) -> None:
     other = sqlite3.connect(path, timeout=0)
     assert [(999,)] == other.execute("PRAGMA user_version").fetchall()
     other.close()
+
+
+def test_free_pages_are_given_back(database: Database) -> None:
+    """What was deleted leaves the file, as many pages at a time as are asked for."""
+    with database.transaction():
+        database.executemany(
+            "INSERT INTO sources VALUES (?, ?)", ((str(n), "x" * 4000) for n in range(100))
+        )
+    with database.transaction():
+        database.execute("DELETE FROM sources")
+    (pages,), free = database.row("PRAGMA page_count"), database.free_pages
+    assert free >= 100
+
+    database.give_back(60)
+
+    # The file's map of pages may take one of them.
+    assert 60 <= free - database.free_pages <= 61
+    assert 60 <= pages - database.row("PRAGMA page_count")[0] <= 61
+    with database.transaction(), pytest.raises(RuntimeError):
+        database.give_back(1)
