@@ -17,7 +17,7 @@ import psutil
 from tests.process.running import Service
 
 #: A frozen process is let go on after so many seconds: below a run's limit, and above it.
-FREEZE_SECONDS = (0.1, 3.0)
+FREEZE_SECONDS = (0.1, 2.7)
 
 Fault = Callable[[Service, random.Random], bool]
 

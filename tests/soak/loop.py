@@ -30,10 +30,10 @@ from tests.soak.report import SoakReport
 from tests.soak.traffic import Traffic
 
 #: Between two blows, at most, in seconds.
-PAUSE_SECONDS = 1.5
+PAUSE_SECONDS = 1.0
 
 #: Of so many blows one ends the service.
-LIVES_ODDS = 0.3
+LIVES_ODDS = 0.2
 
 #: Lines of the log that say that the service did something wrong itself.
 FAULTY_EVENTS = {"crashed", "api.error", "upkeep_failed", "upkeep_late"}

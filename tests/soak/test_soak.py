@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.soak.loop import KillLoop
 
-BLOWS = 45
+BLOWS = 28
 
 
+# The HTTP client leaves the socket open whose connection was refused, here a dead service's.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_nothing_is_lost_and_nothing_comes_twice(tmp_path: Path) -> None:
     """KILL, TERM and STOP at random moments: every counter is what was recorded and accepted."""
     report = KillLoop(tmp_path / "data", seed=5).run(lambda blows, _: blows >= BLOWS)
