@@ -31,6 +31,9 @@ from bg_charm_service.errors import (
     TooManyAttempts,
 )
 
+#: An answer repeats no more of what was sent, in characters.
+_LONGEST_TEXT = 4000
+
 #: The first class that fits gives the status; other errors of ours are 500.
 STATUSES: tuple[tuple[type[ServiceError], int], ...] = (
     (NotFound, 404),
@@ -94,6 +97,9 @@ class InternalErrors:
 def _problem(
     text: str, status: int, kind: str, headers: dict[str, str] | None = None
 ) -> JSONResponse:
+    text = " ".join(text.split())
+    if len(text) > _LONGEST_TEXT:
+        text = f"{text[: _LONGEST_TEXT - 1]}…"
     return JSONResponse({"error": text, "kind": kind}, status, headers)
 
 

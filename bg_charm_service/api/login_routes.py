@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 from collections.abc import Callable
 from typing import Annotated, cast
-from urllib.parse import parse_qs
 
 from fastapi import Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -14,6 +13,7 @@ from bg_charm_service.api.access import Service, make_router
 from bg_charm_service.api.callers import Public
 from bg_charm_service.api.credentials import Doorman, cookie_name
 from bg_charm_service.api.entrance import LoginCodes
+from bg_charm_service.api.pages.forms import Form
 from bg_charm_service.commands import Commands
 from bg_charm_service.commands.tokens import SESSION_SECONDS
 from bg_charm_service.errors import InvalidInput, NotSignedIn, TooManyAttempts
@@ -65,10 +65,9 @@ async def show_login(
 
 
 @router.post("/login", response_class=HTMLResponse, include_in_schema=False)
-async def sign_in(service: Service, caller: Public, request: Request) -> Response:
+async def sign_in(service: Service, caller: Public, request: Request, form: Form) -> Response:
     """Sign in with the token of the form."""
-    form = parse_qs((await request.body()).decode("latin-1"), max_num_fields=10)
-    token = service.find_token(form.get("token", [""])[0].strip())
+    token = service.find_token(form.text("token").strip())
     return _entered(service, request, token, is_good=lambda: token is not None)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from bg_charm_service.cli.wording import one_line
+from bg_charm_service.cli.wording import short_line
 from bg_charm_service.errors import AuthorizationError, CompilerError, ServiceError
 from bg_charm_service.settings import SETTINGS
 
@@ -21,14 +21,22 @@ def told_in_one_line() -> Iterator[None]:
     try:
         yield
     except click.NoSuchOption as error:
-        raise _misplaced(error) or error from None
-    except (click.ClickException, click.Abort, click.exceptions.Exit):
+        raise _misplaced(error) or _shortened(error) from None
+    except click.ClickException as error:
+        raise _shortened(error) from None
+    except (click.Abort, click.exceptions.Exit):
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno == errno.EPIPE:
             # Who reads our output has enough of it; click ends quietly.
             raise
         raise click.ClickException(_reason(error)) from None
+
+
+def _shortened(error: click.ClickException) -> click.ClickException:
+    """Let a refusal repeat no more of what was written than a terminal is good for."""
+    error.message = short_line(error.message)
+    return error
 
 
 def _misplaced(error: click.NoSuchOption) -> click.UsageError | None:
@@ -42,11 +50,11 @@ def _misplaced(error: click.NoSuchOption) -> click.UsageError | None:
 def _reason(error: Exception) -> str:
     if isinstance(error, CompilerError | AuthorizationError):
         # People look these two up by their names.
-        return one_line(f"{type(error).__name__}: {error}")
+        return short_line(f"{type(error).__name__}: {error}")
     if isinstance(error, ServiceError):
-        return one_line(str(error))
+        return short_line(str(error))
     if isinstance(error, ExceptionGroup):
         return _reason(error.exceptions[0])
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return one_line(f"Internal error: {type(error).__name__}: {error}{place}")
+    return short_line(f"Internal error: {type(error).__name__}: {error}{place}")

@@ -21,6 +21,10 @@ from bg_charm_service.cli.printing import note, print_json
 from bg_charm_service.cli.session import Session, json_option, pass_session, path_of
 from bg_charm_service.errors import InvalidInput
 from bg_charm_service.model import CharmRef
+from bg_charm_service.quantities import size_text
+
+#: A source, or a line of an import, is not larger; a device that never ends would fill the memory.
+LARGEST_LINE_BYTES = 16 * 1024 * 1024
 
 _source_argument = click.argument(
     "file", type=click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -247,10 +251,17 @@ def requeue(session: Session, ref: CharmRef, as_json: bool) -> None:
 
 
 def read_source(file: Path) -> str:
-    """Read a charm's source; raises InvalidInput when it is no text."""
+    """Read a charm's source; raises InvalidInput when it is no text, or never ends."""
     try:
-        return file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InvalidInput(f"{file}: cannot be read: {error.strerror}") from None
+        with file.open("rb") as opened:
+            source = opened.read(LARGEST_LINE_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise InvalidInput(f"{file}: cannot be read: {reason}") from None
+    if len(source) > LARGEST_LINE_BYTES:
+        raise InvalidInput(f"{file}: this is larger than {size_text(LARGEST_LINE_BYTES)}.")
+    try:
+        text = source.decode()
     except UnicodeDecodeError:
         raise InvalidInput(f"{file}: this is not a text in UTF-8.") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")

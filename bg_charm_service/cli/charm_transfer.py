@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from bg_charm_service.cli.charm_changes import read_source
+from bg_charm_service.cli.charm_changes import LARGEST_LINE_BYTES, read_source
 from bg_charm_service.cli.printing import print_error, print_json
 from bg_charm_service.cli.session import Session, json_option, pass_session
 from bg_charm_service.errors import InvalidInput
+from bg_charm_service.quantities import size_text
 
 if TYPE_CHECKING:
     from click._termui_impl import ProgressBar
@@ -95,7 +96,7 @@ async def _import(client: Client, file: BinaryIO, tally: Tally) -> None:
     from bg_charm_service.api.answers import Imported
 
     with _progress(file) as progress:
-        for batch in batches(file, base_directory(file), tally):
+        for batch in batches(lines_of(file), base_directory(file), tally):
             if batch.charms:
                 body = [charm for _, charm in batch.charms]
                 answer = await client.post("charms", "import", body=body)
@@ -107,6 +108,16 @@ async def _import(client: Client, file: BinaryIO, tally: Tally) -> None:
                     tally.existing += not one.charm.created
                     tally.charms.append(f"{one.charm.space}/{one.charm.charm_id}")
             progress.update(batch.read_bytes)
+
+
+def lines_of(file: BinaryIO) -> Iterator[bytes]:
+    """Give the lines of a file; raises InvalidInput for one that is too long to be a charm."""
+    number = 0
+    while line := file.readline(LARGEST_LINE_BYTES + 1):
+        number += 1
+        if len(line) > LARGEST_LINE_BYTES:
+            raise InvalidInput(f"line {number}: longer than {size_text(LARGEST_LINE_BYTES)}.")
+        yield line
 
 
 def batches(lines: Iterable[bytes], directory: Path, tally: Tally) -> Iterator[Batch]:

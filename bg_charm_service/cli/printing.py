@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bg_charm_service.cli.wording import visible
+from bg_charm_service.cli.wording import short_line, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,7 +43,7 @@ def print_text(text: str) -> None:
 
 def print_error(text: str) -> None:
     """Print the one line that says what went wrong."""
-    click.echo(f"Error: {visible(text)}", err=True)
+    click.echo(f"Error: {short_line(text)}", err=True)
 
 
 def note(text: str) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import datetime
 
+#: An error is told in so many characters at most.
+LONGEST_LINE = 1000
+
 #: The units of relative times: seconds in one, and its sign.
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
@@ -73,3 +76,9 @@ def visible(text: str) -> str:
 def one_line(text: str) -> str:
     """Show a text on one line."""
     return visible(" ".join(text.split()))
+
+
+def short_line(text: str) -> str:
+    """Show a text on one line, which is cut where it gets too long to be read."""
+    line = one_line(text)
+    return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 1]}…"

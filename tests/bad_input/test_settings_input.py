@@ -20,7 +20,7 @@ FLAGS = [setting for setting in SETTINGS if setting.takes_value]
 VARIABLES = [variable for setting in SETTINGS for variable in setting.variables]
 
 #: No answer to a mistake is longer, in characters.
-LONGEST_LINE = 400
+LONGEST_LINE = 1100
 
 
 def check_line(line: str) -> None:

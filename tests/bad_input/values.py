@@ -75,6 +75,15 @@ TEXTS = {
 #: Texts that a command line can hold: no NUL is passed to a process, no half of a pair is a byte.
 ARGUMENTS = {name: text for name, text in TEXTS.items() if name not in ("nul", "lone surrogate")}
 
+#: One of each kind, for what is tried many times.
+FEW_ARGUMENTS = {
+    name: ARGUMENTS[name]
+    for name in (
+        *("empty", "newline", "escape", "undecodable byte", "nan", "minus", "huge number", "deep"),
+        *("traversal", "device", "slashes", "sql", "html", "dashes", "long did", "long path"),
+    )
+}
+
 #: What somebody may send where a JSON value is read.
 JSON_VALUES: dict[str, Any] = {
     "null": None,
@@ -90,6 +99,16 @@ JSON_VALUES: dict[str, Any] = {
     "object": {},
     "odd object": {"": {"\0": ["\ud800"]}, "$stream": True, "__proto__": 1, "$alias": {}},
     **{f"text: {name}": text for name, text in TEXTS.items()},
+}
+
+#: One of each kind, for members of bodies and parts of addresses.
+FEW_TEXTS = {
+    **FEW_ARGUMENTS,
+    **{name: TEXTS[name] for name in ("nul", "lone surrogate", "dots", "blank", "override")},
+}
+FEW_JSON_VALUES = {
+    **{name: value for name, value in JSON_VALUES.items() if not name.startswith("text: ")},
+    **FEW_TEXTS,
 }
 
 #: Bodies as bytes.
