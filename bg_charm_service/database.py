@@ -49,8 +49,9 @@ class Database:
             except BaseException:
                 connection.close()
                 raise
-        except sqlite3.Error as error:
-            raise DataDirectoryError(f"The database {path} cannot be opened: {error}.") from None
+        except (sqlite3.Error, OSError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise DataDirectoryError(f"The database {path} cannot be opened: {reason}.") from None
         return cls(connection)
 
     @contextmanager

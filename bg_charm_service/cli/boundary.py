@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from bg_charm_service.cli.wording import short_line
+from bg_charm_service.cli.wording import LONGEST_LINE, short_line
 from bg_charm_service.errors import AuthorizationError, CompilerError, ServiceError
 from bg_charm_service.settings import SETTINGS
 
@@ -35,8 +35,12 @@ def told_in_one_line() -> Iterator[None]:
 
 def _shortened(error: click.ClickException) -> click.ClickException:
     """Let a refusal repeat no more of what was written than a terminal is good for."""
-    error.message = short_line(error.message)
-    return error
+    told = error.format_message()
+    if len(told) <= LONGEST_LINE:
+        return error
+    if isinstance(error, click.UsageError):
+        return click.UsageError(short_line(told), error.ctx)
+    return click.ClickException(short_line(told))
 
 
 def _misplaced(error: click.NoSuchOption) -> click.UsageError | None:

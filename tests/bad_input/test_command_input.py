@@ -143,7 +143,7 @@ def arguments(name: str, parameter: click.Parameter, good: list[str], text: str)
             place = good.index(flag)
             good = [*good[:place], *good[place + 2 :]]
         return [*good, f"{flag}={text}"]
-    places = [each for each in COMMANDS[name].params if isinstance(each, click.Argument)]
+    places = [each for each in COMMANDS[name].params if not isinstance(each, click.Option)]
     words = [word for word in good if not word.startswith("--")][: len(places)]
     options = good[len(words) :]
     place = places.index(parameter)

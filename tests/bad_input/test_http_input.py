@@ -119,7 +119,7 @@ def _routes() -> Iterator[Route]:
     for route in create_app(cast("Commands", commands)).routes:
         assert isinstance(route, APIRoute)
         queries = tuple(field.alias for field in route.dependant.query_params)
-        for method in sorted(route.methods - {"HEAD", "OPTIONS"}):
+        for method in sorted(set(route.methods or ()) - {"HEAD", "OPTIONS"}):
             yield Route(method, route.path, queries)
 
 
@@ -252,7 +252,8 @@ def test_bodies(door: Door, route: Route) -> None:
 MEMBERS = [
     (route, member)
     for route in CHANGING
-    for member in (GOOD.get(route.name) if isinstance(GOOD.get(route.name), dict) else ())
+    if isinstance(GOOD.get(route.name), dict)
+    for member in GOOD[route.name]
 ]
 
 
