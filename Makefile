@@ -2,9 +2,12 @@
 #
 #   ARGS    passed on: make run ARGS="--interval=5", make test ARGS=tests/unit
 #   PYTHON  the interpreter that .venv is made with
+#   MINUTES, SEED  of make soak: how long, and which blows (drawn without it)
 
 ARGS ?=
 PYTHON ?= python3
+MINUTES ?= 10
+SEED ?=
 PREFIX ?= /opt/bg-charm-service
 BINDIR ?= /usr/local/bin
 UNITDIR ?= /etc/systemd/system
@@ -85,6 +88,14 @@ $(LOWEST): setup.cfg pyproject.toml .ci/lowest
 	.venv-lowest/bin/pip install --quiet --disable-pip-version-check \
 	    --constraint .venv-lowest/constraints.txt --editable '.[dev]'
 	@touch $@
+
+.PHONY: soak
+soak: $(INSTALLED) ## Beat a real service with KILL, TERM and STOP for MINUTES=10, and compare what it kept
+	@.venv/bin/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+.PHONY: reliability-report
+reliability-report: $(INSTALLED) ## Run simulation and kill loop, and write their figures into docs/reliability.md
+	@.venv/bin/python -m tests.reliability_report $(ARGS)
 
 .PHONY: check
 check: $(INSTALLED) ## Check format, lint, types and layers

@@ -124,11 +124,7 @@ class Client:
         elif body is not None:
             content = json.dumps(body).encode()
         headers = {"content-type": "application/json"} if content is not None else {}
-        given = {
-            name: _sendable(str(value))
-            for name, value in (query or {}).items()
-            if value is not None
-        }
+        given = {name: str(value) for name, value in (query or {}).items() if value is not None}
         with _transport_errors():
             response = await self._http.request(
                 method, _url(path), params=given, content=content, headers=headers
@@ -265,17 +261,7 @@ def _answers(path: str, directory: Path) -> bool:
 
 
 def _url(path: tuple[str, ...]) -> str:
-    return "/api/" + "/".join(quote(_sendable(segment), safe="") for segment in path)
-
-
-def _sendable(text: str) -> str:
-    """Give a text that an address can hold; raises InvalidInput, as for bytes of an argument."""
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise InvalidInput(f"{text!a:.100} is not valid Unicode text.") from None
-    return text
+    return "/api/" + "/".join(quote(segment, safe="") for segment in path)
 
 
 def _error_of(response: httpx2.Response) -> ServiceError:
@@ -294,6 +280,8 @@ def _error_of(response: httpx2.Response) -> ServiceError:
 def _transport_errors() -> Iterator[None]:
     try:
         yield
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"{error.object!a:.100} is not valid Unicode text.") from None
     except httpx2.InvalidURL as error:
         raise InvalidInput(f"The request cannot be sent: {error}") from None
     except httpx2.ConnectError as error:

@@ -25,7 +25,7 @@ COMMANDS = {
     "add-admin-charm": "add-admin-charm",
 }
 OTHERS = {
-    *("test", "test-lowest", "check", "fmt", "lint"),
+    *("test", "test-lowest", "soak", "reliability-report", "check", "fmt", "lint"),
     *("build-binaries", "clean", "install-systemd", "help"),
 }
 
@@ -109,3 +109,9 @@ def test_unit_is_installed_with_its_full_path() -> None:
     assert "ExecStart=/srv/charms/bin/bg-charm-service" in printed
     assert "> /stage/etc/systemd/system/bg-charm-service.service" in printed
     assert "-m venv /stage/srv/charms" in printed
+
+
+def test_kill_loop_has_a_length_and_a_seed() -> None:
+    """`make soak MINUTES=N SEED=S` passes both on; without a seed one is drawn."""
+    assert "--minutes 3 --seed 7" in make("-n", "soak", "MINUTES=3", "SEED=7")
+    assert "--seed" not in make("-n", "soak")
