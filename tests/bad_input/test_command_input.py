@@ -38,6 +38,7 @@ GOOD = {
     "charm interval": ["REF", "60"],
     "charm requeue": ["REF"],
     "charm remove": ["REF"],
+    "limits": ["REF", "--timeout", "10"],
     "charm import": ["LINES"],
     "charm export": [],
     "register": ["REF"],

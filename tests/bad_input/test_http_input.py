@@ -38,6 +38,18 @@ ENDLESS = {"/api/events", "/live"}
 #: A run that fails for what it was sent is no refusal, and leaves its traces.
 RUNS = re.compile(r"/(run|do/.*)$")
 
+LIMITS = {
+    "timeout": 10,
+    "cpu": 10,
+    "memory": "128M",
+    "files": 64,
+    "threads": 16,
+    "log": "8K",
+    "state": "1M",
+    "scratch": "1M",
+    "network": "443",
+}
+
 #: A good JSON body of each route that takes one.
 GOOD: dict[str, Any] = {
     "POST /api/charms": {
@@ -51,7 +63,10 @@ GOOD: dict[str, Any] = {
         "writable_links": {},
         "register": False,
         "integration": "manual",
+        "limits": LIMITS,
     },
+    "PUT /api/charms/{space}/{charm_id}/limits": LIMITS,
+    "PUT /api/spaces/{space}/limits": LIMITS,
     "POST /api/charms/import": [{"source": COUNTER, "space": "demo", "cause": "new"}],
     "PUT /api/charms/{space}/{charm_id}/source": {
         "source": COUNTER,
