@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import tenacity
@@ -68,19 +69,19 @@ class Database:
                 self._depth -= 1
             return
         try:
-            self.connection.execute("BEGIN IMMEDIATE")
-            self._depth = 1
-            yield
-            self._check_transaction()
-            for callback in self._before_commit:
-                callback()
-            self.connection.execute("COMMIT")
-        except BaseException as error:
+            with _STORAGE_ERRORS:
+                self._undo()
+                self.connection.execute("BEGIN IMMEDIATE")
+                self._depth = 1
+                yield
+                self._check_transaction()
+                for callback in self._before_commit:
+                    callback()
+                self.connection.execute("COMMIT")
+        except BaseException:
             self._after_commit.clear()
-            if self.connection.in_transaction:
-                self.connection.execute("ROLLBACK")
-            if _is_of_the_database(error):
-                raise StorageError(f"The database cannot be used: {error}") from error
+            with suppress(sqlite3.Error):
+                self._undo()
             raise
         finally:
             self._depth = 0
@@ -98,14 +99,13 @@ class Database:
         mark = len(self._after_commit)
         self.execute("SAVEPOINT step")
         try:
-            yield
-        except BaseException as error:
+            with _STORAGE_ERRORS:
+                yield
+        except BaseException:
             del self._after_commit[mark:]
             if self.connection.in_transaction:
-                self.connection.execute("ROLLBACK TO step")
-                self.connection.execute("RELEASE step")
-            if _is_of_the_database(error):
-                raise StorageError(f"The database cannot be used: {error}") from error
+                self.execute("ROLLBACK TO step")
+                self.execute("RELEASE step")
             raise
         self.execute("RELEASE step")
 
@@ -128,33 +128,37 @@ class Database:
         return self._depth > 0
 
     def execute(self, sql: str, parameters: Iterable[Any] | dict[str, Any] = ()) -> sqlite3.Cursor:
-        """Run one statement; outside a transaction it commits by itself."""
+        """Run one statement; outside a transaction it commits by itself.
+
+        This and the next three raise StorageError when the database itself fails.
+        """
         self._check_transaction()
-        return self.connection.execute(sql, parameters)  # type: ignore[arg-type]
+        with _STORAGE_ERRORS:
+            return self.connection.execute(sql, parameters)  # type: ignore[arg-type]
 
     def executemany(self, sql: str, rows: Iterable[Any]) -> sqlite3.Cursor:
         """Run one statement for each row."""
         self._check_transaction()
-        return self.connection.executemany(sql, rows)
+        with _STORAGE_ERRORS:
+            return self.connection.executemany(sql, rows)
 
     def row(self, sql: str, parameters: Iterable[Any] = ()) -> Any:
         """Give the first row of a query, or None."""
-        return self.connection.execute(sql, parameters).fetchone()  # type: ignore[arg-type]
+        with _STORAGE_ERRORS:
+            return self.connection.execute(sql, parameters).fetchone()  # type: ignore[arg-type]
 
     def rows(self, sql: str, parameters: Iterable[Any] = ()) -> list[Any]:
         """Give all rows of a query."""
-        return self.connection.execute(sql, parameters).fetchall()  # type: ignore[arg-type]
+        with _STORAGE_ERRORS:
+            return self.connection.execute(sql, parameters).fetchall()  # type: ignore[arg-type]
 
     def probe(self, *, write: bool) -> None:
         """Show that the database answers, by a read or by a write; raises StorageError."""
-        try:
-            if write:
-                with self.transaction():
-                    self.execute("INSERT OR REPLACE INTO totals VALUES ('probes', 1)")
-            else:
-                self.row("SELECT value FROM totals LIMIT 1")
-        except sqlite3.DatabaseError as error:
-            raise StorageError(f"The database cannot be read: {error}") from error
+        if not write:
+            self.row("SELECT value FROM totals LIMIT 1")
+            return
+        with self.transaction():
+            self.execute("INSERT OR REPLACE INTO totals VALUES ('probes', 1)")
 
     @property
     def free_pages(self) -> int:
@@ -183,7 +187,31 @@ class Database:
         # SQLite undoes the whole transaction by itself when the disk is full. What is written
         # after that would be committed statement by statement.
         if self._depth and not self.connection.in_transaction:
-            raise sqlite3.OperationalError("the transaction was rolled back by an earlier error")
+            raise StorageError("The database undid the transaction after an earlier error.")
+
+    def _undo(self) -> None:
+        """Roll back what is open, also what an earlier failure could not roll back."""
+        if self.connection.in_transaction:
+            self.connection.execute("ROLLBACK")
+
+
+class _StorageErrors:
+    """Raises StorageError in the place of what sqlite3 raises when disk or file are to blame."""
+
+    def __enter__(self) -> None:
+        """Watch over what is done inside."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None and _is_of_the_database(error):
+            raise StorageError(f"The database cannot be used: {error}") from error
+
+
+_STORAGE_ERRORS = _StorageErrors()
 
 
 def _is_of_the_database(error: BaseException) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from dataclasses import field as made_by
 
 from loguru import logger
 
@@ -17,6 +18,7 @@ from bg_charm_service.errors import FailureCause, FrameError, InvalidInput, Stor
 from bg_charm_service.fairness import Caps, FairShare
 from bg_charm_service.in_flight import InFlight, RunsInFlight
 from bg_charm_service.job_queue import SUSPECT_DELIVERIES, Claim, JobQueue
+from bg_charm_service.limits import Limits
 from bg_charm_service.model import Failure, FieldKind
 from bg_charm_service.pool_contract import WorkerPool
 from bg_charm_service.pool_events import FieldWanted, RunFinished
@@ -31,11 +33,16 @@ from bg_charm_service.wire import FieldValue, RunSpec
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A claimed job with its snapshot, ready to go out once the claim is on disk."""
+    """A claimed job with all that its run is given, ready to go out once the claim is on disk."""
 
     run: InFlight
-    values: dict[str, bytes]
-    large: tuple[str, ...]
+    limits: Limits
+    source: str = ""
+    values: dict[str, bytes] = made_by(default_factory=dict)
+    large: tuple[str, ...] = ()
+    #: Which links the run may write through.
+    links: dict[str, bool] = made_by(default_factory=dict)
+    last_success: float | None = None
     problem: Failure | None = None
 
 
@@ -114,11 +121,14 @@ class Dispatcher:
         return self._prepare(claim, now) if claim is not None else None
 
     def send(self, prepared: Prepared) -> RunFinished | None:
-        """Give a claimed run to a worker; the end of the run when it cannot even start."""
+        """Give a claimed run to a worker; the end of the run when it cannot even start.
+
+        Reads nothing: what a claim needs was read in its transaction, or it was not claimed.
+        """
         run, job = prepared.run, prepared.run.claim.job
         self.runs.add(run, self._clock.steady())
         charm = run.charm
-        space_key, limits = run.claim.space_key, self._limits.of(charm)
+        space_key, limits = run.claim.space_key, prepared.limits
         is_known = self._pool.knows_source(space_key, limits.walls, charm.source_hash)
         spec = RunSpec(
             run_id=job.run_id,
@@ -127,18 +137,15 @@ class Dispatcher:
             space=job.ref.space,
             charm_id=job.ref.charm_id,
             source_hash=charm.source_hash,
-            source=None if is_known else self._store.charms.source(charm.source_hash),
+            source=None if is_known else prepared.source,
             file_name=charm.file_name,
             class_name=charm.schema.class_name,
             stream=job.stream,
             event=job.event,
             values=prepared.values,
             large=prepared.large,
-            links={
-                name: link.is_writable or self._is_inside(run, link)
-                for name, link in run.links.items()
-            },
-            last_success=self._store.health.get(charm.charm_key).last_success or None,
+            links=prepared.links,
+            last_success=prepared.last_success,
             limits=limits,
         )
         if prepared.problem is not None:
@@ -197,7 +204,7 @@ class Dispatcher:
             )
         failure = Failure(FailureCause.STATE, "Its state cannot be read; see the service's log.")
         run = InFlight(claim, charm, {}, {}, lag, is_alone=is_alone)
-        return Prepared(run, {}, (), failure)
+        return Prepared(run, self._limits.of(charm), problem=failure)
 
     def _read(
         self, claim: Claim, charm: CharmRecord, lag_seconds: float, *, is_alone: bool
@@ -214,7 +221,16 @@ class Dispatcher:
         secrets = secret_texts(self._secret_values(charm, links, values))
         sizes = {name: cell.size_bytes for name, cell in cells.items()}
         run = InFlight(claim, charm, versions, links, lag_seconds, secrets, is_alone, sizes)
-        return Prepared(run, values, large, problem)
+        return Prepared(
+            run,
+            self._limits.of(charm),
+            source=self._store.charms.source(charm.source_hash),
+            values=values,
+            large=large,
+            links={n: link.is_writable or self._is_inside(run, link) for n, link in links.items()},
+            last_success=self._store.health.get(charm.charm_key).last_success or None,
+            problem=problem,
+        )
 
     def _read_links(
         self,

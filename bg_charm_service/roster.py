@@ -38,7 +38,7 @@ class Roster:
 
     def replace_list(self, integration_id: str, charm_keys: Iterable[int]) -> set[int]:
         """Note what an integration lists now; gives the charms that nobody names any more."""
-        before = self._listed.get(integration_id, frozenset())
+        before = self.listed(integration_id)
         self._listed[integration_id] = frozenset(charm_keys)
         self._recount()
         gone = {key for key in before - self._listed[integration_id] if key not in self}
@@ -55,14 +55,17 @@ class Roster:
         self._recount()
         self._tidy(charm_key)
 
+    def listed(self, integration_id: str) -> frozenset[int]:
+        """What an integration lists."""
+        return self._listed.get(integration_id, frozenset())
+
     def listed_by(self, charm_key: int) -> tuple[str, ...]:
         """The integrations that list a charm."""
         return tuple(name for name, keys in sorted(self._listed.items()) if charm_key in keys)
 
     def listed_only(self, integration_id: str) -> set[int]:
         """The charms that are counted under an integration because it lists them."""
-        listed = self._listed.get(integration_id, frozenset())
-        return {key for key in listed if self.label(key) == integration_id}
+        return {key for key in self.listed(integration_id) if self.label(key) == integration_id}
 
     def label(self, charm_key: int) -> str | None:
         """The integration that a charm's runs are counted under."""

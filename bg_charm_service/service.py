@@ -226,6 +226,7 @@ def _assemble(
         integrations=config.integrations,
         measure=lambda: board.measure(),
         wake=supervisor.wake,
+        storage=supervisor.storage,
     )
     about = About(
         config.identity.did(),
@@ -234,7 +235,9 @@ def _assemble(
         config.is_polling,
         sandboxing,
     )
-    board = StatusBoard(about, store, queue, planner, pool, roster, upkeep, clock)
+    board = StatusBoard(
+        about, store, queue, planner, pool, roster, upkeep, clock, supervisor.storage
+    )
     events = Events(clock.now())
     supervisor.on_settled += [board.settled, events.settled]
     pool.on_idle_death.append(events.idle_worker_died)

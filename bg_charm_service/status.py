@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import psutil
@@ -23,6 +24,7 @@ from bg_charm_service.sandbox_mode import Sandboxing
 from bg_charm_service.settlement import RunStatus
 from bg_charm_service.settler import Settled
 from bg_charm_service.status_views import FailingCharm, IntegrationStatus, ServiceStatus, WorkerView
+from bg_charm_service.storage_watch import StorageWatch
 from bg_charm_service.store import Store
 from bg_charm_service.upkeep import Upkeep
 
@@ -68,6 +70,7 @@ class StatusBoard:
         roster: Roster,
         upkeep: Upkeep,
         clock: Clock,
+        storage: StorageWatch,
     ) -> None:
         self._about = about
         self._store = store
@@ -85,7 +88,7 @@ class StatusBoard:
         self._tasks = dict.fromkeys(RunStatus, 0)
         self._task_ms = 0.0
         self._process = psutil.Process(os.getpid())
-        self.storage_problem = ""
+        self._storage = storage
 
     def settled(self, settled: Settled) -> None:
         """Count one settlement that is on disk."""
@@ -114,6 +117,8 @@ class StatusBoard:
         memory = self._process.memory_info().rss
         times = self._process.cpu_times()
         done = self._tasks[RunStatus.SUCCESS] + self._tasks[RunStatus.FAILURE]
+        # Read first: where that fails, it is one of the problems.
+        failing = tuple(self._failing())
         lag = self._recent_lag()
         count = sum(second.count for second in lag)
         mean_lag = sum(second.total_ms for second in lag) / count if count else 0.0
@@ -162,14 +167,14 @@ class StatusBoard:
             workers_memory_bytes=sum(worker.memory_bytes for worker in workers),
             workers_cpu_seconds=sum(worker.cpu_seconds for worker in workers),
             integrations=tuple(self._integrations()),
-            failing=tuple(self._failing()),
+            failing=failing,
             sandbox=self._about.sandboxing,
             workers=workers,
             last_hour=self._history.last_hour(self._clock.now()),
         )
 
     def _problems(self, mean_lag_ms: float) -> tuple[str, ...]:
-        problems = [self.storage_problem] if self.storage_problem else []
+        problems = [self._storage.problem] if self._storage.problem else []
         if mean_lag_ms > _UNHEALTHY_LAG_MS:
             problems.append(
                 f"Runs start {mean_lag_ms / 1000:.0f} s late: raise --max-concurrent or --interval."
@@ -192,15 +197,18 @@ class StatusBoard:
         ]
 
     def _failing(self) -> list[FailingCharm]:
-        failing = []
+        """The charms that fail most; none while the database cannot be read: the status can be."""
+        failing: list[FailingCharm] = []
+        with self._storage.noting():
+            failing += self._read_failing()
+        return failing
+
+    def _read_failing(self) -> Iterator[FailingCharm]:
         for charm_key, count, error, cause in self._store.health.most_failing(TOP_FAILING):
             charm = self._store.charms.get(charm_key)
             if charm is not None and charm.removed_at is None:
                 ref: CharmRef = charm.ref
-                failing.append(
-                    FailingCharm(ref.space, ref.charm_id, count, error, cause, charm.name)
-                )
-        return failing
+                yield FailingCharm(ref.space, ref.charm_id, count, error, cause, charm.name)
 
     def _workers(self) -> list[WorkerView]:
         now = self._clock.steady()

@@ -26,14 +26,13 @@ from bg_charm_service.pool_contract import WorkerPool
 from bg_charm_service.pool_events import FieldWanted, InspectFinished, PoolEvent, RunFinished
 from bg_charm_service.rescue import rescue_claims
 from bg_charm_service.settler import Settled, Settler
+from bg_charm_service.storage_watch import StorageWatch
 from bg_charm_service.store import Store
 from bg_charm_service.waiters import Waiters
+from bg_charm_service.wire import FieldValue
 
 #: The longest the loop sleeps, in seconds: the watchdog is fed by its turns.
 MAX_SLEEP_SECONDS = 5.0
-
-#: How long to wait before a failed transaction is tried again, in seconds.
-STORAGE_RETRY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ class Supervisor:
         self, parts: Parts, *, polling: bool, watch_seconds: float, wake: asyncio.Event
     ) -> None:
         self.parts = parts
-        self.storage_problem = ""
+        self.storage = StorageWatch(parts.clock)
         self.is_draining = False
         #: Steps done so far: the watchdog sees by it that the loop advances.
         self.turns = 0
@@ -76,7 +75,6 @@ class Supervisor:
         self._wake = wake
         self._unsettled: list[PoolEvent] = []
         self._waiters = Waiters()
-        self._retry_at = 0.0
 
     def rescue(self) -> None:
         """Give jobs that were claimed when an earlier supervisor died back to the queue."""
@@ -106,7 +104,7 @@ class Supervisor:
         parts.pool.tick()
         now = parts.clock.steady()
         self._take_in(parts.pool.collect())
-        if self.storage_problem and now < self._retry_at:
+        if self.storage.is_waiting:
             return
         events, self._unsettled = self._unsettled, []
         planned: list[tuple[float, int]] = []
@@ -117,14 +115,13 @@ class Supervisor:
             parts.planner.restore(planned)
             parts.store.totals.discard()
             self._unsettled = events
-            self._note_storage_problem(str(error))
+            self.storage.note(error)
             return
-        if self.storage_problem:
-            logger.bind(event="storage_back").info("The database can be written again")
-            self.storage_problem = ""
+        self.storage.clear()
         for one in settled:
             self._tell(one)
-        self._waiters.let_go_dropped(parts.queue.is_live)
+        with self.storage.noting():
+            self._waiters.let_go_dropped(parts.queue.is_live)
         if events:
             self._settled_something.set()
             if not parts.dispatcher.runs:
@@ -159,7 +156,8 @@ class Supervisor:
         self._wake.set()
         self.parts.pool.stop()
         self._take_in(self.parts.pool.collect())
-        try:
+        # Where that cannot be written, the next start rescues what is still claimed.
+        with self.storage.noting():
             with self.parts.database.transaction():
                 settled = self._settle(self._unsettled)
                 self._unsettled = []
@@ -169,9 +167,6 @@ class Supervisor:
                 self.parts.store.totals.flush()
             for one in settled:
                 self._tell(one)
-        except StorageError as error:
-            # The next start rescues what is still claimed.
-            logger.bind(event="storage_problem").error("{}", error)
         self._let_everybody_go(ServiceStopping("The service stopped first."))
 
     def run_job(self, job_id: int) -> None:
@@ -189,8 +184,7 @@ class Supervisor:
         """Answer what needs no transaction at once, keep the rest for it; workers are free now."""
         for event in events:
             if isinstance(event, FieldWanted):
-                reply = self.parts.dispatcher.field(event)
-                self.parts.pool.give_field(event.run_id, reply)
+                self.parts.pool.give_field(event.run_id, self._field(event))
             elif isinstance(event, InspectFinished):
                 self.parts.inspections.finish(event)
             else:
@@ -208,9 +202,12 @@ class Supervisor:
         wants_jobs = is_open and (
             parts.dispatcher.wants_to_claim(now) if self._polling else bool(self._waiters.wanted)
         )
-        if not (events or has_due or wants_jobs):
+        if not (events or has_due or wants_jobs or self.storage.problem):
             return [], prepared
         with parts.database.transaction():
+            if self.storage.problem:
+                # A step that has nothing to write would not show that the trouble is over.
+                parts.database.probe(write=True)
             settled = self._settle(events)
             if has_due:
                 planned += parts.planner.plan(now)
@@ -272,21 +269,21 @@ class Supervisor:
         self.parts.inspections.stop(self.ended_by)
         self._waiters.close()
 
-    def _note_storage_problem(self, problem: str) -> None:
-        if problem != self.storage_problem:
-            logger.bind(event="storage_problem").error(
-                "{}. Nothing is lost; no work is claimed until it can be written again", problem
-            )
-        self.storage_problem = problem
-        self._retry_at = self.parts.clock.steady() + STORAGE_RETRY_SECONDS
+    def _field(self, wanted: FieldWanted) -> FieldValue:
+        try:
+            return self.parts.dispatcher.field(wanted)
+        except StorageError as error:
+            # Without the value the run ends as a stale one: it is made again, at no cost.
+            self.storage.note(error)
+            return FieldValue(wanted.field, None)
 
     async def _sleep(self) -> None:
         """Wait for the next event, due time or look at the workers."""
         parts = self.parts
         now = parts.clock.steady()
         until = now + MAX_SLEEP_SECONDS
-        if self.storage_problem:
-            until = self._retry_at
+        if self.storage.problem:
+            until = self.storage.retry_at
         elif self._polling and not self.is_draining:
             waiting = (parts.queue.next_run_at(), parts.planner.next_due)
             until = min([until, *(moment for moment in waiting if moment is not None)])

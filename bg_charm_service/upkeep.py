@@ -15,14 +15,16 @@ from loguru import logger
 
 from bg_charm_service.clock import Clock
 from bg_charm_service.database import Database
-from bg_charm_service.errors import ServiceError, ServiceStopping
+from bg_charm_service.errors import ServiceError, ServiceStopping, StorageError
 from bg_charm_service.job_queue import JobQueue
 from bg_charm_service.model import CharmRef, Priority
 from bg_charm_service.planner import Planner
 from bg_charm_service.roster import Roster
 from bg_charm_service.scans import Scanner
 from bg_charm_service.settlement import enabled_again
+from bg_charm_service.storage_watch import StorageWatch
 from bg_charm_service.store import Store
+from bg_charm_service.store.charms import CharmRecord
 
 #: Rows that one slice of cleanup deletes, so that runs are not held up.
 _SLICE_ROWS = 500
@@ -81,6 +83,7 @@ class Upkeep:
         integrations: tuple[str, ...],
         measure: Callable[[], None],
         wake: Callable[[], None],
+        storage: StorageWatch,
     ) -> None:
         self.scans: dict[str, ScanState] = {name: ScanState() for name in integrations}
         self.last_started_at = 0.0
@@ -95,6 +98,7 @@ class Upkeep:
         self._limits = limits
         self._measure = measure
         self._wake = wake
+        self._storage = storage
 
     async def run(self) -> None:
         """Run a cycle now and then every interval; cycles missed are skipped, not caught up."""
@@ -197,7 +201,16 @@ class Upkeep:
                 self._tell_once(state, integration_id, text)
                 continue
             found[charm.charm_key] = charm
+        before = self._roster.listed(integration_id)
         gone = self._roster.replace_list(integration_id, found)
+        try:
+            self._plan_anew(gone, found)
+        except BaseException:
+            # What is gone is found by comparing lists, so the next scan has to see the old one.
+            self._roster.replace_list(integration_id, before)
+            raise
+
+    def _plan_anew(self, gone: set[int], found: dict[int, CharmRecord]) -> None:
         new = [
             charm
             for key, charm in found.items()
@@ -218,6 +231,8 @@ class Upkeep:
                 await job.work()
         except TimeoutError:
             logger.bind(event="upkeep_late").warning("Upkeep job {} took too long", job.name)
+        except StorageError as error:
+            self._storage.note(error)
         except ServiceError as error:
             logger.bind(event="upkeep_failed").error("Upkeep job {} failed: {}", job.name, error)
 

@@ -146,7 +146,6 @@ class ShownCommands(Desk):
 
     def status(self) -> ServiceStatus:
         """The snapshot of the service."""
-        self.office.board.storage_problem = self.office.supervisor.storage_problem
         return self.office.board.snapshot()
 
     def export(self) -> Iterator[bytes]:

@@ -31,7 +31,8 @@ LAYERS = {
     " scan_process scan_child scan_group scan_protocol discovery listing",
     "service": "in_flight turns run_limits limit_views planner dispatcher settler testimony"
     " run_writes rescue waiters inspections supervisor roster upkeep scans status run_history"
-    " events commands views status_views service run_log",
+    " events commands views status_views service run_log"
+    " storage_watch",
     "edges": "__main__ api cli client daemon configuration setting settings options"
     " operator_identity logs status_log systemd announcements",
 }

@@ -128,9 +128,9 @@ def test_nothing_is_written_after_sqlite_gave_up(database: Database) -> None:
     database.execute(f"PRAGMA max_page_count = {pages}")
     with suppress(StorageError), database.transaction():
         add(database, "a")
-        with pytest.raises(sqlite3.OperationalError, match="full"):
+        with pytest.raises(StorageError, match="full"):
             database.execute("INSERT INTO totals VALUES ('big', zeroblob(9000000))")
-        with pytest.raises(sqlite3.OperationalError, match="rolled back"):
+        with pytest.raises(StorageError, match="undid the transaction"):
             add(database, "b")
     database.execute("PRAGMA max_page_count = 1000000")
     assert [] == names(database)
@@ -147,6 +147,40 @@ def test_full_disk_is_a_storage_error(database: Database, part: str) -> None:
     step = nullcontext if part == "transaction" else database.savepoint
     with pytest.raises(StorageError, match="cannot be used: database or disk is full"):
         fill(database, step)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda database: database.row("SELECT * FROM totals"),
+        lambda database: database.rows("SELECT * FROM totals"),
+        lambda database: database.execute("INSERT INTO totals VALUES ('a', 1)"),
+        lambda database: database.executemany("INSERT INTO totals VALUES (?, 1)", [("a",)]),
+        lambda database: database.probe(write=False),
+        lambda database: database.probe(write=True),
+    ],
+)
+def test_whatever_fails_outside_a_transaction_is_a_storage_error(
+    database: Database, ask: Callable[[Database], object]
+) -> None:
+    """Plain reads and writes tell of a failing disk in the service's own words too."""
+    database.connection.set_progress_handler(lambda: 1, 1)
+    with pytest.raises(StorageError, match="cannot be used: interrupted"):
+        ask(database)
+    database.connection.set_progress_handler(None, 0)
+    assert [] == names(database)
+
+
+def test_rollback_that_failed_is_made_up_for(database: Database) -> None:
+    """What could not be undone when a transaction failed is undone before the next one begins."""
+    with suppress(StorageError), database.transaction():
+        add(database, "a")
+        database.connection.set_progress_handler(lambda: 1, 1)
+        add(database, "b")
+    database.connection.set_progress_handler(None, 0)
+    with database.transaction():
+        add(database, "c")
+    assert ["c"] == names(database)
 
 
 def fill(database: Database, step: Callable[[], AbstractContextManager[None]]) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from loguru import logger
 
 from bg_charm_service.clock import Clock
 from bg_charm_service.database import Database
 from bg_charm_service.dispatcher import Dispatcher
-from bg_charm_service.errors import FailureCause, ServiceError, WorkerBootError
+from bg_charm_service.errors import FailureCause, ServiceError, StorageError, WorkerBootError
 from bg_charm_service.fairness import Caps, Need
 from bg_charm_service.inspections import Inspections
 from bg_charm_service.job_queue import SUSPECT_DELIVERIES, JobQueue
@@ -27,7 +29,7 @@ from bg_charm_service.model import (
 )
 from bg_charm_service.planner import Planner
 from bg_charm_service.pool_contract import FreeWorkers, WorkerPool
-from bg_charm_service.pool_events import PoolEvent, RunFinished
+from bg_charm_service.pool_events import FieldWanted, PoolEvent, RunFinished
 from bg_charm_service.run_limits import RunLimits
 from bg_charm_service.settlement import FailurePolicy, RunStatus
 from bg_charm_service.settler import Settled, Settler
@@ -61,6 +63,7 @@ class PaperPool:
         self.bound: Counter[int] = Counter()
         self.out: list[RunSpec] = []
         self.events: list[PoolEvent] = []
+        self.fields: list[FieldValue] = []
         self.error: ServiceError | None = None
 
     def start(self) -> None: ...
@@ -88,7 +91,8 @@ class PaperPool:
         self.out.append(run)
         return True
 
-    def give_field(self, run_id: str, message: FieldValue) -> None: ...
+    def give_field(self, run_id: str, message: FieldValue) -> None:
+        self.fields.append(message)
 
     def inspect(self, request: Inspect) -> None: ...
 
@@ -187,6 +191,27 @@ class Bench:
         """Take a step; gives the charms whose runs are out."""
         self.supervisor.step()
         return [run.charm_id for run in self.pool.out]
+
+
+@contextmanager
+def broken(database: Database) -> Iterator[None]:
+    """Let everything fail that SQLite is asked for, reading too."""
+    database.connection.set_progress_handler(lambda: 1, 1)
+    try:
+        yield
+    finally:
+        database.connection.set_progress_handler(None, 0)
+
+
+@contextmanager
+def logged() -> Iterator[list[str]]:
+    """Collect the events of the log."""
+    events: list[str] = []
+    sink = logger.add(lambda line: events.append(line.record["extra"]["event"]))
+    try:
+        yield events
+    finally:
+        logger.remove(sink)
 
 
 @pytest.fixture
@@ -371,3 +396,63 @@ def test_end_of_the_loop_lets_everybody_go(bench: Bench) -> None:
         assert await asyncio.wait_for(bench.supervisor.settlement_of(1), 1) is None
 
     asyncio.run(fail())
+
+
+def test_broken_disk_holds_up_and_loses_nothing(bench: Bench) -> None:
+    """While nothing can be read or written, nothing goes out; what came in is settled later.
+
+    It is said once, and once when it is over, also when nothing waits to be written then.
+    """
+    first, second = bench.charm(), bench.charm()
+    bench.put(first)
+    bench.step()
+    bench.put(second)
+    with logged() as lines:
+        with broken(bench.database):
+            bench.pool.end(bench.pool.out[0])
+            for _ in range(3):
+                assert [] == bench.step()
+                bench.clock.seconds += 10
+        assert (["storage_problem"], []) == (lines, bench.told)
+        assert [second.ref.charm_id] == bench.step()
+        assert ["storage_problem", "storage_back"] == lines
+    assert [first.charm_key] == [one.run.claim.charm_key for one in bench.told]
+
+
+def test_trouble_that_others_had_is_over_when_something_was_written(bench: Bench) -> None:
+    """An idle service that was told of a failing database tries it, and does not just believe."""
+    bench.supervisor.storage.note(StorageError("The disk is gone."))
+    bench.clock.seconds += 10
+    with broken(bench.database):
+        bench.step()
+    assert "interrupted" in bench.supervisor.storage.problem
+    bench.clock.seconds += 10
+    bench.step()
+    assert "" == bench.supervisor.storage.problem
+
+
+def test_large_field_that_cannot_be_read_makes_the_run_stale(bench: Bench) -> None:
+    """A run that asks for a value while the disk fails gets none, which ends it at no cost."""
+    charm = bench.charm(big=FieldKind.VALUE)
+    bench.put(charm)
+    bench.step()
+    with broken(bench.database):
+        bench.pool.events.append(FieldWanted(bench.pool.out[0].run_id, "big"))
+        bench.step()
+    assert [FieldValue("big", None)] == bench.pool.fields
+    assert "interrupted" in bench.supervisor.storage.problem
+
+
+def test_missing_source_fails_its_own_run_only(path: Path) -> None:
+    """A charm whose source is not in the database fails; the service and others go on."""
+    bench = Bench(path, workers=2)
+    gone, sound = bench.charm(), bench.charm()
+    bench.database.execute("PRAGMA foreign_keys = OFF")
+    bench.database.execute(
+        "UPDATE charms SET source_hash = 'none' WHERE charm_key = ?", (gone.charm_key,)
+    )
+    bench.put(gone)
+    bench.put(sound)
+    assert [sound.ref.charm_id] == bench.step()
+    bench.step()
+    assert [gone.charm_key] == [one.run.claim.charm_key for one in bench.told]
