@@ -10,6 +10,7 @@ import fcntl
 import os
 import pwd
 import stat
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -66,8 +67,10 @@ class DataDirectory:
         except OSError as error:
             os.close(lock_fd)
             raise DataDirectoryError(why_unusable(path, error)) from None
-        os.ftruncate(lock_fd, 0)
-        os.pwrite(lock_fd, f"{os.getpid()}\n".encode(), 0)
+        # Only told to people: on a full disk the lock holds without it.
+        with suppress(OSError):
+            os.ftruncate(lock_fd, 0)
+            os.pwrite(lock_fd, f"{os.getpid()}\n".encode(), 0)
         return cls(path, lock_fd)
 
     @property

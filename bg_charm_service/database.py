@@ -36,6 +36,9 @@ class Database:
         #: Kept as keys, in order, so that asking twice gives one call.
         self._before_commit: dict[Callable[[], None], None] = {}
         self._after_commit: list[Callable[[], None]] = []
+        #: Called with each failure of the database itself, whoever ran into it.
+        self.on_failure: list[Callable[[StorageError], None]] = []
+        self._failures = _StorageErrors(self.on_failure)
 
     @classmethod
     def open(cls, path: Path | str) -> Database:
@@ -69,7 +72,7 @@ class Database:
                 self._depth -= 1
             return
         try:
-            with _STORAGE_ERRORS:
+            with self._failures:
                 self._undo()
                 self.connection.execute("BEGIN IMMEDIATE")
                 self._depth = 1
@@ -99,7 +102,7 @@ class Database:
         mark = len(self._after_commit)
         self.execute("SAVEPOINT step")
         try:
-            with _STORAGE_ERRORS:
+            with self._failures:
                 yield
         except BaseException:
             del self._after_commit[mark:]
@@ -133,23 +136,23 @@ class Database:
         This and the next three raise StorageError when the database itself fails.
         """
         self._check_transaction()
-        with _STORAGE_ERRORS:
+        with self._failures:
             return self.connection.execute(sql, parameters)  # type: ignore[arg-type]
 
     def executemany(self, sql: str, rows: Iterable[Any]) -> sqlite3.Cursor:
         """Run one statement for each row."""
         self._check_transaction()
-        with _STORAGE_ERRORS:
+        with self._failures:
             return self.connection.executemany(sql, rows)
 
     def row(self, sql: str, parameters: Iterable[Any] = ()) -> Any:
         """Give the first row of a query, or None."""
-        with _STORAGE_ERRORS:
+        with self._failures:
             return self.connection.execute(sql, parameters).fetchone()  # type: ignore[arg-type]
 
     def rows(self, sql: str, parameters: Iterable[Any] = ()) -> list[Any]:
         """Give all rows of a query."""
-        with _STORAGE_ERRORS:
+        with self._failures:
             return self.connection.execute(sql, parameters).fetchall()  # type: ignore[arg-type]
 
     def probe(self, *, write: bool) -> None:
@@ -198,6 +201,9 @@ class Database:
 class _StorageErrors:
     """Raises StorageError in the place of what sqlite3 raises when disk or file are to blame."""
 
+    def __init__(self, listeners: list[Callable[[StorageError], None]]) -> None:
+        self._listeners = listeners
+
     def __enter__(self) -> None:
         """Watch over what is done inside."""
 
@@ -208,10 +214,10 @@ class _StorageErrors:
         trace: TracebackType | None,
     ) -> None:
         if error is not None and _is_of_the_database(error):
-            raise StorageError(f"The database cannot be used: {error}") from error
-
-
-_STORAGE_ERRORS = _StorageErrors()
+            told = StorageError(f"The database cannot be used: {error}")
+            for listener in self._listeners:
+                listener(told)
+            raise told from error
 
 
 def _is_of_the_database(error: BaseException) -> bool:

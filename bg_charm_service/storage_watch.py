@@ -1,7 +1,7 @@
 """Whether the database can be used, as last found: told once when it cannot, and once when it can.
 
 Keeps no work and retries none: whoever found out keeps what it had in hand. Held by the
-supervisor; noted by everything of the service that reads or writes outside of its steps.
+supervisor; the database itself tells it of each failure.
 """
 
 from __future__ import annotations

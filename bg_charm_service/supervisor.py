@@ -58,6 +58,7 @@ class Supervisor:
     ) -> None:
         self.parts = parts
         self.storage = StorageWatch(parts.clock)
+        parts.database.on_failure.append(self.storage.note)
         self.is_draining = False
         #: Steps done so far: the watchdog sees by it that the loop advances.
         self.turns = 0

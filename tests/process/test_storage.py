@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.process.running import Refused, Service
+from tests.process.running import Gate, Refused, RunningCharm, Service
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits another process")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 6 MB; only root can make one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=6m,mode=0700", "none", str(place)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode:
+        pytest.skip("only root, outside of a container, can mount a small disk")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 def test_run_that_ends_while_nothing_can_be_written(tmp_path: Path) -> None:
@@ -53,6 +70,104 @@ def test_kill_while_nothing_can_be_written(tmp_path: Path) -> None:
         gate.let_go()
         charm.wait_until_settled(job)
         assert ([1], 1) == (charm.get("numbers"), charm.view()["executions"])
+
+
+def test_full_disk(small_disk: Path) -> None:
+    """No room on the disk: the service says so once, claims nothing, and shows what it has.
+
+    When there is room again it goes on by itself; what it took on before runs once, and only that.
+    """
+    with Service(small_disk / "data", "--interval=3600") as service:
+        charm = service.add()
+        charm.perform(number=1)
+        filler = fill(small_disk)
+        sent = send_until_refused(charm)
+        service.wait_for("storage_problem")
+        status = service.status()
+        assert (False, True) == (status["healthy"], "full" in status["problems"][0])
+        assert charm.get("numbers") == [1, *sent][: len(charm.get("numbers"))]
+        assert 1 == service.count("storage_problem")
+        filler.unlink()
+        service.wait_for("storage_back")
+        service.wait_for("run.succeeded", charm=charm.charm_id, times=1 + len(sent))
+        assert [1, *sent] == charm.get("numbers")
+        assert 1 + len(sent) == charm.view()["executions"]
+        assert service.status()["healthy"]
+
+
+def test_start_on_a_full_disk_after_a_kill(small_disk: Path) -> None:
+    """A start that has to write and cannot says why in one line; with room, nothing is lost."""
+    with Service(small_disk / "data", "--interval=3600") as service:
+        gate = Gate(small_disk.parent / "gate")
+        charm = service.add(values={"folder": str(gate.folder)})
+        job = charm.send(mode="wait", number=1)
+        gate.wait_for_run()
+        service.kill()
+        filler = fill(small_disk)
+        service.boot()
+        assert 1 == service.wait()
+        assert "disk is full" in service.errors
+        assert 1 == len(service.errors.splitlines())
+        filler.unlink()
+        service.start()
+        gate.wait_for_run()
+        gate.let_go()
+        charm.wait_until_settled(job)
+        assert ([1], 1) == (charm.get("numbers"), charm.view()["executions"])
+
+
+def test_read_only_data_directory(small_disk: Path) -> None:
+    """On a file system that may only be read, service and commands say so, and change nothing."""
+    data = small_disk / "data"
+    with Service(data, "--interval=3600") as service:
+        charm = service.add()
+        charm.perform(number=1)
+        service.stop()
+        before = {path.name: path.read_bytes() for path in data.iterdir() if path.is_file()}
+        remount(small_disk, "ro")
+        service.boot()
+        assert 1 == service.wait()
+        assert "Read-only file system" in service.errors
+        assert 1 == len(service.errors.splitlines())
+        refused = service.cli("charm", "list")
+        assert (1, True) == (refused.returncode, "Read-only file system" in refused.stderr)
+        after = {path.name: path.read_bytes() for path in data.iterdir() if path.is_file()}
+        assert before == after
+        remount(small_disk, "rw")
+        service.start()
+        charm.perform(number=2)
+        assert [1, 2] == charm.get("numbers")
+
+
+def fill(disk: Path) -> Path:
+    """Write a file that takes all the room there is."""
+    filler = disk / "filler"
+    with open(filler, "wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            return filler
+
+
+def send_until_refused(charm: RunningCharm) -> list[int]:
+    """Send numbers until the service cannot take one; gives those that it took."""
+    taken: list[int] = []
+    told = (0, False)
+    for number in range(2, 1000):
+        try:
+            charm.send(number=number)
+        except Refused as refused:
+            told = (refused.status, "full" in str(refused))
+            break
+        taken.append(number)
+    assert (503, True) == told
+    return taken
+
+
+def remount(disk: Path, how: str) -> None:
+    """Let a file system be written, or only read."""
+    subprocess.run(["mount", "-o", f"remount,{how}", str(disk)], check=True)
 
 
 def limit_files(service: Service, size: int) -> None:
