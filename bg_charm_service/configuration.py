@@ -5,6 +5,7 @@ from __future__ import annotations
 from loguru import logger
 
 from bg_charm_service.api.ports import own_ports
+from bg_charm_service.backups import BackupPlan
 from bg_charm_service.discovery import MANUAL_ID
 from bg_charm_service.fairness import Caps
 from bg_charm_service.identity import Identity
@@ -67,4 +68,10 @@ def service_config(settings: Settings, identity: Identity, *, is_polling: bool) 
         integrations=tuple(integrations),
         integrations_dir=settings.integrations_dir,
         manual_charms=tuple(charms),
+        backups=BackupPlan(
+            every_seconds=settings.backup_every_seconds,
+            keep=settings.backup_keep,
+            directory=settings.backup_dir,
+            hook=settings.backup_hook,
+        ),
     )

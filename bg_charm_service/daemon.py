@@ -100,6 +100,7 @@ class _Daemon:
         await self._until_stopped(
             service,
             service.upkeep.run(),
+            service.backups.run(),
             _every(self._settings.log_interval_seconds, lambda: _log_status(service)),
             _every(1.0, run_log.tick),
             _every(_NOTIFY_SECONDS, lambda: _tell_systemd(service)),

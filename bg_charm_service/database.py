@@ -16,8 +16,11 @@ from typing import Any
 
 import tenacity
 
-from bg_charm_service.errors import DataDirectoryError, StorageError
-from bg_charm_service.migrations import migrate
+from bg_charm_service.copying import PARTIAL, copy_database, discard, publish
+from bg_charm_service.errors import BackupError, DataDirectoryError, StorageError
+from bg_charm_service.integrity import problems_of
+from bg_charm_service.migrations import STEPS, check_version, migrate
+from bg_charm_service.schema_version import stored_schema_version
 
 #: The write-ahead log is folded into the file at this many pages of 4 kB.
 _CHECKPOINT_PAGES = 2000
@@ -42,21 +45,33 @@ class Database:
 
     @classmethod
     def open(cls, path: Path | str) -> Database:
-        """Open or create the file and bring its schema up to date.
+        """Open or create the file and bring its schema up to date, after a copy of it was made.
 
-        Raises SchemaTooNew for a newer schema, DataDirectoryError for a file that is no database.
+        Raises SchemaTooNew for a newer schema, DataDirectoryError for a file that is no database,
+        BackupError when no copy can be made; the file is then what it was.
         """
         try:
-            connection = _connect(str(path))
-            try:
-                migrate(connection)
-            except BaseException:
-                connection.close()
-                raise
+            check_version(stored_schema_version(Path(path)))
+        except OSError as error:
+            raise _cannot_open(path, error) from None
+        database = cls.examine(path)
+        try:
+            _bring_up_to_date(database.connection, Path(path))
         except (sqlite3.Error, OSError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise DataDirectoryError(f"The database {path} cannot be opened: {reason}.") from None
-        return cls(connection)
+            database.close()
+            raise _cannot_open(path, error) from None
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    @classmethod
+    def examine(cls, path: Path | str) -> Database:
+        """Open the file with the schema that it has; raises DataDirectoryError."""
+        try:
+            return cls(_connect(str(path)))
+        except (sqlite3.Error, OSError) as error:
+            raise _cannot_open(path, error) from None
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -220,6 +235,27 @@ class _StorageErrors:
             raise told from error
 
 
+def _cannot_open(path: Path | str, error: sqlite3.Error | OSError) -> DataDirectoryError:
+    reason = error.strerror if isinstance(error, OSError) else error
+    return DataDirectoryError(f"The database {path} cannot be opened: {reason}.")
+
+
+def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
+    """Apply the missing steps; a database that has some already is copied first, and kept."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if 0 < version < len(STEPS):
+        copy = path.with_name(f"{path.name}.before-{len(STEPS)}")
+        partial = copy.with_name(f".{copy.name}{PARTIAL}")
+        discard(partial)
+        copy_database(connection, partial, pause_seconds=0.0)
+        problems = problems_of(partial)
+        if problems:
+            discard(partial)
+            raise BackupError(f"{path} is damaged, and was not brought up to date: {problems[0]}.")
+        publish(partial, copy)
+    migrate(connection)
+
+
 def _is_of_the_database(error: BaseException) -> bool:
     """Whether disk or file are to blame, not a value or a statement of ours."""
     ours = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError)
@@ -237,7 +273,10 @@ def _connect(path: str) -> sqlite3.Connection:
     if path != ":memory:":
         # SQLite gives its other files the mode of this one.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    connection = sqlite3.connect(path, isolation_level=None, cached_statements=512)
+    # One thread uses it, but for the steps of a backup, which a second one makes.
+    connection = sqlite3.connect(
+        path, isolation_level=None, cached_statements=512, check_same_thread=False
+    )
     try:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")

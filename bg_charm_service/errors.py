@@ -69,6 +69,10 @@ class StorageError(ServiceError):
     """The database cannot be written or read now: disk full, I/O error; nothing was changed."""
 
 
+class BackupError(ServiceError):
+    """A copy of the database could not be made, or is not whole; what was there before still is."""
+
+
 class WorkerBootError(ServiceError):
     """Workers die before they are ready, again and again: the service cannot run charms."""
 

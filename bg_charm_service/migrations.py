@@ -257,11 +257,7 @@ STEPS: tuple[str, ...] = (_FIRST, _LISTS, _ACCESS, _LIMITS, _INTEGRATIONS)
 def migrate(connection: sqlite3.Connection) -> None:
     """Apply the steps that are missing, in one transaction; raises SchemaTooNew untouched."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > len(STEPS):
-        raise SchemaTooNew(
-            f"The database has schema {version}, this version of the service knows up to "
-            f"{len(STEPS)}. Install the version that wrote it, or a later one; nothing was changed."
-        )
+    check_version(version)
     if version == len(STEPS):
         return
     connection.execute("BEGIN IMMEDIATE")
@@ -275,6 +271,15 @@ def migrate(connection: sqlite3.Connection) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def check_version(version: int, what: str = "The database") -> None:
+    """Raise SchemaTooNew for a schema that a later version of the service made."""
+    if version > len(STEPS):
+        raise SchemaTooNew(
+            f"{what} has schema {version}, this version of the service knows up to "
+            f"{len(STEPS)}. Install the version that wrote it, or a later one; nothing was changed."
+        )
 
 
 def _statements(sql: str) -> Iterator[str]:

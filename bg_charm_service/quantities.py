@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -82,6 +83,17 @@ def size_text(value: int) -> str:
         if value and value % _SIZE_FACTORS[suffix] == 0:
             return f"{value // _SIZE_FACTORS[suffix]}{suffix}"
     return str(value)
+
+
+def command(text: str) -> tuple[str, ...]:
+    """Read a command as a shell would split it; none of a shell's other signs means anything."""
+    try:
+        words = tuple(shlex.split(text))
+    except ValueError:
+        words = ()
+    if not words or "\0" in text:
+        raise ValueError("expected a command, such as '/usr/local/bin/carry-away --to=there'")
+    return words
 
 
 def one_of(*names: str) -> Callable[[str], str]:

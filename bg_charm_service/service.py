@@ -15,6 +15,7 @@ from pathlib import Path
 
 from loguru import logger
 
+from bg_charm_service.backups import BackupPlan, Backups
 from bg_charm_service.clock import Clock, SystemClock
 from bg_charm_service.commands import Commands, Office
 from bg_charm_service.data_directory import DataDirectory
@@ -73,6 +74,7 @@ class ServiceConfig:
     integrations: tuple[str, ...] = ()
     integrations_dir: Path | None = None
     manual_charms: tuple[CharmRef, ...] = ()
+    backups: BackupPlan = field(default_factory=BackupPlan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ class Service:
     supervisor: Supervisor
     upkeep: Upkeep
     scanner: Scanner
+    backups: Backups
     board: StatusBoard
     commands: Commands
     sandboxing: Sandboxing
@@ -112,6 +115,7 @@ async def open_service(config: ServiceConfig) -> AsyncIterator[Service]:
                 yield service
             finally:
                 await service.scanner.stop()
+                await service.backups.stop()
                 await service.supervisor.stop_now()
                 await asyncio.gather(service.loop, return_exceptions=True)
         finally:
@@ -228,6 +232,7 @@ def _assemble(
         wake=supervisor.wake,
         storage=supervisor.storage,
     )
+    backups = Backups(database, directory, config.backups, clock)
     about = About(
         config.identity.did(),
         str(directory.path),
@@ -236,7 +241,7 @@ def _assemble(
         sandboxing,
     )
     board = StatusBoard(
-        about, store, queue, planner, pool, roster, upkeep, clock, supervisor.storage
+        about, store, queue, planner, pool, roster, upkeep, clock, supervisor.storage, backups
     )
     events = Events(clock.now())
     supervisor.on_settled += [board.settled, events.settled]
@@ -248,6 +253,7 @@ def _assemble(
         roster=roster,
         upkeep=upkeep,
         scanner=scanner,
+        backups=backups,
         board=board,
         events=events,
         limits=limits,
@@ -262,7 +268,17 @@ def _assemble(
         pool.start()
     loop = asyncio.create_task(supervisor.run())
     return Service(
-        config, directory, parts, supervisor, upkeep, scanner, board, commands, sandboxing, loop
+        config,
+        directory,
+        parts,
+        supervisor,
+        upkeep,
+        scanner,
+        backups,
+        board,
+        commands,
+        sandboxing,
+        loop,
     )
 
 

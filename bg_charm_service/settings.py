@@ -18,6 +18,7 @@ from bg_charm_service.limit_names import limit_reader
 from bg_charm_service.quantities import (
     address,
     choice,
+    command,
     count,
     name,
     one_of,
@@ -218,6 +219,24 @@ class Settings:
     )
     history_jobs: int = setting(
         1000, count(1), "--history-jobs=<number>", "Keep the newest N finished jobs"
+    )
+    backup_every_seconds: float | None = setting(
+        None, seconds, "--backup-every=<seconds>", "Make a backup so often"
+    )
+    backup_keep: int = setting(
+        7, count(1), "--backup-keep=<number>", "Keep the newest N backups in --backup-dir"
+    )
+    backup_dir: Path | None = setting(
+        None,
+        path,
+        "--backup-dir=<dir>",
+        "Where backups go, if not to backups in the data directory",
+    )
+    backup_hook: tuple[str, ...] = setting(
+        (),
+        command,
+        "--backup-hook=<command>",
+        "Run this after each verified backup, with the file as its last argument",
     )
     run_log_bytes: int = written(
         "64K", limit_reader("log"), "--run-log=<size>", "Keep so much output of a run"

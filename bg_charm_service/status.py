@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import psutil
 
 from bg_charm_service import __version__
+from bg_charm_service.backups import Backups
 from bg_charm_service.clock import Clock
 from bg_charm_service.job_queue import JobQueue
 from bg_charm_service.model import CharmRef
@@ -71,6 +72,7 @@ class StatusBoard:
         upkeep: Upkeep,
         clock: Clock,
         storage: StorageWatch,
+        backups: Backups,
     ) -> None:
         self._about = about
         self._store = store
@@ -89,6 +91,7 @@ class StatusBoard:
         self._task_ms = 0.0
         self._process = psutil.Process(os.getpid())
         self._storage = storage
+        self._backups = backups
 
     def settled(self, settled: Settled) -> None:
         """Count one settlement that is on disk."""
@@ -127,6 +130,7 @@ class StatusBoard:
             version=__version__,
             healthy=not problems,
             problems=problems,
+            backup=self._backups.status,
             running=self._about.is_polling,
             pid=os.getpid(),
             operator=self._about.operator,
@@ -175,6 +179,11 @@ class StatusBoard:
 
     def _problems(self, mean_lag_ms: float) -> tuple[str, ...]:
         problems = [self._storage.problem] if self._storage.problem else []
+        backup = self._backups.status
+        if backup.problem:
+            problems.append(f"The last backup failed: {backup.problem}")
+        if backup.hook_problem:
+            problems.append(f"The last backup was not carried away: {backup.hook_problem}")
         if mean_lag_ms > _UNHEALTHY_LAG_MS:
             problems.append(
                 f"Runs start {mean_lag_ms / 1000:.0f} s late: raise --max-concurrent or --interval."

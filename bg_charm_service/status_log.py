@@ -5,6 +5,7 @@ A view of the one snapshot; nothing is counted here.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 from loguru import logger
@@ -61,6 +62,13 @@ def _lines(status: ServiceStatus) -> Iterator[tuple[str, str]]:
         f"{status.workers_cpu_seconds:.1f} s of CPU",
     )
     yield "walls", f"Walls: {walls_text(status.sandbox)}"
+    if status.backup.last is not None:
+        made = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.backup.last.made_at))
+        yield (
+            "backup",
+            f"Backup: the last one was made {made}, "
+            f"{status.backup.last.size_bytes / _MEGABYTE:.1f} MB, {status.backup.last.path}",
+        )
     for charm in status.failing:
         yield (
             "failing",

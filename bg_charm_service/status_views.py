@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bg_charm_service.backups import BackupStatus
 from bg_charm_service.sandbox_mode import Sandboxing
 
 
@@ -63,6 +64,7 @@ class ServiceStatus:
     version: str
     healthy: bool
     problems: tuple[str, ...]
+    backup: BackupStatus
     running: bool
     pid: int
     operator: str

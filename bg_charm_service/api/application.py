@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from bg_charm_service.api import (
     charm_routes,
     event_routes,
+    keeping_routes,
     limit_routes,
     login_routes,
     run_routes,
@@ -55,6 +56,7 @@ def build_app(commands: Commands, entrance: Entrance) -> FastAPI:
         limit_routes,
         event_routes,
         token_routes,
+        keeping_routes,
         login_routes,
         *PAGES,
     )

@@ -132,6 +132,12 @@ class AdminCharmBody(Body):
     grant: Text | None = None
 
 
+class BackupBody(Body):
+    """The file that a backup goes into, by its absolute path."""
+
+    path: Text
+
+
 class TokenBody(Body):
     """A token to make."""
 

@@ -12,6 +12,7 @@ from bg_charm_service.cli.printing import coloured, note, print_facts, print_jso
 from bg_charm_service.cli.session import Session, json_option, pass_session
 from bg_charm_service.cli.wording import (
     counted,
+    file_size,
     memory,
     milliseconds,
     one_line,
@@ -174,6 +175,9 @@ def _facts(found: ServiceStatus, now: float) -> Iterator[tuple[str, Any]]:
     for wall in found.sandbox.missing:
         yield "no wall", coloured(f"{wall.name}: {wall.missing}", "yellow")
     yield "isolation", _isolation(found.sandbox)
+    last = found.backup.last
+    if last is not None:
+        yield "backup", f"{relative(last.made_at, now)}, {file_size(last.size_bytes)}, {last.path}"
     for each in found.integrations:
         yield (
             "integration",

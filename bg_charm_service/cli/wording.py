@@ -51,6 +51,11 @@ def memory(size: int) -> str:
     return f"{size / 1024 / 1024:.0f} MB"
 
 
+def file_size(size: int) -> str:
+    """Write the size of a file in kilobytes or megabytes."""
+    return f"{size / 1000:.0f} kB" if size < 1_000_000 else f"{size / 1_000_000:.1f} MB"
+
+
 def percent(rate: float | None) -> str:
     """Write a rate in [0, 1]; a dash where nothing was counted."""
     return "-" if rate is None else f"{rate * 100:.1f} %"

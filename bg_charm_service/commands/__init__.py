@@ -4,6 +4,7 @@ The API and the command line are thin over this. No rule about runs lives here; 
 policy's.
 """
 
+from bg_charm_service.commands.keeping import KeepingCommands
 from bg_charm_service.commands.limits import LimitCommands
 from bg_charm_service.commands.office import ACTOR, Office
 from bg_charm_service.commands.shown import CharmQuery, ShownCommands
@@ -11,7 +12,7 @@ from bg_charm_service.commands.system import SystemCommands
 from bg_charm_service.commands.tokens import TokenCommands
 
 
-class Commands(SystemCommands, ShownCommands, TokenCommands, LimitCommands):
+class Commands(SystemCommands, ShownCommands, TokenCommands, LimitCommands, KeepingCommands):
     """All requests, over one office."""
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from bg_charm_service.backups import Backups
 from bg_charm_service.errors import AuthorizationError, InvalidInput, NotFound, ServiceStopping
 from bg_charm_service.events import Events
 from bg_charm_service.identity import space_did
@@ -37,6 +38,7 @@ class Office:
     roster: Roster
     upkeep: Upkeep
     scanner: Scanner
+    backups: Backups
     board: StatusBoard
     events: Events
     limits: RunLimits

@@ -1,0 +1,22 @@
+"""Routes that keep the data safe: backups, and the doctor."""
+
+from __future__ import annotations
+
+from bg_charm_service.api.access import Service, make_router
+from bg_charm_service.api.bodies import BackupBody
+from bg_charm_service.api.callers import Governing, Local
+from bg_charm_service.backup_files import BackupFile
+
+router = make_router("keeping")
+
+
+@router.get("/api/backups")
+async def list_backups(service: Service, caller: Governing) -> list[BackupFile]:
+    """List the backups in the backup directory, the newest first."""
+    return service.backups()
+
+
+@router.post("/api/backups")
+async def make_backup(service: Service, caller: Local, body: BackupBody) -> BackupFile:
+    """Make a backup of everything in a file of this machine, and verify it."""
+    return await service.backup(body.path)

@@ -1,0 +1,26 @@
+"""Commands that keep the data safe: backups, and the doctor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bg_charm_service.backup_files import BackupFile, backups_in
+from bg_charm_service.commands.office import Desk
+from bg_charm_service.errors import InvalidInput
+
+
+class KeepingCommands(Desk):
+    """What looks after the data directory."""
+
+    async def backup(self, target: str) -> BackupFile:
+        """Make a verified backup in a file; raises Conflict, BackupError."""
+        path = Path(target)
+        if not path.is_absolute() or not path.name or "\0" in target:
+            raise InvalidInput(f"{target!r} is no absolute path of a file.")
+        with self.change("backup", detail=target):
+            pass
+        return await self.office.backups.make(path)
+
+    def backups(self) -> list[BackupFile]:
+        """The backups in the backup directory, the newest first."""
+        return backups_in(self.office.backups.directory)
