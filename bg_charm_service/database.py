@@ -25,6 +25,9 @@ from bg_charm_service.schema_version import stored_schema_version
 #: The write-ahead log is folded into the file at this many pages of 4 kB.
 _CHECKPOINT_PAGES = 2000
 
+#: Free pages are given back when asked for, a few at a time.
+_INCREMENTAL = 2
+
 #: After a checkpoint the log file is cut to this size, in bytes.
 _WAL_LIMIT_BYTES = 16 * 1024 * 1024
 
@@ -279,7 +282,9 @@ def _connect(path: str) -> sqlite3.Connection:
     )
     try:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        if connection.execute("PRAGMA auto_vacuum").fetchone() != (_INCREMENTAL,):
+            # Set in any case, it would be written anew each time.
+            connection.execute(f"PRAGMA auto_vacuum = {_INCREMENTAL}")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
