@@ -12,7 +12,12 @@ import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
@@ -138,16 +143,21 @@ class Client:
 async def open_client(settings: Settings) -> AsyncIterator[Client]:
     """Connect to the service of --url, or else to that of the data directory, or open that.
 
-    Raises DataDirectoryBusy when the directory stays locked and nobody answers on its socket:
-    a service that starts, or another command, gets some time. Raises DataDirectoryError when
-    this user may not use it.
+    Raises DataDirectoryBusy when the directory stays locked and nobody answers on its socket (a
+    start, or another command, gets some time), DataDirectoryError when this user may not use it.
     """
-    if settings.service_url is not None:
-        async with _reach(settings.service_url, settings.service_token) as client:
-            yield client
-        return
     client, opened = await _open(settings)
     async with opened:
+        yield client
+
+
+@asynccontextmanager
+async def reach(settings: Settings) -> AsyncIterator[Client | None]:
+    """Connect to the service of --url, or to the one that runs; gives None where none does."""
+    url, token = settings.service_url, settings.service_token
+    reaching: AbstractAsyncContextManager[Client | None]
+    reaching = connect(settings) if url is None else _reach(url, token)
+    async with reaching as client:
         yield client
 
 
@@ -180,7 +190,7 @@ async def _reach(url: str, token: str | None) -> AsyncIterator[Client]:
 )
 async def _open(settings: Settings) -> tuple[Client, AsyncExitStack]:
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(connect(settings))
+        client = await stack.enter_async_context(reach(settings))
         if client is None:
             client = await stack.enter_async_context(_open_directory(settings))
         return client, stack.pop_all()

@@ -17,17 +17,20 @@ from typing import BinaryIO
 from bg_charm_service.copying import PARTIAL, discard, publish, written
 from bg_charm_service.data_directory import DataDirectory
 from bg_charm_service.database import Database
+from bg_charm_service.doctor import Finding
 from bg_charm_service.errors import Conflict, InvalidInput, NotFound, ServiceError
 from bg_charm_service.integrity import facts_of, problems_of
 from bg_charm_service.migrations import check_version
+from bg_charm_service.stopped_doctor import examine_opened
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What a restore did: the database now, and where the one before it lies."""
+    """What a restore did: the database now, where the one before it lies, and the doctor's word."""
 
     database: str
     kept_aside: str | None
+    findings: tuple[Finding, ...]
 
 
 def restore_backup(file: Path, data_dir: Path, *, force: bool) -> Restored:
@@ -55,7 +58,8 @@ def restore_backup(file: Path, data_dir: Path, *, force: bool) -> Restored:
         kept = _put_aside(target) if target.exists() else None
         publish(partial, target)
         Database.open(target).close()
-        return Restored(str(target), str(kept) if kept else None)
+        report = examine_opened(directory, [], repair=False, is_full=False)
+        return Restored(str(target), str(kept) if kept else None, report.findings)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from pathlib import Path
 from loguru import logger
 
 from bg_charm_service.backups import BackupPlan, Backups
+from bg_charm_service.checkups import Checkups
 from bg_charm_service.clock import Clock, SystemClock
 from bg_charm_service.commands import Commands, Office
 from bg_charm_service.data_directory import DataDirectory
@@ -213,6 +214,8 @@ def _assemble(
         manual_charms=config.manual_charms,
         limits=config.scans,
     )
+    backups = Backups(database, directory, config.backups, clock)
+    checkups = Checkups(database, queue, dispatcher, planner, backups, clock, directory.path)
     upkeep = Upkeep(
         database,
         store,
@@ -231,8 +234,8 @@ def _assemble(
         measure=lambda: board.measure(),
         wake=supervisor.wake,
         storage=supervisor.storage,
+        checkup=checkups.run_if_due,
     )
-    backups = Backups(database, directory, config.backups, clock)
     about = About(
         config.identity.did(),
         str(directory.path),
@@ -241,7 +244,17 @@ def _assemble(
         sandboxing,
     )
     board = StatusBoard(
-        about, store, queue, planner, pool, roster, upkeep, clock, supervisor.storage, backups
+        about,
+        store,
+        queue,
+        planner,
+        pool,
+        roster,
+        upkeep,
+        clock,
+        supervisor.storage,
+        backups,
+        checkups,
     )
     events = Events(clock.now())
     supervisor.on_settled += [board.settled, events.settled]
@@ -254,6 +267,7 @@ def _assemble(
         upkeep=upkeep,
         scanner=scanner,
         backups=backups,
+        checkups=checkups,
         board=board,
         events=events,
         limits=limits,

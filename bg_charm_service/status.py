@@ -14,6 +14,7 @@ import psutil
 
 from bg_charm_service import __version__
 from bg_charm_service.backups import Backups
+from bg_charm_service.checkups import Checkups
 from bg_charm_service.clock import Clock
 from bg_charm_service.job_queue import JobQueue
 from bg_charm_service.model import CharmRef
@@ -73,6 +74,7 @@ class StatusBoard:
         clock: Clock,
         storage: StorageWatch,
         backups: Backups,
+        checkups: Checkups,
     ) -> None:
         self._about = about
         self._store = store
@@ -92,6 +94,7 @@ class StatusBoard:
         self._process = psutil.Process(os.getpid())
         self._storage = storage
         self._backups = backups
+        self._checkups = checkups
 
     def settled(self, settled: Settled) -> None:
         """Count one settlement that is on disk."""
@@ -179,6 +182,7 @@ class StatusBoard:
 
     def _problems(self, mean_lag_ms: float) -> tuple[str, ...]:
         problems = [self._storage.problem] if self._storage.problem else []
+        problems += self._checkups.problems
         backup = self._backups.status
         if backup.problem:
             problems.append(f"The last backup failed: {backup.problem}")

@@ -84,6 +84,7 @@ class Upkeep:
         measure: Callable[[], None],
         wake: Callable[[], None],
         storage: StorageWatch,
+        checkup: Callable[[], Awaitable[None]],
     ) -> None:
         self.scans: dict[str, ScanState] = {name: ScanState() for name in integrations}
         self.last_started_at = 0.0
@@ -99,6 +100,7 @@ class Upkeep:
         self._measure = measure
         self._wake = wake
         self._storage = storage
+        self._checkup = checkup
 
     async def run(self) -> None:
         """Run a cycle now and then every interval; cycles missed are skipped, not caught up."""
@@ -121,7 +123,8 @@ class Upkeep:
             _UpkeepJob(-Priority.CLEANUP, "cleanup", self.cleanup),
             _UpkeepJob(-Priority.STATS, "stats", self.stats),
         ]
-        for job in sorted(jobs):
+        # The checks come last: what they find is what the others have left.
+        for job in [*sorted(jobs), _UpkeepJob(0, "doctor", self._checkup)]:
             await self._run_job(job)
         self._store.totals.add("cycles")
         self.last_ended_at = self._clock.now()

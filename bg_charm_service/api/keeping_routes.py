@@ -6,6 +6,7 @@ from bg_charm_service.api.access import Service, make_router
 from bg_charm_service.api.bodies import BackupBody
 from bg_charm_service.api.callers import Governing, Local
 from bg_charm_service.backup_files import BackupFile
+from bg_charm_service.checkups import Report
 
 router = make_router("keeping")
 
@@ -14,6 +15,18 @@ router = make_router("keeping")
 async def list_backups(service: Service, caller: Governing) -> list[BackupFile]:
     """List the backups in the backup directory, the newest first."""
     return service.backups()
+
+
+@router.get("/api/doctor")
+async def examine(service: Service, caller: Governing) -> Report:
+    """Check what must always hold of the data, and read the newest backup from end to end."""
+    return await service.examine()
+
+
+@router.post("/api/doctor")
+async def repair(service: Service, caller: Governing) -> Report:
+    """Check the same, and mend what is safe to mend."""
+    return await service.repair()
 
 
 @router.post("/api/backups")

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from bg_charm_service.cli.printing import note, print_json, print_text
+from bg_charm_service.cli.printing import coloured, note, print_json, print_line, print_text
 from bg_charm_service.cli.session import Session, json_option, pass_session
 from bg_charm_service.cli.wording import file_size
+from bg_charm_service.doctor.findings import Finding, Severity
+
+if TYPE_CHECKING:
+    from bg_charm_service.checkups import Report
+
+#: 1 and 2 mean the same as with every command: it failed; it was called wrongly.
+_CODES = {Severity.NOTE: 0, Severity.WARNING: 3, Severity.ERROR: 4}
+_COLOURS = {Severity.NOTE: "blue", Severity.WARNING: "yellow", Severity.ERROR: "red"}
 
 
 @click.command()
@@ -55,3 +65,73 @@ def restore(session: Session, file: Path, force: bool, as_json: bool) -> None:
     print_text(f"Restored {file} to {done.database}")
     if done.kept_aside is not None:
         note(f"The database that was there is kept as {done.kept_aside}")
+    _print_findings(done.findings)
+    _exit_by_severity(done.findings)
+
+
+@click.command()
+@click.option("--repair", is_flag=True, help="Mend what is safe to mend.")
+@click.option("--full", is_flag=True, help="Read every page, of a directory that no service has.")
+@json_option
+@pass_session
+def doctor(session: Session, repair: bool, full: bool, as_json: bool) -> None:
+    """Check what must always hold of the data, while the service runs or not.
+
+    A running service has its newest backup read from end to end, a stopped one's database is
+    with --full. Exit code: 0 nothing but notes, 3 warnings, 4 errors; what was repaired does not
+    count.
+    """
+    report = _report(session, repair=repair, is_full=full)
+    if as_json:
+        print_json(report)
+    else:
+        _print_findings(report.findings)
+        if report.checked_file is not None:
+            note(f"Every page of {report.checked_file} was read.")
+    _exit_by_severity(report.findings)
+
+
+def _report(session: Session, *, repair: bool, is_full: bool) -> Report:
+    """Ask the service that runs, or else look into its directory."""
+    import asyncio
+
+    from bg_charm_service.checkups import Report
+    from bg_charm_service.client import reach
+    from bg_charm_service.stopped_doctor import examine_stopped
+
+    async def ask() -> Report | None:
+        async with reach(session.settings) as client:
+            if client is None:
+                return None
+            if is_full:
+                raise click.UsageError(
+                    "--full reads the database of a directory that no service has open. Of a "
+                    "running service the newest backup is read, also without it."
+                )
+            answer = await (client.post("doctor") if repair else client.get("doctor"))
+            return answer.read(Report)
+
+    asked = asyncio.run(ask())
+    if asked is not None:
+        return asked
+    return examine_stopped(session.settings.data_dir, repair=repair, is_full=is_full)
+
+
+def _print_findings(findings: Sequence[Finding]) -> None:
+    for one in findings:
+        after = ""
+        if one.repaired:
+            after = " (repaired)"
+        elif one.repairable:
+            after = " (--repair mends it)"
+        colour = _COLOURS[one.severity] if not one.repaired else "green"
+        print_line(coloured(f"{one.severity:7}", colour), f"{one.check}: {one.text}{after}")
+    if not findings:
+        print_text("All is well.")
+
+
+def _exit_by_severity(findings: Sequence[Finding]) -> None:
+    left = {one.severity for one in findings if not one.repaired}
+    code = max((_CODES[severity] for severity in left), default=0)
+    if code:
+        raise click.exceptions.Exit(code)

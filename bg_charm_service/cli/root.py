@@ -8,7 +8,7 @@ from bg_charm_service.cli.audit import audit
 from bg_charm_service.cli.charms import charm
 from bg_charm_service.cli.identities import identity
 from bg_charm_service.cli.integration_commands import initialize_integration, integration
-from bg_charm_service.cli.keeping import backup, restore
+from bg_charm_service.cli.keeping import backup, doctor, restore
 from bg_charm_service.cli.limits import limits
 from bg_charm_service.cli.opening import open_page
 from bg_charm_service.cli.registering import register, unregister
@@ -64,6 +64,7 @@ root = ProgramGroup(
         dead_letters,
         backup,
         restore,
+        doctor,
         open_page,
         token,
         audit,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bg_charm_service.backup_files import BackupFile, backups_in
+from bg_charm_service.checkups import Report
 from bg_charm_service.commands.office import Desk
 from bg_charm_service.errors import InvalidInput
 
@@ -20,6 +21,18 @@ class KeepingCommands(Desk):
         with self.change("backup", detail=target):
             pass
         return await self.office.backups.make(path)
+
+    async def examine(self) -> Report:
+        """Check all that must always hold, and read the newest backup from end to end."""
+        return await self.office.checkups.examine_all(repair=False)
+
+    async def repair(self) -> Report:
+        """Check the same, and mend what is safe to mend."""
+        with self.change("doctor repair"):
+            pass
+        report = await self.office.checkups.examine_all(repair=True)
+        self.office.supervisor.wake()
+        return report
 
     def backups(self) -> list[BackupFile]:
         """The backups in the backup directory, the newest first."""

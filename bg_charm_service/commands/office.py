@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import msgspec
 
 from bg_charm_service.backups import Backups
+from bg_charm_service.checkups import Checkups
 from bg_charm_service.errors import AuthorizationError, InvalidInput, NotFound, ServiceStopping
 from bg_charm_service.events import Events
 from bg_charm_service.identity import space_did
@@ -39,6 +40,7 @@ class Office:
     upkeep: Upkeep
     scanner: Scanner
     backups: Backups
+    checkups: Checkups
     board: StatusBoard
     events: Events
     limits: RunLimits

@@ -27,13 +27,16 @@ class JobQueue(JobLookup):
 
     def __init__(self, database: Database, *, keep_done: int = sql.KEEP_DONE) -> None:
         super().__init__(database)
-        self._keep_done = keep_done
+        self._keep_done, self._hints = keep_done, ReadyHints(())
         self._notes_integrations = False
-        counted = dict(database.rows(sql.COUNT_ALL))
-        self.pending: int = counted.get(sql.READY, 0)
-        self.claimed: int = counted.get(sql.CLAIMED, 0)
-        self.dead: int = counted.get(sql.DEAD, 0)
-        self._hints = ReadyHints(database.rows(sql.WAITING))
+        self.recount()
+
+    def recount(self) -> None:
+        """Count and hint anew, after a repair changed the table."""
+        counted: dict[int, int] = dict(self._database.rows(sql.COUNT_ALL))
+        counts = (counted.get(one, 0) for one in (sql.READY, sql.CLAIMED, sql.DEAD))
+        self.pending, self.claimed, self.dead = counts
+        self._hints.reload(self._database.rows(sql.WAITING))
 
     @property
     def size(self) -> int:

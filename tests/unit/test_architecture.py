@@ -22,7 +22,7 @@ LAYERS = {
     " integration stored_cell integrations charms",
     "policy": "clock fairness redaction retry sandbox_mode schedule settlement run_size",
     "storage": "data_directory database migrations schema_version copying"
-    " integrity job_queue store",
+    " integrity job_queue store doctor",
     "workers": "frames wire sandbox process_control deadline output zygote worker worker_boot"
     " run_failure refusals"
     " scratch scratch_usage tree_removal worker_handle worker_watch worker_channel"
@@ -33,7 +33,8 @@ LAYERS = {
     "service": "in_flight turns run_limits limit_views planner dispatcher settler testimony"
     " run_writes rescue waiters inspections supervisor roster upkeep scans status run_history"
     " events commands views status_views service run_log"
-    " storage_watch backups backup_files backup_hook integrity_child restoring",
+    " storage_watch backups backup_files backup_hook integrity_child restoring checkups"
+    " stopped_doctor",
     "edges": "__main__ api cli client daemon configuration setting settings options"
     " operator_identity logs status_log systemd announcements",
 }

@@ -23,7 +23,12 @@ def make(bench: Bench, scanner: Any) -> Upkeep:
         measure=lambda: None,
         wake=lambda: None,
         storage=bench.supervisor.storage,
+        checkup=nothing,
     )
+
+
+async def nothing() -> None:
+    """Check nothing."""
 
 
 class Listing:
