@@ -11,7 +11,7 @@ from bg_charm_service.database import Database
 from bg_charm_service.job_queue import JobQueue
 
 #: So many rows are looked at in one slice: a few milliseconds at most.
-SLICE_ROWS = 500
+SLICE_ROWS = 200
 
 #: So many of the things found are named.
 _NAMED = 3
