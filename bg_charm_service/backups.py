@@ -106,6 +106,8 @@ class Backups:
             wait = every
             try:
                 await self.make_regular()
+                # The next one may not push out a backup that is still being carried away.
+                await asyncio.gather(*self._hooks)
             except BackupError:
                 wait = min(every, _RETRY_SECONDS)
             self._next_at = self._clock.now() + wait

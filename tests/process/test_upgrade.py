@@ -37,6 +37,7 @@ def unpack(schema: int, tmp_path: Path) -> Path:
     """Make a data directory with the database of a schema."""
     data = tmp_path / "data"
     data.mkdir(mode=0o700)
+    (data / NAME).touch(0o600)
     (data / NAME).write_bytes(gzip.decompress(SCHEMAS[schema].read_bytes()))
     return data
 
