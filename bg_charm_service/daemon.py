@@ -28,11 +28,12 @@ from bg_charm_service.api.ports import Ports, open_ports
 from bg_charm_service.api.server import is_answering, serve
 from bg_charm_service.configuration import service_config
 from bg_charm_service.data_directory import SOCKET_NAME
+from bg_charm_service.demo_charm import add_demo
 from bg_charm_service.errors import DataDirectoryBusy, ServiceError
 from bg_charm_service.logs import Logs, open_logs
 from bg_charm_service.operator_identity import operator_identity
 from bg_charm_service.run_log import RunLog
-from bg_charm_service.service import Service, ServiceConfig, add_demo, open_service
+from bg_charm_service.service import Service, ServiceConfig, open_service
 from bg_charm_service.settings import Settings
 from bg_charm_service.settlement import RunStatus, Step
 from bg_charm_service.settler import Settled

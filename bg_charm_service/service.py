@@ -13,8 +13,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from loguru import logger
-
 from bg_charm_service.backups import BackupPlan, Backups
 from bg_charm_service.checkups import Checkups
 from bg_charm_service.clock import Clock, SystemClock
@@ -45,7 +43,6 @@ from bg_charm_service.status import About, StatusBoard
 from bg_charm_service.store import Store
 from bg_charm_service.supervisor import Parts, Supervisor
 from bg_charm_service.upkeep import Upkeep, UpkeepLimits
-from bg_charm_service.views import NewCharm
 
 _CHARMS = Path(__file__).parent / "charms"
 
@@ -299,28 +296,3 @@ def _assemble(
 def _shown_state(commands: Commands, ref: CharmRef) -> bytes | None:
     charm = commands.store.charms.find(ref)
     return commands.shown_state(charm) if charm is not None else None
-
-
-async def add_demo(service: Service) -> None:
-    """On a store without charms of its own, add the counter charm in space `demo`, registered."""
-    if service.parts.store.charms.count_outside(space_did(SYSTEM_SPACE_NAME)):
-        return
-    added = await service.commands.add_charm(
-        NewCharm(
-            source=(_CHARMS / "counter.py").read_text(),
-            file_name="counter.py",
-            space="demo",
-            class_name=None,
-            values={},
-            links={},
-            writable_links={},
-            cause=None,
-            register=True,
-            integration="manual",
-        )
-    )
-    logger.bind(event="demo").info(
-        "Added the counter charm {}/{} in space demo, so that there is something to see",
-        added.space,
-        added.charm_id,
-    )

@@ -34,6 +34,7 @@ _OWNED = (
     ("cells", "charm_key"),
     ("links", "charm_key"),
     ("registrations", "charm_key"),
+    ("charm_limits", "charm_key"),
     ("charm_texts", "rowid"),
 )
 

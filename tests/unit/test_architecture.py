@@ -34,7 +34,7 @@ LAYERS = {
     " run_writes rescue waiters inspections supervisor roster upkeep scans status run_history"
     " events commands views status_views service run_log"
     " storage_watch backups backup_files backup_hook integrity_child restoring checkups"
-    " stopped_doctor",
+    " stopped_doctor demo_charm",
     "edges": "__main__ api cli client daemon configuration setting settings options"
     " operator_identity logs status_log systemd announcements",
 }
