@@ -160,7 +160,7 @@ def test_restore_refuses(tmp_path: Path) -> None:
         own = str(data / NAME)
         assert "is the database itself" in error_of(service, "restore", "--force", own)
         assert before == (data / NAME).read_bytes()
-    assert {NAME, "lock"} == {path.name for path in data.iterdir()}
+    assert [NAME] == [path.name for path in data.iterdir() if NAME in path.name]
 
 
 def test_restore_keeps_what_it_replaces(tmp_path: Path) -> None:
@@ -191,9 +191,9 @@ def test_restored_secrets_are_read_by_their_owner(tmp_path: Path) -> None:
         assert 0 == service.cli("restore", "--force", str(backup)).returncode
         service.start()
         assert "success" == charm.run()["status"]
-    with Service(tmp_path / "data", OPERATOR_PASS="another") as stranger:
-        assert 1 == stranger.boot().wait()
-        assert "AuthorizationError" in stranger.errors or "may not act" in stranger.errors
+    stranger = Service(tmp_path / "data", OPERATOR_PASS="another")
+    assert 1 == stranger.boot().wait()
+    assert "may not act on the system space" in stranger.errors
 
 
 def test_regular_backups_are_kept_and_carried_away(tmp_path: Path) -> None:
