@@ -12,12 +12,8 @@ import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import (
-    AbstractAsyncContextManager,
-    AsyncExitStack,
-    asynccontextmanager,
-    contextmanager,
-)
+from contextlib import AbstractAsyncContextManager as Opening
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
@@ -155,7 +151,7 @@ async def open_client(settings: Settings) -> AsyncIterator[Client]:
 async def reach(settings: Settings) -> AsyncIterator[Client | None]:
     """Connect to the service of --url, or to the one that runs; gives None where none does."""
     url, token = settings.service_url, settings.service_token
-    reaching: AbstractAsyncContextManager[Client | None]
+    reaching: Opening[Client | None]
     reaching = connect(settings) if url is None else _reach(url, token)
     async with reaching as client:
         yield client
