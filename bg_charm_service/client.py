@@ -6,15 +6,12 @@ to the same routes without a socket. Raises only errors of ours. Called by the c
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
-import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager as Opening
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -22,13 +19,11 @@ import httpx2
 import msgspec
 import tenacity
 
-from bg_charm_service.data_directory import SOCKET_NAME, why_unusable
 from bg_charm_service.errors import (
     AuthorizationError,
     CompilerError,
     Conflict,
     DataDirectoryBusy,
-    DataDirectoryError,
     InvalidInput,
     NotFound,
     NotSignedIn,
@@ -37,18 +32,13 @@ from bg_charm_service.errors import (
     TooManyAttempts,
 )
 from bg_charm_service.operator_identity import operator_identity
+from bg_charm_service.service_socket import is_somebody_there, socket_path
 from bg_charm_service.settings import Settings
 
 Kind = TypeVar("Kind")
 
 #: How long a data directory may be locked by one who does not answer yet, in seconds.
 BUSY_WAIT_SECONDS = 10.0
-
-#: A socket's path holds at most so many bytes.
-_SOCKET_PATH_BYTES = 107
-
-#: Nobody listens there: the socket is missing, or was left by a service that was killed.
-_NOBODY = (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR)
 
 _ERRORS: dict[int, type[ServiceError]] = {
     400: InvalidInput,
@@ -160,8 +150,8 @@ async def reach(settings: Settings) -> AsyncIterator[Client | None]:
 @asynccontextmanager
 async def connect(settings: Settings) -> AsyncIterator[Client | None]:
     """Connect to the running service; gives None where none runs."""
-    with _socket_path(settings.data_dir) as path:
-        if path is None or not _answers(path, settings.data_dir):
+    with socket_path(settings.data_dir) as path:
+        if path is None or not is_somebody_there(path, settings.data_dir, BUSY_WAIT_SECONDS):
             yield None
             return
         # Nothing is encrypted there, and to load certificates takes longer than the request.
@@ -228,42 +218,6 @@ def _http(
     return httpx2.AsyncClient(
         transport=transport, base_url=url, headers=headers, timeout=timeout, trust_env=False
     )
-
-
-@contextmanager
-def _socket_path(directory: Path) -> Iterator[str | None]:
-    """Give a path to the socket that is short enough to connect to; None without a directory."""
-    path = str(directory / SOCKET_NAME)
-    if len(os.fsencode(path)) <= _SOCKET_PATH_BYTES:
-        yield path
-        return
-    try:
-        opened = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        yield None
-        return
-    except OSError as error:
-        raise DataDirectoryError(why_unusable(directory, error)) from None
-    try:
-        yield f"/proc/self/fd/{opened}/{SOCKET_NAME}"
-    finally:
-        os.close(opened)
-
-
-def _answers(path: str, directory: Path) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(BUSY_WAIT_SECONDS)
-        try:
-            probe.connect(path)
-        except (BlockingIOError, TimeoutError):
-            raise DataDirectoryBusy(
-                f"The service of {directory} takes no connections at the moment."
-            ) from None
-        except OSError as error:
-            if error.errno in _NOBODY:
-                return False
-            raise DataDirectoryError(why_unusable(directory, error)) from None
-    return True
 
 
 def _url(path: tuple[str, ...]) -> str:

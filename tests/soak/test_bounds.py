@@ -57,6 +57,10 @@ class Held:
     jobs: int
 
 
+async def _nothing() -> None:
+    """Check nothing."""
+
+
 class Week:
     """A supervisor with its upkeep, and a clock that jumps from one due time to the next."""
 
@@ -70,6 +74,8 @@ class Week:
             integrations=(),
             measure=lambda: None,
             wake=lambda: None,
+            storage=bench.supervisor.storage,
+            checkup=_nothing,
         )
         self._charms = [
             bench.charm(f"did:key:space{number % 4}", counter=FieldKind.VALUE)

@@ -35,7 +35,7 @@ LAYERS = {
     " events commands views status_views service run_log"
     " storage_watch backups backup_files backup_hook integrity_child restoring checkups"
     " stopped_doctor demo_charm",
-    "edges": "__main__ api cli client daemon configuration setting settings options"
+    "edges": "__main__ api cli client service_socket daemon configuration setting settings options"
     " operator_identity logs status_log systemd announcements",
 }
 
