@@ -65,6 +65,8 @@ def restore_backup(file: Path, data_dir: Path, *, force: bool) -> Restored:
 @contextmanager
 def _given(file: Path) -> Iterator[BinaryIO]:
     """Open the file that was named; raises NotFound, InvalidInput."""
+    if not file.name:
+        raise InvalidInput(f"{file} is no file.")
     log = file.with_name(f"{file.name}-wal")
     try:
         if log.exists() and log.stat().st_size:

@@ -18,9 +18,10 @@ class KeepingCommands(Desk):
         path = Path(target)
         if not path.is_absolute() or not path.name or "\0" in target:
             raise InvalidInput(f"{target!r} is no absolute path of a file.")
+        made = await self.office.backups.make(path)
         with self.change("backup", detail=target):
             pass
-        return await self.office.backups.make(path)
+        return made
 
     async def examine(self) -> Report:
         """Check all that must always hold, and read the newest backup from end to end."""

@@ -58,10 +58,13 @@ GOOD = {
     "token revoke": ["name"],
     "audit": [],
     "add-admin-charm": [],
+    "backup": ["NEW"],
+    "restore": ["FILE"],
+    "doctor": [],
 }
 
 #: What a command writes beside the service, and may: a new file, in the folder of the test.
-WRITES_FILES = {"identity new"}
+WRITES_FILES = {"identity new", "backup"}
 
 
 def leaves(group: click.Group, before: str = "") -> Iterator[tuple[str, click.Command]]:
@@ -99,6 +102,7 @@ class Desk:
         self._words = {
             "REF": charm.ref,
             "FILE": str(folder / "file.py"),
+            "NEW": str(folder / "new.db"),
             "LINES": str(folder / "lines.jsonl"),
             "DID": str(service.status()["operator"]),
         }

@@ -80,6 +80,7 @@ GOOD: dict[str, Any] = {
     "POST /api/integrations/bg": {"charmId": "x", "pieceId": "x", "space": "x", "integration": "x"},
     "POST /api/spaces/{space}/owners": {"did": "x"},
     "POST /api/admin-charm": {"grant": None},
+    "POST /api/backups": {"path": "x"},
     "POST /api/tokens": {
         "name": "name",
         "space": None,
@@ -104,6 +105,7 @@ BARE = {
     "POST /api/charms/{space}/{charm_id}/disable",
     "POST /api/charms/{space}/{charm_id}/requeue",
     "POST /api/integrations/{integration_id}/initialize",
+    "POST /api/doctor",
     "POST /api/login-codes",
     "POST /charms/{space}/{charm_id}/do/{action}",
     "POST /logout",
