@@ -17,7 +17,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -256,8 +256,12 @@ class Service:
         connection = http.client.HTTPConnection("service", timeout=PATIENCE_SECONDS)
         connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.sock.settimeout(PATIENCE_SECONDS)
-        connection.sock.connect(str(self.data_dir / "service.sock"))
-        connection.request(method, path, json.dumps(body), {"content-type": "application/json"})
+        try:
+            connection.sock.connect(str(self.data_dir / "service.sock"))
+            connection.request(method, path, json.dumps(body), {"content-type": "application/json"})
+        except OSError:
+            connection.close()
+            raise
         return self._pool.submit(_answer_of, connection)
 
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -415,9 +419,8 @@ class RunningCharm:
 
 def _answer_of(connection: http.client.HTTPConnection) -> Any:
     """Wait for the answer on a connection; raises Refused."""
-    with connection.getresponse() as answer:
+    with closing(connection), connection.getresponse() as answer:
         told = json.loads(answer.read())
-    connection.close()
     if answer.status >= 400:
         raise Refused(answer.status, told["error"])
     return told

@@ -183,8 +183,8 @@ def by_a_handle(charm: Hostile) -> object:
     handle, mount = FileHandle(handle_bytes=128), ctypes.c_int()
     path = charm.target["secret"].encode()
     library("name_to_handle_at", AT_FDCWD, path, ctypes.byref(handle), ctypes.byref(mount), 0)
-    root = os.open("/", os.O_PATH)
-    opened = LIBC.open_by_handle_at(root, ctypes.byref(handle), os.O_RDONLY)
+    near = os.open(charm.target["data_dir"], os.O_RDONLY)
+    opened = LIBC.open_by_handle_at(near, ctypes.byref(handle), os.O_RDONLY)
     return os.read(checked("open_by_handle_at", opened), 1000).decode()
 
 

@@ -143,11 +143,10 @@ def trace_the_zygote(charm: Hostile) -> object:
 
 @ends("forbidden", "process_vm_readv: Operation not permitted")
 def read_memory(charm: Hostile) -> object:
-    """The service's memory, without tracing it."""
+    """The zygote's memory, without tracing it; what is there lies where it lies here."""
     buffer = ctypes.create_string_buffer(64)
-    mine = Piece(ctypes.addressof(buffer), 64)
-    theirs = Piece(id(Hostile), 64)
-    pid = charm.target["service"]
+    mine, theirs = Piece(ctypes.addressof(buffer), 64), Piece(id(ctypes), 64)
+    pid = os.getppid()
     return library("process_vm_readv", pid, ctypes.byref(mine), 1, ctypes.byref(theirs), 1, 0)
 
 
