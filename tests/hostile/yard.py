@@ -12,15 +12,15 @@ import secrets
 import shutil
 import socket
 import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, suppress
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from tests.hostile.deeds import Deed, source_of
+from tests.hostile.greeter import greeter
 from tests.process.program import wait_until
 from tests.process.running import ROOT, Line, Runner, RunningCharm, Service
 
@@ -61,7 +61,6 @@ class Yard:
     """A service with neighbours, and what a hostile charm may neither read nor change."""
 
     def __init__(self, runner: Runner, sandbox: str, *flags: str) -> None:
-        # In a place that every user can go into.
         self.folder = Path(tempfile.mkdtemp(prefix="hostile-"))
         self.home = self.folder / "home"
         self.secrets = {name: f"{name}-{secrets.token_hex(8)}" for name in ("pass", "file", "key")}
@@ -91,8 +90,8 @@ class Yard:
         for name in ("home", "home/.ssh", "home/empty", "data"):
             self._make_folder(name)
         self.key = self._write("home/.ssh/id_ed25519", self.secrets["key"])
-        self.other = stack.enter_context(_server())
-        self.allowed = stack.enter_context(_server())
+        self.other = stack.enter_context(greeter())
+        self.allowed = stack.enter_context(greeter())
         self.abstract = f"\0hostile-{secrets.token_hex(8)}"
         listener = stack.enter_context(socket.socket(socket.AF_UNIX))
         listener.bind(self.abstract)
@@ -122,6 +121,8 @@ class Yard:
             values={"secret": self.secrets["state"]},
         )
         self._outside = self._seen_outside()
+        # Without walls a charm can leave it stopped, and then it does not end with its service.
+        stack.callback(_end, psutil.Process(self.service.zygote_pid()))
 
     def suffer(self, deed: Deed) -> Line:
         """Let a deed be done in a cycle with both neighbours, and assert what came of it."""
@@ -233,7 +234,7 @@ class Yard:
 
     def _make_folder(self, name: str) -> None:
         path = self.folder / name
-        path.mkdir(mode=0o755 if not name else 0o700, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
         os.chown(path, self._uid, -1)
 
     def _write(self, name: str, text: str) -> Path:
@@ -276,37 +277,9 @@ class Yards:
                 self._open.pop(key).__exit__()
 
 
-class _Greeter(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        body = b"hello"
-        self.send_response(200)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        """Say nothing."""
-
-
-class _Server(ThreadingHTTPServer):
-    address_family = socket.AF_INET6
-
-    def server_bind(self) -> None:
-        self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        super().server_bind()
-
-
-@contextmanager
-def _server() -> Iterator[int]:
-    """Answer on a port of this machine, by both kinds of addresses; gives the port."""
-    with _Server(("::", 0), _Greeter) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server.server_port
-        finally:
-            server.shutdown()
-            thread.join()
+def _end(process: psutil.Process) -> None:
+    with suppress(psutil.NoSuchProcess):
+        process.kill()
 
 
 def _free_port() -> int:
