@@ -54,6 +54,7 @@ CHANGES: dict[tuple[str, str], tuple[Any, list[str]]] = {
     ),
     ("POST", "/api/tokens"): ({"name": "one"}, ["make token"]),
     ("DELETE", "/api/tokens/{name}"): (None, ["revoke token"]),
+    ("POST", "/api/doctor"): (None, ["doctor repair"]),
 }
 
 
