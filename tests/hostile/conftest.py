@@ -49,6 +49,15 @@ def tidy(yards: Yards, request: pytest.FixtureRequest) -> Iterator[None]:
         yards.close_those_laid_waste()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Function, nextitem: pytest.Item | None) -> Iterator[None]:
+    """Close all yards after the last of these tests: the others are to have the machine."""
+    yield
+    is_last = nextitem is None or nextitem.path.parent != item.path.parent
+    if is_last and "yards" in item.funcargs:
+        item.funcargs["yards"].close()
+
+
 @pytest.fixture(params=["tester", "ordinary-user"])
 def each_yard(request: pytest.FixtureRequest, yards: Yards) -> Yard:
     """A yard for each kind of user: whoever runs the tests, and one who is nobody."""
