@@ -54,8 +54,9 @@ def pytest_runtest_teardown(item: pytest.Function, nextitem: pytest.Item | None)
     """Close all yards after the last of these tests: the others are to have the machine."""
     yield
     is_last = nextitem is None or nextitem.path.parent != item.path.parent
-    if is_last and "yards" in item.funcargs:
-        item.funcargs["yards"].close()
+    yards = item.funcargs.get("yards")
+    if is_last and isinstance(yards, Yards):
+        yards.close()
 
 
 @pytest.fixture(params=["tester", "ordinary-user"])
