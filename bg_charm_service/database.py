@@ -47,7 +47,9 @@ class Database:
         self._failures = _StorageErrors(self.on_failure)
 
     @classmethod
-    def open(cls, path: Path | str) -> Database:
+    def open(
+        cls, path: Path | str, factory: type[sqlite3.Connection] = sqlite3.Connection
+    ) -> Database:
         """Open or create the file and bring its schema up to date, after a copy of it was made.
 
         Raises SchemaTooNew for a newer schema, DataDirectoryError for a file that is no database,
@@ -57,7 +59,7 @@ class Database:
             check_version(stored_schema_version(Path(path)))
         except OSError as error:
             raise _cannot_open(path, error) from None
-        database = cls.examine(path)
+        database = cls.examine(path, factory)
         try:
             _bring_up_to_date(database.connection, Path(path))
         except (sqlite3.Error, OSError) as error:
@@ -69,10 +71,12 @@ class Database:
         return database
 
     @classmethod
-    def examine(cls, path: Path | str) -> Database:
+    def examine(
+        cls, path: Path | str, factory: type[sqlite3.Connection] = sqlite3.Connection
+    ) -> Database:
         """Open the file with the schema that it has; raises DataDirectoryError."""
         try:
-            return cls(_connect(str(path)))
+            return cls(_connect(str(path), factory))
         except (sqlite3.Error, OSError) as error:
             raise _cannot_open(path, error) from None
 
@@ -271,14 +275,18 @@ def _is_of_the_database(error: BaseException) -> bool:
     stop=tenacity.stop_after_delay(5),
     reraise=True,
 )
-def _connect(path: str) -> sqlite3.Connection:
+def _connect(path: str, factory: type[sqlite3.Connection]) -> sqlite3.Connection:
     """Open a connection; a lock left for a moment (a closing owner, a backup) is waited for."""
     if path != ":memory:":
         # SQLite gives its other files the mode of this one.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     # One thread uses it, but for the steps of a backup, which a second one makes.
     connection = sqlite3.connect(
-        path, isolation_level=None, cached_statements=512, check_same_thread=False
+        path,
+        isolation_level=None,
+        cached_statements=512,
+        check_same_thread=False,
+        factory=factory,
     )
     try:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")

@@ -79,7 +79,7 @@ class Nursery:
         number, limits = self._worker_no, self._limits
         try:
             scratch = str(self._scratch.make(number)) if self._scratch is not None else ""
-            worker = WorkerHandle(number, self._clock.steady())
+            worker = WorkerHandle(number, self._clock.steady(), self._zygote.processes)
         except OSError as error:
             self._note_no_room(error)
             return None

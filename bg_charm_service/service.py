@@ -7,7 +7,6 @@ The only place where the parts meet.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -15,20 +14,16 @@ from pathlib import Path
 
 from bg_charm_service.backups import BackupPlan, Backups
 from bg_charm_service.checkups import Checkups
-from bg_charm_service.clock import Clock, SystemClock
 from bg_charm_service.commands import Commands, Office
 from bg_charm_service.data_directory import DataDirectory
 from bg_charm_service.database import Database
-from bg_charm_service.dispatcher import Dispatcher
 from bg_charm_service.errors import AuthorizationError
 from bg_charm_service.events import Events
 from bg_charm_service.fairness import Caps
 from bg_charm_service.identity import SYSTEM_SPACE_NAME, Identity, space_did
 from bg_charm_service.inspections import Inspections
-from bg_charm_service.job_queue import JobQueue
 from bg_charm_service.limits import Limits
 from bg_charm_service.model import CharmRef
-from bg_charm_service.planner import Planner
 from bg_charm_service.pool import Pool
 from bg_charm_service.pool_contract import PoolLimits
 from bg_charm_service.retry import MAX_DELAY_SECONDS
@@ -38,10 +33,10 @@ from bg_charm_service.sandbox import Wall, folder_around, probe
 from bg_charm_service.sandbox_mode import Sandboxing, SandboxMode, choose_walls
 from bg_charm_service.scans import ScanLimits, Scanner
 from bg_charm_service.settlement import FailurePolicy
-from bg_charm_service.settler import Settler
 from bg_charm_service.status import About, StatusBoard
 from bg_charm_service.store import Store
 from bg_charm_service.supervisor import Parts, Supervisor
+from bg_charm_service.surroundings import Surroundings
 from bg_charm_service.upkeep import Upkeep, UpkeepLimits
 
 _CHARMS = Path(__file__).parent / "charms"
@@ -94,21 +89,23 @@ class Service:
 
 
 @asynccontextmanager
-async def open_service(config: ServiceConfig) -> AsyncIterator[Service]:
+async def open_service(
+    config: ServiceConfig, surroundings: Surroundings | None = None
+) -> AsyncIterator[Service]:
     """Open a data directory and start what is needed; everything is stopped at the end.
 
     Raises DataDirectoryError, DataDirectoryBusy, SchemaTooNew, AuthorizationError, and
     ServiceError when walls are required that cannot be had.
     """
-    clock: Clock = SystemClock()
+    world = surroundings or Surroundings()
     sandboxing = _choose_walls(config)
     with DataDirectory.open(config.data_dir) as directory:
-        database = Database.open(directory.database_path)
+        database = world.open_database(directory.database_path)
         try:
             store = Store.on(database)
             with database.transaction():
-                _enter(store, config.identity, directory.path, clock.now())
-            service = _assemble(config, sandboxing, directory, database, store, clock)
+                _enter(store, config.identity, directory.path, world.clock.now())
+            service = _assemble(config, sandboxing, directory, database, store, world)
             try:
                 yield service
             finally:
@@ -159,16 +156,16 @@ def _assemble(
     directory: DataDirectory,
     database: Database,
     store: Store,
-    clock: Clock,
+    world: Surroundings,
 ) -> Service:
     wake = asyncio.Event()
-    chance = random.Random()  # noqa: S311 - jitter, no secret
-    queue = JobQueue(database, keep_done=config.history_jobs)
+    clock, kinds = world.clock, world.parts
+    queue = kinds.queue(database, keep_done=config.history_jobs)
     if config.caps.per_integration:
         with database.transaction():
             queue.note_integrations()
     roster = Roster(store)
-    planner = Planner(
+    planner = kinds.planner(
         database,
         store,
         queue,
@@ -182,28 +179,28 @@ def _assemble(
         missing_walls=tuple(wall.name for wall in sandboxing.missing),
         scratch_root=directory.path / "scratch",
     )
-    pool = Pool(pool_limits, clock, wake.set, chance.random)
+    pool = Pool(pool_limits, clock, wake.set, world.random, world.open_zygote)
     limits = RunLimits(config.limits, store.limits)
     limits.closed_ports = config.closed_ports
-    dispatcher = Dispatcher(database, store, queue, pool, clock, limits, config.caps)
-    settler = Settler(
+    dispatcher = kinds.dispatcher(database, store, queue, pool, clock, limits, config.caps)
+    settler = kinds.settler(
         database,
         store,
         queue,
         planner,
         config.policy,
         clock,
-        chance.random,
+        world.random,
         limits=limits,
         history_runs=config.history_runs,
         label=roster.label,
     )
     inspections = Inspections(pool, limits)
     parts = Parts(database, store, queue, pool, planner, dispatcher, settler, inspections, clock)
-    supervisor = Supervisor(
+    supervisor = kinds.supervisor(
         parts, polling=config.is_polling, watch_seconds=config.watch_seconds, wake=wake
     )
-    scanner = Scanner(
+    scanner = kinds.scanner(
         read_cell=store.spaces.document,
         read_charm=lambda ref: _shown_state(commands, ref),
         clock=clock,

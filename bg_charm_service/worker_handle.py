@@ -5,16 +5,13 @@ Keeps what belongs to the run under way; decides nothing. Used by the pool.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-import psutil
-
 from bg_charm_service.limits import Limits, Walls
-from bg_charm_service.process_control import end_group
-from bg_charm_service.process_usage import Usage, read_cpu_seconds, read_usage
+from bg_charm_service.process_usage import Usage
+from bg_charm_service.processes import Processes
 from bg_charm_service.wire import Inspect, LogText, RunSpec, answer_limit_bytes
 from bg_charm_service.worker_channel import Allowance, WorkerChannel
 
@@ -61,7 +58,8 @@ class Binding:
 class WorkerHandle:
     """A worker process, bound once it has been given something."""
 
-    def __init__(self, worker_no: int, started: float) -> None:
+    def __init__(self, worker_no: int, started: float, processes: Processes) -> None:
+        self._processes = processes
         self.worker_no = worker_no
         self.pid = 0
         self.state = WorkerState.STARTING
@@ -92,7 +90,6 @@ class WorkerHandle:
         self._log: list[str] = []
         self._log_left = _LOG_SLACK
         self._is_gone = False
-        self._process: psutil.Process | None = None
 
     def note_closed(self, deadline: float) -> None:
         """Note that the worker has closed its socket: it is to exit until then."""
@@ -180,14 +177,11 @@ class WorkerHandle:
 
     def measure(self, *, is_exact: bool = False) -> None:
         """Read what it uses; exact memory leaves out what is shared with the zygote."""
-        usage = read_usage(self.pid) if self.pid else None
+        usage = self._processes.usage(self.pid) if self.pid else None
         if usage is not None:
             self.usage = usage
         if is_exact and usage is not None:
-            with contextlib.suppress(psutil.Error, OSError):
-                if self._process is None:
-                    self._process = psutil.Process(self.pid)
-                self.own_bytes = self._process.memory_full_info().uss
+            self.own_bytes = self._processes.own_bytes(self.pid)
 
     def end(self, ending: Ending, detail: str = "") -> None:
         """Kill the worker with its process group; the first reason given stands."""
@@ -201,7 +195,7 @@ class WorkerHandle:
     def kill(self) -> None:
         """Kill the worker with its process group, without a reason of ours."""
         if self.pid and not self._is_gone:
-            end_group(self.pid)
+            self._processes.end_group(self.pid)
 
     def note_gone(self) -> None:
         """Note that the process has ended: its number may be another's by now."""
@@ -218,7 +212,7 @@ class WorkerHandle:
         self.channel.read_output()
         self.state, self.limits = WorkerState.BUSY, limits
         self.begun, self.deadline = now, now + limits.timeout_seconds + grace_seconds
-        self._cpu_before = read_cpu_seconds(self.pid) if self.pid else 0.0
+        self._cpu_before = self._processes.cpu_seconds(self.pid) if self.pid else 0.0
         self.usage = Usage(cpu_seconds=self._cpu_before)
         self.output_bytes, self.has_spoken = 0, False
         self.fetched.clear()

@@ -17,6 +17,7 @@ from typing import Protocol
 import msgspec
 
 from bg_charm_service.process_control import end_group
+from bg_charm_service.processes import Processes
 from bg_charm_service.wire import Birth, FromZygote, Spawn
 
 #: The only environment variables that a worker gets to see.
@@ -64,6 +65,7 @@ class ZygoteLink(Protocol):
     """What the pool needs of a zygote; `control` is readable when it has something to report."""
 
     control: socket.socket
+    processes: Processes
 
     def spawn(self, worker_no: int, birth: Birth, fds: list[int]) -> bool:
         """Ask for a worker that gets these descriptors; False when the zygote cannot be reached."""
@@ -79,6 +81,7 @@ class ZygoteClient:
     """One zygote process; a new one is made when it dies."""
 
     def __init__(self) -> None:
+        self.processes = Processes()
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.control.setblocking(False)
         path = [entry for entry in sys.path if entry]

@@ -18,6 +18,7 @@ from bg_charm_service.limits import Limits
 from bg_charm_service.pool import Pool
 from bg_charm_service.pool_contract import PoolLimits
 from bg_charm_service.pool_events import IdleDeath, PoolEvent, RunFinished
+from bg_charm_service.processes import Processes
 from bg_charm_service.wire import (
     FROM_WORKER,
     TO_WORKER,
@@ -100,6 +101,7 @@ class PaperZygote:
     def __init__(self, workers: list[PaperWorker]) -> None:
         self.control, self._bell = socket.socketpair()
         self.control.setblocking(False)
+        self.processes = Processes()
         self.is_lost = False
         self._workers = workers
         self._reports: list[FromZygote] = []

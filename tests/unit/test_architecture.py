@@ -26,13 +26,13 @@ LAYERS = {
     "workers": "frames wire sandbox process_control deadline output zygote worker worker_boot"
     " run_failure refusals"
     " scratch scratch_usage tree_removal worker_handle worker_watch worker_channel"
-    " worker_protocol process_usage process_settings waiting_runs zygote_client nursery crew"
-    " reception"
+    " worker_protocol process_usage process_settings processes waiting_runs zygote_client"
+    " nursery crew reception"
     " pool pool_contract pool_events"
     " scan_process scan_child scan_group scan_protocol discovery listing",
     "service": "in_flight turns run_limits limit_views planner dispatcher settler testimony"
-    " run_writes rescue waiters inspections supervisor roster upkeep scans status run_history"
-    " events commands views status_views service run_log"
+    " run_writes rescue waiters inspections supervisor surroundings roster upkeep scans"
+    " status run_history events commands views status_views service run_log"
     " storage_watch backups backup_files backup_hook integrity_child restoring checkups"
     " stopped_doctor demo_charm",
     "edges": "__main__ api cli client service_socket daemon configuration setting settings options"

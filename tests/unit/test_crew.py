@@ -10,6 +10,7 @@ from bg_charm_service.crew import QUANTUM_SECONDS, Crew
 from bg_charm_service.fairness import Need
 from bg_charm_service.limits import Walls
 from bg_charm_service.pool_contract import Isolation
+from bg_charm_service.processes import Processes
 from bg_charm_service.worker_handle import Binding, WorkerHandle, WorkerState
 
 WALLS = Walls(ports=(443,))
@@ -31,7 +32,7 @@ def join(
     walls: Walls = WALLS,
 ) -> WorkerHandle:
     """Add a worker without a process."""
-    worker = WorkerHandle(len(crew) + 1, started=0.0)
+    worker = WorkerHandle(len(crew) + 1, started=0.0, processes=Processes())
     worker.binding = None if space_key is None else Binding(space_key, walls)
     worker.state = state
     crew.add(worker)
