@@ -15,9 +15,15 @@ from types import TracebackType
 from typing import Any
 
 import tenacity
+from loguru import logger
 
 from bg_charm_service.copying import PARTIAL, copy_database, discard, publish
-from bg_charm_service.errors import BackupError, DataDirectoryError, StorageError
+from bg_charm_service.errors import (
+    BackupError,
+    CommitInDoubt,
+    DataDirectoryError,
+    StorageError,
+)
 from bg_charm_service.integrity import problems_of
 from bg_charm_service.migrations import STEPS, check_version, migrate
 from bg_charm_service.schema_version import stored_schema_version
@@ -31,6 +37,11 @@ _INCREMENTAL = 2
 #: After a checkpoint the log file is cut to this size, in bytes.
 _WAL_LIMIT_BYTES = 16 * 1024 * 1024
 
+# Each commit has a number, so that one that failed can be told from one that only said so.
+_NUMBER_COMMIT = """INSERT INTO totals VALUES ('commits', 1)
+    ON CONFLICT DO UPDATE SET value = value + 1 RETURNING value"""
+_NEWEST_COMMIT = "SELECT value FROM totals WHERE name = 'commits'"
+
 
 class Database:
     """A connection in autocommit mode, with transactions that nest by joining the outer one."""
@@ -39,6 +50,7 @@ class Database:
         self.connection = connection
         self.commits = 0
         self._depth = 0
+        self._is_in_doubt = False
         #: Kept as keys, in order, so that asking twice gives one call.
         self._before_commit: dict[Callable[[], None], None] = {}
         self._after_commit: list[Callable[[], None]] = []
@@ -84,7 +96,8 @@ class Database:
     def transaction(self) -> Iterator[None]:
         """Commit what is written inside, all or nothing; inside another one, join it.
 
-        Raises StorageError when the database itself fails.
+        Raises StorageError when the database itself fails, CommitInDoubt when nobody can tell
+        whether it did.
         """
         if self._depth:
             self._depth += 1
@@ -93,6 +106,7 @@ class Database:
             finally:
                 self._depth -= 1
             return
+        self._check_doubt()
         try:
             with self._failures:
                 self._undo()
@@ -102,7 +116,7 @@ class Database:
                 self._check_transaction()
                 for callback in self._before_commit:
                     callback()
-                self.connection.execute("COMMIT")
+                self._commit()
         except BaseException:
             self._after_commit.clear()
             with suppress(sqlite3.Error):
@@ -207,6 +221,33 @@ class Database:
     def close(self) -> None:
         """Fold the log into the file and close; closing twice is fine."""
         self.connection.close()
+
+    def _commit(self) -> None:
+        """Commit; an error that comes after the fact is none, since all is on disk."""
+        (number,) = self.connection.execute(_NUMBER_COMMIT).fetchone()
+        try:
+            self.connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if not self._is_committed(number):
+                raise
+            logger.bind(event="commit_late_error").warning(
+                "The database reported an error for a change that it has made: {}", error
+            )
+
+    def _is_committed(self, number: int) -> bool:
+        if self.connection.in_transaction:
+            return False
+        try:
+            (newest,) = self.connection.execute(_NEWEST_COMMIT).fetchone()
+        except sqlite3.Error as error:
+            self._is_in_doubt = True
+            raise CommitInDoubt from error
+        return bool(newest == number)
+
+    def _check_doubt(self) -> None:
+        # What is in memory may contradict what is on disk: nothing more may be decided by it.
+        if self._is_in_doubt:
+            raise CommitInDoubt
 
     def _check_transaction(self) -> None:
         # SQLite undoes the whole transaction by itself when the disk is full. What is written

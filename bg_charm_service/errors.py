@@ -73,6 +73,16 @@ class BackupError(ServiceError):
     """A copy of the database could not be made, or is not whole; what was there before still is."""
 
 
+class CommitInDoubt(ServiceError):
+    """Nobody can tell whether the last change is on disk: only a new start can find out."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The database failed in the middle of a commit, and cannot be asked whether it was "
+            "made. Start the service again: it goes on from what is on disk."
+        )
+
+
 class WorkerBootError(ServiceError):
     """Workers die before they are ready, again and again: the service cannot run charms."""
 

@@ -1,0 +1,133 @@
+"""What goes wrong around the service, drawn from the seed: processes, clocks, disk, tempers."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+
+from bg_charm_service.service import Service
+from tests.simulation.disk import Armed, Fault
+from tests.simulation.plan import draw_temper
+from tests.simulation.world import World
+
+_HOUR = 3600.0
+
+#: Faults of single statements and commits, as often as they are armed.
+_DISK_FAULTS = (
+    Fault.BUSY,
+    Fault.STATEMENT,
+    Fault.ROLLED_BACK,
+    Fault.COMMIT,
+    Fault.COMMIT,
+    Fault.COMMIT_LIES,
+    Fault.COMMIT_LIES,
+)
+_KILLS = (Fault.KILL_STATEMENT, Fault.KILL_BEFORE, Fault.KILL_AFTER, Fault.KILL_AFTER)
+
+
+class Chaos:
+    """The one who breaks things, over all lives of the service."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._random = random.Random(f"chaos {world.plan.seed}")
+        self._tricks: list[tuple[int, Callable[[], None]]] = [
+            (6, self._kill_at_commit),
+            (4, self._kill_at_await),
+            (2, self._deploy),
+            (4, self._kill_worker),
+            (2, self._kill_zygote),
+            (2, self._bad_births),
+            (3, self._set_clock),
+            (1, self._suspend),
+            (2, self._stall),
+            (6, self._break_disk),
+            (2, self._lock_disk),
+            (2, self._fill_disk),
+            (4, self._change_temper),
+        ]
+
+    async def work(self, world: World, service: Service) -> None:
+        """Break things until it is calm."""
+        while not world.is_calm:
+            await asyncio.sleep(self._random.expovariate(1 / world.plan.pause_seconds))
+            for _ in range(self._random.choice([1, 1, 2, 3])):
+                if not world.is_calm:
+                    self.strike()
+        await asyncio.Event().wait()
+
+    def strike(self) -> None:
+        """Let one thing go wrong, now or soon."""
+        weights = [weight for weight, _ in self._tricks]
+        (_, trick), *_ = self._random.choices(self._tricks, weights)
+        self._world.report.faults[trick.__name__.strip("_").replace("_", " ")] += 1
+        trick()
+
+    def downtime_seconds(self) -> float:
+        """Draw how long nobody starts the service again."""
+        interval = self._world.plan.interval_seconds
+        return self._random.choice([0.0, 1.0, 1.0, 5.0, interval / 2, 3 * interval])
+
+    def _kill_at_commit(self) -> None:
+        self._arm(self._random.choice(_KILLS), self._random.choice([0, 0, 1, 2, 5]))
+
+    def _kill_at_await(self) -> None:
+        assert self._world.loop is not None
+        self._world.loop.kill_after(self._random.choice([0, 1, 3, 10, 50, 200]))
+
+    def _deploy(self) -> None:
+        self._world.deploy.set()
+
+    def _kill_worker(self) -> None:
+        assert self._world.processes is not None
+        workers = list(self._world.processes.workers.values())
+        busy = [worker for worker in workers if worker.spec is not None]
+        if workers:
+            self._random.choice(busy or workers).be_killed()
+
+    def _kill_zygote(self) -> None:
+        assert self._world.processes is not None
+        self._world.processes.end_all()
+
+    def _bad_births(self) -> None:
+        manners = self._world.manners
+        manners.boot_death_rate = self._random.choice([0.0, 0.2, 0.6])
+        manners.boot_hang_rate = self._random.choice([0.0, 0.0, 0.1])
+        self._later(self._world.plan.interval_seconds, self._good_births)
+
+    def _good_births(self) -> None:
+        self._world.manners.boot_death_rate = self._world.manners.boot_hang_rate = 0.0
+
+    def _set_clock(self) -> None:
+        self._world.timeline.jump(self._random.uniform(-48, 48) * _HOUR)
+
+    def _suspend(self) -> None:
+        self._world.timeline.jump(self._random.uniform(0, 24) * _HOUR)
+
+    def _stall(self) -> None:
+        self._world.timeline.advance(self._random.choice([1.0, 30.0, _HOUR]))
+
+    def _break_disk(self) -> None:
+        for _ in range(self._random.choice([1, 1, 3])):
+            self._arm(self._random.choice(_DISK_FAULTS), self._random.choice([0, 0, 1, 3, 10]))
+
+    def _lock_disk(self) -> None:
+        for _ in range(self._random.choice([5, 50])):
+            self._arm(Fault.BUSY, 0)
+
+    def _fill_disk(self) -> None:
+        self._world.disk.fill()
+        self._later(self._world.plan.interval_seconds, self._world.disk.empty)
+
+    def _change_temper(self) -> None:
+        members = list(self._world.members.values())
+        if members:
+            self._random.choice(members).temper = draw_temper(self._random)
+
+    def _arm(self, fault: Fault, after: int) -> None:
+        self._world.disk.armed.append(Armed(fault, after))
+
+    def _later(self, seconds: float, call: Callable[[], None]) -> None:
+        assert self._world.loop is not None
+        self._world.loop.call_later(self._random.uniform(0.0, seconds), call)

@@ -1,0 +1,218 @@
+"""A simulated disk: what is committed survives the process; statements and commits fail on demand.
+
+The connection is SQLite's own, in memory, with faults in front of it. A fault is armed by the world
+and strikes where its turn comes; what it did is left in `struck`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from bg_charm_service.database import Database
+from tests.simulation.timeline import Killed
+
+
+class Fault(StrEnum):
+    """What can go wrong once."""
+
+    BUSY = "busy"  #: a transaction does not begin
+    STATEMENT = "statement"  #: a statement in a transaction fails, the transaction stays open
+    ROLLED_BACK = "rolled back"  #: a statement fails, and SQLite has undone the transaction
+    READ = "read"  #: a statement outside of any transaction fails
+    COMMIT = "commit"  #: a commit fails, and nothing was committed
+    COMMIT_LIES = "commit lies"  #: a commit reports an error, and all was committed
+    KILL_STATEMENT = "kill at a statement"
+    KILL_BEFORE = "kill before a commit"
+    KILL_AFTER = "kill after a commit"
+
+
+_AT_COMMIT = {Fault.COMMIT, Fault.COMMIT_LIES, Fault.KILL_BEFORE, Fault.KILL_AFTER}
+
+_CODES = {
+    "database is locked": sqlite3.SQLITE_BUSY,
+    "disk I/O error": sqlite3.SQLITE_IOERR,
+}
+
+#: Functions that open transactions for others: a commit point has the name of their caller.
+_CARRIERS = {"Desk.change"}
+
+
+@dataclass(slots=True)
+class Armed:
+    """A fault that waits: it strikes the place `after` so many like it, and only at `point`."""
+
+    fault: Fault
+    after: int = 0
+    point: str | None = None
+
+
+class Disk:
+    """What outlives a process."""
+
+    def __init__(self) -> None:
+        self.image: bytes | None = None
+        self.armed: list[Armed] = []
+        self.struck: Counter[str] = Counter()
+        #: How often each commit point was passed, by its name.
+        self.points: Counter[str] = Counter()
+        #: Whether something was committed since the last check.
+        self.is_dirty = False
+        self.connection: FaultyConnection | None = None
+        #: Changes SQL on its way, where a bug is planted in it.
+        self.rewrite: Callable[[str], str] | None = None
+
+    def open(self, _: Path) -> Database:
+        """Open the database, as a new process does."""
+        disk = self
+
+        class Connection(FaultyConnection):
+            def __init__(self, *args: Any, **kwargs: Any) -> None:
+                super().__init__(*args, **kwargs)
+                self.disk = disk
+                if disk.image is not None:
+                    self.deserialize(disk.image)
+
+        database = Database.open(":memory:", Connection)
+        assert isinstance(database.connection, FaultyConnection)
+        self.connection = database.connection
+        return database
+
+    def undo(self) -> FaultyConnection | None:
+        """Undo what was not committed, as the next process does that opens the file."""
+        if self.connection is not None and self.connection.in_transaction:
+            self.connection.rollback()
+        return self.connection
+
+    def cut(self) -> None:
+        """Let the process that has it open be gone."""
+        connection, self.connection = self.undo(), None
+        if connection is not None:
+            # A database that was loaded from an image keeps its log beside it, which the image lacks.
+            connection.bare("PRAGMA wal_checkpoint(TRUNCATE)")
+            self.image = connection.serialize()
+            sqlite3.Connection.close(connection)
+        self.armed.clear()
+
+    def fill(self) -> None:
+        """Leave no room for another page."""
+        self._limit_pages("(SELECT page_count FROM pragma_page_count)")
+
+    def empty(self) -> None:
+        """Make room."""
+        self._limit_pages("1073741823")
+
+    def strike(self, place: set[Fault], point: str | None = None) -> Fault | None:
+        """The armed fault whose turn it is at this place, used up by that."""
+        for armed in self.armed:
+            if armed.fault in place and armed.point in (None, point):
+                armed.after -= 1
+                if armed.after < 0:
+                    self.armed.remove(armed)
+                    self.struck[armed.fault] += 1
+                    return armed.fault
+        return None
+
+    def _limit_pages(self, count: str) -> None:
+        if self.connection is not None:
+            (pages,) = self.connection.bare(f"SELECT {count}").fetchone()
+            self.connection.bare(f"PRAGMA main.max_page_count = {pages}")
+
+
+class FaultyConnection(sqlite3.Connection):
+    """A connection that fails where the disk has a fault armed."""
+
+    disk: Disk
+
+    def bare(self, sql: str, parameters: Iterable[Any] = ()) -> sqlite3.Cursor:
+        """Run a statement for the simulation itself, without faults."""
+        cursor: sqlite3.Cursor = super().execute(sql, parameters)  # type: ignore[arg-type]
+        return cursor
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        disk = getattr(self, "disk", None)
+        if disk is None or disk.connection is not self:
+            return self.bare(sql, parameters)
+        if sql == "COMMIT":
+            return self._commit(disk)
+        if disk.rewrite is not None:
+            sql = disk.rewrite(sql)
+        if disk.armed:
+            self._suffer(disk, sql)
+        return self.bare(sql, parameters)
+
+    def executemany(self, sql: str, parameters: Iterable[Any], /) -> sqlite3.Cursor:
+        if self.disk.rewrite is not None:
+            sql = self.disk.rewrite(sql)
+        if self.disk.armed:
+            self._suffer(self.disk, sql)
+        cursor: sqlite3.Cursor = super().executemany(sql, parameters)
+        return cursor
+
+    def close(self) -> None:
+        """Close in good order; what is committed stays on the disk."""
+        if self.disk.connection is self:
+            self.disk.cut()
+        else:
+            super().close()
+
+    def _suffer(self, disk: Disk, sql: str) -> None:
+        if sql == "ROLLBACK" or sql.startswith(("ROLLBACK TO", "RELEASE", "SAVEPOINT")):
+            return
+        if sql == "BEGIN IMMEDIATE":
+            if disk.strike({Fault.BUSY}):
+                raise _error("database is locked")
+            return
+        inside = {Fault.STATEMENT, Fault.ROLLED_BACK, Fault.KILL_STATEMENT}
+        fault = disk.strike(inside if self.in_transaction else {Fault.READ})
+        if fault is Fault.KILL_STATEMENT:
+            raise Killed("at a statement")
+        if fault is Fault.ROLLED_BACK:
+            self.bare("ROLLBACK")
+        if fault is not None:
+            raise _error("disk I/O error")
+
+    def _commit(self, disk: Disk) -> sqlite3.Cursor:
+        point = commit_point()
+        fault = disk.strike(_AT_COMMIT, point) if disk.armed else None
+        if fault is Fault.KILL_BEFORE:
+            raise Killed(f"before the commit of {point}")
+        if fault is Fault.COMMIT:
+            raise _error("disk I/O error")
+        cursor = self.bare("COMMIT")
+        disk.points[point] += 1
+        disk.is_dirty = True
+        if fault is Fault.KILL_AFTER:
+            raise Killed(f"after the commit of {point}")
+        if fault is Fault.COMMIT_LIES:
+            raise _error("disk I/O error")
+        return cursor
+
+
+def commit_point() -> str:
+    """Name the commit that is under way: by the function of the service that opened it."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        name = frame.f_code.co_qualname
+        if (
+            module.startswith("bg_charm_service.")
+            and module != "bg_charm_service.database"
+            and name not in _CARRIERS
+        ):
+            return name
+        frame = frame.f_back
+    return "the database"
+
+
+def _error(text: str) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError(text)
+    error.sqlite_errorcode = _CODES[text]
+    return error

@@ -1,0 +1,216 @@
+"""Follows every job and every run through the database, by triggers of its own connection.
+
+Writes down what each transaction did to the queue and to the history, in the same transaction, and
+holds the rules that a single look at the tables cannot show: each job's way from put to end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+
+from tests.simulation.disk import FaultyConnection
+
+READY, CLAIMED, DONE, DEAD = 1, 2, 5, 9
+
+_TRIGGERS = """
+CREATE TEMP TABLE ledger (
+    seq INTEGER PRIMARY KEY, what TEXT, job INTEGER, charm INTEGER, a, b, c, d, e
+);
+CREATE TEMP TRIGGER job_put AFTER INSERT ON main.ack_queue_jobs BEGIN
+    INSERT INTO ledger (what, job, charm, a, b, c) VALUES ('put', NEW._id, NEW.charm_key,
+        NEW.origin, NEW.data,
+        (SELECT disabled_by FROM main.health WHERE charm_key = NEW.charm_key));
+END;
+CREATE TEMP TRIGGER job_moved AFTER UPDATE ON main.ack_queue_jobs
+    WHEN OLD.status <> NEW.status OR OLD.attempt <> NEW.attempt BEGIN
+    INSERT INTO ledger (what, job, charm, a, b, c, d, e) VALUES ('move', NEW._id, NEW.charm_key,
+        OLD.status, NEW.status, OLD.attempt, NEW.attempt,
+        (SELECT disabled_by FROM main.health WHERE charm_key = NEW.charm_key));
+END;
+CREATE TEMP TRIGGER job_gone AFTER DELETE ON main.ack_queue_jobs BEGIN
+    INSERT INTO ledger (what, job, charm, a, b, c) VALUES ('gone', OLD._id, OLD.charm_key,
+        OLD.status, OLD.is_held,
+        EXISTS (SELECT 1 FROM main.charms WHERE charm_key = OLD.charm_key AND removed_at IS NULL));
+END;
+CREATE TEMP TRIGGER run_added AFTER INSERT ON main.runs BEGIN
+    INSERT INTO ledger (what, job, charm, a, b, c, d) VALUES ('run', NEW.job_id,
+        NEW.run_key >> 32, NEW.attempt, NEW.status, NEW.cause, NEW.error);
+END;
+"""
+
+
+@dataclass(slots=True)
+class JobTrace:
+    """One job's way so far."""
+
+    job_id: int
+    charm_key: int
+    origin: str
+    payload: str
+    was_put_while_disabled: bool
+    status: int = READY
+    attempt: int = 1
+    #: How often this attempt was claimed.
+    claims: int = 0
+    #: Attempts that have their one final record.
+    recorded: set[int] = field(default_factory=set)
+    is_gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRun:
+    """One row of the history, as it was written."""
+
+    job_id: int
+    charm_key: int
+    attempt: int
+    status: str
+    cause: str | None
+    error: str
+    #: How often this attempt had been claimed by then.
+    claims: int
+
+    @property
+    def run_id(self) -> str:
+        """The attempt's name."""
+        return f"{self.job_id}.{self.attempt}"
+
+
+class Ledger:
+    """All jobs of a simulation."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[int, JobTrace] = {}
+        self.live: dict[int, set[int]] = {}
+        self.claimed: dict[int, int] = {}
+        self.by_payload: Counter[str] = Counter()
+        self.runs = 0
+        self.problems: list[str] = []
+        self._last_done_send: dict[int, int] = {}
+
+    def attach(self, connection: FaultyConnection) -> None:
+        """Follow what this connection does."""
+        connection.executescript(_TRIGGERS)
+
+    def read(self, connection: FaultyConnection) -> list[RecordedRun]:
+        """Take over what was committed since the last time; gives the runs that were recorded."""
+        rows = connection.bare("SELECT * FROM ledger ORDER BY seq").fetchall()
+        if not rows:
+            return []
+        connection.bare("DELETE FROM ledger")
+        moved: list[tuple[JobTrace, int]] = []
+        runs: list[RecordedRun] = []
+        for _, what, job_id, charm_key, *details in rows:
+            if what == "put":
+                self._put(job_id, charm_key, *details[:3])
+            elif what == "move":
+                ended = self._move(self.jobs[job_id], *details)
+                if ended is not None:
+                    moved.append((self.jobs[job_id], ended))
+            elif what == "gone":
+                self._remove(self.jobs[job_id], *details[:3])
+            else:
+                runs.append(
+                    self._record(RecordedRun(job_id, charm_key, *details[:4], self._claims(job_id)))
+                )
+        self._check_ends(moved)
+        self.runs += len(runs)
+        return runs
+
+    def _put(
+        self, job_id: int, charm_key: int, origin: str, data: bytes, disabled_by: str | None
+    ) -> None:
+        event = json.loads(json.loads(data)["event"])
+        payload = str(event.get("n", ""))
+        trace = JobTrace(job_id, charm_key, origin, payload, disabled_by is not None)
+        self.jobs[job_id] = trace
+        live = self.live.setdefault(charm_key, set())
+        if origin != "send" and any(self.jobs[other].origin != "send" for other in live):
+            self._tell(f"charm {charm_key} has a second live poll, job {job_id}")
+        live.add(job_id)
+        if payload:
+            self.by_payload[payload] += 1
+
+    def _move(
+        self, job: JobTrace, old: int, new: int, was: int, attempt: int, disabled_by: str | None
+    ) -> int | None:
+        """Follow a job; gives the attempt that has to have its record by this, if one has."""
+        name = f"job {job.job_id} of charm {job.charm_key}"
+        if (old, was) != (job.status, job.attempt):
+            self._tell(f"{name} moved from {old}/{was}, last seen as {job.status}/{job.attempt}")
+        if attempt != was:
+            job.claims = 0
+        job.status, job.attempt = new, attempt
+        if (old, new) == (READY, CLAIMED):
+            self._claim(job, disabled_by)
+            return None
+        if old != CLAIMED or new not in (READY, DONE, DEAD):
+            self._tell(f"{name} went from status {old} to {new}")
+            return None
+        self._free(job)
+        if new == READY:
+            return was if attempt == was + 1 else None
+        self.live[job.charm_key].discard(job.job_id)
+        return was
+
+    def _claim(self, job: JobTrace, disabled_by: str | None) -> None:
+        name = f"job {job.job_id} of charm {job.charm_key}"
+        other = self.claimed.get(job.charm_key)
+        if other is not None:
+            self._tell(f"{name} was claimed while job {other} of that charm is")
+        self.claimed[job.charm_key] = job.job_id
+        job.claims += 1
+        if disabled_by and job.origin != "run_now" and not job.was_put_while_disabled:
+            self._tell(f"{name}, a {job.origin}, was claimed while its charm is disabled")
+        if job.origin == "send":
+            live = self.live[job.charm_key]
+            earlier = [n for n in live if n < job.job_id and self.jobs[n].origin == "send"]
+            if earlier:
+                self._tell(f"{name} overtook the earlier send {min(earlier)}")
+
+    def _remove(self, job: JobTrace, status: int, is_held: int, charm_lives: int) -> None:
+        name = f"job {job.job_id} of charm {job.charm_key}"
+        job.is_gone = True
+        if status in (DONE, DEAD):
+            return
+        self.live[job.charm_key].discard(job.job_id)
+        if job.origin == "send" and charm_lives:
+            self._tell(f"{name}, a send, was deleted before it was done")
+        if status == CLAIMED:
+            self._free(job)
+            if job.origin != "poll" or not is_held:
+                self._tell(f"{name} was deleted while it was claimed")
+
+    def _free(self, job: JobTrace) -> None:
+        if self.claimed.get(job.charm_key) == job.job_id:
+            del self.claimed[job.charm_key]
+
+    def _record(self, run: RecordedRun) -> RecordedRun:
+        job = self.jobs.get(run.job_id)
+        if job is None:
+            self._tell(f"run {run.run_id} is of a job that was never put")
+        elif run.status in ("success", "failure"):
+            if run.attempt in job.recorded:
+                self._tell(f"run {run.run_id} of charm {run.charm_key} ended a second time")
+            job.recorded.add(run.attempt)
+            if job.origin == "send" and run.status == "success":
+                if run.job_id < self._last_done_send.get(job.charm_key, 0):
+                    self._tell(f"send {run.job_id} of charm {run.charm_key} ran out of order")
+                self._last_done_send[job.charm_key] = run.job_id
+        elif run.status == "cancelled":
+            job.recorded.add(run.attempt)
+        return run
+
+    def _claims(self, job_id: int) -> int:
+        job = self.jobs.get(job_id)
+        return job.claims if job is not None else 0
+
+    def _check_ends(self, moved: list[tuple[JobTrace, int]]) -> None:
+        for job, attempt in moved:
+            if attempt not in job.recorded:
+                self._tell(f"run {job.job_id}.{attempt} ended without a record")
+
+    def _tell(self, problem: str) -> None:
+        self.problems.append(problem)

@@ -1,0 +1,209 @@
+"""People at work: commands at the worst moments, through the production commands.
+
+A command may be refused, may fail with the disk and may be cut off by a kill. What its caller was
+told has to be true all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from bg_charm_service.errors import ServiceError
+from bg_charm_service.model import CharmRef
+from bg_charm_service.service import Service
+from bg_charm_service.views import NewCharm
+from tests.simulation.cast import POST, Kind, source_of
+from tests.simulation.plan import Plan, draw_temper
+from tests.simulation.world import LISTER, Member, Violated, World
+
+Command = Callable[[Service, Member], Coroutine[Any, Any, object]]
+
+
+class Operators:
+    """Those who give commands, over all lives of the service."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._plan: Plan = world.plan
+        self._random = random.Random(f"operators {world.plan.seed}")
+        self._number = 0
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._commands: list[tuple[int, Command]] = [
+            (6, self._run_now),
+            (6, self._send),
+            (3, self._send_many),
+            (3, self._disable),
+            (3, self._enable),
+            (2, self._register),
+            (1, self._unregister),
+            (1, self._remove),
+            (2, self._requeue),
+            (2, self._set_note),
+            (2, self._update),
+            (1, self._set_interval),
+            (2, self._add),
+            (1, self._flood),
+            (2, self._list),
+            (1, self._look),
+        ]
+
+    async def work(self, world: World, service: Service) -> None:
+        """Give commands until it is calm, each without waiting for the ones before."""
+        self._under_way.clear()
+        while not world.members:
+            await self._populate(service)
+        while not world.is_calm:
+            await asyncio.sleep(self._random.expovariate(1 / self._plan.pause_seconds))
+            for _ in range(self._random.choice([1, 1, 1, 2, 6])):
+                if not world.is_calm:
+                    self.give(service)
+        await asyncio.Event().wait()
+
+    def give(self, service: Service) -> None:
+        """Give one command."""
+        weights = [weight for weight, _ in self._commands]
+        (_, command), *_ = self._random.choices(self._commands, weights)
+        member = self._random.choice(list(self._world.members.values()))
+        task = asyncio.create_task(self._carry_out(command, service, member))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def settle(self, service: Service) -> None:
+        """Have every charm polled again, once nothing goes wrong any more."""
+        for member in self._world.members.values():
+            try:
+                await service.commands.register(member.ref, "manual")
+            except ServiceError as error:
+                if service.parts.store.charms.find(member.ref) is not None:
+                    raise Violated(f"{member.ref} cannot be registered: {error}") from error
+
+    def check_all_answered(self) -> None:
+        """Check that no command waits for ever."""
+        if self._under_way:
+            names = sorted(task.get_name() for task in self._under_way)
+            raise Violated(f"{len(names)} commands were never answered: {', '.join(names)}")
+
+    async def _carry_out(self, command: Command, service: Service, member: Member) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.set_name(command.__name__.strip("_"))
+        self._world.report.commands += 1
+        try:
+            await command(service, member)
+        except ServiceError:
+            self._world.report.faults["command refused"] += 1
+
+    async def _populate(self, service: Service) -> None:
+        mailbox = None
+        for number in range(self._plan.charms):
+            kinds = [Kind.MAILBOX, Kind.COUNTER, Kind.SENDER]
+            kind = Kind.MAILBOX if mailbox is None else self._random.choice(kinds)
+            added = await self._add_one(service, kind, number, mailbox)
+            mailbox = mailbox or added
+
+    async def _add_one(
+        self, service: Service, kind: Kind, number: int, mailbox: Member | None
+    ) -> Member | None:
+        space = f"space {number % self._plan.spaces}"
+        links = {}
+        if kind is Kind.SENDER:
+            if mailbox is None:
+                return None
+            links["out"] = f"{mailbox.ref}/{POST}"
+        new = NewCharm(
+            source_of(kind, 0),
+            f"charm{number}.py",
+            space,
+            None,
+            values={},
+            links={},
+            writable_links=links,
+            cause=None,
+            register=True,
+            integration="manual",
+        )
+        try:
+            added = await service.commands.add_charm(new)
+        except ServiceError:
+            return None
+        ref = CharmRef(added.space, added.charm_id)
+        member = self._world.members.get(ref.charm_id)
+        if member is None:
+            member = Member(ref, kind, draw_temper(self._random))
+            self._world.members[ref.charm_id] = member
+        return member
+
+    async def _run_now(self, service: Service, member: Member) -> None:
+        await service.commands.run_now(member.ref)
+
+    async def _send(self, service: Service, member: Member) -> None:
+        self._number += 1
+        n = f"op{self._number}"
+        stream = POST if member.kind is Kind.MAILBOX else None
+        try:
+            service.commands.send(member.ref, stream, json.dumps({"n": n}).encode())
+        except ServiceError:
+            self._world.refused.add(n)
+            raise
+        self._world.accepted.add(n)
+
+    async def _send_many(self, service: Service, member: Member) -> None:
+        for _ in range(self._random.randint(2, 8)):
+            await self._send(service, member)
+
+    async def _disable(self, service: Service, member: Member) -> None:
+        service.commands.disable(member.ref)
+
+    async def _enable(self, service: Service, member: Member) -> None:
+        service.commands.enable(member.ref)
+
+    async def _register(self, service: Service, member: Member) -> None:
+        await service.commands.register(member.ref, self._random.choice(["manual", LISTER]))
+
+    async def _unregister(self, service: Service, member: Member) -> None:
+        service.commands.unregister(member.ref)
+
+    async def _remove(self, service: Service, member: Member) -> None:
+        await service.commands.remove(member.ref)
+
+    async def _requeue(self, service: Service, member: Member) -> None:
+        service.commands.requeue(member.ref)
+
+    async def _set_note(self, service: Service, member: Member) -> None:
+        self._number += 1
+        await service.commands.set_field(member.ref, "note", str(self._number).encode())
+
+    async def _update(self, service: Service, member: Member) -> None:
+        source = source_of(member.kind, self._random.randint(0, 3))
+        await service.commands.update_charm(member.ref, source, "new.py", None, dry_run=False)
+
+    async def _set_interval(self, service: Service, member: Member) -> None:
+        own = self._plan.interval_seconds * self._random.choice([0.5, 2.0])
+        service.commands.set_interval(member.ref, self._random.choice([None, max(1.0, own)]))
+
+    async def _add(self, service: Service, member: Member) -> None:
+        boxes = [m for m in self._world.members.values() if m.kind is Kind.MAILBOX]
+        kind = self._random.choice(list(Kind))
+        number = self._random.randrange(self._plan.charms * 2)
+        await self._add_one(service, kind, number, self._random.choice(boxes) if boxes else None)
+
+    async def _flood(self, service: Service, member: Member) -> None:
+        count = self._random.randint(10, 60)
+        self._world.report.faults["flood of registrations"] += 1
+        await asyncio.gather(
+            *(self._add_one(service, Kind.COUNTER, 100 + number, None) for number in range(count))
+        )
+
+    async def _list(self, service: Service, member: Member) -> None:
+        refs = [one.ref for one in self._world.members.values()]
+        self._world.listed = self._random.sample(refs, self._random.randint(0, len(refs)))
+        self._world.report.faults["list changed"] += 1
+
+    async def _look(self, service: Service, member: Member) -> None:
+        status = service.commands.status()
+        if status.jobs_processing > self._plan.workers:
+            raise Violated(f"{status.jobs_processing} jobs run in {self._plan.workers} workers")

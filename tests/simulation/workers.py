@@ -1,0 +1,346 @@
+"""Simulated processes: a zygote and workers that speak the real protocol over real sockets.
+
+They run in the loop of the service that they serve, misbehave as their charms do, and die with it.
+What they did is the truth that the records of the service are held against.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import socket
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+
+from bg_charm_service.errors import FailureCause
+from bg_charm_service.wire import (
+    FROM_WORKER,
+    TO_WORKER,
+    Answer,
+    Birth,
+    Exited,
+    FailureSpec,
+    FromWorker,
+    FromZygote,
+    Inspect,
+    Inspected,
+    LogText,
+    Ready,
+    RunSpec,
+    SendSpec,
+    Spawned,
+    ToWorker,
+)
+from tests.simulation.cast import DESERVED, SPOILS_NEXT, Deed, good_answer, schema_of
+
+#: Beyond every real process, so that a stray signal can hit nobody.
+_FIRST_PID = 100_000_000
+
+_BOOT_SECONDS = 0.02
+_EXIT_SECONDS = 0.002
+
+
+@dataclass(slots=True)
+class Truth:
+    """What happened in the workers, whatever the service makes of it."""
+
+    #: The causes of failure that a run has deserved so far, in any of its executions.
+    deserved: dict[str, set[FailureCause]] = field(default_factory=dict)
+    #: Runs for which some worker gave a valid good answer.
+    done_well: set[str] = field(default_factory=set)
+    #: The worker that makes a run of a charm now.
+    running: dict[str, int] = field(default_factory=dict)
+    executions: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def begin(self, spec: RunSpec, pid: int) -> None:
+        """Note that a worker has begun with a run."""
+        self.executions += 1
+        self.deserved.setdefault(spec.run_id, set())
+        other = self.running.get(spec.charm_id)
+        if other is not None:
+            self.problems.append(f"charm {spec.charm_id} runs in workers {other} and {pid} at once")
+        self.running[spec.charm_id] = pid
+
+    def end(self, spec: RunSpec) -> None:
+        """Note that nothing of a run goes on."""
+        self.running.pop(spec.charm_id, None)
+
+
+@dataclass(slots=True)
+class Manners:
+    """How workers and charms behave; the world changes it as time goes by."""
+
+    random: random.Random
+    choose: Callable[[RunSpec], Deed]
+    take_down: Callable[[], None]
+    run_seconds: float = 0.05
+    boot_death_rate: float = 0.0
+    boot_hang_rate: float = 0.0
+
+    def is_drawn(self, rate: float) -> bool:
+        """Draw whether something happens now."""
+        return rate > 0 and self.random.random() < rate
+
+
+class SimulatedProcesses:
+    """The operating system of one life of the service."""
+
+    def __init__(self, truth: Truth, manners: Manners, first_pid: int) -> None:
+        self.truth = truth
+        self.manners = manners
+        self.zygote: SimulatedZygote | None = None
+        self.workers: dict[int, SimulatedWorker] = {}
+        self.next_pid = _FIRST_PID + first_pid
+
+    def open_zygote(self) -> SimulatedZygote:
+        self.zygote = SimulatedZygote(self)
+        return self.zygote
+
+    def gauge(self, pid: int) -> Any:
+        worker = self.workers.get(pid)
+        if worker is None:
+            raise psutil.NoSuchProcess(pid)
+        return worker
+
+    def end_group(self, pid: int) -> None:
+        worker = self.workers.get(pid)
+        if worker is not None:
+            worker.die(-9)
+
+    def new_pid(self) -> int:
+        """Number a process."""
+        self.next_pid += 1
+        return self.next_pid
+
+    def end_all(self) -> None:
+        """Let everything die that lives by the service's sockets."""
+        if self.zygote is not None:
+            self.zygote.die()
+
+
+class SimulatedZygote:
+    """Forks simulated workers, and reports their births and ends."""
+
+    def __init__(self, processes: SimulatedProcesses) -> None:
+        self.control, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.control.setblocking(False)
+        self._processes = processes
+        self._reports: deque[FromZygote] = deque()
+        self._is_dead = False
+
+    def spawn(self, worker_no: int, birth: Birth, fds: list[int]) -> bool:
+        if self._is_dead:
+            return False
+        worker = SimulatedWorker(self._processes, self, worker_no, *map(os.dup, fds[:2]))
+        self._processes.workers[worker.pid] = worker
+        self.report(Spawned(worker_no, worker.pid))
+        return True
+
+    def read(self) -> list[FromZygote] | None:
+        with contextlib.suppress(BlockingIOError, OSError):
+            while self.control.recv(1):
+                pass
+        if self._is_dead:
+            return None
+        reports = list(self._reports)
+        self._reports.clear()
+        return reports
+
+    def close(self) -> None:
+        self.die()
+        self.control.close()
+
+    def report(self, message: FromZygote) -> None:
+        """Tell the supervisor of a worker."""
+        if not self._is_dead:
+            self._reports.append(message)
+            self._theirs.send(b"!")
+
+    def die(self) -> None:
+        """End, and take every worker along, as the kernel does; dying twice is fine."""
+        self._is_dead = True
+        for worker in list(self._processes.workers.values()):
+            worker.die(-9)
+        self._theirs.close()
+
+
+class SimulatedWorker:
+    """One worker process."""
+
+    def __init__(
+        self,
+        processes: SimulatedProcesses,
+        zygote: SimulatedZygote,
+        worker_no: int,
+        connection: int,
+        output: int,
+    ) -> None:
+        self.pid = processes.new_pid()
+        self.spec: RunSpec | None = None
+        self._processes = processes
+        self._truth, self._manners = processes.truth, processes.manners
+        self._zygote = zygote
+        self._worker_no = worker_no
+        self._connection = socket.socket(fileno=connection)
+        self._connection.setblocking(False)
+        self._output = output
+        self._decoder = TO_WORKER.decoder()
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._connection.fileno(), self._read)
+        self._is_dead = False
+        self._memory_bytes = 10_000_000
+        self._is_spoilt = False
+        if self._manners.is_drawn(self._manners.boot_death_rate):
+            self._loop.call_later(_BOOT_SECONDS, self.die, 1)
+        elif not self._manners.is_drawn(self._manners.boot_hang_rate):
+            self._loop.call_later(_BOOT_SECONDS, self._say, Ready())
+
+    def memory_info(self) -> Any:
+        return SimpleNamespace(rss=self._memory_bytes, shared=0)
+
+    def memory_full_info(self) -> Any:
+        return SimpleNamespace(uss=self._memory_bytes)
+
+    def cpu_times(self) -> Any:
+        return SimpleNamespace(user=0.0, system=0.0)
+
+    def die(self, exit_code: int) -> None:
+        """End the process; dying twice is fine."""
+        if self._is_dead:
+            return
+        self._is_dead = True
+        self._processes.workers.pop(self.pid, None)
+        self._end_run()
+        self._close()
+        os.close(self._output)
+        if not self._loop.is_closed():
+            self._loop.call_later(
+                _EXIT_SECONDS, self._zygote.report, Exited(self._worker_no, exit_code)
+            )
+
+    def be_killed(self) -> None:
+        """Be killed from outside: whoever runs pays, since nobody can tell who did it."""
+        if self.spec is not None:
+            self._truth.deserved[self.spec.run_id].add(FailureCause.SIGNAL)
+        self.die(-9)
+
+    def _read(self) -> None:
+        try:
+            data = self._connection.recv(1 << 20)
+        except OSError:
+            data = b""
+        if not data:
+            self.die(0)
+            return
+        for message in self._decoder.feed(data):
+            self._take(message)
+
+    def _take(self, message: ToWorker) -> None:
+        if isinstance(message, RunSpec):
+            self._run(message)
+        elif isinstance(message, Inspect):
+            schema = schema_of(message.source)
+            problems: tuple[dict[str, str], ...] = tuple({} for _ in message.values)
+            answer = Inspected(message.request_id, schema, "", message.values, problems)
+            self._loop.call_later(0.01, self._say, answer)
+
+    def _run(self, spec: RunSpec) -> None:
+        self.spec = spec
+        self._truth.begin(spec, self.pid)
+        if self._is_spoilt:
+            self._truth.deserved[spec.run_id].add(FailureCause.PROTOCOL)
+        manners = self._manners
+        deed = manners.choose(spec)
+        self._truth.deserved[spec.run_id] |= DESERVED.get(deed, set())
+        self._is_spoilt |= deed in SPOILS_NEXT
+        seconds = manners.run_seconds * manners.random.uniform(0.2, 2.0)
+        if deed is Deed.SLOW:
+            seconds = spec.limits.timeout_seconds * manners.random.uniform(0.3, 0.99)
+        if deed in (Deed.TIMEOUT, Deed.STUCK, Deed.GREED):
+            seconds = spec.limits.timeout_seconds
+        if deed is Deed.GREED:
+            self._memory_bytes = 10 * spec.limits.memory_bytes
+        if deed is Deed.LOG:
+            self._say(LogText(spec.run_id, "word " * 20_000))
+        if deed is not Deed.STUCK:
+            self._loop.call_later(seconds, self._finish, spec, deed, seconds)
+
+    def _finish(self, spec: RunSpec, deed: Deed, seconds: float) -> None:
+        if self._is_dead or self.spec is not spec:
+            return
+        if deed is Deed.FATAL:
+            self._manners.take_down()
+            return
+        if deed in (Deed.EXIT, Deed.SIGNAL):
+            self.die(3 if deed is Deed.EXIT else -11)
+            return
+        if deed is Deed.CLOSE:
+            self._close()
+            return
+        if deed is Deed.GARBAGE:
+            self._send(b"\x00\x00\x00\x05hello")
+            return
+        # From here on it is over: nothing of it goes on beside whatever comes next.
+        self._end_run()
+        answer = good_answer(spec, seconds)
+        if deed in (Deed.WELL, Deed.SLOW, Deed.LEAK, Deed.LOG, Deed.LONG_CLAIM, *SPOILS_NEXT):
+            self._truth.done_well.add(spec.run_id)
+        if deed in SPOILS_NEXT:
+            self._say(Ready())
+        for said in _answers(deed, answer):
+            self._say(said)
+
+    def _end_run(self) -> None:
+        if self.spec is not None:
+            self._truth.end(self.spec)
+            self.spec = None
+
+    def _say(self, message: FromWorker) -> None:
+        self._send(FROM_WORKER.encode(message))
+
+    def _send(self, data: bytes) -> None:
+        if self._connection.fileno() >= 0:
+            with contextlib.suppress(OSError):
+                self._connection.send(data)
+
+    def _close(self) -> None:
+        if self._connection.fileno() >= 0:
+            if not self._loop.is_closed():
+                self._loop.remove_reader(self._connection.fileno())
+            self._connection.close()
+
+
+def _answers(deed: Deed, good: Answer) -> list[Answer]:
+    """What a worker answers in the end, once or more often."""
+    failure = {
+        Deed.RAISE: FailureSpec(FailureCause.ERROR, "ValueError: no"),
+        Deed.TIMEOUT: FailureSpec(FailureCause.TIMEOUT, "Timed out"),
+        Deed.GREED: FailureSpec(FailureCause.MEMORY, "MemoryError"),
+    }.get(deed)
+    if failure is not None:
+        return [Answer(good.run_id, good.duration_seconds, failure=failure)]
+    changed = {
+        Deed.LEAK: replace_struct(good, leak="a thread"),
+        Deed.LONG_CLAIM: replace_struct(good, duration_seconds=1e12),
+        Deed.STALE: replace_struct(good, stale=True),
+        Deed.FORGED: replace_struct(good, run_id="1.1000"),
+        Deed.NOT_JSON: replace_struct(good, writes={**good.writes, "note": b"{"}),
+        Deed.NO_FIELD: replace_struct(good, writes={**good.writes, "nothing": b"1"}),
+        Deed.NO_LINK: replace_struct(good, sends=(*good.sends, SendSpec("counter", b"{}"))),
+    }
+    if deed is Deed.TWICE:
+        return [good, good]
+    return [changed.get(deed, good)]
+
+
+def replace_struct(answer: Answer, **changes: Any) -> Answer:
+    """Give an answer with some of it changed."""
+    return Answer(**{name: getattr(answer, name) for name in answer.__struct_fields__} | changes)

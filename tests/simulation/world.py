@@ -1,0 +1,340 @@
+"""One seed's world: the lives of a service on one disk, until its faults are over and it is calm.
+
+Runs the production service, put together by its own `open_service`, on simulated time. Checks after
+every step that was written to disk; the first thing that does not hold ends the world.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import random
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bg_charm_service.database import Database
+from bg_charm_service.errors import FailureCause, WorkerBootError
+from bg_charm_service.identity import Identity
+from bg_charm_service.limits import Limits
+from bg_charm_service.model import CharmRef
+from bg_charm_service.pool_contract import PoolLimits
+from bg_charm_service.scans import Catalogue, Scanner, ScanResult
+from bg_charm_service.service import Service, ServiceConfig, open_service
+from bg_charm_service.settlement import FailurePolicy
+from bg_charm_service.surroundings import PartTypes, Surroundings
+from bg_charm_service.wire import RunSpec
+from tests.simulation import invariants
+from tests.simulation.cast import Deed, Kind, Temper
+from tests.simulation.disk import Disk, FaultyConnection
+from tests.simulation.ledger import Ledger, RecordedRun
+from tests.simulation.plan import OVERDUE_SECONDS, Plan
+from tests.simulation.timeline import Killed, LifeClock, SimulatedLoop, Stuck, Timeline
+from tests.simulation.workers import Manners, SimulatedProcesses, Truth
+
+#: When every simulation begins, in seconds since the epoch.
+EPOCH = 1_790_000_000.0
+
+LISTER = "lister"
+
+#: More lives than this in one seed mean that the service cannot stay alive.
+_MOST_LIVES = 400
+
+
+@cache
+def _operator() -> Identity:
+    return Identity.from_passphrase("simulation")
+
+
+class Violated(AssertionError):
+    """Something that must always hold did not."""
+
+
+@dataclass(slots=True)
+class Member:
+    """A charm of the simulation, as its world knows it."""
+
+    ref: CharmRef
+    kind: Kind
+    temper: Temper
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of one seed."""
+
+    seed: int
+    hours: float = 0.0
+    lives: int = 0
+    runs_checked: int = 0
+    executions: int = 0
+    commands: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    commit_points: Counter[str] = field(default_factory=Counter)
+    violations: list[str] = field(default_factory=list)
+    #: Two runs of one seed have the same.
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Bug:
+    """A bug that is planted on purpose: other classes, other SQL, another machine."""
+
+    name: str
+    parts: PartTypes = field(default_factory=PartTypes)
+    sql: tuple[tuple[str, str], ...] = ()
+    clock: type[LifeClock] = LifeClock
+    processes: type[SimulatedProcesses] = SimulatedProcesses
+
+
+#: Somebody who acts in a life of the service, and never ends by itself.
+Director = Callable[["World", Service], Coroutine[Any, Any, None]]
+
+
+class World:
+    """Everything around a service, and what is known of what happened in it."""
+
+    def __init__(self, plan: Plan, data_dir: Path, bug: Bug | None = None) -> None:
+        self.plan = plan
+        self.bug = bug or Bug("none")
+        self.timeline = Timeline(EPOCH)
+        self.disk = Disk()
+        self.ledger = Ledger()
+        self.truth = Truth()
+        self.report = Report(plan.seed)
+        self.members: dict[str, Member] = {}
+        self.listed: list[CharmRef] = []
+        #: Payloads of events that a caller was told are queued, or are not.
+        self.accepted: set[str] = set()
+        self.refused: set[str] = set()
+        self.is_calm = False
+        self.is_over = False
+        self.calm_since = 0.0
+        self.chaos_ends_at = self.timeline.monotonic + plan.chaos_seconds
+        self.service: Service | None = None
+        self.loop: SimulatedLoop | None = None
+        self.processes: SimulatedProcesses | None = None
+        self.deploy = asyncio.Event()
+        self._digest = hashlib.blake2b(digest_size=8)
+        self.random = random.Random(f"world {plan.seed}")
+        self.manners = Manners(
+            random.Random(f"manners {plan.seed}"), self._choose, self._take_down, plan.run_seconds
+        )
+        self._config = ServiceConfig(
+            data_dir,
+            _operator(),
+            is_polling=True,
+            interval_seconds=plan.interval_seconds,
+            limits=Limits(timeout_seconds=plan.timeout_seconds),
+            policy=FailurePolicy(),
+            pool=PoolLimits(max_concurrent=plan.workers, max_runs=plan.max_runs),
+            history_runs=plan.history_runs,
+            history_jobs=plan.history_jobs,
+            watch_seconds=0.5,
+            disabled_retry_seconds=plan.disabled_retry_seconds,
+            integrations=(LISTER,),
+        )
+        if self.bug.sql:
+            self.disk.rewrite = self._rewrite
+
+    def live_once(self, directors: Sequence[Director]) -> None:
+        """Let the service live until it is killed, told to stop, or ends by itself."""
+        self.report.lives += 1
+        if self.report.lives > _MOST_LIVES:
+            raise Violated(f"the service was started {_MOST_LIVES} times")
+        self.loop = loop = SimulatedLoop(self.timeline)
+        self.deploy = asyncio.Event()
+        loop.watch_turns(self._look)
+        try:
+            loop.run_until_complete(self._life(directors))
+        except Killed as killed:
+            self.note(f"killed {killed}")
+            self.report.faults[f"supervisor killed {str(killed).partition(' of ')[0]}"] += 1
+            self._read_ledger(self.disk.undo())
+        except WorkerBootError:
+            # As it should: births failed again and again. Whoever runs the service starts it again.
+            self.report.faults["service ended: no worker boots"] += 1
+        finally:
+            self.disk.cut()
+            self.service = None
+            _bury(loop)
+            self.truth.running.clear()
+
+    def note(self, text: str) -> None:
+        """Add to the digest of what happened."""
+        self._digest.update(f"{self.timeline.monotonic:.3f} {text}\n".encode())
+
+    def finish(self) -> Report:
+        """Give the report."""
+        self.report.hours = (self.timeline.monotonic - 1000.0) / 3600
+        self.report.runs_checked = self.ledger.runs
+        self.report.executions = self.truth.executions
+        self.report.faults.update({f"disk: {name}": n for name, n in self.disk.struck.items()})
+        self.report.commit_points = self.disk.points
+        self.report.digest = self._digest.hexdigest()
+        return self.report
+
+    async def _life(self, directors: Sequence[Director]) -> None:
+        kind = self.bug.processes
+        self.processes = kind(self.truth, self.manners, 1000 * self.report.lives)
+        parts = self.bug.parts
+        surroundings = Surroundings(
+            clock=self.bug.clock(self.timeline),
+            random=random.Random(f"chance {self.plan.seed} {self.report.lives}").random,
+            processes=self.processes,
+            open_database=self._open,
+            parts=replace(parts, scanner=_lister(self)),
+        )
+        async with open_service(self._config, surroundings) as service:
+            self.service = service
+            side = [asyncio.create_task(service.upkeep.run())]
+            side += [asyncio.create_task(director(self, service)) for director in directors]
+            ending = asyncio.create_task(self.deploy.wait())
+            done, _ = await asyncio.wait(
+                [ending, service.loop, *side], return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in done - {ending}:
+                task.result()
+                raise Violated("a part of the service ended by itself, without an error")
+            for task in side:
+                task.cancel()
+            await asyncio.gather(*side, return_exceptions=True)
+            await service.supervisor.drain(5.0)
+            await service.supervisor.stop_now()
+
+    def _open(self, path: Path) -> Database:
+        database = self.disk.open(path)
+        assert self.disk.connection is not None
+        self.ledger.attach(self.disk.connection)
+        return database
+
+    def _look(self) -> None:
+        """Check what must hold, once something was written."""
+        connection = self.disk.connection
+        if not self.disk.is_dirty or connection is None or self.service is None:
+            return
+        self.disk.is_dirty = False
+        self._read_ledger(connection)
+        problems = [*invariants.broken(self.service, connection)]
+        if problems:
+            raise Violated("; ".join(problems[:3]))
+
+    def calm_down(self) -> None:
+        """Let nothing go wrong any more."""
+        self.is_calm = True
+        self.calm_since = self.timeline.wall
+        self.disk.armed.clear()
+        self.disk.empty()
+        self.manners.boot_death_rate = self.manners.boot_hang_rate = 0.0
+        assert self.loop is not None
+        self.loop.kill_after(None)
+
+    def check_rested(self) -> None:
+        """Check that every charm that is polled had a success since it is calm."""
+        assert self.service is not None
+        store = self.service.parts.store
+        for member in self.members.values():
+            charm = store.charms.find(member.ref)
+            if charm is None or charm.charm_key not in self.service.commands.office.roster:
+                continue
+            health = store.health.get(charm.charm_key)
+            if health.is_enabled and health.last_success < self.calm_since:
+                raise Violated(f"charm {charm.charm_key} had no success since it is calm")
+
+    def check_overdue(self) -> None:
+        """Check that nothing waits longer than the stated bound; once it is calm."""
+        assert self.service is not None
+        assert self.disk.connection is not None
+        problems = [
+            *invariants.overdue(self.service, self.disk.connection, OVERDUE_SECONDS),
+            *self._lost_sends(),
+        ]
+        if problems:
+            raise Violated("; ".join(problems[:3]))
+
+    def _read_ledger(self, connection: FaultyConnection | None) -> None:
+        if connection is None:
+            return
+        for run in self.ledger.read(connection):
+            self.note(f"{run.run_id} {run.charm_key} {run.status} {run.cause}")
+            self._check_blame(run)
+        problems = self.ledger.problems + self.truth.problems
+        if problems:
+            raise Violated("; ".join(problems[:3]))
+
+    def _check_blame(self, run: RecordedRun) -> None:
+        if run.status == "success" and run.run_id not in self.truth.done_well:
+            raise Violated(f"run {run.run_id} is a success, and no worker did it")
+        if run.status != "failure":
+            return
+        deserved = self.truth.deserved.get(run.run_id, set())
+        if run.cause == FailureCause.SUPERVISOR:
+            if run.claims <= 3:
+                raise Violated(f"run {run.run_id} pays for a death before it was a suspect")
+        elif run.cause not in deserved:
+            raise Violated(
+                f"run {run.run_id} of charm {run.charm_key} pays for what it did not do: "
+                f"{run.cause}: {run.error}; it deserved {sorted(deserved)}"
+            )
+
+    def _lost_sends(self) -> list[str]:
+        """Events that were told to be queued and are not, or the other way round."""
+        counts = self.ledger.by_payload
+        lost = [
+            f"event {n} was accepted, and is queued 0 times"
+            for n in sorted(self.accepted)
+            if counts[n] != 1
+        ]
+        ghosts = [
+            f"event {n} was refused, and was queued" for n in sorted(self.refused) if counts[n]
+        ]
+        return [*lost, *ghosts]
+
+    def _choose(self, spec: RunSpec) -> Deed:
+        member = self.members.get(spec.charm_id)
+        if self.is_calm or member is None or not self.manners.is_drawn(member.temper.rate):
+            return Deed.WELL
+        return self.manners.random.choice(member.temper.deeds)
+
+    def _take_down(self) -> None:
+        raise Killed("by a charm")
+
+    def _rewrite(self, sql: str) -> str:
+        for old, new in self.bug.sql:
+            sql = sql.replace(old, new)
+        return sql
+
+
+def _lister(world: World) -> type[Scanner]:
+    class Lister(Scanner):
+        """An integration that lists what the world wants it to."""
+
+        async def describe(self) -> Catalogue:
+            return Catalogue((), ())
+
+        async def scan(self, integration_id: str) -> ScanResult:
+            return ScanResult(tuple(world.listed))
+
+    return Lister
+
+
+def _bury(loop: SimulatedLoop) -> None:
+    """End what is left of a process: its tasks find neither disk nor workers any more."""
+    loop.disarm()
+    # In the end they fail in many ways, none of which anybody would have seen.
+    loop.set_exception_handler(lambda *_: None)
+    for _ in range(10):
+        if not asyncio.all_tasks(loop):
+            break
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        with contextlib.suppress(Stuck, Killed):
+            loop.run_until_complete(asyncio.sleep(1.0))
+    left = asyncio.all_tasks(loop)
+    if left:
+        raise RuntimeError(f"tasks outlive their process: {left}")
+    loop.close()
