@@ -31,9 +31,6 @@ from bg_charm_service.store import Store
 from bg_charm_service.waiters import Waiters
 from bg_charm_service.wire import FieldValue
 
-#: The longest the loop sleeps, in seconds: the watchdog is fed by its turns.
-MAX_SLEEP_SECONDS = 5.0
-
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -54,7 +51,13 @@ class Supervisor:
     """Runs charms until it is told to stop."""
 
     def __init__(
-        self, parts: Parts, *, polling: bool, watch_seconds: float, wake: asyncio.Event
+        self,
+        parts: Parts,
+        *,
+        polling: bool,
+        watch_seconds: float,
+        idle_seconds: float,
+        wake: asyncio.Event,
     ) -> None:
         self.parts = parts
         self.storage = StorageWatch(parts.clock)
@@ -71,6 +74,7 @@ class Supervisor:
         self._polling = polling
         #: How often workers are looked after while they run, start or are missing.
         self._watch_seconds = watch_seconds
+        self._idle_seconds = idle_seconds
         #: Let the loop take its next step at once.
         self.wake = wake.set
         self._wake = wake
@@ -282,7 +286,7 @@ class Supervisor:
         """Wait for the next event, due time or look at the workers."""
         parts = self.parts
         now = parts.clock.steady()
-        until = now + MAX_SLEEP_SECONDS
+        until = now + self._idle_seconds
         if self.storage.problem:
             until = self.storage.retry_at
         elif self._polling and not self.is_draining:

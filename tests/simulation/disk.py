@@ -95,7 +95,7 @@ class Disk:
         """Let the process that has it open be gone."""
         connection, self.connection = self.undo(), None
         if connection is not None:
-            # A database that was loaded from an image keeps its log beside it, which the image lacks.
+            # One that was loaded from an image keeps its log beside it, which the image lacks.
             connection.bare("PRAGMA wal_checkpoint(TRUNCATE)")
             self.image = connection.serialize()
             sqlite3.Connection.close(connection)
@@ -133,8 +133,7 @@ class FaultyConnection(sqlite3.Connection):
 
     def bare(self, sql: str, parameters: Iterable[Any] = ()) -> sqlite3.Cursor:
         """Run a statement for the simulation itself, without faults."""
-        cursor: sqlite3.Cursor = super().execute(sql, parameters)  # type: ignore[arg-type]
-        return cursor
+        return sqlite3.Connection.execute(self, sql, parameters)  # type: ignore[arg-type]
 
     def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
         disk = getattr(self, "disk", None)

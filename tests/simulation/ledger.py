@@ -85,7 +85,9 @@ class Ledger:
         self.jobs: dict[int, JobTrace] = {}
         self.live: dict[int, set[int]] = {}
         self.claimed: dict[int, int] = {}
+        #: How often an event was queued, by its payload; that of a dead letter may come again.
         self.by_payload: Counter[str] = Counter()
+        self.dead_again: Counter[str] = Counter()
         self.runs = 0
         self.problems: list[str] = []
         self._last_done_send: dict[int, int] = {}
@@ -112,9 +114,7 @@ class Ledger:
             elif what == "gone":
                 self._remove(self.jobs[job_id], *details[:3])
             else:
-                runs.append(
-                    self._record(RecordedRun(job_id, charm_key, *details[:4], self._claims(job_id)))
-                )
+                runs.append(self._record(job_id, charm_key, *details[:4]))
         self._check_ends(moved)
         self.runs += len(runs)
         return runs
@@ -174,6 +174,7 @@ class Ledger:
         name = f"job {job.job_id} of charm {job.charm_key}"
         job.is_gone = True
         if status in (DONE, DEAD):
+            self.dead_again[job.payload] += status == DEAD
             return
         self.live[job.charm_key].discard(job.job_id)
         if job.origin == "send" and charm_lives:
@@ -187,8 +188,12 @@ class Ledger:
         if self.claimed.get(job.charm_key) == job.job_id:
             del self.claimed[job.charm_key]
 
-    def _record(self, run: RecordedRun) -> RecordedRun:
-        job = self.jobs.get(run.job_id)
+    def _record(
+        self, job_id: int, charm_key: int, attempt: int, status: str, cause: str | None, error: str
+    ) -> RecordedRun:
+        job = self.jobs.get(job_id)
+        claims = job.claims if job is not None else 0
+        run = RecordedRun(job_id, charm_key, attempt, status, cause, error, claims)
         if job is None:
             self._tell(f"run {run.run_id} is of a job that was never put")
         elif run.status in ("success", "failure"):
@@ -202,10 +207,6 @@ class Ledger:
         elif run.status == "cancelled":
             job.recorded.add(run.attempt)
         return run
-
-    def _claims(self, job_id: int) -> int:
-        job = self.jobs.get(job_id)
-        return job.claims if job is not None else 0
 
     def _check_ends(self, moved: list[tuple[JobTrace, int]]) -> None:
         for job, attempt in moved:

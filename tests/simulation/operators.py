@@ -168,6 +168,8 @@ class Operators:
         service.commands.unregister(member.ref)
 
     async def _remove(self, service: Service, member: Member) -> None:
+        if member.kind is Kind.MAILBOX:
+            return  # whoever posts to it would fail, and be right
         await service.commands.remove(member.ref)
 
     async def _requeue(self, service: Service, member: Member) -> None:
@@ -192,11 +194,13 @@ class Operators:
         await self._add_one(service, kind, number, self._random.choice(boxes) if boxes else None)
 
     async def _flood(self, service: Service, member: Member) -> None:
-        count = self._random.randint(10, 60)
+        count = self._random.randint(10, 40)
         self._world.report.faults["flood of registrations"] += 1
-        await asyncio.gather(
+        members = await asyncio.gather(
             *(self._add_one(service, Kind.COUNTER, 100 + number, None) for number in range(count))
         )
+        await asyncio.sleep(self._random.uniform(0, self._plan.interval_seconds))
+        await asyncio.gather(*(service.commands.remove(one.ref) for one in members if one))
 
     async def _list(self, service: Service, member: Member) -> None:
         refs = [one.ref for one in self._world.members.values()]

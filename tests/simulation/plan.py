@@ -11,7 +11,7 @@ from tests.simulation.cast import Deed, Temper
 OVERDUE_SECONDS = 300.0
 
 #: About so many polls are simulated in one seed, however long that takes.
-_POLLS = 110
+_POLLS = 60
 
 _BAD_DEEDS = tuple(deed for deed in Deed if deed not in (Deed.WELL, Deed.FATAL))
 

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -135,6 +135,7 @@ class World:
             history_runs=plan.history_runs,
             history_jobs=plan.history_jobs,
             watch_seconds=0.5,
+            idle_seconds=600.0,
             disabled_retry_seconds=plan.disabled_retry_seconds,
             integrations=(LISTER,),
         )
@@ -154,7 +155,7 @@ class World:
         except Killed as killed:
             self.note(f"killed {killed}")
             self.report.faults[f"supervisor killed {str(killed).partition(' of ')[0]}"] += 1
-            self._read_ledger(self.disk.undo())
+            self._read_after_death()
         except WorkerBootError:
             # As it should: births failed again and again. Whoever runs the service starts it again.
             self.report.faults["service ended: no worker boots"] += 1
@@ -218,8 +219,8 @@ class World:
         if not self.disk.is_dirty or connection is None or self.service is None:
             return
         self.disk.is_dirty = False
-        self._read_ledger(connection)
-        problems = [*invariants.broken(self.service, connection)]
+        touched = self._read_ledger(connection)
+        problems = [*invariants.broken(self.service, connection, touched)]
         if problems:
             raise Violated("; ".join(problems[:3]))
 
@@ -256,15 +257,26 @@ class World:
         if problems:
             raise Violated("; ".join(problems[:3]))
 
-    def _read_ledger(self, connection: FaultyConnection | None) -> None:
-        if connection is None:
-            return
+    def _read_after_death(self) -> None:
+        """Check what a process left on disk that died in the middle of something."""
+        connection = self.disk.undo()
+        if connection is not None:
+            touched = self._read_ledger(connection)
+            problems = [*invariants.miscounted(connection, touched)]
+            if problems:
+                raise Violated("; ".join(problems[:3]))
+
+    def _read_ledger(self, connection: FaultyConnection) -> set[int]:
+        """Take over what was committed; gives the charms that had runs."""
+        touched = set()
         for run in self.ledger.read(connection):
+            touched.add(run.charm_key)
             self.note(f"{run.run_id} {run.charm_key} {run.status} {run.cause}")
             self._check_blame(run)
         problems = self.ledger.problems + self.truth.problems
         if problems:
             raise Violated("; ".join(problems[:3]))
+        return touched
 
     def _check_blame(self, run: RecordedRun) -> None:
         if run.status == "success" and run.run_id not in self.truth.done_well:
@@ -281,18 +293,15 @@ class World:
                 f"{run.cause}: {run.error}; it deserved {sorted(deserved)}"
             )
 
-    def _lost_sends(self) -> list[str]:
-        """Events that were told to be queued and are not, or the other way round."""
-        counts = self.ledger.by_payload
-        lost = [
-            f"event {n} was accepted, and is queued 0 times"
-            for n in sorted(self.accepted)
-            if counts[n] != 1
-        ]
-        ghosts = [
-            f"event {n} was refused, and was queued" for n in sorted(self.refused) if counts[n]
-        ]
-        return [*lost, *ghosts]
+    def _lost_sends(self) -> Iterator[str]:
+        """Name events that were told to be queued and are not, or the other way round."""
+        queued, again = self.ledger.by_payload, self.ledger.dead_again
+        for n in self.accepted:
+            if not 1 <= queued[n] <= 1 + again[n]:
+                yield f"event {n} was accepted once, and queued {queued[n]} times"
+        for n in self.refused:
+            if queued[n]:
+                yield f"event {n} was refused, and queued all the same"
 
     def _choose(self, spec: RunSpec) -> Deed:
         member = self.members.get(spec.charm_id)

@@ -6,11 +6,12 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bg_charm_service.database import Database
-from bg_charm_service.errors import DataDirectoryError, SchemaTooNew, StorageError
+from bg_charm_service.errors import CommitInDoubt, DataDirectoryError, SchemaTooNew, StorageError
 
 
 @pytest.fixture
@@ -31,8 +32,25 @@ def add(database: Database, name: str) -> None:
 
 
 def names(database: Database) -> list[str]:
-    """Give the names of all rows."""
-    return [row[0] for row in database.rows("SELECT name FROM totals ORDER BY name")]
+    """Give the names of all rows but the database's own."""
+    sql = "SELECT name FROM totals WHERE name <> 'commits' ORDER BY name"
+    return [row[0] for row in database.rows(sql)]
+
+
+class LateError(sqlite3.Connection):
+    """Reports an error for a commit that it has made; then it cannot be read for a while."""
+
+    is_broken = False
+    unreadable = 0
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        if sql.startswith("SELECT") and self.unreadable:
+            self.unreadable -= 1
+            raise sqlite3.OperationalError("disk I/O error")
+        cursor = super().execute(sql, parameters)
+        if sql == "COMMIT" and self.is_broken:
+            raise sqlite3.OperationalError("disk I/O error")
+        return cursor
 
 
 def test_transaction_commits_as_one(database: Database) -> None:
@@ -137,6 +155,34 @@ def test_nothing_is_written_after_sqlite_gave_up(database: Database) -> None:
     with database.transaction():
         add(database, "c")
     assert ["c"] == names(database)
+
+
+def late_database(*, unreadable: int) -> Database:
+    """Give a database whose commits report errors, and that then cannot be read so often."""
+    database = Database.open(":memory:", LateError)
+    assert isinstance(database.connection, LateError)
+    database.connection.is_broken, database.connection.unreadable = True, unreadable
+    return database
+
+
+def test_commit_that_fails_after_the_fact_is_made() -> None:
+    """An error that comes once all is on disk is none: whatever waits for the commit is called."""
+    called: list[str] = []
+    database = late_database(unreadable=0)
+    with database.transaction():
+        add(database, "a")
+        database.after_commit(lambda: called.append("a"))
+    assert (["a"], ["a"]) == (names(database), called)
+
+
+def test_nothing_is_decided_on_a_doubtful_commit() -> None:
+    """Where nobody can tell whether a commit was made, no other one is tried in this life."""
+    database = late_database(unreadable=1)
+    with pytest.raises(CommitInDoubt), database.transaction():
+        add(database, "a")
+    with pytest.raises(CommitInDoubt), database.transaction():
+        add(database, "b")
+    assert ["a"] == names(database)
 
 
 @pytest.mark.parametrize("part", ["transaction", "savepoint"])

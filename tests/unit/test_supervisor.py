@@ -144,6 +144,7 @@ class Bench:
             ),
             polling=polling,
             watch_seconds=0.1,
+            idle_seconds=5.0,
             wake=self.wake,
         )
         self.told: list[Settled] = []
