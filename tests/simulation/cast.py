@@ -61,6 +61,9 @@ DESERVED: dict[Deed, set[FailureCause]] = {
     Deed.GARBAGE: {FailureCause.PROTOCOL},
     Deed.FORGED: {FailureCause.PROTOCOL},
     Deed.CLOSE: {FailureCause.PROTOCOL},
+    Deed.EARLY_READY: {FailureCause.PROTOCOL},
+    Deed.LONG_CLAIM: {FailureCause.PROTOCOL},
+    Deed.STALE: {FailureCause.PROTOCOL},
     Deed.NOT_JSON: {FailureCause.STATE},
     Deed.NO_FIELD: {FailureCause.STATE},
     Deed.NO_LINK: {FailureCause.STATE},
@@ -69,7 +72,7 @@ DESERVED: dict[Deed, set[FailureCause]] = {
 
 #: What a worker may do to the run that comes next in it: charms of one space are not protected
 #: from each other's malice.
-SPOILS_NEXT = {Deed.TWICE, Deed.EARLY_READY}
+SPOILS_NEXT = {Deed.TWICE}
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,10 +133,10 @@ class FaultyConnection(sqlite3.Connection):
 
     def bare(self, sql: str, parameters: Iterable[Any] = ()) -> sqlite3.Cursor:
         """Run a statement for the simulation itself, without faults."""
-        return sqlite3.Connection.execute(self, sql, parameters)  # type: ignore[arg-type]
+        return super().execute(sql, parameters)  # type: ignore[arg-type]
 
     def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
-        disk = getattr(self, "disk", None)
+        disk: Disk | None = getattr(self, "disk", None)
         if disk is None or disk.connection is not self:
             return self.bare(sql, parameters)
         if sql == "COMMIT":

@@ -45,7 +45,7 @@ class Plan:
 def draw_plan(seed: int) -> Plan:
     """Draw a plan; the same seed gives the same plan."""
     chance = random.Random(f"plan {seed}")
-    interval = chance.choice([60.0, 300.0, 900.0, 1800.0, 3600.0])
+    interval = chance.choice([60.0, 900.0, 3600.0, 4 * 3600.0, 12 * 3600.0])
     charms = chance.randint(2, 9)
     chaos = interval * max(4.0, _POLLS / charms)
     return Plan(

@@ -14,12 +14,11 @@ import socket
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
-import psutil
-
 from bg_charm_service.errors import FailureCause
+from bg_charm_service.process_usage import Usage
+from bg_charm_service.processes import Processes
 from bg_charm_service.wire import (
     FROM_WORKER,
     TO_WORKER,
@@ -38,6 +37,7 @@ from bg_charm_service.wire import (
     Spawned,
     ToWorker,
 )
+from bg_charm_service.zygote_client import ZygoteLink
 from tests.simulation.cast import DESERVED, SPOILS_NEXT, Deed, good_answer, schema_of
 
 #: Beyond every real process, so that a stray signal can hit nobody.
@@ -90,7 +90,7 @@ class Manners:
         return rate > 0 and self.random.random() < rate
 
 
-class SimulatedProcesses:
+class SimulatedProcesses(Processes):
     """The operating system of one life of the service."""
 
     def __init__(self, truth: Truth, manners: Manners, first_pid: int) -> None:
@@ -100,15 +100,20 @@ class SimulatedProcesses:
         self.workers: dict[int, SimulatedWorker] = {}
         self.next_pid = _FIRST_PID + first_pid
 
-    def open_zygote(self) -> SimulatedZygote:
+    def open_zygote(self) -> ZygoteLink:
         self.zygote = SimulatedZygote(self)
         return self.zygote
 
-    def gauge(self, pid: int) -> Any:
+    def usage(self, pid: int) -> Usage | None:
         worker = self.workers.get(pid)
-        if worker is None:
-            raise psutil.NoSuchProcess(pid)
-        return worker
+        return Usage(worker.memory_bytes, 1) if worker is not None else None
+
+    def cpu_seconds(self, pid: int) -> float:
+        return 0.0
+
+    def own_bytes(self, pid: int) -> int:
+        worker = self.workers.get(pid)
+        return worker.memory_bytes if worker is not None else 0
 
     def end_group(self, pid: int) -> None:
         worker = self.workers.get(pid)
@@ -132,15 +137,16 @@ class SimulatedZygote:
     def __init__(self, processes: SimulatedProcesses) -> None:
         self.control, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.control.setblocking(False)
-        self._processes = processes
+        self.processes: Processes = processes
+        self._crew = processes
         self._reports: deque[FromZygote] = deque()
         self._is_dead = False
 
     def spawn(self, worker_no: int, birth: Birth, fds: list[int]) -> bool:
         if self._is_dead:
             return False
-        worker = SimulatedWorker(self._processes, self, worker_no, *map(os.dup, fds[:2]))
-        self._processes.workers[worker.pid] = worker
+        worker = SimulatedWorker(self._crew, self, worker_no, *map(os.dup, fds[:2]))
+        self._crew.workers[worker.pid] = worker
         self.report(Spawned(worker_no, worker.pid))
         return True
 
@@ -167,7 +173,7 @@ class SimulatedZygote:
     def die(self) -> None:
         """End, and take every worker along, as the kernel does; dying twice is fine."""
         self._is_dead = True
-        for worker in list(self._processes.workers.values()):
+        for worker in list(self._crew.workers.values()):
             worker.die(-9)
         self._theirs.close()
 
@@ -196,21 +202,12 @@ class SimulatedWorker:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._connection.fileno(), self._read)
         self._is_dead = False
-        self._memory_bytes = 10_000_000
+        self.memory_bytes = 10_000_000
         self._is_spoilt = False
         if self._manners.is_drawn(self._manners.boot_death_rate):
             self._loop.call_later(_BOOT_SECONDS, self.die, 1)
         elif not self._manners.is_drawn(self._manners.boot_hang_rate):
             self._loop.call_later(_BOOT_SECONDS, self._say, Ready())
-
-    def memory_info(self) -> Any:
-        return SimpleNamespace(rss=self._memory_bytes, shared=0)
-
-    def memory_full_info(self) -> Any:
-        return SimpleNamespace(uss=self._memory_bytes)
-
-    def cpu_times(self) -> Any:
-        return SimpleNamespace(user=0.0, system=0.0)
 
     def die(self, exit_code: int) -> None:
         """End the process; dying twice is fine."""
@@ -267,7 +264,7 @@ class SimulatedWorker:
         if deed in (Deed.TIMEOUT, Deed.STUCK, Deed.GREED):
             seconds = spec.limits.timeout_seconds
         if deed is Deed.GREED:
-            self._memory_bytes = 10 * spec.limits.memory_bytes
+            self.memory_bytes = 10 * spec.limits.memory_bytes
         if deed is Deed.LOG:
             self._say(LogText(spec.run_id, "word " * 20_000))
         if deed is not Deed.STUCK:
@@ -291,9 +288,9 @@ class SimulatedWorker:
         # From here on it is over: nothing of it goes on beside whatever comes next.
         self._end_run()
         answer = good_answer(spec, seconds)
-        if deed in (Deed.WELL, Deed.SLOW, Deed.LEAK, Deed.LOG, Deed.LONG_CLAIM, *SPOILS_NEXT):
+        if deed in (Deed.WELL, Deed.SLOW, Deed.LEAK, Deed.LOG, *SPOILS_NEXT):
             self._truth.done_well.add(spec.run_id)
-        if deed in SPOILS_NEXT:
+        if deed is Deed.EARLY_READY:
             self._say(Ready())
         for said in _answers(deed, answer):
             self._say(said)

@@ -23,6 +23,7 @@ from bg_charm_service.identity import Identity
 from bg_charm_service.limits import Limits
 from bg_charm_service.model import CharmRef
 from bg_charm_service.pool_contract import PoolLimits
+from bg_charm_service.sandbox_mode import SandboxMode
 from bg_charm_service.scans import Catalogue, Scanner, ScanResult
 from bg_charm_service.service import Service, ServiceConfig, open_service
 from bg_charm_service.settlement import FailurePolicy
@@ -128,6 +129,7 @@ class World:
             data_dir,
             _operator(),
             is_polling=True,
+            sandbox=SandboxMode.OFF,
             interval_seconds=plan.interval_seconds,
             limits=Limits(timeout_seconds=plan.timeout_seconds),
             policy=FailurePolicy(),
@@ -186,7 +188,7 @@ class World:
         surroundings = Surroundings(
             clock=self.bug.clock(self.timeline),
             random=random.Random(f"chance {self.plan.seed} {self.report.lives}").random,
-            processes=self.processes,
+            open_zygote=self.processes.open_zygote,
             open_database=self._open,
             parts=replace(parts, scanner=_lister(self)),
         )
