@@ -81,6 +81,15 @@ class Dispatcher:
         turns = self._turns(now)
         return any(turns.has_worker(space_key) for space_key in needy)
 
+    def move_workers(self, now: float) -> None:
+        """Move workers to spaces that still have work, as far as others can spare them.
+
+        After each step: nothing else would wake the loop when a space has just run out of work.
+        """
+        hot = self._queue.hot_spaces(now)
+        if hot and not self.runs.is_exclusive:
+            self._pool.rebalance(self.share.by_need(hot, now))
+
     def claim(self, now: float) -> list[Prepared]:
         """Claim a job for each free worker, the least served space first; in a transaction.
 

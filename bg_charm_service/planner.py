@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from bg_charm_service.clock import Clock
 from bg_charm_service.database import Database
@@ -21,6 +21,7 @@ from bg_charm_service.schedule import (
     phase_seconds,
 )
 from bg_charm_service.store import Store
+from bg_charm_service.store.health import ScheduleEntry
 
 #: So many polls are planned in one step, so that one step stays short.
 PLAN_BATCH = 500
@@ -57,14 +58,8 @@ class Planner:
 
     def load(self) -> None:
         """Take up the schedule that an earlier life of the service left behind."""
-        now = self._clock.steady()
         rows = [row for row in self._store.health.scheduled() if row[4] is None]
-        starts_per_second = self._max_concurrent / self._run_seconds()
-        dues = [now if row[2] is None else row[2] for row in rows]
-        own = [row[3] for row in rows]
-        moved = due_after_restart(dues, now, self._interval_seconds, starts_per_second, own)
-        for (charm_key, space, *_), due in zip(rows, moved, strict=True):
-            self._place(charm_key, space, due)
+        self._take_up([(row[1], ScheduleEntry(row[0], row[2], row[3])) for row in rows])
 
     def poll_now(self, charm_key: int, space: str) -> None:
         """Make a charm due at once, and then at its phase; inside a transaction."""
@@ -77,16 +72,22 @@ class Planner:
 
         self._database.after_commit(place)
 
-    def ensure(self, charm_key: int, space: str) -> None:
-        """Schedule a charm unless it is scheduled already."""
-        if charm_key not in self._due:
+    def ensure(self, charms: Iterable[tuple[int, str]]) -> None:
+        """Schedule charms, given by key and space, that are not scheduled; in a transaction.
+
+        New ones are due now. Those that an earlier life of the service polled go on as after any
+        restart: many missed polls are spread.
+        """
+        known: list[tuple[str, ScheduleEntry]] = []
+        for charm_key, space in charms:
             entry = self._store.health.entry(charm_key)
-            now = self._clock.steady()
-            interval = entry.interval_seconds or self._interval_seconds
-            if entry.due_at is not None and now < entry.due_at <= now + interval:
-                self._place(charm_key, space, entry.due_at)
-            else:
+            if charm_key in self._due:
+                continue
+            if entry.due_at is None:
                 self.poll_now(charm_key, space)
+            else:
+                known.append((space, entry))
+        self._database.after_commit(lambda: self._take_up(known))
 
     def drop(self, charm_key: int) -> None:
         """Poll a charm no more; inside a transaction."""
@@ -166,6 +167,16 @@ class Planner:
         if not executions:
             return _FIRST_GUESS_SECONDS
         return max(0.0005, self._store.totals.get("total_ms") / executions / 1000)
+
+    def _take_up(self, entries: Sequence[tuple[str, ScheduleEntry]]) -> None:
+        """Place charms that an earlier life left behind, each with its space."""
+        now = self._clock.steady()
+        starts_per_second = self._max_concurrent / self._run_seconds()
+        dues = [now if entry.due_at is None else entry.due_at for _, entry in entries]
+        own = [entry.interval_seconds for _, entry in entries]
+        moved = due_after_restart(dues, now, self._interval_seconds, starts_per_second, own)
+        for (space, entry), due in zip(entries, moved, strict=True):
+            self._place(entry.charm_key, space, due)
 
     def _place(self, charm_key: int, space: str, due: float) -> None:
         if charm_key not in self._spaces:

@@ -79,14 +79,16 @@ def due_after_restart(
 ) -> list[float]:
     """Move the due times that were read at start to where this life of the service serves them.
 
-    Overdue ones run once: at once, or spread over the interval when more than can start in
-    `CATCH_UP_SECONDS`. A due time further away than the charm's interval, its own where it has
-    one (the clock was set back, or the interval made shorter), is brought near.
+    Overdue ones run once: at once, or spread over the interval (their own, where that is shorter)
+    when more than can start in `CATCH_UP_SECONDS`. A due time further away than the charm's
+    interval, its own where it has one (the clock was set back, or the interval made shorter), is
+    brought near.
     """
     intervals = [own or interval_seconds for own in own_intervals] or [interval_seconds] * len(dues)
     overdue = [index for index, due in enumerate(dues) if due <= now]
     moved = [min(due, now + interval) for due, interval in zip(dues, intervals, strict=True)]
     is_flood = len(overdue) > starts_per_second * CATCH_UP_SECONDS
     for place, index in enumerate(sorted(overdue, key=lambda i: dues[i])):
-        moved[index] = now + (interval_seconds * place / len(overdue) if is_flood else 0.0)
+        spread = min(interval_seconds, intervals[index])
+        moved[index] = now + (spread * place / len(overdue) if is_flood else 0.0)
     return moved

@@ -62,8 +62,6 @@ class ServiceConfig:
     history_seconds: float = 86400.0
     history_jobs: int = 1000
     watch_seconds: float = 0.1
-    #: The longest the loop sleeps: the watchdog is fed by its turns.
-    idle_seconds: float = 5.0
     disabled_retry_seconds: float = 86400.0
     maintenance_timeout_seconds: float = 60.0
     integrations: tuple[str, ...] = ()
@@ -200,11 +198,7 @@ def _assemble(
     inspections = Inspections(pool, limits)
     parts = Parts(database, store, queue, pool, planner, dispatcher, settler, inspections, clock)
     supervisor = kinds.supervisor(
-        parts,
-        polling=config.is_polling,
-        watch_seconds=config.watch_seconds,
-        idle_seconds=config.idle_seconds,
-        wake=wake,
+        parts, polling=config.is_polling, watch_seconds=config.watch_seconds, wake=wake
     )
     scanner = kinds.scanner(
         read_cell=store.spaces.document,

@@ -51,13 +51,7 @@ class Supervisor:
     """Runs charms until it is told to stop."""
 
     def __init__(
-        self,
-        parts: Parts,
-        *,
-        polling: bool,
-        watch_seconds: float,
-        idle_seconds: float,
-        wake: asyncio.Event,
+        self, parts: Parts, *, polling: bool, watch_seconds: float, wake: asyncio.Event
     ) -> None:
         self.parts = parts
         self.storage = StorageWatch(parts.clock)
@@ -74,7 +68,8 @@ class Supervisor:
         self._polling = polling
         #: How often workers are looked after while they run, start or are missing.
         self._watch_seconds = watch_seconds
-        self._idle_seconds = idle_seconds
+        #: The longest the loop sleeps: the watchdog is fed by its turns.
+        self.longest_sleep_seconds = 5.0
         #: Let the loop take its next step at once.
         self.wake = wake.set
         self._wake = wake
@@ -137,6 +132,8 @@ class Supervisor:
             if unstarted is not None:
                 self._take_in([unstarted])
                 self._wake.set()
+        if self._polling and not self.is_draining:
+            parts.dispatcher.move_workers(now)
 
     async def drain(self, timeout_seconds: float) -> None:
         """Plan and claim nothing more, and let the runs under way end, for so long at most."""
@@ -286,7 +283,7 @@ class Supervisor:
         """Wait for the next event, due time or look at the workers."""
         parts = self.parts
         now = parts.clock.steady()
-        until = now + self._idle_seconds
+        until = now + self.longest_sleep_seconds
         if self.storage.problem:
             until = self.storage.retry_at
         elif self._polling and not self.is_draining:
@@ -298,5 +295,5 @@ class Supervisor:
             async with asyncio.timeout(max(0.0, until - now)):
                 await self._wake.wait()
         except TimeoutError:
-            pass
+            parts.dispatcher.move_workers(now)
         self._wake.clear()

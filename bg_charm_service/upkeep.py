@@ -224,8 +224,7 @@ class Upkeep:
         with self._database.transaction():
             for charm_key in gone:
                 self._planner.drop(charm_key)
-            for charm in new:
-                self._planner.ensure(charm.charm_key, charm.ref.space)
+            self._planner.ensure([(charm.charm_key, charm.ref.space) for charm in new])
         self._wake()
 
     async def _run_job(self, job: _UpkeepJob) -> None:

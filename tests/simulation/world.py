@@ -137,7 +137,6 @@ class World:
             history_runs=plan.history_runs,
             history_jobs=plan.history_jobs,
             watch_seconds=0.5,
-            idle_seconds=600.0,
             disabled_retry_seconds=plan.disabled_retry_seconds,
             integrations=(LISTER,),
         )
@@ -194,6 +193,8 @@ class World:
         )
         async with open_service(self._config, surroundings) as service:
             self.service = service
+            # Whatever the service does in time, it does not do by looking often.
+            service.supervisor.longest_sleep_seconds = 600.0
             side = [asyncio.create_task(service.upkeep.run())]
             side += [asyncio.create_task(director(self, service)) for director in directors]
             ending = asyncio.create_task(self.deploy.wait())

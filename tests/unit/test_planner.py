@@ -38,9 +38,24 @@ def test_restart_keeps_the_due_time_of_a_long_interval(bench: Bench, tmp_path: P
     again.database.close()
     # One that an integration lists comes with its scan.
     listed = Bench(tmp_path / "test.db")
-    listed.planner.ensure(charm.charm_key, charm.ref.space)
+    listed.planner.ensure([(charm.charm_key, charm.ref.space)])
     assert due == listed.planner.due_at(charm.charm_key)
     listed.database.close()
+
+
+def test_missed_polls_of_listed_charms_are_spread(bench: Bench) -> None:
+    """Charms that an integration lists all come at once: their missed polls do not start so."""
+    charms = [bench.charm() for _ in range(2000)]
+    now = bench.clock.steady()
+    with bench.database.transaction():
+        for charm in charms[1:]:
+            bench.store.health.set_due(charm.charm_key, now - HOUR)
+        bench.planner.ensure([(charm.charm_key, charm.ref.space) for charm in charms])
+    # Never polled before, it does not wait behind the others.
+    assert now == bench.planner.due_at(charms[0].charm_key)
+    dues = [bench.planner.due_at(charm.charm_key) or 0.0 for charm in charms[1:]]
+    assert 60 > max(dues) - now > 59
+    assert 34 <= sum(due <= now + 1.01 for due in dues) <= 35
 
 
 def test_charm_whose_planning_failed_is_due_again(

@@ -123,6 +123,14 @@ def test_many_missed_polls_are_spread_oldest_first() -> None:
     assert [NOW + place for place in range(60)] == moved[::-1]
 
 
+def test_many_missed_polls_wait_no_longer_than_their_own_interval() -> None:
+    """A charm that is polled more often than others is not spread over the others' interval."""
+    dues = [NOW - 10 * n for n in range(60)]
+    own = [6.0 if n % 2 else None for n in range(60)]
+    moved = due_after_restart(dues, NOW, MINUTE, starts_per_second=10, own_intervals=own)
+    assert max(moved[1::2]) < NOW + 6 < max(moved[::2])
+
+
 @given(st.lists(st.floats(0, 4e9), max_size=30), intervals, st.floats(0.01, 100))
 def test_restart_leaves_nothing_far_away(
     dues: list[float], interval: float, starts_per_second: float

@@ -65,6 +65,8 @@ class PaperPool:
         self.events: list[PoolEvent] = []
         self.fields: list[FieldValue] = []
         self.error: ServiceError | None = None
+        #: Whom the pool was last asked to move workers to.
+        self.needs: list[Need] = []
 
     def start(self) -> None: ...
 
@@ -81,7 +83,8 @@ class PaperPool:
     def free_workers(self) -> FreeWorkers:
         return FreeWorkers(self.bound.copy(), self.unbound)
 
-    def rebalance(self, needs: Sequence[Need]) -> None: ...
+    def rebalance(self, needs: Sequence[Need]) -> None:
+        self.needs = list(needs)
 
     def knows_source(self, space_key: int, walls: Walls, source_hash: str) -> bool:
         return False
@@ -144,7 +147,6 @@ class Bench:
             ),
             polling=polling,
             watch_seconds=0.1,
-            idle_seconds=5.0,
             wake=self.wake,
         )
         self.told: list[Settled] = []
@@ -258,6 +260,21 @@ def test_space_with_nothing_to_do_keeps_no_worker_from_others(bench: Bench) -> N
     bench.put(waiting)
     assert not bench.queue.is_live(job_id)
     assert [waiting.ref.charm_id] == bench.step()
+
+
+def test_worker_moves_as_soon_as_its_space_has_nothing_more(path: Path) -> None:
+    """What waits in other spaces gets a worker in the step that finds no more work for it here."""
+    bench = Bench(path)
+    first, waiting = bench.charm("did:key:a"), bench.charm("did:key:b")
+    bench.put(first)
+    bench.step()
+    bench.pool.bound[first.space_key] += 1
+    bench.put(waiting)
+    bench.pool.end(bench.pool.out[0])
+    bench.pool.unbound = 0
+    bench.step()
+    bench.step()
+    assert [waiting.space_key] == [need.space_key for need in bench.pool.needs]
 
 
 def test_unreadable_state_fails_its_own_run_only(path: Path) -> None:
