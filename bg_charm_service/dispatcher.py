@@ -86,7 +86,7 @@ class Dispatcher:
 
         After each step: nothing else would wake the loop when a space has just run out of work.
         """
-        hot = self._queue.hot_spaces(now)
+        hot = self._queue.spaces_left_hot()
         if hot and not self.runs.is_exclusive:
             self._pool.rebalance(self.share.by_need(hot, now))
 

@@ -45,6 +45,10 @@ class ReadyHints:
         vain = {key for key, left_out in self._left_out.items() if left_out <= without}
         return self._hot - vain
 
+    def left_hot(self) -> set[int]:
+        """The spaces of the last look in which more may be; what came since counts later."""
+        return set(self._hot)
+
     def next_run_at(self) -> float | None:
         """When the next space becomes hot; None when none will."""
         return self._later[0][0] if self._later else None

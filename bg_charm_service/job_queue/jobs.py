@@ -213,6 +213,10 @@ class JobQueue(JobLookup):
         """Spaces that may have a job ready now, of other integrations than these."""
         return self._hints.hot(now, without)
 
+    def spaces_left_hot(self) -> set[int]:
+        """Spaces that were hot at the last look and not found empty by it."""
+        return self._hints.left_hot()
+
     def next_run_at(self) -> float | None:
         """When the next waiting job's time comes; None when none waits."""
         return self._hints.next_run_at()

@@ -133,7 +133,11 @@ class World:
             interval_seconds=plan.interval_seconds,
             limits=Limits(timeout_seconds=plan.timeout_seconds),
             policy=FailurePolicy(),
-            pool=PoolLimits(max_concurrent=plan.workers, max_runs=plan.max_runs),
+            pool=PoolLimits(
+                max_concurrent=plan.workers,
+                max_runs=plan.max_runs,
+                max_age_seconds=max(3600.0, plan.interval_seconds),
+            ),
             history_runs=plan.history_runs,
             history_jobs=plan.history_jobs,
             watch_seconds=0.5,
