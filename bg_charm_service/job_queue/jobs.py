@@ -233,9 +233,8 @@ class JobQueue(JobLookup):
     def _claim(self, found: Sequence[Any]) -> list[Claim]:
         if found:
             self._database.executemany(sql.CLAIM, [(row[0],) for row in found])
-            self._database.after_commit(
-                lambda: self._tally(pending=-len(found), claimed=len(found))
-            )
+            taken = len(found)
+            self._database.after_commit(lambda: self._tally(pending=-taken, claimed=taken))
         return [sql.claim_of(row, deliveries=1) for row in found]
 
     def _settle(self, status: int, claim: Claim) -> bool:

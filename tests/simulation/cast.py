@@ -104,6 +104,11 @@ def schema_of(source: str) -> CharmSchema:
     return CharmSchema(kind, kind, "", tuple(fields), tuple(streams))
 
 
+def payload_of(charm_id: str, count: int) -> str:
+    """Name the event that a sender posts with its success of this number."""
+    return f"{charm_id[-8:]}/{count}"
+
+
 def good_answer(spec: RunSpec, seconds: float) -> Answer:
     """What a charm answers that does what it is there for."""
     counter = json.loads(spec.values["counter"]) + 1
@@ -115,6 +120,6 @@ def good_answer(spec: RunSpec, seconds: float) -> Answer:
         writes["seen"] = json.dumps(seen).encode()
         reads = (*reads, "seen")
     if "out" in spec.links:
-        event = {"n": f"{spec.charm_id[-8:]}/{counter}"}
+        event = {"n": payload_of(spec.charm_id, counter)}
         sends = (SendSpec("out", json.dumps(event).encode()),)
     return Answer(spec.run_id, seconds, reads=reads, writes=writes, sends=sends)

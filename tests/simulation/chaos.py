@@ -13,6 +13,9 @@ from tests.simulation.world import World
 
 _HOUR = 3600.0
 
+#: So long a disk stays full, or births fail. While they do, the service tries each second.
+_LONGEST_TROUBLE_SECONDS = 300.0
+
 #: Faults of single statements and commits, as often as they are armed.
 _DISK_FAULTS = (
     Fault.BUSY,
@@ -94,7 +97,7 @@ class Chaos:
         manners = self._world.manners
         manners.boot_death_rate = self._random.choice([0.0, 0.2, 0.6])
         manners.boot_hang_rate = self._random.choice([0.0, 0.0, 0.1])
-        self._later(self._world.plan.interval_seconds, self._good_births)
+        self._later(self._good_births)
 
     def _good_births(self) -> None:
         self._world.manners.boot_death_rate = self._world.manners.boot_hang_rate = 0.0
@@ -118,7 +121,7 @@ class Chaos:
 
     def _fill_disk(self) -> None:
         self._world.disk.fill()
-        self._later(self._world.plan.interval_seconds, self._world.disk.empty)
+        self._later(self._world.disk.empty)
 
     def _change_temper(self) -> None:
         members = list(self._world.members.values())
@@ -128,6 +131,7 @@ class Chaos:
     def _arm(self, fault: Fault, after: int) -> None:
         self._world.disk.armed.append(Armed(fault, after))
 
-    def _later(self, seconds: float, call: Callable[[], None]) -> None:
+    def _later(self, call: Callable[[], None]) -> None:
+        """Let something be over in a while."""
         assert self._world.loop is not None
-        self._world.loop.call_later(self._random.uniform(0.0, seconds), call)
+        self._world.loop.call_later(self._random.uniform(0.0, _LONGEST_TROUBLE_SECONDS), call)

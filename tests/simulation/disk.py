@@ -57,7 +57,8 @@ class Armed:
 class Disk:
     """What outlives a process."""
 
-    def __init__(self) -> None:
+    def __init__(self, database: type[Database] = Database) -> None:
+        self._database = database
         self.image: bytes | None = None
         self.armed: list[Armed] = []
         self.struck: Counter[str] = Counter()
@@ -80,7 +81,7 @@ class Disk:
                 if disk.image is not None:
                     self.deserialize(disk.image)
 
-        database = Database.open(":memory:", Connection)
+        database = self._database.open(":memory:", Connection)
         assert isinstance(database.connection, FaultyConnection)
         self.connection = database.connection
         return database

@@ -30,7 +30,7 @@ from bg_charm_service.settlement import FailurePolicy
 from bg_charm_service.surroundings import PartTypes, Surroundings
 from bg_charm_service.wire import RunSpec
 from tests.simulation import invariants
-from tests.simulation.cast import Deed, Kind, Temper
+from tests.simulation.cast import Deed, Kind, Temper, payload_of
 from tests.simulation.disk import Disk, FaultyConnection
 from tests.simulation.ledger import Ledger, RecordedRun
 from tests.simulation.plan import OVERDUE_SECONDS, Plan
@@ -44,6 +44,9 @@ LISTER = "lister"
 
 #: More lives than this in one seed mean that the service cannot stay alive.
 _MOST_LIVES = 400
+
+#: More runs than this in one seed are a storm: no plan has so many polls, retries and events.
+_MOST_RUNS = 4000
 
 
 @cache
@@ -90,6 +93,7 @@ class Bug:
     sql: tuple[tuple[str, str], ...] = ()
     clock: type[LifeClock] = LifeClock
     processes: type[SimulatedProcesses] = SimulatedProcesses
+    database: type[Database] = Database
 
 
 #: Somebody who acts in a life of the service, and never ends by itself.
@@ -103,7 +107,7 @@ class World:
         self.plan = plan
         self.bug = bug or Bug("none")
         self.timeline = Timeline(EPOCH)
-        self.disk = Disk()
+        self.disk = Disk(self.bug.database)
         self.ledger = Ledger()
         self.truth = Truth()
         self.report = Report(plan.seed)
@@ -260,6 +264,7 @@ class World:
         problems = [
             *invariants.overdue(self.service, self.disk.connection, OVERDUE_SECONDS),
             *self._lost_sends(),
+            *self._unsent(self.service),
         ]
         if problems:
             raise Violated("; ".join(problems[:3]))
@@ -276,6 +281,8 @@ class World:
     def _read_ledger(self, connection: FaultyConnection) -> set[int]:
         """Take over what was committed; gives the charms that had runs."""
         touched = set()
+        if self.ledger.runs > _MOST_RUNS:
+            raise Violated(f"a storm of {self.ledger.runs} runs")
         for run in self.ledger.read(connection):
             touched.add(run.charm_key)
             self.note(f"{run.run_id} {run.charm_key} {run.status} {run.cause}")
@@ -309,6 +316,17 @@ class World:
         for n in self.refused:
             if queued[n]:
                 yield f"event {n} was refused, and queued all the same"
+
+    def _unsent(self, service: Service) -> Iterator[str]:
+        """Name events that a run sent and that were never queued, though the run is a success."""
+        for member in self.members.values():
+            charm = service.parts.store.charms.find(member.ref)
+            if member.kind is not Kind.SENDER or charm is None:
+                continue
+            successes = service.parts.store.health.get(charm.charm_key).successes
+            for count in range(1, successes + 1):
+                if not self.ledger.by_payload[payload_of(member.ref.charm_id, count)]:
+                    yield f"the event of success {count} of {member.ref} was never queued"
 
     def _choose(self, spec: RunSpec) -> Deed:
         member = self.members.get(spec.charm_id)

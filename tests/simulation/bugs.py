@@ -1,0 +1,174 @@
+"""Bugs that are planted on purpose, at least one for each invariant: the simulation finds each.
+
+Each is a subclass of a production part, a statement changed on its way to SQLite, or a machine that
+does not do what it says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from dataclasses import replace
+
+from bg_charm_service.database import Database
+from bg_charm_service.in_flight import InFlight
+from bg_charm_service.job_queue import JobQueue
+from bg_charm_service.model import Outcome
+from bg_charm_service.planner import Planner
+from bg_charm_service.pool_events import RunFinished
+from bg_charm_service.settler import Settled, Settler
+from bg_charm_service.supervisor import Supervisor
+from bg_charm_service.surroundings import PartTypes
+from tests.simulation.timeline import LifeClock
+from tests.simulation.workers import SimulatedProcesses
+from tests.simulation.world import Bug
+
+
+class ForgetfulPlanner(Planner):
+    """Does not store when a charm is due."""
+
+    def poll_now(self, charm_key: int, space: str) -> None:
+        super().poll_now(charm_key, space)
+        self._store.health.set_due(charm_key, None)
+
+
+class StubbornPlanner(Planner):
+    """Goes on polling whatever it is told to poll no more."""
+
+    def drop(self, charm_key: int) -> None: ...
+
+
+class DeafQueue(JobQueue):
+    """Overlooks every third job that may run."""
+
+    heard = 0
+
+    def _hint(self, space_key: int, run_at: float) -> None:
+        self.heard += 1
+        if self.heard % 3:
+            super()._hint(space_key, run_at)
+
+
+class MiscountingQueue(JobQueue):
+    """Shows a wrong number of dead letters."""
+
+    def _tally(self, *, pending: int = 0, claimed: int = 0, dead: int = 0) -> None:
+        super()._tally(pending=pending, claimed=claimed)
+
+
+class BlamingSettler(Settler):
+    """Lets a run pay for the death of the workers' parent."""
+
+    def _is_to_blame(self, run: InFlight, finished: RunFinished) -> bool:
+        return True
+
+
+class KindSettler(Settler):
+    """Counts a run as a success whatever its worker says."""
+
+    def _outcome(self, run: InFlight, finished: RunFinished) -> Outcome:
+        outcome = super()._outcome(run, finished)
+        return Outcome(outcome.duration_seconds) if outcome.failure is not None else outcome
+
+
+class MuteSettler(Settler):
+    """Forgets the events that runs send."""
+
+    def _outcome(self, run: InFlight, finished: RunFinished) -> Outcome:
+        return replace(super()._outcome(run, finished), sends=())
+
+
+class SilentSupervisor(Supervisor):
+    """Tells nobody of the end of a run."""
+
+    def settlement_of(self, job_id: int) -> asyncio.Future[Settled | None]:
+        return asyncio.get_running_loop().create_future()
+
+
+class TrustingDatabase(Database):
+    """Believes every error of a commit."""
+
+    def _is_committed(self, number: int) -> bool:
+        return False
+
+
+class CarelessDatabase(Database):
+    """Takes every commit for made."""
+
+    def _commit(self) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            super()._commit()
+        if self.connection.in_transaction:
+            self.connection.execute("ROLLBACK")
+
+
+class WallClock(LifeClock):
+    """Schedules by a clock that people set."""
+
+    def steady(self) -> float:
+        return self.now()
+
+
+class Undead(SimulatedProcesses):
+    """Reports the death of workers that live on."""
+
+    def end_group(self, pid: int) -> None:
+        worker = self.workers.get(pid)
+        if worker is not None:
+            worker.live_on()
+
+
+_PUT = "(?, ?, 1, ?, ?, ?, ?, ?, ?, ?)"
+_IDLE = """NOT EXISTS (SELECT 1 FROM ack_queue_jobs AS live
+    WHERE live.charm_key = job.charm_key AND live.status IN (1, 2) AND live.status = 2)"""
+
+#: Each bug with what the simulation says when it finds it.
+BUGS = (
+    (Bug("due times are not stored", PartTypes(planner=ForgetfulPlanner)), "enabled and due at"),
+    (Bug("disabled charms stay due", PartTypes(planner=StubbornPlanner)), "disabled and due at"),
+    (Bug("polls are put twice", sql=((_PUT, _PUT[:-1] + " || NULL)"),)), "second live poll"),
+    (Bug("charms overlap", sql=((_IDLE, "1"),)), "was claimed while job"),
+    (
+        Bug(
+            "done jobs come back",
+            sql=(("SET status = ? W", "SET status = iif(? = 5, 1, 9) W"),),
+        ),
+        "ended a second time",
+    ),
+    (Bug("writes are lost", sql=(("value = ?4", "value = value"),)), "and had .* successes"),
+    (Bug("failures are successes", PartTypes(settler=KindSettler)), "no worker did it"),
+    (Bug("runs send in vain", PartTypes(settler=MuteSettler)), "was never queued"),
+    (Bug("sends overtake", sql=((_PUT, _PUT[:-5] + "0 * ?, ?)"),)), "overtook the earlier send"),
+    (
+        Bug("disabling drops sends", sql=(("status = 1 AND origin = 'poll'", "status = 1"),)),
+        "a send, was deleted",
+    ),
+    (Bug("the innocent pay", PartTypes(settler=BlamingSettler)), "pays for"),
+    (
+        Bug("suspects too early", sql=(("deliveries = deliveries + 1", "deliveries = 4"),)),
+        "before it was a suspect",
+    ),
+    (
+        Bug(
+            "nobody is rescued",
+            sql=(("INDEXED BY jobs_claimed WHERE status = 2", "WHERE status = 77"),),
+        ),
+        "are claimed, and",
+    ),
+    (Bug("jobs are overlooked", PartTypes(queue=DeafQueue)), "is due for|no success"),
+    (Bug("the clock is the wall's", clock=WallClock), "due|no success|never answered|sleeping"),
+    (Bug("the queue is miscounted", PartTypes(queue=MiscountingQueue)), "and shows"),
+    (
+        Bug("done jobs pile up", sql=(("WHERE status = 5 AND _id", "WHERE status = 55 AND _id"),)),
+        "finished jobs are kept",
+    ),
+    (
+        Bug("histories grow", sql=(("FROM runs WHERE run_key B", "FROM runs WHERE -run_key B"),)),
+        "too many runs",
+    ),
+    (Bug("nobody is told", PartTypes(supervisor=SilentSupervisor)), "never answered"),
+    (Bug("late errors are believed", database=TrustingDatabase), "are claimed|shows|due at|queued"),
+    (Bug("failed commits count", database=CarelessDatabase), "are claimed|shows|due at|queued"),
+    (Bug("the killed live on", processes=Undead), "at once"),
+)
