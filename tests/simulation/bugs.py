@@ -9,15 +9,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import replace
 
 from bg_charm_service.database import Database
+from bg_charm_service.dispatcher import Dispatcher
 from bg_charm_service.in_flight import InFlight
 from bg_charm_service.job_queue import JobQueue
 from bg_charm_service.model import Outcome
 from bg_charm_service.planner import Planner
 from bg_charm_service.pool_events import RunFinished
 from bg_charm_service.settler import Settled, Settler
+from bg_charm_service.store.health import ScheduleEntry
 from bg_charm_service.supervisor import Supervisor
 from bg_charm_service.surroundings import PartTypes
 from tests.simulation.timeline import LifeClock
@@ -37,6 +40,18 @@ class StubbornPlanner(Planner):
     """Goes on polling whatever it is told to poll no more."""
 
     def drop(self, charm_key: int) -> None: ...
+
+
+class EvenPlanner(Planner):
+    """Spreads missed polls over the service's interval, also of charms with a shorter one.
+
+    This was once so.
+    """
+
+    def _take_up(self, entries: Sequence[tuple[str, ScheduleEntry]]) -> None:
+        super()._take_up(
+            [(space, replace(entry, interval_seconds=None)) for space, entry in entries]
+        )
 
 
 class DeafQueue(JobQueue):
@@ -72,11 +87,25 @@ class KindSettler(Settler):
         return Outcome(outcome.duration_seconds) if outcome.failure is not None else outcome
 
 
+class RepeatingSettler(Settler):
+    """Ends each run twice."""
+
+    def conclude(self, run: InFlight, outcome: Outcome, *, worker: int, log: str) -> Settled:
+        super().conclude(run, outcome, worker=worker, log=log)
+        return super().conclude(run, outcome, worker=worker, log=log)
+
+
 class MuteSettler(Settler):
     """Forgets the events that runs send."""
 
     def _outcome(self, run: InFlight, finished: RunFinished) -> Outcome:
         return replace(super()._outcome(run, finished), sends=())
+
+
+class RootedDispatcher(Dispatcher):
+    """Leaves workers with a space that has just run out of work; this was once so."""
+
+    def move_workers(self, now: float) -> None: ...
 
 
 class SilentSupervisor(Supervisor):
@@ -87,7 +116,7 @@ class SilentSupervisor(Supervisor):
 
 
 class TrustingDatabase(Database):
-    """Believes every error of a commit."""
+    """Believes every error of a commit, also of one that was made; this was once so."""
 
     def _is_committed(self, number: int) -> bool:
         return False
@@ -127,15 +156,10 @@ _IDLE = """NOT EXISTS (SELECT 1 FROM ack_queue_jobs AS live
 BUGS = (
     (Bug("due times are not stored", PartTypes(planner=ForgetfulPlanner)), "enabled and due at"),
     (Bug("disabled charms stay due", PartTypes(planner=StubbornPlanner)), "disabled and due at"),
+    (Bug("missed polls are spread too far", PartTypes(planner=EvenPlanner)), "is due only in"),
     (Bug("polls are put twice", sql=((_PUT, _PUT[:-1] + " || NULL)"),)), "second live poll"),
     (Bug("charms overlap", sql=((_IDLE, "1"),)), "was claimed while job"),
-    (
-        Bug(
-            "done jobs come back",
-            sql=(("SET status = ? W", "SET status = iif(? = 5, 1, 9) W"),),
-        ),
-        "ended a second time",
-    ),
+    (Bug("runs end twice", PartTypes(settler=RepeatingSettler)), "ended a second time"),
     (Bug("writes are lost", sql=(("value = ?4", "value = value"),)), "and had .* successes"),
     (Bug("failures are successes", PartTypes(settler=KindSettler)), "no worker did it"),
     (Bug("runs send in vain", PartTypes(settler=MuteSettler)), "was never queued"),
@@ -157,6 +181,7 @@ BUGS = (
         "are claimed, and",
     ),
     (Bug("jobs are overlooked", PartTypes(queue=DeafQueue)), "is due for|no success"),
+    (Bug("workers are rooted", PartTypes(dispatcher=RootedDispatcher)), "is due for|no success"),
     (Bug("the clock is the wall's", clock=WallClock), "due|no success|never answered|sleeping"),
     (Bug("the queue is miscounted", PartTypes(queue=MiscountingQueue)), "and shows"),
     (

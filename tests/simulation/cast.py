@@ -56,8 +56,9 @@ DESERVED: dict[Deed, set[FailureCause]] = {
     Deed.RAISE: {FailureCause.ERROR},
     Deed.TIMEOUT: {FailureCause.TIMEOUT},
     Deed.STUCK: {FailureCause.TIMEOUT},
-    Deed.EXIT: {FailureCause.EXIT},
-    Deed.SIGNAL: {FailureCause.SIGNAL},
+    # A service that was held up sees the closed socket before it hears of the death.
+    Deed.EXIT: {FailureCause.EXIT, FailureCause.PROTOCOL},
+    Deed.SIGNAL: {FailureCause.SIGNAL, FailureCause.PROTOCOL},
     Deed.GARBAGE: {FailureCause.PROTOCOL},
     Deed.FORGED: {FailureCause.PROTOCOL},
     Deed.CLOSE: {FailureCause.PROTOCOL},

@@ -54,7 +54,7 @@ class Chaos:
     async def work(self, world: World, service: Service) -> None:
         """Break things until it is calm."""
         while not world.is_calm:
-            await asyncio.sleep(self._random.expovariate(1 / world.plan.pause_seconds))
+            await world.bad_moment(self._random)
             for _ in range(self._random.choice([1, 1, 2, 3])):
                 if not world.is_calm:
                     self.strike()

@@ -117,7 +117,8 @@ class Disk:
                 armed.after -= 1
                 if armed.after < 0:
                     self.armed.remove(armed)
-                    self.struck[armed.fault] += 1
+                    named = f": {point}" if armed.point is not None else ""
+                    self.struck[f"{armed.fault}{named}"] += 1
                     return armed.fault
         return None
 

@@ -57,7 +57,7 @@ class Operators:
         while not world.members:
             await self._populate(service)
         while not world.is_calm:
-            await asyncio.sleep(self._random.expovariate(1 / self._plan.pause_seconds))
+            await world.bad_moment(self._random)
             for _ in range(self._random.choice([1, 1, 1, 2, 6])):
                 if not world.is_calm:
                     self.give(service)
@@ -194,7 +194,7 @@ class Operators:
         await self._add_one(service, kind, number, self._random.choice(boxes) if boxes else None)
 
     async def _flood(self, service: Service, member: Member) -> None:
-        count = self._random.randint(10, 40)
+        count = self._random.randint(5, 20)
         self._world.report.faults["flood of registrations"] += 1
         members = await asyncio.gather(
             *(self._add_one(service, Kind.COUNTER, 100 + number, None) for number in range(count))

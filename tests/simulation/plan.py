@@ -11,7 +11,7 @@ from tests.simulation.cast import Deed, Temper
 OVERDUE_SECONDS = 300.0
 
 #: About so many polls are simulated in one seed, however long that takes.
-_POLLS = 60
+_POLLS = 15
 
 _BAD_DEEDS = tuple(deed for deed in Deed if deed not in (Deed.WELL, Deed.FATAL))
 
@@ -46,7 +46,7 @@ def draw_plan(seed: int) -> Plan:
     """Draw a plan; the same seed gives the same plan."""
     chance = random.Random(f"plan {seed}")
     interval = chance.choice([60.0, 900.0, 3600.0, 4 * 3600.0, 12 * 3600.0])
-    charms = chance.randint(2, 9)
+    charms = chance.randint(2, 6)
     chaos = interval * max(4.0, _POLLS / charms)
     return Plan(
         seed=seed,
@@ -59,7 +59,7 @@ def draw_plan(seed: int) -> Plan:
         charms=charms,
         chaos_seconds=chaos,
         calm_seconds=interval + 2 * OVERDUE_SECONDS,
-        pause_seconds=chaos / chance.choice([10, 25, 60]),
+        pause_seconds=chaos / chance.choice([5, 12, 30]),
         history_runs=chance.choice([3, 20]),
         history_jobs=chance.choice([5, 50]),
         disabled_retry_seconds=chance.choice([interval * 3, 86400.0]),

@@ -232,7 +232,7 @@ class SimulatedWorker:
     def be_killed(self) -> None:
         """Be killed from outside: whoever runs pays, since nobody can tell who did it."""
         if self.spec is not None:
-            self._truth.deserved[self.spec.run_id].add(FailureCause.SIGNAL)
+            self._truth.deserved[self.spec.run_id] |= DESERVED[Deed.SIGNAL]
         self.die(-9)
 
     def _read(self) -> None:

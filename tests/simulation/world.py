@@ -124,6 +124,7 @@ class World:
         self.loop: SimulatedLoop | None = None
         self.processes: SimulatedProcesses | None = None
         self.deploy = asyncio.Event()
+        self._run_began = asyncio.Event()
         self._digest = hashlib.blake2b(digest_size=8)
         self.random = random.Random(f"world {plan.seed}")
         self.manners = Manners(
@@ -158,6 +159,7 @@ class World:
             raise Violated(f"the service was started {_MOST_LIVES} times")
         self.loop = loop = SimulatedLoop(self.timeline)
         self.deploy = asyncio.Event()
+        self._run_began = asyncio.Event()
         loop.watch_turns(self._look)
         try:
             loop.run_until_complete(self._life(directors))
@@ -173,6 +175,15 @@ class World:
             self.service = None
             _bury(loop)
             self.truth.running.clear()
+
+    async def bad_moment(self, chance: random.Random) -> None:
+        """Wait for a while, and then often until some run is under way."""
+        await asyncio.sleep(chance.expovariate(1 / self.plan.pause_seconds))
+        if chance.random() < 0.7:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.plan.interval_seconds):
+                    await self._run_began.wait()
+                await asyncio.sleep(chance.uniform(0.0, 1.2 * self.plan.run_seconds))
 
     def note(self, text: str) -> None:
         """Add to the digest of what happened."""
@@ -329,6 +340,8 @@ class World:
                     yield f"the event of success {count} of {member.ref} was never queued"
 
     def _choose(self, spec: RunSpec) -> Deed:
+        self._run_began.set()
+        self._run_began = asyncio.Event()
         member = self.members.get(spec.charm_id)
         if self.is_calm or member is None or not self.manners.is_drawn(member.temper.rate):
             return Deed.WELL
