@@ -136,7 +136,11 @@ class Planner:
         if charm is None or charm.removed_at is not None or charm.updater is None:
             self._forget(charm_key)
             return
-        interval = self._store.health.entry(charm_key).interval_seconds or self._interval_seconds
+        entry = self._store.health.entry(charm_key)
+        if not entry.is_enabled:
+            # A run that was settled a moment ago, in this transaction, has disabled it.
+            return
+        interval = entry.interval_seconds or self._interval_seconds
         phase = phase_seconds(charm.ref, interval, self._burst_seconds(charm.ref))
         if charm_key in self._first:
             later = due_after_first(now, phase, interval)

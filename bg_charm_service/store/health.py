@@ -22,6 +22,7 @@ class ScheduleEntry:
     charm_key: int
     due_at: float | None
     interval_seconds: float | None
+    is_enabled: bool = True
 
 
 def _health(row: Any) -> CharmHealth:
@@ -73,7 +74,8 @@ class HealthRecords:
     def entry(self, charm_key: int) -> ScheduleEntry:
         """When a charm is due."""
         row = self._database.row(
-            "SELECT due_at, interval_seconds FROM health WHERE charm_key = ?", (charm_key,)
+            "SELECT due_at, interval_seconds, disabled_by IS NULL FROM health WHERE charm_key = ?",
+            (charm_key,),
         )
         return ScheduleEntry(charm_key, *(row or (None, None)))
 

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 
 from tests.simulation.simulate import simulate
 from tests.simulation.world import Report
@@ -56,6 +56,11 @@ def replay_line(report: Report) -> str:
     return f"make simulate SEED={report.seed}  # {report.violations[0]}"
 
 
+def as_json(figures: Report | Summary) -> str:
+    """Give figures as JSON."""
+    return json.dumps({one.name: getattr(figures, one.name) for one in fields(figures)}, indent=2)
+
+
 def run_seeds(seeds: Iterable[int], *, processes: int) -> Summary:
     """Simulate many seeds, and print each that fails."""
     summary = Summary()
@@ -80,12 +85,12 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.seed is not None:
         report = simulate(given.seed)
-        print(json.dumps(asdict(report), indent=2))
+        print(as_json(report))
         return bool(report.violations)
     seeds = range(given.first, given.first + given.seeds)
     summary = run_seeds(seeds, processes=given.processes)
     if given.json:
-        print(json.dumps(asdict(summary), indent=2))
+        print(as_json(summary))
     else:
         print(
             f"{summary.seeds} seeds, {summary.simulated_hours:.0f} simulated hours in "

@@ -21,8 +21,10 @@ from bg_charm_service.job_queue import SUSPECT_DELIVERIES, JobQueue
 from bg_charm_service.limits import Limits, Walls
 from bg_charm_service.model import (
     POLL_EVENT,
+    CharmHealth,
     CharmRef,
     CharmSchema,
+    Failure,
     FieldKind,
     FieldSchema,
     Origin,
@@ -101,6 +103,13 @@ class PaperPool:
 
     def cancel(self, run_id: str) -> bool:
         return False
+
+    def fail(self, run: RunSpec) -> None:
+        """Let a run end its worker."""
+        self.out.remove(run)
+        self.unbound += 1
+        death = Failure(FailureCause.EXIT, "It ended its worker.")
+        self.events.append(RunFinished(run, 1, "", death=death))
 
     def end(self, run: RunSpec, *, is_orphaned: bool = False, seconds: float = 0.1) -> None:
         """End a run: well, or by the end of the workers' parent."""
@@ -260,6 +269,23 @@ def test_space_with_nothing_to_do_keeps_no_worker_from_others(bench: Bench) -> N
     bench.put(waiting)
     assert not bench.queue.is_live(job_id)
     assert [waiting.ref.charm_id] == bench.step()
+
+
+def test_charm_that_a_settlement_disables_is_not_planned(path: Path) -> None:
+    """A charm that becomes due in the step that disables it is polled no more."""
+    bench = Bench(path)
+    charm = bench.charm()
+    bench.supervisor.run_job(bench.put(charm))
+    bench.step()
+    with bench.database.transaction():
+        health = CharmHealth(consecutive_failures=4)
+        bench.store.health.put(charm.charm_key, health)
+        bench.planner.poll_now(charm.charm_key, charm.ref.space)
+    bench.pool.fail(bench.pool.out[0])
+    assert [] == bench.step()
+    assert 0 == bench.queue.active_size()
+    assert bench.store.health.entry(charm.charm_key).due_at is None
+    assert not bench.planner.is_polled(charm.charm_key)
 
 
 def test_worker_moves_as_soon_as_its_space_has_nothing_more(path: Path) -> None:
