@@ -1,6 +1,7 @@
 # Every task of the project; `make` alone lists them.
 #
 #   ARGS    passed on: make run ARGS="--interval=5", make test ARGS=tests/unit
+#   SEEDS   how many worlds to simulate: make simulate SEEDS=1000; SEED replays one
 #   PYTHON  the interpreter that .venv is made with
 #   MINUTES, SEED  of make soak: how long, and which blows (drawn without it)
 
@@ -8,6 +9,7 @@ ARGS ?=
 PYTHON ?= python3
 MINUTES ?= 10
 SEED ?=
+SEEDS ?= 300
 PREFIX ?= /opt/bg-charm-service
 BINDIR ?= /usr/local/bin
 UNITDIR ?= /etc/systemd/system
@@ -96,6 +98,10 @@ soak: $(INSTALLED) ## Beat a real service with KILL, TERM and STOP for MINUTES=1
 .PHONY: reliability-report
 reliability-report: $(INSTALLED) ## Run simulation and kill loop, and write their figures into docs/reliability.md
 	@.venv/bin/python -m tests.reliability_report $(ARGS)
+
+.PHONY: simulate
+simulate: $(INSTALLED) ## Simulate SEEDS worlds full of faults, or replay the one of SEED
+	@.venv/bin/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)
 
 .PHONY: check
 check: $(INSTALLED) ## Check format, lint, types and layers

@@ -67,6 +67,9 @@ class Operators:
         """Give one command."""
         weights = [weight for weight, _ in self._commands]
         (_, command), *_ = self._random.choices(self._commands, weights)
+        favourite = self._world.favourite
+        if favourite and self._random.random() < 0.6:
+            command = next(one for _, one in self._commands if one.__name__ == f"_{favourite}")
         member = self._random.choice(list(self._world.members.values()))
         task = asyncio.create_task(self._carry_out(command, service, member))
         self._under_way.add(task)

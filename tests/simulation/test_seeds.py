@@ -18,25 +18,26 @@ from tests.simulation.world import World
 
 ROOT = Path(__file__).parents[2]
 
-#: Every place in the service that commits, in the seeds below; each is killed before and after.
-POINTS = (
-    "open_service",
-    "Supervisor.rescue",
-    "Supervisor._commit",
-    "Supervisor.stop_now",
-    "Upkeep.cleanup",
-    "Upkeep._take_list",
-    "CharmCommands.import_charms",
-    "ChangeCommands.update_charm",
-    "ChangeCommands.set_field",
-    "PollingCommands.register",
-    "PollingCommands.enable",
-    "PollingCommands.disable",
-    "PollingCommands.send",
-    "PollingCommands.run_now",
-    "PollingCommands.remove",
-)
-
+#: The places in the service that commit, and the command that gets there.
+POINTS = {
+    "open_service": "",
+    "Supervisor.rescue": "",
+    "Supervisor._commit": "",
+    "Supervisor.stop_now": "",
+    "Upkeep.cleanup": "",
+    "Upkeep._take_list": "list",
+    "CharmCommands.import_charms": "add",
+    "ChangeCommands.update_charm": "update",
+    "ChangeCommands.set_field": "set_note",
+    "PollingCommands.register": "register",
+    "PollingCommands.unregister": "unregister",
+    "PollingCommands.enable": "enable",
+    "PollingCommands.disable": "disable",
+    "PollingCommands.set_interval": "set_interval",
+    "PollingCommands.send": "send",
+    "PollingCommands.run_now": "run_now",
+    "PollingCommands.remove": "remove",
+}
 
 FAULTS = (Fault.KILL_BEFORE, Fault.KILL_AFTER, Fault.COMMIT_LIES)
 
@@ -62,6 +63,7 @@ def test_commit_point_may_be_the_last(point: str) -> None:
     wanted = {fault: f"{fault}: {point}" for fault in FAULTS}
 
     def prepare(world: World) -> None:
+        world.favourite = POINTS[point]
         struck = world.disk.struck
         world.disk.armed += [
             Armed(fault, 0, point) for fault, name in wanted.items() if not struck[name]

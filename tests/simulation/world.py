@@ -116,6 +116,8 @@ class World:
         #: Payloads of events that a caller was told are queued, or are not.
         self.accepted: set[str] = set()
         self.refused: set[str] = set()
+        #: The command that is given most often, where a test wants one.
+        self.favourite = ""
         self.is_calm = False
         self.is_over = False
         self.calm_since = 0.0

@@ -25,7 +25,7 @@ COMMANDS = {
     "add-admin-charm": "add-admin-charm",
 }
 OTHERS = {
-    *("test", "test-lowest", "soak", "reliability-report", "check", "fmt", "lint"),
+    *("test", "test-lowest", "simulate", "soak", "reliability-report", "check", "fmt", "lint"),
     *("build-binaries", "clean", "install-systemd", "help"),
 }
 
