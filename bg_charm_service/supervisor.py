@@ -82,8 +82,7 @@ class Supervisor:
         with parts.database.transaction():
             settled = rescue_claims(parts.store, parts.queue, parts.settler, parts.clock)
             parts.store.totals.flush()
-        for one in settled:
-            self._tell(one)
+        self._tell(settled)
 
     async def run(self) -> None:
         """Step until `stop_now` is called; raises what makes the service unable to go on."""
@@ -118,8 +117,7 @@ class Supervisor:
             self.storage.note(error)
             return
         self.storage.clear()
-        for one in settled:
-            self._tell(one)
+        self._tell(settled)
         with self.storage.noting():
             self._waiters.let_go_dropped(parts.queue.is_live)
         if events:
@@ -167,8 +165,7 @@ class Supervisor:
                     self.parts.queue.release(run.claim, self.parts.clock.steady())
                     self.parts.dispatcher.runs.drop(run)
                 self.parts.store.totals.flush()
-            for one in settled:
-                self._tell(one)
+            self._tell(settled)
         self._let_everybody_go(ServiceStopping("The service stopped first."))
 
     def run_job(self, job_id: int) -> None:
@@ -261,10 +258,11 @@ class Supervisor:
                     return [found]
         return []
 
-    def _tell(self, settled: Settled) -> None:
-        for listener in self.on_settled:
-            listener(settled)
-        self._waiters.tell(settled)
+    def _tell(self, settled: list[Settled]) -> None:
+        for one in settled:
+            for listener in self.on_settled:
+                listener(one)
+            self._waiters.tell(one)
 
     def _let_everybody_go(self, error: ServiceError) -> None:
         self.ended_by = self.ended_by or error
@@ -295,5 +293,5 @@ class Supervisor:
             async with asyncio.timeout(max(0.0, until - now)):
                 await self._wake.wait()
         except TimeoutError:
-            parts.dispatcher.move_workers(now)
+            pass
         self._wake.clear()

@@ -83,7 +83,7 @@ class Yard:
             )
             bench.store.health.create(charm.charm_key)
             bench.store.registrations.put(charm.charm_key, "test", 0)
-            bench.planner.ensure(charm.charm_key, space)
+            bench.planner.ensure([(charm.charm_key, space)])
         self.names[charm.charm_key] = f"{space}/{name}"
 
     async def settle(self) -> None:
