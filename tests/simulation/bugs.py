@@ -148,7 +148,6 @@ class Undead(SimulatedProcesses):
             worker.live_on()
 
 
-_PUT = "(?, ?, 1, ?, ?, ?, ?, ?, ?, ?)"
 _IDLE = """NOT EXISTS (SELECT 1 FROM ack_queue_jobs AS live
     WHERE live.charm_key = job.charm_key AND live.status IN (1, 2) AND live.status = 2)"""
 
@@ -157,13 +156,13 @@ BUGS = (
     (Bug("due times are not stored", PartTypes(planner=ForgetfulPlanner)), "enabled and due at"),
     (Bug("disabled charms stay due", PartTypes(planner=StubbornPlanner)), "disabled and due at"),
     (Bug("missed polls are spread too far", PartTypes(planner=EvenPlanner)), "is due only in"),
-    (Bug("polls are put twice", sql=((_PUT, _PUT[:-1] + " || NULL)"),)), "second live poll"),
+    (Bug("polls are put twice", sql=((":unique,", ":unique || NULL,"),)), "second live poll"),
     (Bug("charms overlap", sql=((_IDLE, "1"),)), "was claimed while job"),
     (Bug("runs end twice", PartTypes(settler=RepeatingSettler)), "ended a second time"),
     (Bug("writes are lost", sql=(("value = ?4", "value = value"),)), "and had .* successes"),
     (Bug("failures are successes", PartTypes(settler=KindSettler)), "no worker did it"),
     (Bug("runs send in vain", PartTypes(settler=MuteSettler)), "was never queued"),
-    (Bug("sends overtake", sql=((_PUT, _PUT[:-5] + "0 * ?, ?)"),)), "overtook the earlier send"),
+    (Bug("sends overtake", sql=((":is_held,", "0 * :is_held,"),)), "overtook the earlier send"),
     (
         Bug("disabling drops sends", sql=(("status = 1 AND origin = 'poll'", "status = 1"),)),
         "a send, was deleted",
