@@ -110,6 +110,9 @@ class Chaos:
 
     def _stall(self) -> None:
         self._world.timeline.advance(self._random.choice([1.0, 30.0, _HOUR]))
+        assert self._world.processes is not None
+        for worker in list(self._world.processes.workers.values()):
+            worker.catch_up()
 
     def _break_disk(self) -> None:
         for _ in range(self._random.choice([1, 1, 3])):

@@ -205,6 +205,8 @@ class SimulatedWorker:
         self.memory_bytes = 10_000_000
         self._is_spoilt = False
         self._lives_on = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._last_word: Callable[[], None] = lambda: None
         if self._manners.is_drawn(self._manners.boot_death_rate):
             self._loop.call_later(_BOOT_SECONDS, self.die, 1)
         elif not self._manners.is_drawn(self._manners.boot_hang_rate):
@@ -223,6 +225,13 @@ class SimulatedWorker:
             self._loop.call_later(
                 _EXIT_SECONDS, self._zygote.report, Exited(self._worker_no, exit_code)
             )
+
+    def catch_up(self) -> None:
+        """Do what was done in time while the service stood still."""
+        timer, self._timer = self._timer, None
+        if timer is not None and not timer.cancelled() and timer.when() <= self._loop.time():
+            timer.cancel()
+            self._last_word()
 
     def live_on(self) -> None:
         """Be reported dead, and go on all the same."""
@@ -277,7 +286,8 @@ class SimulatedWorker:
         if deed is Deed.LOG:
             self._say(LogText(spec.run_id, "word " * 20_000))
         if deed is not Deed.STUCK:
-            self._loop.call_later(seconds, self._finish, spec, deed, seconds)
+            self._last_word = lambda: self._finish(spec, deed, seconds)
+            self._timer = self._loop.call_later(seconds, self._last_word)
 
     def _finish(self, spec: RunSpec, deed: Deed, seconds: float) -> None:
         if self._is_dead or self.spec is not spec:
