@@ -109,10 +109,11 @@ class Chaos:
         self._world.timeline.jump(self._random.uniform(0, 24) * _HOUR)
 
     def _stall(self) -> None:
-        self._world.timeline.advance(self._random.choice([1.0, 30.0, _HOUR]))
+        seconds = self._random.choice([1.0, 30.0, _HOUR])
+        self._world.timeline.advance(seconds)
         assert self._world.processes is not None
         for worker in list(self._world.processes.workers.values()):
-            worker.catch_up()
+            worker.catch_up(seconds)
 
     def _break_disk(self) -> None:
         for _ in range(self._random.choice([1, 1, 3])):

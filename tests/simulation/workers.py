@@ -226,10 +226,15 @@ class SimulatedWorker:
                 _EXIT_SECONDS, self._zygote.report, Exited(self._worker_no, exit_code)
             )
 
-    def catch_up(self) -> None:
-        """Do what was done in time while the service stood still."""
-        timer, self._timer = self._timer, None
-        if timer is not None and not timer.cancelled() and timer.when() <= self._loop.time():
+    def catch_up(self, seconds: float) -> None:
+        """Do what was done while the service stood still for so long."""
+        until = self._loop.time()
+        if self.spec is None:
+            # What was sent just before it stood still was begun at once.
+            self._read()
+            until += seconds
+        timer = self._timer
+        if self.spec is not None and timer is not None and timer.when() <= until:
             timer.cancel()
             self._last_word()
 
@@ -247,6 +252,8 @@ class SimulatedWorker:
     def _read(self) -> None:
         try:
             data = self._connection.recv(1 << 20)
+        except BlockingIOError:
+            return
         except OSError:
             data = b""
         if not data and self._lives_on:
