@@ -11,22 +11,21 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import tenacity
-from loguru import logger
 
 from bg_charm_service.copying import PARTIAL, copy_database, discard, publish
 from bg_charm_service.errors import (
     BackupError,
-    CommitInDoubt,
     DataDirectoryError,
     StorageError,
 )
 from bg_charm_service.integrity import problems_of
 from bg_charm_service.migrations import STEPS, check_version, migrate
+from bg_charm_service.numbered_commits import NumberedCommits
 from bg_charm_service.schema_version import stored_schema_version
+from bg_charm_service.storage_errors import StorageErrors
 
 #: The write-ahead log is folded into the file at this many pages of 4 kB.
 _CHECKPOINT_PAGES = 2000
@@ -37,11 +36,6 @@ _INCREMENTAL = 2
 #: After a checkpoint the log file is cut to this size, in bytes.
 _WAL_LIMIT_BYTES = 16 * 1024 * 1024
 
-# Each commit has a number, so that one that failed can be told from one that only said so.
-_NUMBER_COMMIT = """INSERT INTO totals VALUES ('commits', 1)
-    ON CONFLICT DO UPDATE SET value = value + 1 RETURNING value"""
-_NEWEST_COMMIT = "SELECT value FROM totals WHERE name = 'commits'"
-
 
 class Database:
     """A connection in autocommit mode, with transactions that nest by joining the outer one."""
@@ -50,13 +44,13 @@ class Database:
         self.connection = connection
         self.commits = 0
         self._depth = 0
-        self._is_in_doubt = False
+        self._commits = NumberedCommits(connection)
         #: Kept as keys, in order, so that asking twice gives one call.
         self._before_commit: dict[Callable[[], None], None] = {}
         self._after_commit: list[Callable[[], None]] = []
         #: Called with each failure of the database itself, whoever ran into it.
         self.on_failure: list[Callable[[StorageError], None]] = []
-        self._failures = _StorageErrors(self.on_failure)
+        self._failures = StorageErrors(self.on_failure)
 
     @classmethod
     def open(
@@ -106,7 +100,7 @@ class Database:
             finally:
                 self._depth -= 1
             return
-        self._check_doubt()
+        self._commits.check()
         try:
             with self._failures:
                 self._undo()
@@ -223,31 +217,7 @@ class Database:
         self.connection.close()
 
     def _commit(self) -> None:
-        """Commit; an error that comes after the fact is none, since all is on disk."""
-        (number,) = self.connection.execute(_NUMBER_COMMIT).fetchone()
-        try:
-            self.connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            if not self._is_committed(number):
-                raise
-            logger.bind(event="commit_late_error").warning(
-                "The database reported an error for a change that it has made: {}", error
-            )
-
-    def _is_committed(self, number: int) -> bool:
-        if self.connection.in_transaction:
-            return False
-        try:
-            (newest,) = self.connection.execute(_NEWEST_COMMIT).fetchone()
-        except sqlite3.Error as error:
-            self._is_in_doubt = True
-            raise CommitInDoubt from error
-        return bool(newest == number)
-
-    def _check_doubt(self) -> None:
-        # What is in memory may contradict what is on disk: nothing more may be decided by it.
-        if self._is_in_doubt:
-            raise CommitInDoubt
+        self._commits.make()
 
     def _check_transaction(self) -> None:
         # SQLite undoes the whole transaction by itself when the disk is full. What is written
@@ -259,28 +229,6 @@ class Database:
         """Roll back what is open, also what an earlier failure could not roll back."""
         if self.connection.in_transaction:
             self.connection.execute("ROLLBACK")
-
-
-class _StorageErrors:
-    """Raises StorageError in the place of what sqlite3 raises when disk or file are to blame."""
-
-    def __init__(self, listeners: list[Callable[[StorageError], None]]) -> None:
-        self._listeners = listeners
-
-    def __enter__(self) -> None:
-        """Watch over what is done inside."""
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is not None and _is_of_the_database(error):
-            told = StorageError(f"The database cannot be used: {error}")
-            for listener in self._listeners:
-                listener(told)
-            raise told from error
 
 
 def _cannot_open(path: Path | str, error: sqlite3.Error | OSError) -> DataDirectoryError:
@@ -302,12 +250,6 @@ def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
             raise BackupError(f"{path} is damaged, and was not brought up to date: {problems[0]}.")
         publish(partial, copy)
     migrate(connection)
-
-
-def _is_of_the_database(error: BaseException) -> bool:
-    """Whether disk or file are to blame, not a value or a statement of ours."""
-    ours = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError)
-    return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, ours)
 
 
 @tenacity.retry(

@@ -118,8 +118,8 @@ class SilentSupervisor(Supervisor):
 class TrustingDatabase(Database):
     """Believes every error of a commit, also of one that was made; this was once so."""
 
-    def _is_committed(self, number: int) -> bool:
-        return False
+    def _commit(self) -> None:
+        self.connection.execute("COMMIT")
 
 
 class CarelessDatabase(Database):

@@ -21,6 +21,7 @@ _DISK_FAULTS = (
     Fault.BUSY,
     Fault.STATEMENT,
     Fault.ROLLED_BACK,
+    Fault.READ,
     Fault.COMMIT,
     Fault.COMMIT,
     Fault.COMMIT_LIES,

@@ -43,6 +43,7 @@ _CODES = {
 
 #: Functions that open transactions for others: a commit point has the name of their caller.
 _CARRIERS = {"Desk.change"}
+_DATABASE = {"bg_charm_service.database", "bg_charm_service.numbered_commits"}
 
 
 @dataclass(slots=True)
@@ -205,7 +206,7 @@ def commit_point() -> str:
         name = frame.f_code.co_qualname
         if (
             module.startswith("bg_charm_service.")
-            and module != "bg_charm_service.database"
+            and module not in _DATABASE
             and name not in _CARRIERS
         ):
             return name

@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from bg_charm_service.errors import ServiceError
+from bg_charm_service.errors import CommitInDoubt, ServiceError
 from bg_charm_service.model import CharmRef
 from bg_charm_service.service import Service
 from bg_charm_service.views import NewCharm
@@ -149,6 +149,8 @@ class Operators:
         stream = POST if member.kind is Kind.MAILBOX else None
         try:
             service.commands.send(member.ref, stream, json.dumps({"n": n}).encode())
+        except CommitInDoubt:
+            raise  # and says so
         except ServiceError:
             self._world.refused.add(n)
             raise

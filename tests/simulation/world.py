@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bg_charm_service.database import Database
-from bg_charm_service.errors import FailureCause, WorkerBootError
+from bg_charm_service.errors import CommitInDoubt, FailureCause, WorkerBootError
 from bg_charm_service.identity import Identity
 from bg_charm_service.limits import Limits
 from bg_charm_service.model import CharmRef
@@ -168,6 +168,10 @@ class World:
         except Killed as killed:
             self.note(f"killed {killed}")
             self.report.faults[f"supervisor killed {str(killed).partition(' of ')[0]}"] += 1
+            self._read_after_death()
+        except CommitInDoubt:
+            # As it should: neither the commit nor a look at it told what is on disk.
+            self.report.faults["service ended: a commit in doubt"] += 1
             self._read_after_death()
         except WorkerBootError:
             # As it should: births failed again and again. Whoever runs the service starts it again.
