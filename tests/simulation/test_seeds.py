@@ -25,7 +25,7 @@ POINTS = {
     "Supervisor._commit": "",
     "Supervisor.stop_now": "",
     "Upkeep.cleanup": "",
-    "Upkeep._take_list": "list",
+    "Upkeep._plan_anew": "list",
     "CharmCommands.import_charms": "add",
     "ChangeCommands.update_charm": "update",
     "ChangeCommands.set_field": "set_note",
