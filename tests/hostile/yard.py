@@ -120,6 +120,8 @@ class Yard:
             register=True,
             values={"secret": self.secrets["state"]},
         )
+        # Each is polled at once when it is registered; what follows is not to run among these.
+        self._poll_neighbours()
         self._outside = self._seen_outside()
         # Without walls a charm can leave it stopped, and then it does not end with its service.
         stack.callback(_end, psutil.Process(self.service.zygote_pid()))

@@ -17,7 +17,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -288,7 +288,12 @@ class Service:
 
     def zygote_pid(self) -> int:
         """The process that forks the workers."""
-        return psutil.Process(self.worker_pids()[0]).ppid()
+        for child in psutil.Process(self.pid).children():
+            # Others come and go, those that scan.
+            with suppress(psutil.NoSuchProcess):
+                if "bg_charm_service.zygote" in " ".join(child.cmdline()):
+                    return child.pid
+        raise AssertionError("there is no process that forks workers")
 
     def descendants(self) -> list[psutil.Process]:
         """Every process that this one started, and theirs."""
