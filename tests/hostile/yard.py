@@ -219,9 +219,10 @@ class Yard:
 
     def _has_no_children_of_workers(self) -> bool:
         """Whether every process below the service is the zygote, one of its workers, or a scan."""
-        zygote = self.service.zygote_pid()
-        parents = {process.ppid() for process in self.service.descendants()}
-        return parents <= {self.service.pid, zygote}
+        parents = {self.service.pid, self.service.zygote_pid()}
+        return all(
+            _parent_of(process) in {*parents, None} for process in self.service.descendants()
+        )
 
     def _seen_outside(self) -> dict[str, tuple[object, ...]]:
         """What is to be seen of the files that no charm may change."""
@@ -277,6 +278,14 @@ class Yards:
         for key, yard in list(self._open.items()):
             if yard.is_laid_waste():
                 self._open.pop(key).__exit__()
+
+
+def _parent_of(process: psutil.Process) -> int | None:
+    """Give a process's parent; None for one that has ended meanwhile."""
+    try:
+        return process.ppid()
+    except psutil.NoSuchProcess:
+        return None
 
 
 def _end(process: psutil.Process) -> None:
