@@ -27,6 +27,8 @@ from typing import Any
 import httpx2
 import psutil
 
+from tests.process.program import wait_until
+
 ROOT = Path(__file__).parents[2]
 CHARMS = ROOT / "tests" / "fixtures" / "charms"
 SCRIPTED = (CHARMS / "scripted.py").read_text()
@@ -283,8 +285,14 @@ class Service:
         return status
 
     def worker_pids(self) -> list[int]:
-        """The processes of the workers."""
-        return [worker["pid"] for worker in self.status()["workers"]]
+        """The processes of the workers, once none of them is being replaced."""
+        pids: list[int] = wait_until(self._pids_of_steady_workers)
+        return pids
+
+    def _pids_of_steady_workers(self) -> list[int]:
+        workers = self.status()["workers"]
+        is_steady = all(worker["state"] in ("idle", "busy") for worker in workers)
+        return [worker["pid"] for worker in workers] if is_steady else []
 
     def zygote_pid(self) -> int:
         """The process that forks the workers."""
