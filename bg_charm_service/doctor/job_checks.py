@@ -59,14 +59,15 @@ _OLDER_DEAD = """DELETE FROM ack_queue_jobs WHERE charm_key = ?1 AND status = 9
 
 def claims(scope: Scope) -> Iterator[Trouble | None]:
     """Each claimed job has its run under way; none has where no service runs."""
-    claimed = {claim.job.job_id: claim for claim in scope.queue.claimed_jobs()}
-    yield None
+    claimed = {claim.job.job_id for claim in scope.queue.claimed_jobs()}
     if scope.running is None:
         if claimed:
             text = "under way when the service ended, which run again at its next start"
             yield Trouble("claims", Severity.NOTE, text, "Jobs", tuple(claimed))
         return
-    lost = tuple(claimed.keys() - scope.running.in_flight())
+    # In the same slice: the service goes on between two, and settles what was claimed.
+    lost = tuple(claimed - scope.running.in_flight())
+    yield None
     if lost:
         text = "claimed with no run under way, which would wait for the next start"
         yield Trouble("claims", Severity.ERROR, text, "Jobs", lost, mend=_give_back)

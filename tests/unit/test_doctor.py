@@ -258,6 +258,23 @@ def test_claim_without_a_run_is_given_back(bench: Bench) -> None:
     assert [lost.job_id] == [run.job_id for run in bench.pool.out]
 
 
+def test_run_that_ends_between_two_slices_is_no_fault(bench: Bench) -> None:
+    """The service goes on between slices: what was claimed in one may be settled in the next."""
+    charm = bench.store.charms.get(1)
+    assert charm is not None
+    bench.step()
+    bench.planner.load()
+    found = []
+    for trouble in examine(running(bench)):
+        found += [trouble] if trouble is not None else []
+        (run,) = bench.pool.out
+        bench.pool.end(run)
+        bench.step()
+        bench.put(charm)
+        bench.step()
+    assert [] == found
+
+
 def test_claims_of_a_killed_service_are_a_note(bench: Bench) -> None:
     """On a stopped directory a claimed job is no fault: the next start rescues it."""
     bench.step()
