@@ -118,3 +118,17 @@ class FailureCause(StrEnum):
     SIGNAL = "signal"  #: the worker process was ended by a signal nobody here sent
     PROTOCOL = "protocol"  #: what came back from the worker was not a valid answer
     SUPERVISOR = "supervisor"  #: the supervisor died during it, alone with it, again and again
+
+
+#: After these causes a worker is replaced, even when it answered.
+SPENT_WORKER = frozenset(
+    {
+        FailureCause.TIMEOUT,
+        FailureCause.CPU,
+        FailureCause.MEMORY,
+        FailureCause.FILES,
+        FailureCause.THREADS,
+        FailureCause.LOG,
+        FailureCause.SCRATCH,
+    }
+)

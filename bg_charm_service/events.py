@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from bg_charm_service.errors import FailureCause
+from bg_charm_service.errors import SPENT_WORKER, FailureCause
 from bg_charm_service.model import CharmRef
 from bg_charm_service.pool_events import IdleDeath
 from bg_charm_service.settler import Settled
@@ -24,18 +24,7 @@ KEPT_EVENTS = 2000
 _ERROR_CHARACTERS = 500
 
 #: Causes of failure that end the worker.
-_DEADLY = {
-    FailureCause.TIMEOUT,
-    FailureCause.CPU,
-    FailureCause.MEMORY,
-    FailureCause.FILES,
-    FailureCause.THREADS,
-    FailureCause.LOG,
-    FailureCause.SCRATCH,
-    FailureCause.EXIT,
-    FailureCause.SIGNAL,
-    FailureCause.PROTOCOL,
-}
+_DEADLY = SPENT_WORKER | {FailureCause.EXIT, FailureCause.SIGNAL, FailureCause.PROTOCOL}
 
 
 @dataclass(frozen=True, slots=True)

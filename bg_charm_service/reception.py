@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from bg_charm_service.clock import Clock
 from bg_charm_service.crew import Crew
-from bg_charm_service.errors import FailureCause
+from bg_charm_service.errors import SPENT_WORKER
 from bg_charm_service.pool_contract import Isolation, PoolLimits
 from bg_charm_service.pool_events import (
     FieldWanted,
@@ -28,19 +28,6 @@ from bg_charm_service.worker_protocol import breach_of
 
 #: How long a worker that closed its socket may take to exit, in seconds.
 CLOSED_SECONDS = 1.0
-
-#: After these a worker is replaced, even when it answered.
-_SPENT = frozenset(
-    {
-        FailureCause.TIMEOUT,
-        FailureCause.CPU,
-        FailureCause.MEMORY,
-        FailureCause.FILES,
-        FailureCause.THREADS,
-        FailureCause.LOG,
-        FailureCause.SCRATCH,
-    }
-)
 
 #: Endings that say nothing about what the worker did.
 _OF_OURS = frozenset({Ending.RETIRED, Ending.CANCELLED, Ending.SHUTDOWN, Ending.ORPHANED})
@@ -161,7 +148,7 @@ class Reception:
         return (
             self._limits.isolation is Isolation.RUN
             or bool(answer.leak)
-            or (answer.failure is not None and answer.failure.cause in _SPENT)
+            or (answer.failure is not None and answer.failure.cause in SPENT_WORKER)
             or worker.runs >= self._limits.max_runs
             or (self._scratch is not None and not self._scratch.empty(worker.worker_no))
         )
