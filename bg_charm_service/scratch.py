@@ -61,14 +61,6 @@ class ScratchRoot:
         """Count what a worker keeps there; bounded, and safe to call in a thread."""
         return measure(self._of(worker_no), pid, limit_bytes)
 
-    def is_empty(self, worker_no: int) -> bool:
-        """Whether nothing is there; False as well when nobody can tell."""
-        try:
-            with os.scandir(self._of(worker_no)) as entries:
-                return next(entries, None) is None
-        except OSError:
-            return False
-
     def empty(self, worker_no: int) -> bool:
         """Empty the directory if that is quickly done; after False, its worker must be retired."""
         try:
