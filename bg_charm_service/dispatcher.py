@@ -160,7 +160,7 @@ class Dispatcher:
         if prepared.problem is not None:
             return RunFinished(spec, 0, "", death=prepared.problem)
         try:
-            if not self._pool.dispatch(space_key, spec):
+            if not self._pool.dispatch(space_key, [spec]):
                 return RunFinished(spec, 0, "")
         except FrameError as error:
             text = f"Its state is too large to run with: {error}."

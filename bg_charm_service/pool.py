@@ -24,7 +24,7 @@ from bg_charm_service.pool_events import (
 )
 from bg_charm_service.reception import Reception
 from bg_charm_service.scratch import ScratchRoot
-from bg_charm_service.waiting_runs import WaitingRoom, WaitingRun
+from bg_charm_service.waiting_runs import WaitingBatch, WaitingRoom, has_sources
 from bg_charm_service.wire import (
     TO_WORKER,
     FieldValue,
@@ -147,25 +147,26 @@ class Pool:
         worker = self.workers.idle_for(self.workers.binding(space_key, walls))
         return worker is not None and source_hash in worker.known_sources
 
-    def dispatch(self, space_key: int, run: RunSpec) -> bool:
-        """Give a run to a worker bound to its space and walls; False without room.
+    def dispatch(self, space_key: int, runs: Sequence[RunSpec]) -> bool:
+        """Give a batch of runs to a worker bound to their space and walls; False without room.
 
-        Where none has these walls, one is replaced, and the run waits for the fresh one. Raises
-        FrameError when the run's values are too large to send.
+        Where none has these walls, one is replaced, and the batch waits for the fresh one. Raises
+        FrameError when the values of a run are too large to send.
         """
-        frame = TO_WORKER.encode(run)
+        frames = [TO_WORKER.encode(run) for run in runs]
         if not self.free_workers().count:
             return False
-        given = WaitingRun(run, frame, self.workers.binding(space_key, run.limits.walls))
-        worker = self._find_sound(given.binding)
-        if worker is not None and (run.source is not None or worker.knows(run.source_hash)):
+        binding = self.workers.binding(space_key, runs[0].limits.walls)
+        given = WaitingBatch(list(runs), frames, binding)
+        worker = self._find_sound(binding)
+        if worker is not None and has_sources(runs, worker.known_sources):
             self._begin(worker, given)
             return True
         replaced = self.workers.to_replace(space_key) if worker is None else None
-        if replaced is None or run.source is None:
+        if replaced is None or not has_sources(runs, ()):
             return False
         replaced.end(Ending.RETIRED)
-        self._waiting.add_run(given)
+        self._waiting.add_batch(given)
         return True
 
     def give_field(self, run_id: str, message: FieldValue) -> None:
@@ -191,6 +192,10 @@ class Pool:
         waiting = self._waiting.take_run(run_id)
         if waiting is not None:
             self._reception.events.append(given_back(waiting, is_cancelled=True))
+            self._wake()
+            return True
+        for behind in [run for worker in self.workers for run in worker.take_back(run_id)]:
+            self._reception.events.append(given_back(behind, is_cancelled=True))
             self._wake()
             return True
         worker = self.workers.making(run_id)
@@ -231,15 +236,15 @@ class Pool:
                 return worker
         return None
 
-    def _begin(self, worker: WorkerHandle, given: WaitingRun) -> None:
+    def _begin(self, worker: WorkerHandle, given: WaitingBatch) -> None:
         worker.binding = given.binding
         grace = self.limits.kill_grace_seconds
-        worker.begin(given.run, given.frame, self._clock.steady(), grace)
+        worker.begin(given.runs, given.frames, self._clock.steady(), grace)
 
     def _employ(self) -> None:
         """Give fresh workers to what waits for them; replace an idle one for an inspection."""
         while (worker := self.workers.fresh()) is not None:
-            given = self._waiting.next_run()
+            given = self._waiting.next_batch()
             if given is not None:
                 self._begin(worker, given)
                 continue
@@ -249,7 +254,7 @@ class Pool:
             grace = self.limits.kill_grace_seconds
             worker.begin_inspection(*asked, self._clock.steady(), grace)
         if self._waiting.has_inspections:
-            for idle in self.workers.to_free(self._waiting.runs):
+            for idle in self.workers.to_free(self._waiting.batches):
                 idle.end(Ending.RETIRED)
 
     def _read_output(self, worker: WorkerHandle) -> None:

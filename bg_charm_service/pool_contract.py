@@ -89,8 +89,13 @@ class WorkerPool(Protocol):
     def rebalance(self, needs: Sequence[Need]) -> None:
         """Move workers to spaces that have work and none free, the neediest first."""
 
-    def dispatch(self, space_key: int, run: RunSpec) -> bool:
-        """Give a run to a worker, or let it wait for one; False when there is no room after all."""
+    def dispatch(self, space_key: int, runs: Sequence[RunSpec]) -> bool:
+        """Give a batch of runs to a worker, or let it wait for one; False without room after all.
+
+        All have the same walls. One worker makes them, one after the other, and each ends with a
+        RunFinished of its own. The first run of each source that the worker does not know brings
+        it. Raises FrameError when a run is too large to send: give out such a one by itself.
+        """
 
     def knows_source(self, space_key: int, walls: Walls, source_hash: str) -> bool:
         """Whether the worker that the next such run goes to has this source already."""

@@ -18,6 +18,7 @@ from bg_charm_service.pool_events import (
     PoolEvent,
     RunFinished,
     death_failure,
+    given_back,
     log_idle_death,
     run_ended_by_death,
 )
@@ -99,6 +100,7 @@ class Reception:
         elif request_id is not None:
             death = death_failure(worker, exit_code)
             self.events.append(InspectFinished(request_id, None, death))
+        self.events += [given_back(each) for each in worker.take_back()]
         self.recycled += worker.ending is Ending.RETIRED
         worker.close()
         self._crew.drop(worker)
@@ -135,13 +137,13 @@ class Reception:
         assert run is not None
         worker.runs += 1
         log = worker.finish()
-        seconds = self._clock.steady() - worker.begun
+        seconds, pid = self._clock.steady() - worker.begun, worker.pid
         if self._is_spent(worker, answer):
             # Stopped for good before its job is settled.
             worker.end(Ending.RETIRED)
-        else:
+        elif not worker.begin_next(self._clock.steady(), self._limits.kill_grace_seconds):
             self._become_idle(worker)
-        self.events.append(RunFinished(run, worker.pid, log, answer=answer, seconds=seconds))
+        self.events.append(RunFinished(run, pid, log, answer=answer, seconds=seconds))
 
     def _is_spent(self, worker: WorkerHandle, answer: Answer) -> bool:
         """Whether a worker is to make no other run; if it may, its scratch directory is empty."""

@@ -1,12 +1,13 @@
-"""What waits for fresh workers: runs whose walls no free worker has, and inspections.
+"""What waits for fresh workers: batches whose walls no free worker has, and inspections.
 
-Each run that waits has had a worker replaced for it, so it waits no longer than a worker takes
+Each batch that waits has had a worker replaced for it, so it waits no longer than a worker takes
 to start. Its deadline begins when it is sent. Used by the pool.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from bg_charm_service.wire import Inspect, RunSpec
@@ -14,32 +15,40 @@ from bg_charm_service.worker_handle import Binding
 
 
 @dataclass(frozen=True, slots=True)
-class WaitingRun:
-    """A run, its frame, and whom its worker will be bound to."""
+class WaitingBatch:
+    """Runs, their frames, and whom their worker will be bound to."""
 
-    run: RunSpec
-    frame: bytes
+    runs: list[RunSpec]
+    frames: list[bytes]
     binding: Binding
+
+    def take(self, run_id: str) -> RunSpec | None:
+        """Take one run out; None when it is not among them."""
+        for index, run in enumerate(self.runs):
+            if run.run_id == run_id:
+                del self.runs[index], self.frames[index]
+                return run
+        return None
 
 
 class WaitingRoom:
-    """Runs come before inspections: they have been promised a worker."""
+    """Batches come before inspections: they have been promised a worker."""
 
     def __init__(self) -> None:
-        self._runs: deque[WaitingRun] = deque()
+        self._batches: deque[WaitingBatch] = deque()
         self._inspections: deque[tuple[Inspect, bytes]] = deque()
 
-    def add_run(self, waiting: WaitingRun) -> None:
-        """Let a run wait."""
-        self._runs.append(waiting)
+    def add_batch(self, waiting: WaitingBatch) -> None:
+        """Let a batch wait."""
+        self._batches.append(waiting)
 
     def add_inspection(self, request: Inspect, frame: bytes) -> None:
         """Let an inspection wait."""
         self._inspections.append((request, frame))
 
-    def next_run(self) -> WaitingRun | None:
-        """Take the run that waits longest."""
-        return self._runs.popleft() if self._runs else None
+    def next_batch(self) -> WaitingBatch | None:
+        """Take the batch that waits longest."""
+        return self._batches.popleft() if self._batches else None
 
     def next_inspection(self) -> tuple[Inspect, bytes] | None:
         """Take the inspection that waits longest."""
@@ -47,16 +56,18 @@ class WaitingRoom:
 
     def take_run(self, run_id: str) -> RunSpec | None:
         """Take one run out; None when it does not wait."""
-        for waiting in self._runs:
-            if waiting.run.run_id == run_id:
-                self._runs.remove(waiting)
-                return waiting.run
+        for waiting in self._batches:
+            run = waiting.take(run_id)
+            if run is not None:
+                if not waiting.runs:
+                    self._batches.remove(waiting)
+                return run
         return None
 
     def take_all_runs(self) -> list[RunSpec]:
         """Take all runs out."""
-        taken = [waiting.run for waiting in self._runs]
-        self._runs.clear()
+        taken = [run for waiting in self._batches for run in waiting.runs]
+        self._batches.clear()
         return taken
 
     @property
@@ -65,9 +76,20 @@ class WaitingRoom:
         return bool(self._inspections)
 
     @property
-    def runs(self) -> int:
-        """How many runs wait: so many fresh workers are owed."""
-        return len(self._runs)
+    def batches(self) -> int:
+        """How many batches wait: so many fresh workers are owed."""
+        return len(self._batches)
 
     def __len__(self) -> int:
-        return len(self._runs) + len(self._inspections)
+        return len(self._batches) + len(self._inspections)
+
+
+def has_sources(runs: Sequence[RunSpec], known: Collection[str]) -> bool:
+    """Whether each run's source is known, or comes with it or with one before it."""
+    brought: set[str] = set()
+    for run in runs:
+        if run.source is not None:
+            brought.add(run.source_hash)
+        elif run.source_hash not in known and run.source_hash not in brought:
+            return False
+    return True

@@ -6,6 +6,8 @@ Keeps what belongs to the run under way; decides nothing. Used by the pool.
 from __future__ import annotations
 
 import math
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -87,6 +89,8 @@ class WorkerHandle:
         self.has_spoken = False
         self.channel = WorkerChannel()
         self._cpu_before = 0.0
+        #: The rest of the batch, which the worker has not been sent.
+        self._behind: deque[tuple[RunSpec, bytes]] = deque()
         self._log: list[str] = []
         self._log_left = _LOG_SLACK
         self._is_gone = False
@@ -110,10 +114,6 @@ class WorkerHandle:
         """Whether it starts, or stops and so makes place for one that starts."""
         return self.state in (WorkerState.STARTING, WorkerState.STOPPING)
 
-    def knows(self, source_hash: str) -> bool:
-        """Whether it has been sent that source before."""
-        return source_hash in self.known_sources
-
     @property
     def has_started(self) -> bool:
         """Whether the run under way has begun; of a worker that is gone this is certain."""
@@ -129,14 +129,31 @@ class WorkerHandle:
         """The processor time of all runs, when it was last measured."""
         return self.usage.cpu_seconds
 
-    def begin(self, run: RunSpec, frame: bytes, now: float, grace_seconds: float) -> None:
-        """Take on a run: from here on, what comes out of the worker belongs to it."""
+    def begin(
+        self, runs: Sequence[RunSpec], frames: Sequence[bytes], now: float, grace_seconds: float
+    ) -> None:
+        """Take on a batch: from here on, what comes out of the worker belongs to its first run."""
+        self._behind.extend(zip(runs, frames, strict=True))
+        self.begin_next(now, grace_seconds)
+
+    def begin_next(self, now: float, grace_seconds: float) -> bool:
+        """Take on the next run of the batch; False when it was the last."""
+        if not self._behind:
+            return False
+        run, frame = self._behind.popleft()
         self.run = run
         self.known_sources.add(run.source_hash)
         messages = run.limits.log_bytes + len(run.large) + _MORE_MESSAGES
         answer = answer_limit_bytes(run.limits)
         allowance = Allowance(answer, answer + run.limits.flood_bytes, messages)
         self._take_on(run.limits, frame, allowance, now, grace_seconds)
+        return True
+
+    def take_back(self, run_id: str | None = None) -> list[RunSpec]:
+        """Take back the runs that were not begun, or the one of that id."""
+        taken = [run for run, _ in self._behind if run_id in (None, run.run_id)]
+        self._behind = deque(each for each in self._behind if each[0] not in taken)
+        return taken
 
     def begin_inspection(
         self, request: Inspect, frame: bytes, now: float, grace_seconds: float

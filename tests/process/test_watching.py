@@ -134,7 +134,7 @@ class Bench:
             last_success=None,
             limits=limits,
         )
-        assert self.pool.dispatch(1, run)
+        assert self.pool.dispatch(1, [run])
         self.events.clear()
         await self.until(lambda: self.events)
         (end,) = self.events

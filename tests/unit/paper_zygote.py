@@ -202,7 +202,7 @@ class PaperBench:
     def out(self, space_key: int = 1, **about: object) -> RunSpec:
         """Give a run out."""
         run = self.run_spec(**about)  # type: ignore[arg-type]
-        assert self.pool.dispatch(space_key, run)
+        assert self.pool.dispatch(space_key, [run])
         return run
 
     def maker(self, run: RunSpec) -> PaperWorker:

@@ -61,7 +61,7 @@ def test_promised_room_is_there_whatever_the_walls() -> None:
         for run in bound:
             await bench.answered(run)
         wanted = [bench.out(3), bench.out(1, limits=other_walls(1))]
-        assert not bench.pool.dispatch(4, bench.run_spec())
+        assert not bench.pool.dispatch(4, [bench.run_spec()])
         for run in wanted:
             await bench.until(partial(bench.pool.workers.making, run.run_id))
             await bench.answered(run)
@@ -144,7 +144,7 @@ def test_each_run_has_a_process_under_run() -> None:
         for _ in range(3):
             runs = [bench.out(1), bench.out(1)]
             assert 0 == bench.pool.free_workers().count
-            assert not bench.pool.dispatch(1, bench.run_spec())
+            assert not bench.pool.dispatch(1, [bench.run_spec()])
             makers |= {bench.maker(run).worker_no for run in runs}
             for run in runs:
                 await bench.answered(run)

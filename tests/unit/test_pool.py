@@ -120,7 +120,7 @@ def test_answer_in_time_counts_when_the_service_was_held_up() -> None:
     """A run that answered within its limit has not timed out, however late that is read."""
 
     async def work(bench: Bench) -> None:
-        assert bench.pool.dispatch(1, spec("1.1", values={}))
+        assert bench.pool.dispatch(1, [spec("1.1", values={})])
         (worker,) = bench.pool.workers
         # Nothing is read meanwhile: the loop of this process stands still.
         assert select.select([worker.channel.connection], [], [], PATIENCE_SECONDS)[0]

@@ -91,9 +91,9 @@ class PaperPool:
     def knows_source(self, space_key: int, walls: Walls, source_hash: str) -> bool:
         return False
 
-    def dispatch(self, space_key: int, run: RunSpec) -> bool:
+    def dispatch(self, space_key: int, runs: Sequence[RunSpec]) -> bool:
         self.unbound -= 1
-        self.out.append(run)
+        self.out += runs
         return True
 
     def give_field(self, run_id: str, message: FieldValue) -> None:
