@@ -21,6 +21,7 @@ from bg_charm_service.doctor import Finding, Scope, Severity, Trouble, examine, 
 from bg_charm_service.integrity_child import check_file
 from bg_charm_service.job_queue import JobQueue
 from bg_charm_service.planner import Planner
+from bg_charm_service.store.change_marks import ChangeMarks
 
 #: How often the checks are made, in seconds.
 _EVERY_SECONDS = 3600.0
@@ -59,6 +60,7 @@ class Checkups:
         self,
         database: Database,
         queue: JobQueue,
+        changes: ChangeMarks,
         dispatcher: Dispatcher,
         planner: Planner,
         backups: Backups,
@@ -67,6 +69,7 @@ class Checkups:
     ) -> None:
         self._database = database
         self._queue = queue
+        self._changes = changes
         self._memory = _Memory(dispatcher, planner)
         self._backups = backups
         self._clock = clock
@@ -99,6 +102,8 @@ class Checkups:
                 is_mended = repair and trouble.is_mendable
                 if is_mended:
                     for _ in mend(self._scope(), trouble):
+                        # Before anybody else's turn: what is mended goes past the store.
+                        self._changes.mark_all()
                         await asyncio.sleep(0)
                 findings.append(trouble.finding(is_repaired=is_mended))
             self._tell(findings)

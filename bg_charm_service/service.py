@@ -209,7 +209,9 @@ def _assemble(
         limits=config.scans,
     )
     backups = Backups(database, directory, config.backups, clock)
-    checkups = Checkups(database, queue, dispatcher, planner, backups, clock, directory.path)
+    checkups = Checkups(
+        database, queue, store.changes, dispatcher, planner, backups, clock, directory.path
+    )
     upkeep = Upkeep(
         database,
         store,

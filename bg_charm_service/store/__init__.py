@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from bg_charm_service.database import Database
 from bg_charm_service.store.audit import Audit
 from bg_charm_service.store.cells import Cells
+from bg_charm_service.store.change_marks import ChangeMarks
 from bg_charm_service.store.charm_lists import CharmLists
 from bg_charm_service.store.charms import Charms
 from bg_charm_service.store.data_keys import Secrets
@@ -27,7 +28,7 @@ from bg_charm_service.store.totals import Totals
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """The durable state of the service, by kind."""
+    """The durable state of the service, by kind; and marks of what changed in it."""
 
     spaces: Spaces
     charms: Charms
@@ -44,20 +45,22 @@ class Store:
     nonces: Nonces
     audit: Audit
     limits: LimitOverrides
+    changes: ChangeMarks
 
     @classmethod
     def on(cls, database: Database) -> Store:
         """Give the store of a database."""
         secrets = Secrets(database)
-        cells = Cells(database, secrets)
+        changes = ChangeMarks()
+        cells = Cells(database, secrets, changes)
         return cls(
             spaces=Spaces(database),
-            charms=Charms(database),
+            charms=Charms(database, changes),
             charm_lists=CharmLists(database),
             cells=cells,
-            links=Links(database, cells),
+            links=Links(database, cells, changes),
             registrations=Registrations(database),
-            health=HealthRecords(database),
+            health=HealthRecords(database, changes),
             runs=Runs(database),
             totals=Totals(database),
             secrets=secrets,
@@ -66,4 +69,5 @@ class Store:
             nonces=Nonces(database),
             audit=Audit(database),
             limits=LimitOverrides(database),
+            changes=changes,
         )

@@ -15,6 +15,7 @@ from bg_charm_service.database import Database
 from bg_charm_service.errors import InvalidInput
 from bg_charm_service.json_values import check_json
 from bg_charm_service.model import FieldKind
+from bg_charm_service.store.change_marks import ChangeMarks
 from bg_charm_service.store.charms import CharmRecord
 from bg_charm_service.store.data_keys import Secrets
 
@@ -43,8 +44,9 @@ class CellValue:
 class Cells:
     """The table `cells`."""
 
-    def __init__(self, database: Database, secrets: Secrets) -> None:
+    def __init__(self, database: Database, secrets: Secrets, changes: ChangeMarks) -> None:
         self._database = database
+        self._changes = changes
         self._secrets = secrets
 
     def snapshot(self, charm: CharmRecord) -> dict[str, CellValue]:
@@ -95,6 +97,7 @@ class Cells:
         except ValueError as error:
             raise InvalidInput(f"The value of {field!r}: {error}.") from None
         is_sealed = _is_secret(charm, field)
+        self._changes.mark(charm.charm_key)
         stored = self._secrets.encrypt(value, _place(charm, field)) if is_sealed else value
         self._database.execute(
             "INSERT INTO cells (charm_key, field, version, is_sealed, value)"
@@ -105,6 +108,7 @@ class Cells:
 
     def drop(self, charm_key: int, field: str) -> None:
         """Delete one field."""
+        self._changes.mark(charm_key)
         self._database.execute(
             "DELETE FROM cells WHERE charm_key = ? AND field = ?", (charm_key, field)
         )

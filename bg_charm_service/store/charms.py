@@ -14,6 +14,7 @@ import msgspec
 
 from bg_charm_service.database import Database
 from bg_charm_service.model import CharmRef, CharmSchema
+from bg_charm_service.store.change_marks import ChangeMarks
 
 COLUMNS = (
     "charm_key, space_key, space, charm_id, cause, file_name, source_hash, schema, name,"
@@ -54,8 +55,9 @@ def charm_record(row: Any) -> CharmRecord:
 class Charms:
     """The tables `charms` and `sources`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, changes: ChangeMarks) -> None:
         self._database = database
+        self._changes = changes
         self._may_have_unused_sources = True
 
     def find(self, ref: CharmRef) -> CharmRecord | None:
@@ -142,6 +144,7 @@ class Charms:
         )
         record = self.find(ref)
         assert record is not None
+        self._changes.mark(record.charm_key)
         self._index(record.charm_key, record.name, cause)
         return record
 
@@ -149,6 +152,7 @@ class Charms:
         self, charm_key: int, *, file_name: str, source: str, schema: CharmSchema, now: float
     ) -> None:
         """Give a charm new source; its id, state and history stay."""
+        self._changes.mark(charm_key)
         self._may_have_unused_sources = True
         (cause,) = self._database.row("SELECT cause FROM charms WHERE charm_key = ?", (charm_key,))
         self._index(charm_key, schema.name, cause)
@@ -175,6 +179,7 @@ class Charms:
 
     def mark_removed(self, charm_key: int, now: float) -> None:
         """End a charm's life; its state and its right to run are gone, its history stays."""
+        self._changes.mark(charm_key)
         for table in ("cells", "links", "registrations", "charm_limits"):
             self._database.execute(f"DELETE FROM {table} WHERE charm_key = ?", (charm_key,))
         self._database.execute("DELETE FROM charm_texts WHERE rowid = ?", (charm_key,))
@@ -187,6 +192,9 @@ class Charms:
         keys = self._database.rows(
             "SELECT charm_key FROM charms WHERE removed_at < ? LIMIT ?", (before, limit)
         )
+        if keys:
+            # The links to them go too, whosever they are.
+            self._changes.mark_all()
         self._database.executemany("DELETE FROM health WHERE charm_key = ?", keys)
         self._database.executemany("DELETE FROM links WHERE target_key = ?", keys)
         self._database.executemany("DELETE FROM charms WHERE charm_key = ?", keys)

@@ -8,6 +8,7 @@ from typing import Any
 from bg_charm_service.database import Database
 from bg_charm_service.errors import FailureCause
 from bg_charm_service.model import CharmHealth, DisabledBy
+from bg_charm_service.store.change_marks import ChangeMarks
 
 _NAMES = tuple(field.name for field in fields(CharmHealth))
 _COLUMNS = ", ".join(_NAMES)
@@ -37,11 +38,13 @@ def _health(row: Any) -> CharmHealth:
 class HealthRecords:
     """The table `health`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, changes: ChangeMarks) -> None:
         self._database = database
+        self._changes = changes
 
     def create(self, charm_key: int) -> None:
         """Start a charm's record afresh; only the number of its last run goes on."""
+        self._changes.mark(charm_key)
         self._database.execute(
             "INSERT OR REPLACE INTO health (charm_key, runs_recorded) VALUES (?1, coalesce("
             "(SELECT runs_recorded FROM health WHERE charm_key = ?1), 0))",
@@ -55,6 +58,7 @@ class HealthRecords:
 
     def put(self, charm_key: int, health: CharmHealth) -> None:
         """Replace a charm's record."""
+        self._changes.mark(charm_key)
         values = [getattr(health, name) for name in _NAMES]
         self._database.execute(_UPDATE, (*values, charm_key))
 
@@ -66,6 +70,7 @@ class HealthRecords:
 
     def set_interval(self, charm_key: int, interval_seconds: float | None) -> None:
         """Give a charm its own polling interval; None for the service's."""
+        self._changes.mark(charm_key)
         self._database.execute(
             "UPDATE health SET interval_seconds = ? WHERE charm_key = ?",
             (interval_seconds, charm_key),
@@ -81,6 +86,7 @@ class HealthRecords:
 
     def count_skipped(self, charm_key: int) -> None:
         """Count a poll that fell due while another was live."""
+        self._changes.mark(charm_key)
         self._database.execute(
             "UPDATE health SET skipped_polls = skipped_polls + 1 WHERE charm_key = ?", (charm_key,)
         )

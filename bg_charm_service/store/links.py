@@ -12,6 +12,7 @@ import msgspec
 from bg_charm_service.database import Database
 from bg_charm_service.errors import InvalidInput
 from bg_charm_service.store.cells import Cells, CellValue, value_at, with_value_at
+from bg_charm_service.store.change_marks import ChangeMarks
 from bg_charm_service.store.charms import CharmRecord
 
 
@@ -28,12 +29,14 @@ class Link:
 class Links:
     """The table `links`, and reading and writing through it."""
 
-    def __init__(self, database: Database, cells: Cells) -> None:
+    def __init__(self, database: Database, cells: Cells, changes: ChangeMarks) -> None:
         self._database = database
+        self._changes = changes
         self._cells = cells
 
     def put(self, charm_key: int, link: Link) -> None:
         """Make or replace a link."""
+        self._changes.mark(charm_key)
         self._database.execute(
             "INSERT OR REPLACE INTO links VALUES (?, ?, ?, ?, ?)",
             (charm_key, link.field, link.target_key, "/".join(link.path), link.is_writable),
@@ -53,6 +56,7 @@ class Links:
 
     def drop(self, charm_key: int, field: str) -> None:
         """Delete one link."""
+        self._changes.mark(charm_key)
         self._database.execute(
             "DELETE FROM links WHERE charm_key = ? AND field = ?", (charm_key, field)
         )

@@ -1,0 +1,161 @@
+"""Marks of outside changes: no write that a run's settlement would have to see goes unmarked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from bg_charm_service.database import Database
+from bg_charm_service.model import (
+    CharmHealth,
+    CharmRef,
+    CharmSchema,
+    DisabledBy,
+    FieldKind,
+    FieldSchema,
+)
+from bg_charm_service.store import Store
+from bg_charm_service.store.change_marks import ChangeMarks
+from bg_charm_service.store.charms import CharmRecord
+from bg_charm_service.store.links import Link
+
+SCHEMA = CharmSchema(
+    "Counter", "Counter", "", (FieldSchema("count", FieldKind.VALUE, b"0"),), ("bgUpdater",)
+)
+LINK = Link("other", 1, ("count",), is_writable=True)
+
+
+class Shelf:
+    """A store with one charm that has a field, a link to itself and a record of its runs."""
+
+    def __init__(self) -> None:
+        self.database = Database.open(":memory:")
+        self.store = Store.on(self.database)
+        self.space = self.store.spaces.ensure("did:key:s", name="", owner="did:key:o", now=1.0)
+        self.before = 0
+        self.charm = self.add("charm")
+        self.key = self.charm.charm_key
+        self.store.health.create(self.key)
+        self.store.cells.write(self.charm, "count", b"1")
+        self.store.links.put(self.key, LINK)
+
+    def add(self, charm_id: str) -> CharmRecord:
+        """Add a charm, or the same one again."""
+        return self.store.charms.add(
+            CharmRef("did:key:s", charm_id),
+            self.space.space_key,
+            cause=charm_id,
+            file_name="x.py",
+            source="x",
+            schema=SCHEMA,
+            now=1.0,
+        )
+
+    def replace_source(self) -> None:
+        """Give the charm other source."""
+        self.store.charms.replace_source(
+            self.key, file_name="y.py", source="y", schema=SCHEMA, now=2.0
+        )
+
+    def purge(self) -> None:
+        """Purge the charm, which was removed."""
+        self.store.charms.mark_removed(self.key, 3.0)
+        self.before = self.store.changes.since(self.key)
+        self.store.charms.purge_removed(4.0, 10)
+
+    def disable(self) -> None:
+        """Disable the charm by hand."""
+        self.store.health.put(self.key, CharmHealth(disabled_by=DisabledBy.HAND))
+
+
+#: How each method that changes a charm is called, by the part of the store that has it.
+OUTSIDE_CHANGES: dict[str, dict[str, Callable[[Shelf], object]]] = {
+    "charms": {
+        "add": lambda s: s.add("charm"),
+        "replace_source": Shelf.replace_source,
+        "mark_removed": lambda s: s.store.charms.mark_removed(s.key, 2.0),
+        "purge_removed": Shelf.purge,
+    },
+    "cells": {
+        "write": lambda s: s.store.cells.write(s.charm, "count", b"2"),
+        "drop": lambda s: s.store.cells.drop(s.key, "count"),
+    },
+    "links": {
+        "put": lambda s: s.store.links.put(s.key, Link("new", s.key, (), is_writable=False)),
+        "drop": lambda s: s.store.links.drop(s.key, "other"),
+        "write": lambda s: s.store.links.write(s.charm, LINK, b"3"),
+    },
+    "health": {
+        "create": lambda s: s.store.health.create(s.key),
+        "put": Shelf.disable,
+        "set_interval": lambda s: s.store.health.set_interval(s.key, 5.0),
+        "count_skipped": lambda s: s.store.health.count_skipped(s.key),
+    },
+}
+
+#: Methods whose writes nobody has to see: the due time is no part of what a settlement reads.
+UNMARKED = {"charms": set[str](), "cells": set[str](), "links": set[str](), "health": {"set_due"}}
+
+#: Methods that only read.
+READING = {
+    "charms": {"find", "find_removed", "get", "find_by_cause", "page", "count_outside", "source"},
+    "cells": {"snapshot", "read", "versions", "total_bytes", "state"},
+    "links": {"of", "read", "version"},
+    "health": {"get", "entry", "disabled_before", "scheduled", "most_failing"},
+}
+
+
+@pytest.fixture
+def shelf() -> Shelf:
+    """Give a store with one charm."""
+    return Shelf()
+
+
+@pytest.mark.parametrize("part", OUTSIDE_CHANGES)
+def test_every_method_is_known_here(shelf: Shelf, part: str) -> None:
+    """A new method of these parts has to say here whether it changes a charm."""
+    found = {name for name in dir(getattr(shelf.store, part)) if not name.startswith("_")}
+    assert found == OUTSIDE_CHANGES[part].keys() | UNMARKED[part] | READING[part]
+
+
+@pytest.mark.parametrize(
+    ("part", "name"), [(part, name) for part, calls in OUTSIDE_CHANGES.items() for name in calls]
+)
+def test_each_outside_change_is_marked(shelf: Shelf, part: str, name: str) -> None:
+    """Whatever changes a charm from outside of its run shows in its number."""
+    shelf.before = shelf.store.changes.since(shelf.key)
+    written = shelf.database.connection.total_changes
+    OUTSIDE_CHANGES[part][name](shelf)
+    assert written < shelf.database.connection.total_changes
+    assert shelf.before != shelf.store.changes.since(shelf.key)
+
+
+def test_reading_and_due_times_change_no_number(shelf: Shelf) -> None:
+    """What no settlement has to look at leaves a charm's number as it is."""
+    before = shelf.store.changes.since(shelf.key)
+    shelf.store.health.set_due(shelf.key, 7.0)
+    shelf.store.health.get(shelf.key)
+    shelf.store.cells.snapshot(shelf.charm)
+    shelf.store.charms.get(shelf.key)
+    assert before == shelf.store.changes.since(shelf.key)
+
+
+def test_a_change_of_another_charm_changes_no_number(shelf: Shelf) -> None:
+    """Numbers are told apart by charm."""
+    before = shelf.store.changes.since(shelf.key)
+    other = shelf.add("other")
+    shelf.store.cells.write(other, "count", b"5")
+    assert before == shelf.store.changes.since(shelf.key)
+
+
+def test_too_many_marks_count_as_changes_of_all() -> None:
+    """The memory of marks is bounded: beyond it every number differs, once."""
+    changes = ChangeMarks(most=3)
+    before = {key: changes.since(key) for key in range(10)}
+    for key in range(4):
+        changes.mark(key)
+    after = {key: changes.since(key) for key in range(10)}
+    assert all(before[key] != after[key] for key in range(10))
+    changes.mark(1)
+    assert [1] == [key for key in range(10) if after[key] != changes.since(key)]
