@@ -9,7 +9,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
@@ -211,7 +211,12 @@ class _RunTeller:
         self._service = service
         self._run_log = run_log
 
-    def __call__(self, settled: Settled) -> None:
+    def __call__(self, settled: Sequence[Settled]) -> None:
+        self._run_log.tick()
+        for one in settled:
+            self._tell(one)
+
+    def _tell(self, settled: Settled) -> None:
         job, outcome, decision = settled.run.claim.job, settled.outcome, settled.decision
         duration, worker = outcome.duration_seconds, settled.record.worker
         if decision.status is RunStatus.SUCCESS:

@@ -69,6 +69,10 @@ class StorageError(ServiceError):
     """The database cannot be written or read now: disk full, I/O error; nothing was changed."""
 
 
+class ClaimLost(ServiceError):
+    """A job is not held by the claim that was to end it: its answer came too late."""
+
+
 class BackupError(ServiceError):
     """A copy of the database could not be made, or is not whole; what was there before still is."""
 

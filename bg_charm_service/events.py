@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,8 +114,12 @@ class Events:
         """Tell of a worker that died between runs."""
         self.publish("worker", change="died", pid=death.pid, cause=None, exit_code=death.exit_code)
 
-    def settled(self, settled: Settled) -> None:
-        """Tell of a run whose settlement is on disk."""
+    def settled(self, settled: Sequence[Settled]) -> None:
+        """Tell of runs whose settlement is on disk."""
+        for one in settled:
+            self._tell_run(one)
+
+    def _tell_run(self, settled: Settled) -> None:
         record, decision = settled.record, settled.decision
         job = settled.run.claim.job
         self.publish(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import NamedTuple
 
 #: After this long, use counts half, in seconds.
 HALF_LIFE_SECONDS = 60.0
@@ -44,9 +45,8 @@ def may_take_last(under_way: int, typical_seconds: float | None, *, has_others: 
     return under_way == 0 or is_short or not has_others
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Need:
-    """A space that wants a worker, and the worker-seconds that it used lately."""
+class Need(NamedTuple):
+    """A space that wants a worker, and the worker-seconds that it used lately; less comes first."""
 
     used_seconds: float
     space_key: int
@@ -62,8 +62,8 @@ class FairShare:
         self._last: dict[int, float] = {}
         self._as_of = 0.0
 
-    def charge(self, space_key: int, seconds: float, now: float) -> None:
-        """Add the worker time of a run to its space.
+    def charge(self, space_key: int, seconds: float, now: float, runs: int = 1) -> None:
+        """Add the worker time of some runs to their space.
 
         All sums are in the units of one moment, so that decay costs nothing until that is long ago.
         """
@@ -71,8 +71,9 @@ class FairShare:
         self._used[space_key] = self._used.get(space_key, 0.0) + added
         self._last.pop(space_key, None)
         self._last[space_key] = now
-        typical = self._typical.get(space_key, seconds)
-        self._typical[space_key] = typical + (seconds - typical) * _NEWEST_WEIGHT
+        mean = seconds / runs
+        typical = self._typical.get(space_key, mean)
+        self._typical[space_key] = typical + (mean - typical) * _NEWEST_WEIGHT
 
     def typical_seconds(self, space_key: int) -> float | None:
         """How long the recent runs of a space took; None when it had none lately."""
@@ -86,8 +87,8 @@ class FairShare:
     def by_need(self, space_keys: Collection[int], now: float) -> list[Need]:
         """The spaces, the one that used least lately first."""
         scale = self._scale(now)
-        needs = [Need(self._used.get(key, 0.0) / scale, key) for key in space_keys]
-        return sorted(needs)
+        used = self._used.get
+        return sorted([Need(used(key, 0.0) / scale, key) for key in space_keys])
 
     def _scale(self, now: float) -> float:
         """How much a second of now weighs in the units of the sums."""

@@ -6,16 +6,18 @@ In memory only; a claim that is lost with the process is rescued from the queue.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import msgspec
 
 from bg_charm_service.job_queue import Claim
+from bg_charm_service.model import CharmHealth
 from bg_charm_service.store.charms import CharmRecord
 from bg_charm_service.store.links import Link
 
 
-@dataclass(frozen=True, slots=True)
-class InFlight:
+class InFlight(msgspec.Struct, frozen=True):
     """One run under way: its claim, and the versions of the values it started from."""
 
     claim: Claim
@@ -27,49 +29,77 @@ class InFlight:
     secrets: tuple[str, ...] = ()
     is_alone: bool = False
     #: What each field of the charm itself took when the run went out, in bytes.
-    sizes: dict[str, int] = field(default_factory=dict)
+    sizes: dict[str, int] = {}
+    #: What was known of the charm when the run went out; counts while nobody else changed it.
+    health: CharmHealth | None = None
+    #: The mark of the charm's last change by others when the run went out.
+    mark: int = -1
 
     @property
     def run_id(self) -> str:
         return self.claim.job.run_id
 
 
+@dataclass(slots=True, eq=False)
+class _Batch:
+    """Runs that one worker makes one after the other."""
+
+    space_key: int
+    integration: str
+    left: int
+    #: When the one that is at work now began, as far as anybody outside can tell.
+    begun: float
+
+
 class RunsInFlight:
     """The runs under way, by run id and by charm.
 
-    Of those that use a worker it is known how many each space and each integration has.
+    Of those that use a worker it is known how many workers each space and each integration has.
     """
 
     def __init__(self) -> None:
         self._by_run: dict[str, InFlight] = {}
         self._by_charm: dict[int, InFlight] = {}
-        self._begun: dict[int, dict[str, float]] = {}
+        self._batch_of: dict[str, _Batch] = {}
+        self._batches: dict[int, list[_Batch]] = {}
         self.by_integration: Counter[str] = Counter()
 
-    def add(self, run: InFlight, now: float) -> None:
-        """Remember a run that is about to go out."""
-        self.drop(run)
-        self._by_run[run.run_id] = run
-        self._by_charm[run.claim.charm_key] = run
-        self._begun.setdefault(run.claim.space_key, {})[run.run_id] = now
-        self.by_integration[run.claim.integration] += 1
+    def add(self, runs: Sequence[InFlight], now: float) -> None:
+        """Remember the runs that are about to go out to one worker."""
+        for run in runs:
+            self.drop(run, now)
+        claim = runs[0].claim
+        batch = _Batch(claim.space_key, claim.integration, len(runs), now)
+        for run in runs:
+            run_id = run.claim.job.run_id
+            self._by_run[run_id] = run
+            self._by_charm[run.claim.charm_key] = run
+            self._batch_of[run_id] = batch
+        self._batches.setdefault(batch.space_key, []).append(batch)
+        self.by_integration[batch.integration] += 1
 
-    def note_end(self, run_id: str) -> None:
+    def note_end(self, run_id: str, now: float) -> None:
         """Note that a run uses no worker any more, though it is not settled; twice is fine."""
-        run = self._by_run.get(run_id)
-        begun = self._begun.get(run.claim.space_key, {}) if run else {}
-        if run is None or begun.pop(run_id, None) is None:
+        batch = self._batch_of.pop(run_id, None)
+        if batch is None:
             return
-        if not begun:
-            del self._begun[run.claim.space_key]
-        self.by_integration[run.claim.integration] -= 1
-        if not self.by_integration[run.claim.integration]:
-            del self.by_integration[run.claim.integration]
+        batch.left -= 1
+        batch.begun = now
+        if batch.left:
+            return
+        self._batches[batch.space_key].remove(batch)
+        if not self._batches[batch.space_key]:
+            del self._batches[batch.space_key]
+        self.by_integration[batch.integration] -= 1
+        if not self.by_integration[batch.integration]:
+            del self.by_integration[batch.integration]
 
-    def drop(self, run: InFlight) -> None:
+    def drop(self, run: InFlight, now: float) -> None:
         """Forget a run that is settled; forgetting twice is fine."""
-        self.note_end(run.run_id)
-        self._by_run.pop(run.run_id, None)
+        run_id = run.claim.job.run_id
+        if run_id in self._batch_of:
+            self.note_end(run_id, now)
+        self._by_run.pop(run_id, None)
         self._by_charm.pop(run.claim.charm_key, None)
 
     def find(self, run_id: str) -> InFlight | None:
@@ -81,12 +111,17 @@ class RunsInFlight:
         return self._by_charm.get(charm_key)
 
     def of_space(self, space_key: int) -> int:
-        """How many runs of a space use a worker."""
-        return len(self._begun.get(space_key, ()))
+        """How many workers make runs of a space."""
+        return len(self._batches.get(space_key, ()))
 
     def longest_seconds(self, space_key: int, now: float) -> float:
         """For how long the longest of a space's runs has been under way; 0 without any."""
-        return now - min(self._begun.get(space_key, {}).values(), default=now)
+        return now - min((one.begun for one in self._batches.get(space_key, ())), default=now)
+
+    @property
+    def are_at_work(self) -> bool:
+        """Whether a worker makes one of them."""
+        return bool(self._batches)
 
     @property
     def is_exclusive(self) -> bool:

@@ -20,7 +20,8 @@ _NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in _OPENING 
 _STEPS: Final = [(byte in _OPENING) - (byte in _CLOSING) for byte in range(256)]
 
 #: Python reads no whole number with more digits.
-_ENDLESS_NUMBER: Final = re.compile(rb"[0-9]{4301}")
+_LONGEST_NUMBER: Final = 4300
+_ENDLESS_NUMBER: Final = re.compile(rb"[0-9]{%d}" % (_LONGEST_NUMBER + 1))
 
 
 def check_json(value: bytes) -> None:
@@ -28,15 +29,26 @@ def check_json(value: bytes) -> None:
     try:
         msgspec.json.decode(value, type=msgspec.Raw)
         value.decode()
-        if _ENDLESS_NUMBER.search(value):
+        if len(value) > _LONGEST_NUMBER and _ENDLESS_NUMBER.search(value):
             # It may stand in a text.
             msgspec.json.decode(value)
     except RecursionError:
         raise ValueError(f"it is nested deeper than {MOST_DEPTH} levels") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"it is no JSON: {error}") from None
+    if len(value) <= MOST_DEPTH:
+        return
     if sum(value.count(bracket) for bracket in (b"[", b"{")) > MOST_DEPTH < _depth(value):
         raise ValueError(f"it is nested deeper than {MOST_DEPTH} levels")
+
+
+def is_json(value: bytes) -> bool:
+    """Whether `check_json` finds nothing wrong."""
+    try:
+        check_json(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _depth(value: bytes) -> int:

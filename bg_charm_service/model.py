@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
+import msgspec
+
 from bg_charm_service.errors import FailureCause, InvalidInput
 from bg_charm_service.identity import is_did
 from bg_charm_service.limits import LimitChanges
@@ -30,8 +32,7 @@ UPDATER_STREAMS = (
 POLL_EVENT = b"{}"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class CharmRef:
+class CharmRef(msgspec.Struct, frozen=True, order=True):
     """Names one charm: the DID of its space and its merkle id."""
 
     space: str
@@ -85,8 +86,7 @@ class JobStatus(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(msgspec.Struct, frozen=True):
     """A durable request to run one stream of one charm.
 
     `attempt` counts from 1; `deliveries` counts how often this attempt was handed out;
@@ -146,21 +146,24 @@ class CharmSchema:
         """The stream a poll sends to: the first well-known name that the charm has."""
         return next((name for name in UPDATER_STREAMS if name in self.streams), None)
 
+    @property
+    def has_values_only(self) -> bool:
+        """Whether it has neither links nor secrets."""
+        return all(field.kind is FieldKind.VALUE for field in self.fields)
+
     def field(self, name: str) -> FieldSchema | None:
         """Find a field by its name."""
         return next((f for f in self.fields if f.name == name), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(msgspec.Struct, frozen=True):
     """An event that a run sent through one of its stream links."""
 
     field: str
     event: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(msgspec.Struct, frozen=True):
     """Why and how an attempt failed."""
 
     cause: FailureCause
@@ -168,8 +171,7 @@ class Failure:
     traceback: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """The one result type of an attempt.
 
     `reads` and `writes` name fields of the charm; a linked field stands for the linked value.
@@ -179,7 +181,7 @@ class Outcome:
     duration_seconds: float
     failure: Failure | None = None
     reads: tuple[str, ...] = ()
-    writes: dict[str, bytes] = field(default_factory=dict)
+    writes: dict[str, bytes] = {}
     sends: tuple[Send, ...] = ()
     stale: bool = False
     cancelled: bool = False
@@ -206,8 +208,7 @@ class Registration:
     updated_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class CharmHealth:
+class CharmHealth(msgspec.Struct, frozen=True):
     """What the service remembers of a charm's runs; durations in milliseconds."""
 
     status: str = ""

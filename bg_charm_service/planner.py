@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 
 from bg_charm_service.clock import Clock
 from bg_charm_service.database import Database
-from bg_charm_service.job_queue import JobQueue
-from bg_charm_service.model import POLL_EVENT, CharmRef, Origin
+from bg_charm_service.job_queue import JobQueue, NewPoll
+from bg_charm_service.model import POLL_EVENT, CharmRef
 from bg_charm_service.schedule import (
     due_after_first,
     due_after_poll,
@@ -115,10 +115,15 @@ class Planner:
         Gives the entries that were taken, for `restore` when the transaction fails.
         """
         taken: list[tuple[float, int]] = []
+        seen: set[int] = set()
         try:
             while len(taken) < PLAN_BATCH and (due := self.next_due) is not None and due <= now:
-                taken.append(heapq.heappop(self._heap))
-                self._plan_one(taken[-1][1], due, now)
+                entry = heapq.heappop(self._heap)
+                # Placed twice for the same moment, a charm is due once.
+                if entry[1] not in seen:
+                    seen.add(entry[1])
+                    taken.append(entry)
+            self._plan_all(taken, now)
         except BaseException:
             # The caller does not learn of them: they would never be due again.
             self.restore(taken)
@@ -131,40 +136,51 @@ class Planner:
             self._due[entry[1]] = entry[0]
             heapq.heappush(self._heap, entry)
 
-    def _plan_one(self, charm_key: int, due: float, now: float) -> None:
-        charm = self._store.charms.get(charm_key)
-        if charm is None or charm.removed_at is not None or charm.updater is None:
-            self._forget(charm_key)
-            return
-        entry = self._store.health.entry(charm_key)
-        if not entry.is_enabled:
-            # A run that was settled a moment ago, in this transaction, has disabled it.
-            return
-        interval = entry.interval_seconds or self._interval_seconds
-        phase = phase_seconds(charm.ref, interval, self._burst_seconds(charm.ref))
-        if charm_key in self._first:
-            later = due_after_first(now, phase, interval)
-            self._database.after_commit(lambda: self._first.discard(charm_key))
-        else:
-            later = due_after_poll(due, now, phase, interval)
-        job_id = self._queue.put_poll(
-            charm.space_key,
-            charm_key,
-            charm.ref,
-            charm.updater,
-            POLL_EVENT,
-            origin=Origin.POLL,
-            run_at=due,
-            now=self._clock.now(),
-        )
-        if job_id is None:
-            self._store.health.count_skipped(charm_key)
-            self._store.totals.add("skipped_polls")
-        self._store.health.set_due(charm_key, later)
-        self._place(charm_key, charm.ref.space, later)
+    def _plan_all(self, taken: Sequence[tuple[float, int]], now: float) -> None:
+        keys = [charm_key for _, charm_key in taken]
+        charms, entries = self._store.charms.get_many(keys), self._store.health.entries(keys)
+        live = self._queue.live_polls(keys)
+        run_seconds = self._run_seconds()
+        polls: list[NewPoll] = []
+        later_ones: list[tuple[float | None, int]] = []
+        for due, charm_key in taken:
+            charm, entry = charms.get(charm_key), entries.get(charm_key)
+            is_gone = charm is None or charm.removed_at is not None or charm.updater is None
+            if charm is None or charm.updater is None or is_gone or entry is None:
+                self._forget(charm_key)
+                continue
+            if not entry.is_enabled:
+                # A run that was settled a moment ago, in this transaction, has disabled it.
+                continue
+            later = self._later(charm.ref, charm_key, entry, due, now, run_seconds)
+            if charm_key in live:
+                self._store.health.count_skipped(charm_key)
+                self._store.totals.add("skipped_polls")
+            else:
+                updater = charm.updater
+                poll = NewPoll(charm.space_key, charm_key, charm.ref, updater, POLL_EVENT, due)
+                polls.append(poll)
+            later_ones.append((later, charm_key))
+            self._place(charm_key, charm.ref.space, later)
+        self._queue.put_polls(polls, now=self._clock.now())
+        self._store.health.set_due_all(later_ones)
 
-    def _burst_seconds(self, ref: CharmRef) -> float:
-        return self._in_space[ref.space] * self._run_seconds()
+    def _later(
+        self,
+        ref: CharmRef,
+        charm_key: int,
+        entry: ScheduleEntry,
+        due: float,
+        now: float,
+        run_seconds: float,
+    ) -> float:
+        """When a charm is due next that is polled now."""
+        interval = entry.interval_seconds or self._interval_seconds
+        phase = phase_seconds(ref, interval, self._in_space[ref.space] * run_seconds)
+        if charm_key in self._first:
+            self._database.after_commit(lambda: self._first.discard(charm_key))
+            return due_after_first(now, phase, interval)
+        return due_after_poll(due, now, phase, interval)
 
     def _run_seconds(self) -> float:
         executions = self._store.totals.get("executions")

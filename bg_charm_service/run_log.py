@@ -31,9 +31,16 @@ class _Budget:
         self._written = 0
         self._held = 0
 
+    @property
+    def is_spent(self) -> bool:
+        return self._written >= self._limit
+
+    def hold_back(self) -> None:
+        self._held += 1
+
     def write(self, message: str, **extra: object) -> None:
-        if self._written >= self._limit:
-            self._held += 1
+        if self.is_spent:
+            self.hold_back()
             return
         self._written += 1
         logger.bind(event=self._event, **extra).log(self._level, message)
@@ -57,7 +64,9 @@ class RunLog:
 
     def succeeded(self, job: Job, *, duration_seconds: float, worker: int | None = None) -> None:
         """Tell that a run finished and its writes are on disk."""
-        self.tick()
+        if self._succeeded.is_spent:
+            self._succeeded.hold_back()
+            return
         self._succeeded.write(
             f"Successfully executed charm {job.ref}",
             **_about(job, duration_seconds=duration_seconds, worker=worker),
@@ -73,7 +82,6 @@ class RunLog:
         worker: int | None = None,
     ) -> None:
         """Tell that an attempt failed; `retry_at` is seconds since the epoch, None for never."""
-        self.tick()
         self._failed.write(
             f"Failed to execute charm {job.ref}: {failure.cause}: {_one_line(failure.message)}",
             **_about(job, duration_seconds=duration_seconds, worker=worker),
@@ -85,7 +93,6 @@ class RunLog:
         self, ref: CharmRef, failure: Failure, *, consecutive_failures: int, back_at: float
     ) -> None:
         """Tell that a charm is polled no more until `back_at`, seconds since the epoch."""
-        self.tick()
         self._disabled.write(
             f"Disabled charm {ref} after {consecutive_failures} consecutive failures: "
             f"{failure.cause}: {_one_line(failure.message)}",
@@ -97,7 +104,7 @@ class RunLog:
         )
 
     def tick(self) -> None:
-        """Write the counts of a second that is over; called at least once a second."""
+        """Write the counts of a second that is over; called each second, and before any run."""
         now = self._clock()
         if now - self._second_began >= 1.0:
             self._second_began = now

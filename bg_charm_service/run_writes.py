@@ -6,12 +6,14 @@ limits. Called by the settler, inside its transaction.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from bg_charm_service.clock import Clock
 from bg_charm_service.database import Database
 from bg_charm_service.errors import FailureCause, InvalidInput, StateTooLarge
 from bg_charm_service.in_flight import InFlight
 from bg_charm_service.job_queue import JobQueue
-from bg_charm_service.json_values import check_json
+from bg_charm_service.json_values import check_json, is_json
 from bg_charm_service.limits import Limits
 from bg_charm_service.model import Failure, FieldKind, Outcome, Send
 from bg_charm_service.run_limits import RunLimits
@@ -36,6 +38,16 @@ class RunWrites:
         self._queue = queue
         self._clock = clock
         self._limits = limits
+
+    def are_plain(self, run: InFlight, writes: Mapping[str, bytes], limits: Limits) -> bool:
+        """Whether a run wrote nothing but values of its own charm's fields, and may do so."""
+        schema = run.charm.schema
+        for name, value in writes.items():
+            field = schema.field(name)
+            if field is None or field.kind is not FieldKind.VALUE or not is_json(value):
+                return False
+        total = sum(map(len, writes.values()))
+        return sum(run.sizes.values()) + total <= limits.state_bytes
 
     def apply(self, run: InFlight, outcome: Outcome, limits: Limits) -> Outcome:
         """Write what a run wrote and sent; gives an outcome with a failure when it may not."""

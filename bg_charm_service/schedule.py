@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import blake2b
 
 from bg_charm_service.model import CharmRef
@@ -23,6 +24,7 @@ _SPREAD_FACTOR = 4
 CATCH_UP_SECONDS = 5.0
 
 
+@lru_cache(maxsize=4096)
 def _fraction(text: str) -> float:
     """Map a text to a stable number in [0, 1)."""
     digest = blake2b(text.encode(), digest_size=8).digest()
@@ -42,7 +44,9 @@ def spread_seconds(burst_seconds: float, interval_seconds: float) -> float:
 def phase_seconds(ref: CharmRef, interval_seconds: float, burst_seconds: float = 0.0) -> float:
     """A charm's place in its interval, in [0, interval)."""
     spread = spread_seconds(burst_seconds, interval_seconds)
-    offset = _fraction(ref.space) * interval_seconds + _fraction(ref.charm_id) * spread
+    offset = _fraction(ref.space) * interval_seconds
+    if spread:
+        offset += _fraction(ref.charm_id) * spread
     return offset % interval_seconds
 
 

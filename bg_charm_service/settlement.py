@@ -6,8 +6,11 @@ supervisor applies it in one transaction. Nothing else decides about retries or 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
+from msgspec.structs import replace
 
 from bg_charm_service.model import CharmHealth, DisabledBy, Failure, Job, Origin, Outcome
 from bg_charm_service.retry import retry_delay_seconds
@@ -40,8 +43,7 @@ class FailurePolicy:
     max_failures: int = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """What to write: the job's next step, the charm's health, how the run is recorded.
 
     `run_at` counts only for a retry or a re-run; `disables` when this outcome disabled the charm.
@@ -65,6 +67,7 @@ def settle(
     chance: float,
 ) -> Decision:
     """Decide about one attempt; `now` is recorded, `steady` schedules, `chance` is in [0, 1)."""
+    health = replace(health, runs_recorded=health.runs_recorded + 1)
     if outcome.cancelled:
         return Decision(Step.CANCEL, health, RunStatus.CANCELLED)
     if outcome.stale:

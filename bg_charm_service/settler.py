@@ -6,16 +6,18 @@ nothing. Called by the supervisor; the caller owns the transaction.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 from functools import partial
+
+import msgspec
+from msgspec.structs import replace
 
 from bg_charm_service.clock import Clock
 from bg_charm_service.database import Database
 from bg_charm_service.errors import FailureCause
 from bg_charm_service.in_flight import InFlight
 from bg_charm_service.job_queue import JobQueue
-from bg_charm_service.model import Failure, FieldKind, Job, Outcome
+from bg_charm_service.model import Failure, FieldKind, Job, Origin, Outcome
 from bg_charm_service.planner import Planner
 from bg_charm_service.pool_events import RunFinished
 from bg_charm_service.redaction import redact, secret_texts
@@ -27,8 +29,7 @@ from bg_charm_service.store.runs import RunRecord
 from bg_charm_service.testimony import judge
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(msgspec.Struct, frozen=True):
     """What became of a run, for those who tell about it once it is on disk."""
 
     run: InFlight
@@ -86,6 +87,68 @@ class Settler:
         log = redact(finished.log, secrets)
         return self.conclude(run, outcome, worker=finished.worker_pid, log=log)
 
+    def is_plain(self, run: InFlight, finished: RunFinished) -> bool:
+        """Whether a run is a success that may be settled together with others.
+
+        That of a poll that wrote nothing but fields of its own charm, which nobody else has
+        touched since it went out: what was read then still holds.
+        """
+        answer = finished.answer
+        return (
+            answer is not None
+            and answer.failure is None
+            and not (answer.stale or answer.sends or finished.is_cancelled)
+            and run.claim.job.origin is not Origin.SEND
+            and run.health is not None
+            and not (run.links or run.secrets or run.is_alone)
+            and self._store.changes.since(run.claim.charm_key) == run.mark
+            and self._writes.are_plain(run, answer.writes, finished.run.limits)
+        )
+
+    def settle_together(self, ended: Sequence[tuple[InFlight, RunFinished]]) -> list[Settled]:
+        """Settle plain successes, a statement for each kind of row.
+
+        Raises ClaimLost, with some of it written, when an answer came too late: the caller undoes
+        it, and settles them one by one.
+        """
+        now, steady = self._clock.now(), self._clock.steady()
+        settled = []
+        for run, finished in ended:
+            assert finished.answer is not None
+            assert run.health is not None
+            limits = finished.run.limits
+            outcome = judge(finished.answer, run, limits, finished.seconds, _has_not_moved)
+            job, known = run.claim.job, run.health
+            decision = settle(job, outcome, known, self._policy, now=now, steady=steady, chance=0.0)
+            record = self._record(
+                run, outcome, decision, now, worker=finished.worker_pid, log=finished.log
+            )
+            was_failing = run.health.consecutive_failures > 0
+            settled.append(Settled(run, outcome, decision, record, was_failing))
+        self._write_together(settled)
+        return settled
+
+    def _write_together(self, settled: Sequence[Settled]) -> None:
+        claims = [one.run.claim for one in settled]
+        self._queue.ack_all(claims)
+        keys = [claim.charm_key for claim in claims]
+        self._store.cells.write_all(
+            (key, name, value)
+            for key, one in zip(keys, settled, strict=True)
+            for name, value in one.outcome.writes.items()
+        )
+        records = [(key, one.record) for key, one in zip(keys, settled, strict=True)]
+        self._store.runs.record_all(records, self._history_runs)
+        self._store.health.put_all(
+            [
+                (key, one.run.health, one.decision.health)
+                for key, one in zip(keys, settled, strict=True)
+            ]
+        )
+        self._queue.drop_dead_letters(keys)
+        for one in settled:
+            self._count(one.run, one.outcome, one.decision)
+
     def conclude(self, run: InFlight, outcome: Outcome, *, worker: int, log: str) -> Settled:
         """Record an outcome and end the claim as the policy says."""
         charm_key = run.claim.charm_key
@@ -99,11 +162,9 @@ class Settler:
             steady=self._clock.steady(),
             chance=self._random(),
         )
-        health = replace(decision.health, runs_recorded=before.runs_recorded + 1)
-        decision = replace(decision, health=health)
-        record = self._record(run, outcome, decision, worker=worker, log=log)
+        record = self._record(run, outcome, decision, self._clock.now(), worker=worker, log=log)
         self._store.runs.record(charm_key, record, self._history_runs)
-        self._store.health.put(charm_key, health)
+        self._store.health.put(charm_key, decision.health)
         self._end_claim(run, decision)
         self._count(run, outcome, decision)
         return Settled(run, outcome, decision, record, before.consecutive_failures > 0)
@@ -153,7 +214,14 @@ class Settler:
         return False
 
     def _record(
-        self, run: InFlight, outcome: Outcome, decision: Decision, *, worker: int, log: str
+        self,
+        run: InFlight,
+        outcome: Outcome,
+        decision: Decision,
+        now: float,
+        *,
+        worker: int,
+        log: str,
     ) -> RunRecord:
         job, failure = run.claim.job, outcome.failure
         return RunRecord(
@@ -167,7 +235,7 @@ class Settler:
             cause=failure.cause if failure else None,
             error=failure.message if failure else "",
             traceback=failure.traceback if failure else "",
-            finished_at=self._clock.now(),
+            finished_at=now,
             duration_ms=outcome.duration_seconds * 1000,
             lag_ms=run.lag_seconds * 1000,
             worker=worker,
@@ -206,6 +274,10 @@ class Settler:
             totals.add(f"successes/{label}", int(is_success))
         if outcome.failure is not None and outcome.failure.cause is FailureCause.TIMEOUT:
             totals.add("timeouts")
+
+
+def _has_not_moved(_touched: set[str]) -> bool:
+    return False
 
 
 def repeated_death(job: Job) -> Failure:

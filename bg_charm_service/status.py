@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -46,6 +46,12 @@ class _LagSecond:
     count: int = 0
     total_ms: float = 0.0
     max_ms: float = 0.0
+
+    def note(self, lag_ms: float) -> None:
+        """Count one start."""
+        self.count += 1
+        self.total_ms += lag_ms
+        self.max_ms = max(self.max_ms, lag_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,18 +102,19 @@ class StatusBoard:
         self._backups = backups
         self._checkups = checkups
 
-    def settled(self, settled: Settled) -> None:
-        """Count one settlement that is on disk."""
-        charm_key = settled.run.claim.charm_key
-        status = settled.decision.status
-        self._tasks[status] += 1
-        self._task_ms += settled.outcome.duration_seconds * 1000
-        self._history.note(status, self._clock.now())
+    def settled(self, settled: Sequence[Settled]) -> None:
+        """Count settlements that are on disk."""
+        now, second = self._clock.now(), self._lag_second()
         self._longest_queue = max(self._longest_queue, self._queue.pending)
-        self._note_lag(settled.run.lag_seconds * 1000)
-        health = settled.decision.health
-        _keep(self._roster.failing, charm_key, belongs=health.consecutive_failures > 0)
-        _keep(self._roster.disabled, charm_key, belongs=not health.is_enabled)
+        for one in settled:
+            status, health = one.decision.status, one.decision.health
+            self._tasks[status] += 1
+            self._task_ms += one.outcome.duration_seconds * 1000
+            self._history.note(status, now)
+            second.note(one.run.lag_seconds * 1000)
+            charm_key = one.run.claim.charm_key
+            _keep(self._roster.failing, charm_key, belongs=health.consecutive_failures > 0)
+            _keep(self._roster.disabled, charm_key, belongs=not health.is_enabled)
 
     def measure(self) -> None:
         """Read the workers' memory and CPU."""
@@ -242,14 +249,11 @@ class StatusBoard:
             )
         return views
 
-    def _note_lag(self, lag_ms: float) -> None:
+    def _lag_second(self) -> _LagSecond:
         second = int(self._clock.steady())
         if not self._lag or self._lag[-1].second != second:
             self._lag.append(_LagSecond(second))
-        last = self._lag[-1]
-        last.count += 1
-        last.total_ms += lag_ms
-        last.max_ms = max(last.max_ms, lag_ms)
+        return self._lag[-1]
 
     def _recent_lag(self) -> list[_LagSecond]:
         oldest = self._clock.steady() - _LAG_SECONDS

@@ -7,16 +7,21 @@ outside. Time, chance and the pool come in as arguments; the parts own the rules
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from loguru import logger
 
 from bg_charm_service.clock import Clock
 from bg_charm_service.database import Database
-from bg_charm_service.dispatcher import Dispatcher, Prepared
-from bg_charm_service.errors import FailureCause, ServiceError, ServiceStopping, StorageError
+from bg_charm_service.dispatcher import Batch, Dispatcher
+from bg_charm_service.errors import (
+    ClaimLost,
+    FailureCause,
+    ServiceError,
+    ServiceStopping,
+    StorageError,
+)
 from bg_charm_service.in_flight import InFlight
 from bg_charm_service.inspections import Inspections
 from bg_charm_service.job_queue import JobQueue
@@ -30,6 +35,9 @@ from bg_charm_service.storage_watch import StorageWatch
 from bg_charm_service.store import Store
 from bg_charm_service.waiters import Waiters
 from bg_charm_service.wire import FieldValue
+
+#: While every worker is busy, commits are so far apart, in seconds: many answers share one.
+GROUP_SECONDS = 0.004
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +67,8 @@ class Supervisor:
         self.is_draining = False
         #: Steps done so far: the watchdog sees by it that the loop advances.
         self.turns = 0
-        #: Called with each settlement once it is on disk.
-        self.on_settled: list[Callable[[Settled], None]] = []
+        #: Called with the settlements of a step once they are on disk.
+        self.on_settled: list[Callable[[Sequence[Settled]], None]] = []
         #: Why nothing runs any more; None while the service is open.
         self.ended_by: ServiceError | None = None
         self._is_over = False
@@ -75,6 +83,8 @@ class Supervisor:
         self._wake = wake
         self._unsettled: list[PoolEvent] = []
         self._waiters = Waiters()
+        #: Until then, answers are collected before they are settled.
+        self._collect_until = 0.0
 
     def rescue(self) -> None:
         """Give jobs that were claimed when an earlier supervisor died back to the queue."""
@@ -108,7 +118,7 @@ class Supervisor:
         events, self._unsettled = self._unsettled, []
         planned: list[tuple[float, int]] = []
         try:
-            settled, prepared = self._commit(events, planned, now)
+            settled, batches = self._commit(events, planned, now)
         except StorageError as error:
             # Nothing of this step happened: keep what came in, and claim nothing meanwhile.
             parts.planner.restore(planned)
@@ -125,10 +135,10 @@ class Supervisor:
             if not parts.dispatcher.runs:
                 # A suspect may have waited for this; it was still counted as out a moment ago.
                 self._wake.set()
-        for each in prepared:
-            unstarted = parts.dispatcher.send(each)
-            if unstarted is not None:
-                self._take_in([unstarted])
+        for batch in batches:
+            unstarted = parts.dispatcher.send(batch)
+            if unstarted:
+                self._take_in(unstarted)
                 self._wake.set()
         if self._polling and not self.is_draining:
             parts.dispatcher.move_workers(now)
@@ -163,7 +173,7 @@ class Supervisor:
                 self._unsettled = []
                 for run in list(self.parts.dispatcher.runs):
                     self.parts.queue.release(run.claim, self.parts.clock.steady())
-                    self.parts.dispatcher.runs.drop(run)
+                    self.parts.dispatcher.runs.drop(run, self.parts.clock.steady())
                 self.parts.store.totals.flush()
             self._tell(settled)
         self._let_everybody_go(ServiceStopping("The service stopped first."))
@@ -179,30 +189,32 @@ class Supervisor:
         """A future of what becomes of a job's next attempt; None when the job is dropped first."""
         return self._waiters.wait_for(job_id)
 
-    def _take_in(self, events: list[PoolEvent]) -> None:
+    def _take_in(self, events: Sequence[PoolEvent]) -> None:
         """Answer what needs no transaction at once, keep the rest for it; workers are free now."""
+        now = self.parts.clock.steady()
         for event in events:
             if isinstance(event, FieldWanted):
                 self.parts.pool.give_field(event.run_id, self._field(event))
             elif isinstance(event, InspectFinished):
                 self.parts.inspections.finish(event)
             else:
-                self.parts.dispatcher.runs.note_end(event.run.run_id)
+                self.parts.dispatcher.runs.note_end(event.run.run_id, now)
                 self._unsettled.append(event)
 
     def _commit(
         self, events: list[PoolEvent], planned: list[tuple[float, int]], now: float
-    ) -> tuple[list[Settled], list[Prepared]]:
+    ) -> tuple[list[Settled], list[Batch]]:
         """Settle, plan and claim in one transaction; an idle step opens none."""
         parts = self.parts
-        prepared: list[Prepared] = []
+        batches: list[Batch] = []
         is_open = not self.is_draining
         has_due = is_open and self._polling and (parts.planner.next_due or now + 1) <= now
         wants_jobs = is_open and (
             parts.dispatcher.wants_to_claim(now) if self._polling else bool(self._waiters.wanted)
         )
         if not (events or has_due or wants_jobs or self.storage.problem):
-            return [], prepared
+            return [], batches
+        self._collect_until = now + GROUP_SECONDS
         with parts.database.transaction():
             if self.storage.problem:
                 # A step that has nothing to write would not show that the trouble is over.
@@ -211,26 +223,51 @@ class Supervisor:
             if has_due:
                 planned += parts.planner.plan(now)
             if is_open and self._polling:
-                prepared = parts.dispatcher.claim(now)
+                batches = parts.dispatcher.claim(now)
             elif wants_jobs:
-                prepared = self._claim_wanted(now)
+                batches = self._claim_wanted(now)
             parts.store.totals.flush()
-        return settled, prepared
+        return settled, batches
 
     def _settle(self, events: list[PoolEvent]) -> list[Settled]:
-        settled = []
+        dispatcher, totals = self.parts.dispatcher, self.parts.store.totals
+        ended: list[tuple[InFlight, RunFinished]] = []
         for event in events:
             assert isinstance(event, RunFinished)
-            run = self.parts.dispatcher.runs.find(event.run.run_id)
+            run = dispatcher.runs.find(event.run.run_id)
             if run is None:
-                self.parts.store.totals.add("late_answers")
-                continue
-            one = self._settle_one(run, event)
-            finished = partial(self.parts.dispatcher.finished, run, event.seconds)
-            self.parts.database.after_commit(finished)
-            if one is not None:
-                settled.append(one)
+                totals.add("late_answers")
+            else:
+                ended.append((run, event))
+        if not ended:
+            return []
+        seconds = [(run, event.seconds) for run, event in ended]
+        self.parts.database.after_commit(lambda: dispatcher.finished(seconds))
+        plain = [each for each in ended if self.parts.settler.is_plain(*each)]
+        settled = self._settle_together(plain) if len(plain) > 1 else []
+        together = {id(one.run) for one in settled}
+        for run, event in ended:
+            if id(run) not in together:
+                one = self._settle_one(run, event)
+                settled += [] if one is None else [one]
         return settled
+
+    def _settle_together(self, plain: list[tuple[InFlight, RunFinished]]) -> list[Settled]:
+        """Settle plain successes at once; none of them, where that does not work out."""
+        counted = self.parts.store.totals.mark()
+        try:
+            with self.parts.database.savepoint():
+                return self.parts.settler.settle_together(plain)
+        except StorageError:
+            raise
+        except ClaimLost:
+            self.parts.store.totals.undo(counted)
+        except Exception:
+            self.parts.store.totals.undo(counted)
+            logger.bind(event="settle_failed").exception(
+                "Runs could not be settled together; they are settled one by one"
+            )
+        return []
 
     def _settle_one(self, run: InFlight, event: RunFinished) -> Settled | None:
         """Settle one run so that a fault of ours over it cannot hold up the others."""
@@ -249,20 +286,21 @@ class Supervisor:
         outcome = Outcome(0.0, failure=failure)
         return self.parts.settler.conclude(run, outcome, worker=event.worker_pid, log=event.log)
 
-    def _claim_wanted(self, now: float) -> list[Prepared]:
+    def _claim_wanted(self, now: float) -> list[Batch]:
         """Claim a job that was asked for, again when it came back; one a step."""
         if self.parts.pool.free_workers().count:
             for job_id in sorted(self._waiters.wanted):
                 found = self.parts.dispatcher.claim_job(job_id, now)
-                if found is not None:
-                    return [found]
+                if found:
+                    return found
         return []
 
     def _tell(self, settled: list[Settled]) -> None:
-        for one in settled:
-            for listener in self.on_settled:
-                listener(one)
-            self._waiters.tell(one)
+        if not settled:
+            return
+        for listener in self.on_settled:
+            listener(settled)
+        self._waiters.tell(settled)
 
     def _let_everybody_go(self, error: ServiceError) -> None:
         self.ended_by = self.ended_by or error
@@ -294,4 +332,16 @@ class Supervisor:
                 await self._wake.wait()
         except TimeoutError:
             pass
+        if self._may_collect:
+            await asyncio.sleep(self._collect_until - parts.clock.steady())
         self._wake.clear()
+
+    @property
+    def _may_collect(self) -> bool:
+        """Whether to wait a moment for more answers: many share a commit, and nobody idles."""
+        parts = self.parts
+        return (
+            parts.clock.steady() < self._collect_until
+            and parts.dispatcher.runs.are_at_work
+            and not parts.pool.free_workers().count
+        )

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections import Counter
 
 from bg_charm_service.fairness import Caps, FairShare, may_take_last
-from bg_charm_service.in_flight import InFlight, RunsInFlight
+from bg_charm_service.in_flight import RunsInFlight
+from bg_charm_service.job_queue import Claim
 from bg_charm_service.pool_contract import FreeWorkers
 
 
@@ -26,7 +27,6 @@ class Turns:
         self._by_space: Counter[int] = Counter()
         self._by_integration = runs.by_integration.copy()
 
-    @property
     def are_over(self) -> bool:
         """Whether no worker is free any more."""
         return self._free.count == 0
@@ -53,11 +53,11 @@ class Turns:
         """Whether a space may be given a worker that is free for it."""
         return self._free.has(space_key) and self.may_have_more(space_key)
 
-    def take(self, run: InFlight) -> None:
-        """Promise a worker to a run."""
-        self._free.take(run.claim.space_key)
-        self._by_space[run.claim.space_key] += 1
-        self._by_integration[run.claim.integration] += 1
+    def take(self, claim: Claim) -> None:
+        """Promise a worker to a job, and to those that go with it."""
+        self._free.take(claim.space_key)
+        self._by_space[claim.space_key] += 1
+        self._by_integration[claim.integration] += 1
 
     def _typical(self, space_key: int) -> float | None:
         recent = self._share.typical_seconds(space_key)

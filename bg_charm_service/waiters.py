@@ -7,7 +7,7 @@ Kept by the supervisor.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from bg_charm_service.settlement import Step
 from bg_charm_service.settler import Settled
@@ -31,10 +31,13 @@ class Waiters:
             self._futures.setdefault(job_id, []).append(future)
         return future
 
-    def tell(self, settled: Settled) -> None:
-        """Give a settlement that is on disk to those who wait for it; a re-run is no end."""
-        if settled.decision.step is not Step.RERUN:
-            self._resolve(settled.run.claim.job.job_id, settled)
+    def tell(self, settled: Sequence[Settled]) -> None:
+        """Give settlements that are on disk to those who wait for them; a re-run is no end."""
+        if not (self._futures or self.wanted):
+            return
+        for one in settled:
+            if one.decision.step is not Step.RERUN:
+                self._resolve(one.run.claim.job.job_id, one)
 
     def let_go_dropped(self, is_live: Callable[[int], bool]) -> None:
         """Let those go whose job was taken out of the queue: their charm was disabled, say."""

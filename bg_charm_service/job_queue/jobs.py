@@ -1,51 +1,20 @@
 """The queue's verbs: put, claim, and end a claim by ack, retry, release or bury.
 
-Every method joins the transaction around it; none commits by itself. Owns the counts and the
-hints that mirror the table in memory, which change only when the transaction commits.
+Every method joins the transaction around it; none commits by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
-from functools import partial
 from typing import Any
 
-from bg_charm_service.database import Database
 from bg_charm_service.job_queue import rows as sql
-from bg_charm_service.job_queue.choice import next_ready
-from bg_charm_service.job_queue.hints import ReadyHints
-from bg_charm_service.job_queue.lookup import JobLookup
+from bg_charm_service.job_queue.many import JobBatches
 from bg_charm_service.job_queue.rows import Claim
 from bg_charm_service.model import CharmRef, Origin
 
 
-class JobQueue(JobLookup):
-    """Jobs of all charms, claimed space by space.
-
-    `pending`, `claimed` and `dead` count the committed jobs that wait, run, or are dead letters.
-    """
-
-    def __init__(self, database: Database, *, keep_done: int = sql.KEEP_DONE) -> None:
-        super().__init__(database)
-        self._keep_done, self._hints = keep_done, ReadyHints(())
-        self._notes_integrations = False
-        self.recount()
-
-    def recount(self) -> None:
-        """Count and hint anew, after a repair changed the table."""
-        counted: dict[int, int] = dict(self._database.rows(sql.COUNT_ALL))
-        counts = (counted.get(one, 0) for one in (sql.READY, sql.CLAIMED, sql.DEAD))
-        self.pending, self.claimed, self.dead = counts
-        self._hints.reload(self._database.rows(sql.WAITING))
-
-    @property
-    def size(self) -> int:
-        """Jobs that wait."""
-        return self.pending
-
-    def active_size(self) -> int:
-        """Jobs that wait or run."""
-        return self.pending + self.claimed
+class JobQueue(JobBatches):
+    """Jobs of all charms, claimed space by space."""
 
     def put_poll(
         self,
@@ -86,19 +55,6 @@ class JobQueue(JobLookup):
         """Note of each job whose its charm is, so that claims can leave out integrations."""
         self._notes_integrations = True
         self._database.execute(sql.NOTE_INTEGRATIONS)
-
-    def claim(
-        self, space_key: int, limit: int, now: float, *, without: Set[str] = frozenset()
-    ) -> list[Claim]:
-        """Take up to `limit` ready jobs of a space, one a charm: by priority, then age.
-
-        Those of the integrations `without` which it is, once they are noted, wait on.
-        """
-        found, is_all = next_ready(self._database, space_key, limit, now, without)
-        if is_all:
-            cool = partial(self._hints.cool, space_key, frozenset(without))
-            self._database.after_commit(cool)
-        return self._claim(found)
 
     def claim_job(self, job_id: int, *, is_alone: bool = False) -> Claim | None:
         """Take one job by its id, whatever its time; a suspect only where it is to run alone."""
@@ -209,18 +165,6 @@ class JobQueue(JobLookup):
         waiting = self._database.rows(sql.WAITING)
         self._database.after_commit(lambda: self._hints.reload(waiting))
 
-    def hot_spaces(self, now: float, *, without: Set[str] = frozenset()) -> set[int]:
-        """Spaces that may have a job ready now, of other integrations than these."""
-        return self._hints.hot(now, without)
-
-    def spaces_left_hot(self) -> set[int]:
-        """Spaces that were hot at the last look and not found empty by it."""
-        return self._hints.left_hot()
-
-    def next_run_at(self) -> float | None:
-        """When the next waiting job's time comes; None when none waits."""
-        return self._hints.next_run_at()
-
     def _insert(self, job: dict[str, Any]) -> int | None:
         job["is_noted"] = self._notes_integrations
         cursor = self._database.execute(sql.INSERT, job)
@@ -229,13 +173,6 @@ class JobQueue(JobLookup):
         self._database.after_commit(lambda: self._tally(pending=1))
         self._hint(job["space"], job["run_at"])
         return cursor.lastrowid
-
-    def _claim(self, found: Sequence[Any]) -> list[Claim]:
-        if found:
-            self._database.executemany(sql.CLAIM, [(row[0],) for row in found])
-            taken = len(found)
-            self._database.after_commit(lambda: self._tally(pending=-taken, claimed=taken))
-        return [sql.claim_of(row, deliveries=1) for row in found]
 
     def _settle(self, status: int, claim: Claim) -> bool:
         job = claim.job
@@ -268,14 +205,3 @@ class JobQueue(JobLookup):
     def _drop_dead(self, charm_key: int, *, but: int) -> None:
         dropped = self._database.execute(sql.DROP_DEAD, (charm_key, but)).rowcount
         self._database.after_commit(lambda: self._tally(dead=-dropped))
-
-    def _prune(self) -> None:
-        self._database.execute(sql.DROP_OLD_DONE, (self._keep_done,))
-
-    def _hint(self, space_key: int, run_at: float) -> None:
-        self._database.after_commit(lambda: self._hints.add(run_at, space_key))
-
-    def _tally(self, *, pending: int = 0, claimed: int = 0, dead: int = 0) -> None:
-        self.pending += pending
-        self.claimed += claimed
-        self.dead += dead

@@ -7,7 +7,7 @@ partial index only where its condition is written out. Used by the queue alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -77,6 +77,8 @@ FIND_DEAD = f"{_JOBS} WHERE status = 9 AND _id > ? ORDER BY _id LIMIT ?"
 FIND_DEAD_LETTER = f"{_JOBS} WHERE charm_key = ? AND status = 9"
 FIND_POLL = """SELECT _id, status, space_key FROM ack_queue_jobs
     WHERE unique_key = ? AND status IN (1, 2)"""
+FIND_LIVE_POLLS = """SELECT unique_key FROM ack_queue_jobs
+    WHERE unique_key IN (SELECT value FROM json_each(?)) AND status IN (1, 2)"""
 FIND_SEND = """SELECT 1 FROM ack_queue_jobs
     WHERE charm_key = ? AND status IN (1, 2) AND origin = 'send' LIMIT 1"""
 HOLDS = "SELECT 1 FROM ack_queue_jobs WHERE _id = ? AND status = 2 AND fence = ?"
@@ -130,8 +132,7 @@ REQUEUE = f"""INSERT INTO ack_queue_jobs
     ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL AND status IN (1, 2) DO NOTHING"""
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True):
     """A job taken for one worker; `fence` in the job proves that it is the newest claim."""
 
     job: Job
@@ -141,6 +142,26 @@ class Claim:
     integration: str = ""
 
 
+class NewPoll(msgspec.Struct, frozen=True):
+    """A poll to be queued."""
+
+    space_key: int
+    charm_key: int
+    ref: CharmRef
+    stream: str
+    event: bytes
+    run_at: float
+
+    def columns(self, now: float, *, is_noted: bool) -> dict[str, Any]:
+        """Give the columns of its job."""
+        job = new_job(
+            *(self.space_key, self.charm_key, self.ref, self.stream, self.event),
+            *(Origin.POLL, self.run_at, now),
+        )
+        job.update(is_held=False, unique=self.charm_key, is_noted=is_noted)
+        return job
+
+
 class _Request(msgspec.Struct):
     """The column `data`: plain JSON, which the stock queue reads too."""
 
@@ -148,6 +169,11 @@ class _Request(msgspec.Struct):
     charm: str
     stream: str
     event: str
+
+
+def json_list(keys: Sequence[int]) -> str:
+    """Give keys as the one parameter of a statement about all of them."""
+    return f"[{','.join(map(str, keys))}]"
 
 
 _encoder = msgspec.json.Encoder()

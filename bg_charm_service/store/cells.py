@@ -6,7 +6,6 @@ they are stored.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -29,8 +28,7 @@ REDACTED = {"$secret": True}
 _VERSION = "(cell_key << 32) + version"
 
 
-@dataclass(frozen=True, slots=True)
-class CellValue:
+class CellValue(msgspec.Struct, frozen=True):
     """A field's JSON at a version; `value` is None when it is large and was left out.
 
     `size_bytes` is what it takes on disk, in a snapshot.

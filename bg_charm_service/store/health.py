@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from typing import Any
+
+import msgspec
 
 from bg_charm_service.database import Database
 from bg_charm_service.errors import FailureCause
 from bg_charm_service.model import CharmHealth, DisabledBy
 from bg_charm_service.store.change_marks import ChangeMarks
 
-_NAMES = tuple(field.name for field in fields(CharmHealth))
+_NAMES = tuple(field.name for field in msgspec.structs.fields(CharmHealth))
 _COLUMNS = ", ".join(_NAMES)
 _UPDATE = f"UPDATE health SET {', '.join(f'{name} = ?' for name in _NAMES)} WHERE charm_key = ?"
 _DISABLED_BY, _ERROR_CAUSE = _NAMES.index("disabled_by"), _NAMES.index("last_error_cause")
 
 
-@dataclass(frozen=True, slots=True)
-class ScheduleEntry:
+class ScheduleEntry(msgspec.Struct, frozen=True):
     """When a charm is due, and its own interval; None for the service's."""
 
     charm_key: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
@@ -238,7 +238,7 @@ class QueueMachine(RuleBasedStateMachine):
         )
         self.take([done[0]] if done[0] else [])
 
-    def take(self, claims: list[Claim]) -> None:
+    def take(self, claims: Sequence[Claim]) -> None:
         for claim in claims:
             row = self.rows[claim.job.job_id]
             row.status = "claimed"

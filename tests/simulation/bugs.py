@@ -10,7 +10,8 @@ import asyncio
 import contextlib
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from bg_charm_service.database import Database
 from bg_charm_service.dispatcher import Dispatcher

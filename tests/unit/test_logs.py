@@ -7,12 +7,12 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from loguru import logger
+from msgspec.structs import replace
 
 from bg_charm_service.errors import FailureCause, InvalidInput
 from bg_charm_service.logs import open_logs

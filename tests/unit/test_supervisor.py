@@ -159,7 +159,7 @@ class Bench:
             wake=self.wake,
         )
         self.told: list[Settled] = []
-        self.supervisor.on_settled.append(self.told.append)
+        self.supervisor.on_settled.append(self.told.extend)
 
     def charm(self, space: str = "did:key:here", **fields: FieldKind) -> CharmRecord:
         """Add a charm."""
