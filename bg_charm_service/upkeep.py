@@ -156,7 +156,8 @@ class Upkeep:
             with self._database.transaction():
                 for charm_key in keys:
                     health = self._store.health.get(charm_key)
-                    self._store.health.put(charm_key, enabled_again(health, "Re-enabled by time"))
+                    enabled = enabled_again(health, "Re-enabled by time")
+                    self._store.health.put(charm_key, enabled, before=health)
                     charm = self._store.charms.get(charm_key)
                     if charm is None:
                         continue

@@ -6,6 +6,7 @@ they are stored.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from bg_charm_service.model import FieldKind
 from bg_charm_service.store.change_marks import ChangeMarks
 from bg_charm_service.store.charms import CharmRecord
 from bg_charm_service.store.data_keys import Secrets
+from bg_charm_service.store.many import KEYS, json_keys
 
 #: A larger value is not part of the snapshot; a run fetches it at first touch. In bytes.
 INLINE_BYTES = 64 * 1024
@@ -26,6 +28,15 @@ REDACTED = {"$secret": True}
 
 # A version is never used twice: a field that was dropped and made anew has another key.
 _VERSION = "(cell_key << 32) + version"
+
+_IN_SNAPSHOT = f"""charm_key, field, {_VERSION}, is_sealed,
+    CASE WHEN length(value) <= {INLINE_BYTES} OR is_sealed THEN value END, length(value)"""
+
+# Apart from the insert, which costs more than all else where it only finds that there is a row.
+_REPLACE = """UPDATE cells SET version = version + 1, is_sealed = ?3, value = ?4
+    WHERE charm_key = ?1 AND field = ?2"""
+_INSERT = """INSERT INTO cells (charm_key, field, version, is_sealed, value)
+    VALUES (?1, ?2, 1, ?3, ?4) ON CONFLICT (charm_key, field) DO NOTHING"""
 
 
 class CellValue(msgspec.Struct, frozen=True):
@@ -49,18 +60,20 @@ class Cells:
 
     def snapshot(self, charm: CharmRecord) -> dict[str, CellValue]:
         """All fields of a charm, large values left out."""
+        return self.snapshots([charm])[charm.charm_key]
+
+    def snapshots(self, charms: Sequence[CharmRecord]) -> dict[int, dict[str, CellValue]]:
+        """All fields of each of several charms, by the charm's key; large values left out."""
+        by_key = {charm.charm_key: charm for charm in charms}
+        found: dict[int, dict[str, CellValue]] = {key: {} for key in by_key}
         rows = self._database.rows(
-            f"SELECT field, {_VERSION}, is_sealed,"
-            " CASE WHEN length(value) <= ? OR is_sealed THEN value END, length(value)"
-            " FROM cells WHERE charm_key = ?",
-            (INLINE_BYTES, charm.charm_key),
+            f"SELECT {_IN_SNAPSHOT} FROM {KEYS} CROSS JOIN cells ON charm_key = wanted",
+            (json_keys(list(by_key)),),
         )
-        return {
-            field: CellValue(
-                version, self._open(charm, field, value) if is_sealed and value else value, size
-            )
-            for field, version, is_sealed, value, size in rows
-        }
+        for key, field, version, is_sealed, value, size in rows:
+            plain = self._open(by_key[key], field, value) if is_sealed else value
+            found[key][field] = CellValue(version, plain, size)
+        return found
 
     def read(self, charm: CharmRecord, field: str) -> CellValue | None:
         """One field, however large; None when it was never written."""
@@ -94,15 +107,18 @@ class Cells:
             check_json(value)
         except ValueError as error:
             raise InvalidInput(f"The value of {field!r}: {error}.") from None
-        is_sealed = _is_secret(charm, field)
         self._changes.mark(charm.charm_key)
+        is_sealed = _is_secret(charm, field)
         stored = self._secrets.encrypt(value, _place(charm, field)) if is_sealed else value
-        self._database.execute(
-            "INSERT INTO cells (charm_key, field, version, is_sealed, value)"
-            " VALUES (?1, ?2, 1, ?3, ?4) ON CONFLICT (charm_key, field)"
-            " DO UPDATE SET version = version + 1, is_sealed = ?3, value = ?4",
-            (charm.charm_key, field, is_sealed, stored),
-        )
+        self._write([(charm.charm_key, field, is_sealed, stored)])
+
+    def write_all(self, rows: Iterable[tuple[int, str, bytes]]) -> None:
+        """Write fields, each given by its charm's key, its name and its JSON; leaves no marks.
+
+        For what plain runs wrote into their own charms, once it was checked: no secret, and no
+        field twice.
+        """
+        self._write([(charm_key, field, False, value) for charm_key, field, value in rows])
 
     def drop(self, charm_key: int, field: str) -> None:
         """Delete one field."""
@@ -129,6 +145,10 @@ class Cells:
             **fields,
             **dict.fromkeys(charm.schema.streams, stream),
         }
+
+    def _write(self, rows: Sequence[tuple[int, str, bool, bytes]]) -> None:
+        if self._database.executemany(_REPLACE, rows).rowcount < len(rows):
+            self._database.executemany(_INSERT, rows)
 
     def _shown(
         self, charm: CharmRecord, field: str, value: bytes, *, is_sealed: bool

@@ -6,7 +6,7 @@ A removed charm keeps its row, so that its history stays readable, until cleanup
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +15,7 @@ import msgspec
 from bg_charm_service.database import Database
 from bg_charm_service.model import CharmRef, CharmSchema
 from bg_charm_service.store.change_marks import ChangeMarks
+from bg_charm_service.store.many import KEYS, json_keys
 
 COLUMNS = (
     "charm_key, space_key, space, charm_id, cause, file_name, source_hash, schema, name,"
@@ -22,8 +23,7 @@ COLUMNS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class CharmRecord:
+class CharmRecord(msgspec.Struct, frozen=True):
     """One charm as stored."""
 
     charm_key: int
@@ -81,6 +81,14 @@ class Charms:
         """Look a charm up by its key, removed or not."""
         row = self._database.row(f"SELECT {COLUMNS} FROM charms WHERE charm_key = ?", (charm_key,))
         return charm_record(row) if row else None
+
+    def get_many(self, charm_keys: Sequence[int]) -> dict[int, CharmRecord]:
+        """Look several charms up, removed or not; gives those that there are, by key."""
+        rows = self._database.rows(
+            f"SELECT {COLUMNS} FROM {KEYS} CROSS JOIN charms ON charm_key = wanted",
+            (json_keys(charm_keys),),
+        )
+        return {row[0]: charm_record(row) for row in rows}
 
     def find_by_cause(self, space_key: int, cause: str) -> CharmRecord | None:
         """Look up the charm of a space that was made for a cause."""

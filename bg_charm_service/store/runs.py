@@ -6,8 +6,11 @@ together and pruning deletes one range.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
+
+import msgspec
+from msgspec.structs import astuple
 
 from bg_charm_service.database import Database
 
@@ -15,12 +18,12 @@ _COLUMNS = (
     "run_key, writes, run_id, job_id, attempt, stream, origin, status, cause, error, traceback,"
     " finished_at, duration_ms, lag_ms, worker, log"
 )
+_INSERT = f"INSERT INTO runs ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 _SEQUENCE_BITS = 32
 _LAST_NUMBER = (1 << _SEQUENCE_BITS) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class RunRecord:
+class RunRecord(msgspec.Struct, frozen=True):
     """One recorded run; `number` counts the runs of its charm from 1, `worker` is a process id."""
 
     number: int
@@ -50,6 +53,11 @@ def _record(row: Any) -> RunRecord:
     return RunRecord(run_key & _LAST_NUMBER, tuple(filter(None, writes.split(","))), *others)
 
 
+def _row(charm_key: int, run: RunRecord) -> tuple[object, ...]:
+    _, writes, *others = astuple(run)
+    return _key(charm_key, run.number), ",".join(writes), *others
+
+
 class Runs:
     """The table `runs`."""
 
@@ -58,32 +66,16 @@ class Runs:
 
     def record(self, charm_key: int, run: RunRecord, keep: int) -> None:
         """Store a run, and drop the charm's runs beyond the newest `keep`."""
-        self._database.execute(
-            f"INSERT INTO runs ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-            (
-                _key(charm_key, run.number),
-                ",".join(run.writes),
-                run.run_id,
-                run.job_id,
-                run.attempt,
-                run.stream,
-                run.origin,
-                run.status,
-                run.cause,
-                run.error,
-                run.traceback,
-                run.finished_at,
-                run.duration_ms,
-                run.lag_ms,
-                run.worker,
-                run.log,
-            ),
-        )
-        if run.number > keep:
-            self._database.execute(
-                "DELETE FROM runs WHERE run_key BETWEEN ? AND ?",
-                (_key(charm_key, 0), _key(charm_key, run.number - keep)),
-            )
+        self.record_all([(charm_key, run)], keep)
+
+    def record_all(self, rows: Sequence[tuple[int, RunRecord]], keep: int) -> None:
+        """Store runs, each with its charm's key, as `record` does."""
+        self._database.executemany(_INSERT, [_row(key, run) for key, run in rows])
+        beyond = [
+            (_key(key, 0), _key(key, run.number - keep)) for key, run in rows if run.number > keep
+        ]
+        if beyond:
+            self._database.executemany("DELETE FROM runs WHERE run_key BETWEEN ? AND ?", beyond)
 
     def of(self, charm_key: int, *, before: int | None = None, limit: int = 20) -> list[RunRecord]:
         """A charm's runs, newest first, from before run number `before`."""

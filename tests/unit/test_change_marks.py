@@ -94,15 +94,38 @@ OUTSIDE_CHANGES: dict[str, dict[str, Callable[[Shelf], object]]] = {
     },
 }
 
-#: Methods whose writes nobody has to see: the due time is no part of what a settlement reads.
-UNMARKED = {"charms": set[str](), "cells": set[str](), "links": set[str](), "health": {"set_due"}}
+#: Methods whose writes nobody has to see: those that settle plain runs, and the due time, which is
+#: no part of what a settlement reads.
+UNMARKED = {
+    "charms": set[str](),
+    "cells": {"write_all"},
+    "links": set[str](),
+    "health": {"set_due", "set_due_all", "put_all"},
+}
 
 #: Methods that only read.
 READING = {
-    "charms": {"find", "find_removed", "get", "find_by_cause", "page", "count_outside", "source"},
-    "cells": {"snapshot", "read", "versions", "total_bytes", "state"},
+    "charms": {
+        "find",
+        "find_removed",
+        "get",
+        "get_many",
+        "find_by_cause",
+        "page",
+        "count_outside",
+        "source",
+    },
+    "cells": {"snapshot", "snapshots", "read", "versions", "total_bytes", "state"},
     "links": {"of", "read", "version"},
-    "health": {"get", "entry", "disabled_before", "scheduled", "most_failing"},
+    "health": {
+        "get",
+        "get_many",
+        "entry",
+        "entries",
+        "disabled_before",
+        "scheduled",
+        "most_failing",
+    },
 }
 
 
@@ -131,10 +154,13 @@ def test_each_outside_change_is_marked(shelf: Shelf, part: str, name: str) -> No
     assert shelf.before != shelf.store.changes.since(shelf.key)
 
 
-def test_reading_and_due_times_change_no_number(shelf: Shelf) -> None:
+def test_reading_and_plain_runs_change_no_number(shelf: Shelf) -> None:
     """What no settlement has to look at leaves a charm's number as it is."""
     before = shelf.store.changes.since(shelf.key)
     shelf.store.health.set_due(shelf.key, 7.0)
+    shelf.store.health.set_due_all([(8.0, shelf.key)])
+    shelf.store.health.put_all([(shelf.key, CharmHealth(), CharmHealth(executions=1))])
+    shelf.store.cells.write_all([(shelf.key, "count", b"7")])
     shelf.store.health.get(shelf.key)
     shelf.store.cells.snapshot(shelf.charm)
     shelf.store.charms.get(shelf.key)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from msgspec.structs import replace
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from bg_charm_service.model import CharmRef, DisabledBy
 from bg_charm_service.roster import Roster
