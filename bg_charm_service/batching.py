@@ -27,7 +27,7 @@ _SHORT_MS = 10.0
 _MOST_SOURCES = 10_000
 
 #: How much the newest runs say about how long those of a source take, beside those before.
-_NEWEST_WEIGHT = 0.3
+_NEWEST_WEIGHT = 0.5
 
 
 class SourceTimes:

@@ -155,15 +155,17 @@ class Dispatcher:
             return FieldValue(wanted.field, None)
         return FieldValue(wanted.field, cell.value)
 
-    def finished(self, ended: Sequence[tuple[InFlight, float]]) -> None:
-        """Forget runs that are settled, and charge their spaces for the seconds of each."""
+    def finished(self, ended: Sequence[tuple[InFlight, RunFinished]]) -> None:
+        """Forget runs that are settled, and charge their spaces for the time of each."""
         now = self._clock.steady()
         by_space: dict[int, list[float]] = {}
         by_source: dict[str, list[float]] = {}
-        for run, seconds in ended:
+        for run, end in ended:
             self.runs.drop(run, now)
-            by_space.setdefault(run.claim.space_key, []).append(seconds)
-            by_source.setdefault(run.charm.source_hash, []).append(seconds)
+            by_space.setdefault(run.claim.space_key, []).append(end.seconds)
+            # Measured from outside, a run is as long as this process was busy meanwhile.
+            own = end.answer.duration_seconds if end.answer is not None else end.seconds
+            by_source.setdefault(run.charm.source_hash, []).append(own)
         for space_key, used in by_space.items():
             self.share.charge(space_key, sum(used), now, len(used))
         for source_hash, used in by_source.items():

@@ -241,8 +241,7 @@ class Supervisor:
                 ended.append((run, event))
         if not ended:
             return []
-        seconds = [(run, event.seconds) for run, event in ended]
-        self.parts.database.after_commit(lambda: dispatcher.finished(seconds))
+        self.parts.database.after_commit(lambda: dispatcher.finished(ended))
         plain = [each for each in ended if self.parts.settler.is_plain(*each)]
         settled = self._settle_together(plain) if len(plain) > 1 else []
         together = {id(one.run) for one in settled}

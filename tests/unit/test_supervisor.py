@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -64,6 +64,8 @@ class PaperPool:
         self.unbound = workers
         self.bound: Counter[int] = Counter()
         self.out: list[RunSpec] = []
+        #: What each worker still has to make.
+        self.batches: list[list[RunSpec]] = []
         self.events: list[PoolEvent] = []
         self.fields: list[FieldValue] = []
         self.error: ServiceError | None = None
@@ -94,6 +96,7 @@ class PaperPool:
     def dispatch(self, space_key: int, runs: Sequence[RunSpec]) -> bool:
         self.unbound -= 1
         self.out += runs
+        self.batches.append(list(runs))
         return True
 
     def give_field(self, run_id: str, message: FieldValue) -> None:
@@ -106,19 +109,33 @@ class PaperPool:
 
     def fail(self, run: RunSpec) -> None:
         """Let a run end its worker."""
-        self.out.remove(run)
-        self.unbound += 1
+        self._take_off(run)
         death = Failure(FailureCause.EXIT, "It ended its worker.")
         self.events.append(RunFinished(run, 1, "", death=death))
 
-    def end(self, run: RunSpec, *, is_orphaned: bool = False, seconds: float = 0.1) -> None:
+    def end(
+        self,
+        run: RunSpec,
+        *,
+        is_orphaned: bool = False,
+        seconds: float = 0.1,
+        writes: Mapping[str, bytes] | None = None,
+    ) -> None:
         """End a run: well, or by the end of the workers' parent."""
-        self.out.remove(run)
-        self.unbound += 1
-        answer = None if is_orphaned else Answer(run.run_id, seconds)
+        self._take_off(run)
+        said = Answer(run.run_id, seconds, reads=tuple(run.values), writes=dict(writes or {}))
+        answer = None if is_orphaned else said
         self.events.append(
             RunFinished(run, 1, "", answer=answer, is_orphaned=is_orphaned, seconds=seconds)
         )
+
+    def _take_off(self, run: RunSpec) -> None:
+        self.out.remove(run)
+        (batch,) = (one for one in self.batches if run in one)
+        batch.remove(run)
+        if not batch:
+            self.batches.remove(batch)
+            self.unbound += 1
 
 
 class Bench:
