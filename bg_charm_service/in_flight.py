@@ -31,8 +31,8 @@ class InFlight(msgspec.Struct, frozen=True):
     #: What each field of the charm itself took when the run went out, in bytes.
     sizes: dict[str, int] = {}
     #: What was known of the charm when the run went out; counts while nobody else changed it.
-    health: CharmHealth | None = None
-    #: The mark of the charm's last change by others when the run went out.
+    health: CharmHealth = CharmHealth()
+    #: The mark of the charm's last change by others when the run went out; -1 where none was taken.
     mark: int = -1
 
     @property

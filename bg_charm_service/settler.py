@@ -99,7 +99,6 @@ class Settler:
             and answer.failure is None
             and not (answer.stale or answer.sends or finished.is_cancelled)
             and run.claim.job.origin is not Origin.SEND
-            and run.health is not None
             and not (run.links or run.secrets or run.is_alone)
             and self._store.changes.since(run.claim.charm_key) == run.mark
             and self._writes.are_plain(run, answer.writes, finished.run.limits)
@@ -115,7 +114,6 @@ class Settler:
         settled = []
         for run, finished in ended:
             assert finished.answer is not None
-            assert run.health is not None
             limits = finished.run.limits
             outcome = judge(finished.answer, run, limits, finished.seconds, _has_not_moved)
             job, known = run.claim.job, run.health

@@ -15,21 +15,14 @@ from loguru import logger
 from bg_charm_service.clock import Clock
 from bg_charm_service.database import Database
 from bg_charm_service.dispatcher import Batch, Dispatcher
-from bg_charm_service.errors import (
-    ClaimLost,
-    FailureCause,
-    ServiceError,
-    ServiceStopping,
-    StorageError,
-)
-from bg_charm_service.in_flight import InFlight
+from bg_charm_service.errors import ServiceError, ServiceStopping, StorageError
 from bg_charm_service.inspections import Inspections
 from bg_charm_service.job_queue import JobQueue
-from bg_charm_service.model import Failure, Outcome
 from bg_charm_service.planner import Planner
 from bg_charm_service.pool_contract import WorkerPool
-from bg_charm_service.pool_events import FieldWanted, InspectFinished, PoolEvent, RunFinished
+from bg_charm_service.pool_events import FieldWanted, InspectFinished, PoolEvent
 from bg_charm_service.rescue import rescue_claims
+from bg_charm_service.run_endings import RunEndings
 from bg_charm_service.settler import Settled, Settler
 from bg_charm_service.storage_watch import StorageWatch
 from bg_charm_service.store import Store
@@ -83,6 +76,7 @@ class Supervisor:
         self._wake = wake
         self._unsettled: list[PoolEvent] = []
         self._waiters = Waiters()
+        self._endings = RunEndings(parts.database, parts.store, parts.dispatcher, parts.settler)
         #: Until then, answers are collected before they are settled.
         self._collect_until = 0.0
 
@@ -169,7 +163,7 @@ class Supervisor:
         # Where that cannot be written, the next start rescues what is still claimed.
         with self.storage.noting():
             with self.parts.database.transaction():
-                settled = self._settle(self._unsettled)
+                settled = self._endings.settle(self._unsettled)
                 self._unsettled = []
                 for run in list(self.parts.dispatcher.runs):
                     self.parts.queue.release(run.claim, self.parts.clock.steady())
@@ -219,7 +213,7 @@ class Supervisor:
             if self.storage.problem:
                 # A step that has nothing to write would not show that the trouble is over.
                 parts.database.probe(write=True)
-            settled = self._settle(events)
+            settled = self._endings.settle(events)
             if has_due:
                 planned += parts.planner.plan(now)
             if is_open and self._polling:
@@ -228,62 +222,6 @@ class Supervisor:
                 batches = self._claim_wanted(now)
             parts.store.totals.flush()
         return settled, batches
-
-    def _settle(self, events: list[PoolEvent]) -> list[Settled]:
-        dispatcher, totals = self.parts.dispatcher, self.parts.store.totals
-        ended: list[tuple[InFlight, RunFinished]] = []
-        for event in events:
-            assert isinstance(event, RunFinished)
-            run = dispatcher.runs.find(event.run.run_id)
-            if run is None:
-                totals.add("late_answers")
-            else:
-                ended.append((run, event))
-        if not ended:
-            return []
-        self.parts.database.after_commit(lambda: dispatcher.finished(ended))
-        plain = [each for each in ended if self.parts.settler.is_plain(*each)]
-        settled = self._settle_together(plain) if len(plain) > 1 else []
-        together = {id(one.run) for one in settled}
-        for run, event in ended:
-            if id(run) not in together:
-                one = self._settle_one(run, event)
-                settled += [] if one is None else [one]
-        return settled
-
-    def _settle_together(self, plain: list[tuple[InFlight, RunFinished]]) -> list[Settled]:
-        """Settle plain successes at once; none of them, where that does not work out."""
-        counted = self.parts.store.totals.mark()
-        try:
-            with self.parts.database.savepoint():
-                return self.parts.settler.settle_together(plain)
-        except StorageError:
-            raise
-        except ClaimLost:
-            self.parts.store.totals.undo(counted)
-        except Exception:
-            self.parts.store.totals.undo(counted)
-            logger.bind(event="settle_failed").exception(
-                "Runs could not be settled together; they are settled one by one"
-            )
-        return []
-
-    def _settle_one(self, run: InFlight, event: RunFinished) -> Settled | None:
-        """Settle one run so that a fault of ours over it cannot hold up the others."""
-        counted = self.parts.store.totals.mark()
-        try:
-            with self.parts.database.savepoint():
-                return self.parts.settler.settle(run, event)
-        except StorageError:
-            raise
-        except Exception:
-            self.parts.store.totals.undo(counted)
-            logger.bind(event="settle_failed", job=run.claim.job.job_id).exception(
-                "A run could not be settled; it counts as failed"
-            )
-        failure = Failure(FailureCause.ERROR, "The service could not settle this run; see its log.")
-        outcome = Outcome(0.0, failure=failure)
-        return self.parts.settler.conclude(run, outcome, worker=event.worker_pid, log=event.log)
 
     def _claim_wanted(self, now: float) -> list[Batch]:
         """Claim a job that was asked for, again when it came back; one a step."""

@@ -20,7 +20,7 @@ LAYERS = {
     " signing",
     "author's API": "(package) charm cells fields blueprint asking snapshot links binding loading"
     " integration stored_cell integrations charms",
-    "policy": "clock fairness redaction retry sandbox_mode schedule settlement run_size",
+    "policy": "batching clock fairness redaction retry sandbox_mode schedule settlement run_size",
     "storage": "data_directory storage_errors numbered_commits database migrations schema_version"
     " copying integrity job_queue store doctor",
     "workers": "frames wire sandbox process_control deadline output zygote worker worker_boot"
@@ -30,7 +30,7 @@ LAYERS = {
     " nursery crew reception"
     " pool pool_contract pool_events"
     " scan_process scan_child scan_group scan_protocol discovery listing",
-    "service": "in_flight turns run_limits limit_views planner dispatcher settler testimony"
+    "service": "in_flight turns run_limits limit_views planner dispatcher preparing settler run_endings testimony"
     " run_writes rescue waiters inspections supervisor surroundings roster upkeep scans"
     " status run_history events commands views status_views service run_log"
     " storage_watch backups backup_files backup_hook integrity_child restoring checkups"

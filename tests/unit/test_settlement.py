@@ -159,7 +159,8 @@ def test_cancelled_run_changes_nothing() -> None:
     """A removed charm's run is over, whatever it did."""
     health = CharmHealth(consecutive_failures=2)
     both = replace(FAILURE, cancelled=True)
-    assert Decision(Step.CANCEL, health, RunStatus.CANCELLED) == decide(CANCELLED, health)
+    recorded = replace(health, runs_recorded=1)
+    assert Decision(Step.CANCEL, recorded, RunStatus.CANCELLED) == decide(CANCELLED, health)
     assert Step.CANCEL == decide(both, health).step
 
 
