@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
+from msgspec.structs import replace
 
 from bg_charm_service.job_queue import KEEP_DONE, SUSPECT_DELIVERIES, JobQueue
 from bg_charm_service.model import CharmRef, Origin, Priority
@@ -144,7 +143,7 @@ def test_forged_claim_changes_nothing(queue: JobQueue) -> None:
     (claim,) = queue.claim(SPACE, 1, NOW)
     queue.release(claim, NOW)
     for fence in (0, 1, 2):
-        forged = dataclasses.replace(claim, job=dataclasses.replace(claim.job, fence=fence))
+        forged = replace(claim, job=replace(claim.job, fence=fence))
         assert not queue.ack(forged)
     assert 1 == queue.pending
 
