@@ -8,9 +8,11 @@ commands; read by the API.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from bg_charm_service.errors import SPENT_WORKER, FailureCause
@@ -23,6 +25,9 @@ KEPT_EVENTS = 2000
 
 #: An error in an event is cut to this many characters; the run's record has all of it.
 _ERROR_CHARACTERS = 500
+
+#: Kind, charm and what makes the rest, for those events that somebody reads.
+_Told = tuple[str, CharmRef | None, Callable[[], dict[str, Any]]]
 
 #: Causes of failure that end the worker.
 _DEADLY = SPENT_WORKER | {FailureCause.EXIT, FailureCause.SIGNAL, FailureCause.PROTOCOL}
@@ -75,18 +80,21 @@ class Events:
     def __init__(self, now: float, keep: int = KEPT_EVENTS) -> None:
         # Beyond what an earlier life can have given, unless it had a million events a second.
         self._next_id = int(now * 1_000_000)
-        self._ring: deque[Event] = deque(maxlen=keep)
+        self._ring: deque[_Told] = deque(maxlen=keep)
         self.readers: set[Reader] = set()
         self.is_closed = False
 
     @property
     def oldest(self) -> int:
         """The id of the oldest event that is kept, or of the next one."""
-        return self._ring[0].event_id if self._ring else self._next_id
+        return self._next_id - len(self._ring)
 
     def publish(self, kind: str, ref: CharmRef | None = None, **data: Any) -> None:
         """Tell everybody who follows."""
-        self._ring.append(Event(self._next_id, kind, ref, data))
+        self._tell(kind, ref, lambda: data)
+
+    def _tell(self, kind: str, ref: CharmRef | None, data: Callable[[], dict[str, Any]]) -> None:
+        self._ring.append((kind, ref, data))
         self._next_id += 1
         for reader in self.readers:
             reader.news.set()
@@ -101,8 +109,13 @@ class Events:
 
     def since(self, place: int) -> list[Event]:
         """Events from an id on."""
-        count = self._next_id - place
-        return [self._ring[index] for index in range(len(self._ring) - count, len(self._ring))]
+        oldest = self.oldest
+        told = itertools.islice(self._ring, max(0, place - oldest), None)
+        first = max(place, oldest)
+        return [
+            Event(event_id, kind, ref, data())
+            for event_id, (kind, ref, data) in enumerate(told, first)
+        ]
 
     def close(self) -> None:
         """End every stream: the service stops. Closing twice is fine."""
@@ -120,24 +133,27 @@ class Events:
             self._tell_run(one)
 
     def _tell_run(self, settled: Settled) -> None:
-        record, decision = settled.record, settled.decision
         job = settled.run.claim.job
-        self.publish(
-            "run",
-            job.ref,
-            number=record.number,
-            run_id=record.run_id,
-            stream=record.stream,
-            origin=record.origin,
-            status=record.status,
-            attempt=record.attempt,
-            cause=record.cause,
-            error=record.error[:_ERROR_CHARACTERS],
-            duration_ms=record.duration_ms,
-            finished_at=record.finished_at,
-        )
+        self._tell("run", job.ref, partial(_about_run, settled))
         failure = settled.outcome.failure
         if failure is not None and failure.cause in _DEADLY:
-            self.publish("worker", job.ref, change="died", pid=record.worker, cause=failure.cause)
-        if decision.disables:
+            pid = settled.record.worker
+            self.publish("worker", job.ref, change="died", pid=pid, cause=failure.cause)
+        if settled.decision.disables:
             self.publish("charm", job.ref, change="disabled")
+
+
+def _about_run(settled: Settled) -> dict[str, Any]:
+    record = settled.record
+    return {
+        "number": record.number,
+        "run_id": record.run_id,
+        "stream": record.stream,
+        "origin": record.origin,
+        "status": record.status,
+        "attempt": record.attempt,
+        "cause": record.cause,
+        "error": record.error[:_ERROR_CHARACTERS],
+        "duration_ms": record.duration_ms,
+        "finished_at": record.finished_at,
+    }

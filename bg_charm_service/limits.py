@@ -6,7 +6,7 @@ charm's class may ask for less, never for more. Pure: the dispatcher joins them 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import msgspec
@@ -31,8 +31,7 @@ class Walls(msgspec.Struct, frozen=True):
     file_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
     """Every limit of one run; durations in seconds, sizes in bytes, ports sorted."""
 
     timeout_seconds: float = 30.0
@@ -47,21 +46,23 @@ class Limits:
 
     def overridden(self, by: LimitChanges) -> Limits:
         """Take each limit that the other one sets: the operator's word, nearer to the charm."""
-        return replace(self, **by.given())
+        return msgspec.structs.replace(self, **by.given())
 
     def narrowed(self, by: LimitChanges) -> Limits:
         """Take the lower of each two limits: what a charm's class may ask for."""
-        mine = asdict(self)
+        mine = msgspec.structs.asdict(self)
         lower = {
             name: min(mine[name], value) for name, value in by.given().items() if name != "ports"
         }
         if by.ports is not None:
             lower["ports"] = tuple(port for port in self.ports if port in by.ports)
-        return replace(self, **lower)
+        return msgspec.structs.replace(self, **lower)
 
     def without_ports(self, closed: frozenset[int]) -> Limits:
         """Leave out ports that no charm may reach: the service's own."""
-        return replace(self, ports=tuple(port for port in self.ports if port not in closed))
+        return msgspec.structs.replace(
+            self, ports=tuple(port for port in self.ports if port not in closed)
+        )
 
     @property
     def flood_bytes(self) -> int:
@@ -97,3 +98,7 @@ class LimitChanges:
         """The limits that are set, by name."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
+
+
+#: Stands for no limits set.
+NO_CHANGES = LimitChanges()

@@ -11,11 +11,9 @@ from functools import lru_cache
 
 from bg_charm_service.limit_names import LIMIT_NAMES, LimitName
 from bg_charm_service.limit_views import LimitsView, LimitView
-from bg_charm_service.limits import LimitChanges, Limits
+from bg_charm_service.limits import NO_CHANGES, LimitChanges, Limits
 from bg_charm_service.store.charms import CharmRecord
 from bg_charm_service.store.limits import LimitOverrides
-
-_NONE = LimitChanges()
 
 
 class RunLimits:
@@ -28,7 +26,7 @@ class RunLimits:
         self.closed_ports: frozenset[int] = frozenset()
 
     def of(self, charm: CharmRecord) -> Limits:
-        """The limits of a charm's runs."""
+        """The limits of a charm's runs: the same object for all that have the same."""
         return _narrowed(self.allowed(charm.space_key, charm.charm_key), charm.schema.asks)
 
     def allowed(self, space_key: int | None = None, charm_key: int | None = None) -> Limits:
@@ -38,11 +36,11 @@ class RunLimits:
             limits = _overridden(limits, self._overrides.of_space(space_key))
         if charm_key is not None:
             limits = _overridden(limits, self._overrides.of_charm(charm_key))
-        return limits.without_ports(self.closed_ports) if self.closed_ports else limits
+        return _closed(limits, self.closed_ports) if self.closed_ports else limits
 
     def shown_for_space(self, space_key: int) -> LimitsView:
         """The limits of a space for people, with who set each."""
-        return self._shown(self.allowed(space_key), space_key, None, _NONE)
+        return self._shown(self.allowed(space_key), space_key, None, NO_CHANGES)
 
     def shown_for_charm(self, charm: CharmRecord) -> LimitsView:
         """The limits of a charm's runs for people, with who set each."""
@@ -52,7 +50,7 @@ class RunLimits:
     def _shown(
         self, limits: Limits, space_key: int, charm_key: int | None, asks: LimitChanges
     ) -> LimitsView:
-        of_charm = self._overrides.of_charm(charm_key) if charm_key is not None else _NONE
+        of_charm = self._overrides.of_charm(charm_key) if charm_key is not None else NO_CHANGES
         allowed = self.allowed(space_key, charm_key)
         layers = (("charm", of_charm), ("space", self._overrides.of_space(space_key)))
         shown = []
@@ -91,11 +89,25 @@ def _has(changes: LimitChanges, name: LimitName) -> bool:
     return getattr(changes, name.member) is not None
 
 
-@lru_cache(maxsize=1024)
+# Nearly every charm has the service's limits: what is asked for most costs no hash of them.
 def _overridden(limits: Limits, by: LimitChanges) -> Limits:
-    return limits if by == _NONE else limits.overridden(by)
+    return limits if by is NO_CHANGES or by == NO_CHANGES else _joined(limits, by)
+
+
+def _narrowed(limits: Limits, by: LimitChanges) -> Limits:
+    return limits if by is NO_CHANGES or by == NO_CHANGES else _lowered(limits, by)
 
 
 @lru_cache(maxsize=1024)
-def _narrowed(limits: Limits, by: LimitChanges) -> Limits:
-    return limits if by == _NONE else limits.narrowed(by)
+def _joined(limits: Limits, by: LimitChanges) -> Limits:
+    return limits.overridden(by)
+
+
+@lru_cache(maxsize=1024)
+def _lowered(limits: Limits, by: LimitChanges) -> Limits:
+    return limits.narrowed(by)
+
+
+@lru_cache(maxsize=1024)
+def _closed(limits: Limits, ports: frozenset[int]) -> Limits:
+    return limits.without_ports(ports)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from bg_charm_service.database import Database
+from bg_charm_service.limits import NO_CHANGES
 from bg_charm_service.model import CharmRef, CharmSchema
 from bg_charm_service.store.change_marks import ChangeMarks
 from bg_charm_service.store.many import KEYS, json_keys
@@ -42,7 +44,9 @@ class CharmRecord(msgspec.Struct, frozen=True):
 
 @lru_cache(maxsize=4096)
 def _schema(encoded: bytes) -> CharmSchema:
-    return msgspec.json.decode(encoded, type=CharmSchema)
+    schema = msgspec.json.decode(encoded, type=CharmSchema)
+    # Most ask for nothing: the one object for that is compared at no cost.
+    return replace(schema, asks=NO_CHANGES) if schema.asks == NO_CHANGES else schema
 
 
 def charm_record(row: Any) -> CharmRecord:

@@ -11,10 +11,7 @@ from functools import cached_property
 import msgspec
 
 from bg_charm_service.database import Database
-from bg_charm_service.limits import LimitChanges
-
-#: Stands for no limits set.
-_NONE = LimitChanges()
+from bg_charm_service.limits import NO_CHANGES, LimitChanges
 
 
 class _Overrides:
@@ -31,12 +28,12 @@ class _Overrides:
         return {key: msgspec.json.decode(changes, type=LimitChanges) for key, changes in rows}
 
     def get(self, key: int) -> LimitChanges:
-        return self._set.get(key, _NONE)
+        return self._set.get(key, NO_CHANGES)
 
     def put(self, key: int, changes: LimitChanges) -> None:
         known = self._set
         self._database.execute(f"DELETE FROM {self._table} WHERE {self._key} = ?", (key,))
-        if changes != _NONE:
+        if changes != NO_CHANGES:
             self._database.execute(
                 f"INSERT INTO {self._table} VALUES (?, ?)",
                 (key, msgspec.json.encode(changes.given())),

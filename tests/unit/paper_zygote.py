@@ -14,6 +14,8 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
+import msgspec
+
 from bg_charm_service.limits import Limits
 from bg_charm_service.pool import Pool
 from bg_charm_service.pool_contract import PoolLimits
@@ -262,4 +264,4 @@ def on_paper(work: Callable[[PaperBench], Awaitable[None]], **limits: object) ->
 
 def other_walls(number: int) -> Limits:
     """Limits that need a worker of their own."""
-    return replace(LIMITS, ports=(443, 1000 + number))
+    return msgspec.structs.replace(LIMITS, ports=(443, 1000 + number))
