@@ -48,6 +48,8 @@ class Database:
         #: Kept as keys, in order, so that asking twice gives one call.
         self._before_commit: dict[Callable[[], None], None] = {}
         self._after_commit: list[Callable[[], None]] = []
+        #: Called when something that was written is undone: what was read of it is wrong now.
+        self.on_undo: list[Callable[[], None]] = []
         #: Called with each failure of the database itself, whoever ran into it.
         self.on_failure: list[Callable[[StorageError], None]] = []
         self._failures = StorageErrors(self.on_failure)
@@ -115,6 +117,7 @@ class Database:
             self._after_commit.clear()
             with suppress(sqlite3.Error):
                 self._undo()
+            self._tell_undone()
             raise
         finally:
             self._depth = 0
@@ -139,6 +142,7 @@ class Database:
             if self.connection.in_transaction:
                 self.execute("ROLLBACK TO step")
                 self.execute("RELEASE step")
+            self._tell_undone()
             raise
         self.execute("RELEASE step")
 
@@ -218,6 +222,10 @@ class Database:
 
     def _commit(self) -> None:
         self._commits.make()
+
+    def _tell_undone(self) -> None:
+        for listener in self.on_undo:
+            listener()
 
     def _check_transaction(self) -> None:
         # SQLite undoes the whole transaction by itself when the disk is full. What is written

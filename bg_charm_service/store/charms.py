@@ -19,6 +19,9 @@ from bg_charm_service.model import CharmRef, CharmSchema
 from bg_charm_service.store.change_marks import ChangeMarks
 from bg_charm_service.store.many import KEYS, json_keys
 
+#: So many charms are remembered from one step of the loop to the next.
+_RECENT_CHARMS = 20_000
+
 COLUMNS = (
     "charm_key, space_key, space, charm_id, cause, file_name, source_hash, schema, name,"
     " updater, created_at, updated_at, removed_at"
@@ -63,6 +66,9 @@ class Charms:
         self._database = database
         self._changes = changes
         self._may_have_unused_sources = True
+        # Planned, claimed and settled, a charm is asked for several times within a moment.
+        self._recent: dict[int, CharmRecord] = {}
+        database.on_undo.append(self._recent.clear)
 
     def find(self, ref: CharmRef) -> CharmRecord | None:
         """Look a charm up; None for an unknown or removed one."""
@@ -88,11 +94,20 @@ class Charms:
 
     def get_many(self, charm_keys: Sequence[int]) -> dict[int, CharmRecord]:
         """Look several charms up, removed or not; gives those that there are, by key."""
-        rows = self._database.rows(
-            f"SELECT {COLUMNS} FROM {KEYS} CROSS JOIN charms ON charm_key = wanted",
-            (json_keys(charm_keys),),
-        )
-        return {row[0]: charm_record(row) for row in rows}
+        recent = self._recent
+        found = {key: recent[key] for key in charm_keys if key in recent}
+        if len(found) < len(charm_keys):
+            missing = [key for key in charm_keys if key not in found]
+            rows = self._database.rows(
+                f"SELECT {COLUMNS} FROM {KEYS} CROSS JOIN charms ON charm_key = wanted",
+                (json_keys(missing),),
+            )
+            read = {row[0]: charm_record(row) for row in rows}
+            found |= read
+            if len(recent) + len(read) > _RECENT_CHARMS:
+                recent.clear()
+            recent |= read
+        return found
 
     def find_by_cause(self, space_key: int, cause: str) -> CharmRecord | None:
         """Look up the charm of a space that was made for a cause."""
@@ -156,7 +171,7 @@ class Charms:
         )
         record = self.find(ref)
         assert record is not None
-        self._changes.mark(record.charm_key)
+        self._note_change(record.charm_key)
         self._index(record.charm_key, record.name, cause)
         return record
 
@@ -164,7 +179,7 @@ class Charms:
         self, charm_key: int, *, file_name: str, source: str, schema: CharmSchema, now: float
     ) -> None:
         """Give a charm new source; its id, state and history stay."""
-        self._changes.mark(charm_key)
+        self._note_change(charm_key)
         self._may_have_unused_sources = True
         (cause,) = self._database.row("SELECT cause FROM charms WHERE charm_key = ?", (charm_key,))
         self._index(charm_key, schema.name, cause)
@@ -191,7 +206,7 @@ class Charms:
 
     def mark_removed(self, charm_key: int, now: float) -> None:
         """End a charm's life; its state and its right to run are gone, its history stays."""
-        self._changes.mark(charm_key)
+        self._note_change(charm_key)
         for table in ("cells", "links", "registrations", "charm_limits"):
             self._database.execute(f"DELETE FROM {table} WHERE charm_key = ?", (charm_key,))
         self._database.execute("DELETE FROM charm_texts WHERE rowid = ?", (charm_key,))
@@ -207,6 +222,7 @@ class Charms:
         if keys:
             # The links to them go too, whosever they are.
             self._changes.mark_all()
+            self._recent.clear()
         self._database.executemany("DELETE FROM health WHERE charm_key = ?", keys)
         self._database.executemany("DELETE FROM links WHERE target_key = ?", keys)
         self._database.executemany("DELETE FROM charms WHERE charm_key = ?", keys)
@@ -217,6 +233,10 @@ class Charms:
             )
             self._may_have_unused_sources = False
         return len(keys)
+
+    def _note_change(self, charm_key: int) -> None:
+        self._changes.mark(charm_key)
+        self._recent.pop(charm_key, None)
 
     def _index(self, charm_key: int, name: str, cause: str) -> None:
         self._database.execute(
