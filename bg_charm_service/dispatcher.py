@@ -6,7 +6,7 @@ Called by the supervisor; holds the runs in flight.
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 
 from bg_charm_service import batching
 from bg_charm_service.clock import Clock
@@ -51,16 +51,13 @@ class Dispatcher:
         self.share = FairShare()
 
     def wants_to_claim(self, now: float) -> bool:
-        """Whether a space may have a job that a worker is free for; moves workers where not."""
+        """Whether a space may have a job that a worker is free for."""
         # Asked first in any case: a hint that nobody takes up would keep the loop from sleeping.
         turns = self._turns(now)
         hot = self._queue.hot_spaces(now, without=turns.full_integrations)
         if not hot or turns.are_over() or self.runs.is_exclusive:
             return False
-        needy = [key for key in hot if turns.may_have_more(key)]
-        self._pool.rebalance(self.share.by_need(needy, now))
-        turns = self._turns(now)
-        return any(turns.has_worker(space_key) for space_key in needy)
+        return any(turns.has_worker(space_key) for space_key in hot)
 
     def move_workers(self, now: float) -> None:
         """Move workers to spaces that still have work, as far as others can spare them.
@@ -85,13 +82,11 @@ class Dispatcher:
         batches: list[Batch] = []
         turns = self._turns(now)
         hot = self._queue.hot_spaces(now, without=turns.full_integrations)
-        waiting = [need.space_key for need in self.share.by_need(hot, now)]
+        waiting: Iterable[int] = self.share.in_turn(hot)
         # Rounds of one turn a space, so that a space with many jobs gets what others leave.
-        while waiting and not turns.are_over():
+        while not turns.are_over():
             served = []
             for space_key in waiting:
-                if turns.are_over():
-                    break
                 if not turns.has_worker(space_key):
                     continue
                 found = self._claim_turn(space_key, now, turns.full_integrations)
@@ -101,6 +96,10 @@ class Dispatcher:
                 if found:
                     turns.take(found[0].run.claim)
                     batches.append(found)
+                    if turns.are_over():
+                        break
+            if not served:
+                break
             waiting = served
         return batches
 

@@ -6,8 +6,9 @@ whose jobs are claimed next, and who may have the last free worker.
 
 from __future__ import annotations
 
+import heapq
 import itertools
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -89,6 +90,14 @@ class FairShare:
         scale = self._scale(now)
         used = self._used.get
         return sorted([Need(used(key, 0.0) / scale, key) for key in space_keys])
+
+    def in_turn(self, space_keys: Iterable[int]) -> Iterator[int]:
+        """The spaces, the one that used least lately first; those not asked for cost no sorting."""
+        used = self._used.get
+        heap = [(used(key, 0.0), key) for key in space_keys]
+        heapq.heapify(heap)
+        while heap:
+            yield heapq.heappop(heap)[1]
 
     def _scale(self, now: float) -> float:
         """How much a second of now weighs in the units of the sums."""
