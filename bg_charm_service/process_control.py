@@ -18,9 +18,18 @@ import psutil
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
-_OWN_STATUS = "/proc/self/status"
-_OWN_STATUS_BYTES = 65536
-_own_status_fd = -1
+_OWN_SIZES, _OWN_THREADS = "/proc/self/statm", "/proc/self/task"
+_OWN_SIZES_BYTES = 256
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+#: Where a process's sizes stand in that file: what it holds, and what of it others may share.
+_RESIDENT, _SHARED = 1, 2
+
+#: A directory is linked from above, from itself, and from each directory in it: one for a thread.
+_LINKS_OF_NONE = 2
+
+_own_sizes_fd = -1
+_own_threads_fd = -1
 
 
 def set_subreaper() -> None:
@@ -61,33 +70,33 @@ def children_of(pid: int) -> list[int]:
 
 def keep_own_status_open() -> None:
     """Let this process ask for its own memory and threads where it can open no file any more."""
-    global _own_status_fd
+    global _own_sizes_fd, _own_threads_fd
     with contextlib.suppress(OSError):
-        _own_status_fd = os.open(_OWN_STATUS, os.O_RDONLY | os.O_CLOEXEC)
+        _own_sizes_fd = os.open(_OWN_SIZES, os.O_RDONLY | os.O_CLOEXEC)
+        _own_threads_fd = os.open(_OWN_THREADS, os.O_PATH | os.O_CLOEXEC)
 
 
 def own_memory_bytes() -> int:
     """What this process holds in memory and shares with nobody; 0 where nobody can tell."""
-    return _own_status(b"RssAnon:") * 1024
+    try:
+        if _own_sizes_fd >= 0:
+            text = os.pread(_own_sizes_fd, _OWN_SIZES_BYTES, 0)
+        else:
+            text = Path(_OWN_SIZES).read_bytes()
+        sizes = text.split()
+        return (int(sizes[_RESIDENT]) - int(sizes[_SHARED])) * _PAGE_BYTES
+    except (OSError, ValueError, IndexError):
+        # Code that runs in this process may have put another file behind the descriptor.
+        return 0
 
 
 def own_thread_count() -> int:
     """How many threads this process has, Python's and others; 0 where nobody can tell."""
-    return _own_status(b"Threads:")
-
-
-def _own_status(name: bytes) -> int:
-    """Read a number of what the kernel says of this process."""
     try:
-        if _own_status_fd >= 0:
-            text = os.pread(_own_status_fd, _OWN_STATUS_BYTES, 0)
-        else:
-            text = Path(_OWN_STATUS).read_bytes()
+        status = os.stat(_own_threads_fd if _own_threads_fd >= 0 else _OWN_THREADS)
     except OSError:
         return 0
-    values = text.partition(name)[2].split(maxsplit=1)[:1]
-    # Code that runs in this process may have put another file behind the descriptor.
-    return int(values[0]) if values and values[0].isdigit() else 0
+    return max(0, status.st_nlink - _LINKS_OF_NONE)
 
 
 def close_all_fds_but(kept: set[int]) -> None:

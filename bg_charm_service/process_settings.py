@@ -27,7 +27,10 @@ class ProcessSettings:
 
     def __init__(self) -> None:
         self._folder = os.getcwd()
-        self._environ = dict(os.environ)
+        self._environ = os.environ
+        # Compared as the bytes that it is kept in: decoding it all takes as long as a short run.
+        self._environ_bytes: dict[bytes, bytes] = vars(os.environ)["_data"]
+        self._environ_before = dict(self._environ_bytes)
         self._umask = os.umask(0o077)
         os.umask(self._umask)
         self._blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
@@ -43,9 +46,7 @@ class ProcessSettings:
         socket.setdefaulttimeout(None)
         sys.setrecursionlimit(self._recursion)
         os.umask(self._umask)
-        if os.environ != self._environ:
-            os.environ.clear()
-            os.environ.update(self._environ)
+        self._put_environ_back()
         try:
             os.chdir(self._folder)
         except OSError:
@@ -53,6 +54,12 @@ class ProcessSettings:
         if self._limits != [resource.getrlimit(each) for each in _LIMITS]:
             return "limits of its own"
         return _open_files(self._limits[_LIMITS.index(resource.RLIMIT_NOFILE)][0])
+
+    def _put_environ_back(self) -> None:
+        os.environ = self._environ  # noqa: B003 - the very object, in case of another
+        if self._environ_bytes != self._environ_before:
+            os.environb.clear()
+            os.environb.update(self._environ_before)
 
 
 def _open_files(limit: int) -> str:

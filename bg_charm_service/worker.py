@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from bg_charm_service.aftermath import Aftermath
 from bg_charm_service.binding import (
     LinkInfo,
     bind,
@@ -28,7 +29,7 @@ from bg_charm_service.binding import (
     validate_field,
 )
 from bg_charm_service.charm import Charm, CharmContext
-from bg_charm_service.deadline import Deadline, RunCpuLimit, RunFlood, RunTimeout, Surroundings
+from bg_charm_service.deadline import Deadline, RunCpuLimit, RunFlood, RunTimeout
 from bg_charm_service.errors import (
     FailureCause,
     FrameError,
@@ -39,9 +40,9 @@ from bg_charm_service.errors import (
 from bg_charm_service.frames import FrameReader
 from bg_charm_service.limits import Walls
 from bg_charm_service.output import RunOutput, capture
-from bg_charm_service.process_control import own_memory_bytes, own_thread_count
-from bg_charm_service.process_settings import ProcessSettings
+from bg_charm_service.process_control import own_memory_bytes
 from bg_charm_service.run_failure import failure_of, one_line, short
+from bg_charm_service.run_loop import RunLoop
 from bg_charm_service.run_size import check_run_size
 from bg_charm_service.wire import (
     FROM_WORKER,
@@ -59,9 +60,6 @@ from bg_charm_service.wire import (
     SendSpec,
     answer_limit_bytes,
 )
-
-#: A thread that is over may be counted for so long, in seconds.
-_THREAD_END_SECONDS = 0.05
 
 
 class StaleRun(BaseException):
@@ -110,19 +108,18 @@ class Worker:
         self._connection = connection
         self._confine = confine
         self._walls: Walls | None = None
-        self._settings: ProcessSettings | None = None
         self._reader = FrameReader(connection, TO_WORKER)
         self._lock = threading.RLock()
         self._sources: dict[str, str] = {}
         self._classes: dict[tuple[str, str], type[Charm]] = {}
         self._output = RunOutput(lambda run_id, text: self._send(LogText(run_id, text)))
-        self._surroundings = Surroundings()
+        self._run_loop = RunLoop()
+        self._aftermath = Aftermath(self._run_loop, outdated)
         self._pid = os.getpid()
         self._is_sending = False
         self._retire_bytes = retire_bytes
         self._scratch = Path(scratch or tempfile.gettempdir())
         self._has_walls = has_walls
-        self._outdated = outdated
 
     def serve(self) -> None:
         """Answer requests until the supervisor closes the socket."""
@@ -148,19 +145,20 @@ class Worker:
     def _enter(self, walls: Walls) -> None:
         """Go behind walls, before any code of a charm is loaded; they never change again."""
         if self._walls is None:
-            if self._retire_bytes and walls.memory_bytes:
+            retire_bytes = self._retire_bytes
+            if retire_bytes and walls.memory_bytes:
                 # At half of the room that its limit leaves it, however low that is.
                 half = (own_memory_bytes() + walls.memory_bytes) // 2
-                self._retire_bytes = min(self._retire_bytes, half)
+                retire_bytes = min(retire_bytes, half)
             self._confine(walls)
             self._walls = walls
-            self._settings = ProcessSettings()
+            self._aftermath.begin(retire_bytes)
         elif walls != self._walls:
             raise FrameError("a request for other walls than this worker's")
 
     def _execute(self, spec: RunSpec) -> Answer:
         started = time.perf_counter()
-        limits, threads_before = spec.limits, own_thread_count()
+        limits = spec.limits
         answer: dict[str, Any] = {}
         leak = ""
         deadline = Deadline(limits.timeout_seconds, limits.cpu_seconds, self._may_interrupt)
@@ -168,7 +166,7 @@ class Worker:
         try:
             with deadline:
                 charm = self._run_handler(spec, deadline)
-                leak = self._surroundings.wait_for_rest()
+                leak = self._aftermath.wait_for_rest()
                 found = changes(charm)
                 deadline.check()
             events = [send.event for send in found.sends]
@@ -178,31 +176,15 @@ class Worker:
         except StaleRun:
             answer = {"stale": True}
         except BaseException as error:
-            leak = self._surroundings.leftovers()
+            leak = self._aftermath.leftovers()
             answer = {"failure": failure_of(error, spec, leak, has_walls=self._has_walls)}
         if os.getpid() != self._pid:
             # A child that the charm forked has come back here: it must not answer.
             os._exit(0)
         self._output.end()
-        changed = self._settings.put_back() if self._settings is not None else ""
-        leak = leak or changed or self._threads_since(threads_before) or self._hoard()
-        leak = leak or self._outdated()
+        unfit = self._aftermath.clear_up()
+        leak = leak or unfit
         return Answer(spec.run_id, time.perf_counter() - started, leak=leak, **answer)
-
-    def _threads_since(self, before: int) -> str:
-        """Name the threads that a run left which Python knows nothing of."""
-        patience = time.monotonic() + _THREAD_END_SECONDS
-        while (more := own_thread_count() - before) > 0:
-            # One that has just ended is counted for a moment longer.
-            if time.monotonic() > patience:
-                return f"{more} threads of a library"
-            time.sleep(0.001)
-        return ""
-
-    def _hoard(self) -> str:
-        """Name the memory that a run left behind, where the next charm could pay for it."""
-        held = own_memory_bytes()
-        return f"{held} bytes of memory" if 0 < self._retire_bytes < held else ""
 
     def _run_handler(self, spec: RunSpec, deadline: Deadline) -> Charm:
         charm_class = self._load(spec)
@@ -218,7 +200,7 @@ class Worker:
         charm = bind(charm_class, WireSnapshot(spec, self), context)
         result = handler(charm, spec.stream)(msgspec.json.decode(spec.event))
         if isawaitable(result):
-            self._surroundings.run(_awaiting(result), deadline)
+            self._run_loop.run(result, deadline)
         return charm
 
     def _load(self, spec: RunSpec) -> type[Charm]:
@@ -289,7 +271,3 @@ def _check_values(
         except (StateError, NotFound) as error:
             unfit[name] = str(error)
     return fitting, unfit
-
-
-async def _awaiting(awaitable: Any) -> Any:
-    return await awaitable

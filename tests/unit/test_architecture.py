@@ -23,7 +23,8 @@ LAYERS = {
     "policy": "batching clock fairness redaction retry sandbox_mode schedule settlement run_size",
     "storage": "data_directory storage_errors numbered_commits database migrations schema_version"
     " copying integrity job_queue store doctor",
-    "workers": "frames wire sandbox process_control deadline output zygote worker worker_boot"
+    "workers": "frames wire sandbox process_control deadline run_loop aftermath output"
+    " zygote worker worker_boot"
     " run_failure refusals"
     " scratch scratch_usage tree_removal worker_handle worker_watch worker_channel"
     " worker_protocol process_usage process_settings processes waiting_runs zygote_client"

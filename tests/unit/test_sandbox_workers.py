@@ -39,7 +39,12 @@ def kind(fd):
     for is_kind, name in kinds:
         if is_kind(mode):
             return name
-    return "account" if os.pread(fd, 5, 0) == b"Name:" else "something else"
+    if not stat.S_IFMT(mode):
+        return "epoll"
+    if stat.S_ISDIR(mode):
+        is_list = os.path.samestat(os.fstat(fd), os.stat("/proc/self/task"))
+        return "threads" if is_list else "something else"
+    return "account" if len(os.pread(fd, 256, 0).split()) == 7 else "something else"
 
 class Asked(Charm):
     told: dict = {}
@@ -149,10 +154,11 @@ def test_everything_temporary_lies_in_scratch(asker: Asker, here: Place) -> None
 
 
 def test_nothing_is_left_open(asker: Asker) -> None:
-    """A worker holds its own socket, its output, and the account of itself; no directory."""
+    """A worker holds its own socket, its output, its event loop, and accounts of itself."""
     told = asker.ask("[kind(fd) for fd in range(64) if kind(fd)]")
 
-    assert ["account", "device", "pipe", "pipe", "socket"] == sorted(told)
+    loop = ["epoll", "socket", "socket"]
+    assert sorted(["account", "device", "pipe", "pipe", "socket", "threads", *loop]) == sorted(told)
 
 
 def test_it_knows_its_own_memory_and_threads(asker: Asker) -> None:

@@ -1,0 +1,161 @@
+"""The event loop of a worker: runs a handler's coroutine until every task it started is over.
+
+One for the life of the worker, since a run is shorter than the making of a loop; what belongs to
+one run is set anew for each. Used by the worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Lock
+from typing import Any
+from weakref import WeakSet
+
+from bg_charm_service.deadline import Deadline, RunStopped
+
+
+class RunLoop:
+    """Runs one handler at a time."""
+
+    def __init__(self) -> None:
+        self._loop = _Loop()
+        # Also a handler that is no coroutine may ask for the loop of its thread.
+        asyncio.set_event_loop(self._loop)
+        self._executor = _LazyExecutor()
+        self._unhandled: list[BaseException] = []
+        #: The tasks that the handler of this run started, and those that they did.
+        self._tasks: WeakSet[asyncio.Task[Any]] = WeakSet()
+
+    def run(self, awaitable: Awaitable[Any], deadline: Deadline) -> None:
+        """Await this and every task it starts; raises what any of them raised.
+
+        A run that was stopped at a limit raises RunStopped.
+        """
+        loop = self._loop
+        loop.set_exception_handler(self._keep_unhandled)
+        loop.set_task_factory(self._remember)
+        if self._executor.is_used:
+            self._executor = _LazyExecutor()
+        loop.set_default_executor(self._executor)
+        self._unhandled.clear()
+        handler = asyncio.Task(self._all_of(awaitable, deadline), loop=loop, name="handler")
+        try:
+            loop.run_forever()
+            if not handler.done():
+                raise RuntimeError("The event loop was stopped before the handler was done.")
+            # What it has made ready to be called belongs to it as well.
+            while loop.has_callbacks:
+                loop.call_soon(loop.stop)
+                loop.run_forever()
+            handler.result()
+        except asyncio.CancelledError:
+            if (interruption := self._interruption()) is not None:
+                raise interruption from None
+            deadline.check()
+            raise
+        finally:
+            deadline.watch(None)
+            self._executor.shutdown(wait=not deadline.is_over, cancel_futures=deadline.is_over)
+            # Taken note of, so that none comes up later, in the run of another charm.
+            unseen = self._unseen_failures()
+            _error_of(handler)
+        self._unhandled += unseen
+        if self._unhandled:
+            raise self._unhandled[0]
+
+    def leftovers(self) -> str:
+        """Name what the next handler would find here; empty when there is nothing."""
+        if self._loop.is_closed():
+            return "a closed event loop"
+        return "a task" if asyncio.all_tasks(self._loop) else ""
+
+    async def _all_of(self, awaitable: Awaitable[Any], deadline: Deadline) -> None:
+        # Only from here on: a task that is cancelled before it begins would not stop the loop.
+        deadline.watch(asyncio.current_task())
+        try:
+            try:
+                await awaitable
+                while others := _others():
+                    await asyncio.wait(others)
+            except BaseException:
+                await _cancel_others()
+                raise
+            finally:
+                await self._loop.shutdown_asyncgens()
+        finally:
+            self._loop.stop()
+
+    def _remember(
+        self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any
+    ) -> asyncio.Task[Any]:
+        task = asyncio.Task(coroutine, loop=loop, **options)
+        self._tasks.add(task)
+        return task
+
+    def _interruption(self) -> BaseException | None:
+        """What a task of this run was interrupted with: it knows where that was."""
+        errors = (_error_of(task) for task in self._tasks)
+        return next((error for error in errors if isinstance(error, RunStopped)), None)
+
+    def _unseen_failures(self) -> list[BaseException]:
+        """What tasks of this run raised that nobody has asked for."""
+        if not self._tasks:
+            return []
+        unseen = [task for task in self._tasks if getattr(task, "_log_traceback", False)]
+        self._tasks.clear()
+        return [error for task in unseen if (error := _error_of(task)) is not None]
+
+    def _keep_unhandled(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        self._unhandled.append(error or RuntimeError(str(context.get("message"))))
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """Tells whether something waits to be called."""
+
+    _ready: deque[asyncio.Handle]
+
+    @property
+    def has_callbacks(self) -> bool:
+        return bool(self._ready)
+
+
+class _LazyExecutor(ThreadPoolExecutor):
+    """The threads for one run's blocking calls; most runs make none."""
+
+    def __init__(self) -> None:
+        self.is_used = False
+        self._making = Lock()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        with self._making:
+            if not self.is_used:
+                super().__init__(thread_name_prefix="charm")
+                self.is_used = True
+        return super().submit(fn, *args, **kwargs)
+
+    def shutdown(self, *args: Any, **kwargs: Any) -> None:
+        if self.is_used:
+            super().shutdown(*args, **kwargs)
+
+
+def _others() -> list[asyncio.Task[Any]]:
+    me = asyncio.current_task()
+    return [task for task in asyncio.all_tasks() if task is not me]
+
+
+async def _cancel_others() -> None:
+    others = _others()
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+
+
+def _error_of(task: asyncio.Task[Any]) -> BaseException | None:
+    """What a task has raised, if it is over; nobody is told of it any more."""
+    if not task.done() or task.cancelled():
+        return None
+    return task.exception()
