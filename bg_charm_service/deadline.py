@@ -12,6 +12,8 @@ from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any
 
+from bg_charm_service.process_control import set_handler
+
 #: After the first try to stop a run, it is interrupted this often, in seconds.
 _INSIST_SECONDS = 0.2
 
@@ -56,8 +58,8 @@ class Deadline:
         self._task: asyncio.Task[Any] | None = None
 
     def __enter__(self) -> Deadline:
-        signal.signal(signal.SIGALRM, self._strike)
-        signal.signal(signal.SIGPROF, self._strike_for_cpu)
+        set_handler(signal.SIGALRM, self._strike)
+        set_handler(signal.SIGPROF, self._strike_for_cpu)
         signal.setitimer(signal.ITIMER_REAL, self._seconds, _INSIST_SECONDS)
         signal.setitimer(signal.ITIMER_PROF, self._cpu_seconds)
         return self

@@ -11,7 +11,13 @@ import ctypes
 import os
 import signal
 import sys
+
+# Called for every run: the one of `signal` takes ten times as long, since it looks for the names
+# of handlers by raising exceptions.
+from _signal import signal as _set_handler  # type: ignore[import-not-found]
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 import psutil
 
@@ -30,6 +36,13 @@ _LINKS_OF_NONE = 2
 
 _own_sizes_fd = -1
 _own_threads_fd = -1
+
+Handler = Callable[[int, FrameType | None], None] | signal.Handlers
+
+
+def set_handler(number: signal.Signals, handler: Handler) -> None:
+    """Let a signal call this from now on, whatever it did before."""
+    _set_handler(number, int(handler) if isinstance(handler, signal.Handlers) else handler)
 
 
 def set_subreaper() -> None:

@@ -12,6 +12,8 @@ import signal
 import socket
 import sys
 
+from bg_charm_service.process_control import set_handler
+
 #: Python ignores these from its start, so that a write that fails is an error, and no death.
 _IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
 
@@ -41,14 +43,15 @@ class ProcessSettings:
         """Put back what can be, and name what cannot; empty when all is as it was."""
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         for number in _IGNORED:
-            signal.signal(number, signal.SIG_IGN)
+            set_handler(number, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._blocked)
         socket.setdefaulttimeout(None)
         sys.setrecursionlimit(self._recursion)
         os.umask(self._umask)
         self._put_environ_back()
         try:
-            os.chdir(self._folder)
+            if os.getcwd() != self._folder:
+                os.chdir(self._folder)
         except OSError:
             return "another working directory"
         if self._limits != [resource.getrlimit(each) for each in _LIMITS]:
