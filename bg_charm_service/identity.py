@@ -2,7 +2,7 @@
 
 Owns every form a key is given in: passphrase, PKCS#8 PEM, BIP-39 phrase, raw seed.
 Must not read files or settings, and no text or error made here shows a secret.
-Imported by every layer, so it imports nothing of ours but the errors.
+Imported by every layer, so it imports nothing of ours but the errors and the DIDs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import secrets
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-import base58
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
@@ -23,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from mnemonic import Mnemonic
 
+from bg_charm_service.dids import did_of, is_did, public_key_of
 from bg_charm_service.errors import InvalidInput
 
 #: The name of the space that holds the service's own cells.
@@ -36,11 +36,6 @@ COMMON_USER_PASSPHRASE = "common user"
 
 _SEED_BYTES = 32
 _PHRASE_WORDS = 24
-_DID_PREFIX = "did:key:z"
-_ED25519_MULTICODEC = b"\xed\x01"
-_PUBLIC_KEY_BYTES = 32
-#: The prefix and the 47 base58 digits that 34 bytes starting with 0xed always take.
-_DID_CHARACTERS = len(_DID_PREFIX) + 47
 
 
 @dataclass(frozen=True, repr=False)
@@ -143,20 +138,7 @@ class Identity:
     @cached_property
     def _did(self) -> str:
         public_key = self._key.public_key().public_bytes_raw()
-        return _DID_PREFIX + base58.b58encode(_ED25519_MULTICODEC + public_key).decode("ascii")
-
-
-def is_did(text: str) -> bool:
-    """Tell whether the text is the DID of an Ed25519 key."""
-    return len(text) == _DID_CHARACTERS and _decode_did(text) is not None
-
-
-def public_key_of(did: str) -> bytes:
-    """Give the 32 bytes of the public key that a DID names; raises InvalidInput."""
-    public_key = _decode_did(did) if len(did) == _DID_CHARACTERS else None
-    if public_key is None:
-        raise InvalidInput(f"Not a DID of an Ed25519 key: {did!a:.100}.")
-    return public_key
+        return did_of(public_key)
 
 
 def verify(did: str, message: bytes, signature: bytes) -> bool:
@@ -178,22 +160,6 @@ def space_did(name_or_did: str) -> str:
     if not name_or_did:
         raise InvalidInput("The space's name is empty.")
     return _common_user().derive(name_or_did).did()
-
-
-@lru_cache(maxsize=4096)
-def _decode_did(text: str) -> bytes | None:
-    if not text.startswith(_DID_PREFIX):
-        return None
-    digits = text.removeprefix(_DID_PREFIX)
-    try:
-        key = base58.b58decode(digits)
-    except ValueError:
-        return None
-    # The library takes trailing white space; a name must have one spelling only.
-    if digits[-1].isspace() or not key.startswith(_ED25519_MULTICODEC):
-        return None
-    public_key = key.removeprefix(_ED25519_MULTICODEC)
-    return public_key if len(public_key) == _PUBLIC_KEY_BYTES else None
 
 
 @lru_cache(maxsize=1)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Iterable, Mapping
 
+from bg_charm_service.dids import is_did
 from bg_charm_service.errors import InvalidInput
-from bg_charm_service.identity import SYSTEM_SPACE_NAME, is_did, space_did
+from bg_charm_service.identity import SYSTEM_SPACE_NAME, space_did
 from bg_charm_service.integration import SYSTEM_SPACE
 from bg_charm_service.model import CharmRef
 from bg_charm_service.refs import is_merkle_id

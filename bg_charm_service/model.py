@@ -11,8 +11,8 @@ from enum import IntEnum, StrEnum
 
 import msgspec
 
+from bg_charm_service.dids import is_did
 from bg_charm_service.errors import FailureCause, InvalidInput
-from bg_charm_service.identity import is_did
 from bg_charm_service.limits import LimitChanges
 from bg_charm_service.refs import is_merkle_id
 

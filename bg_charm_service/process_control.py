@@ -19,8 +19,6 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-import psutil
-
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -76,6 +74,9 @@ def children_of(pid: int) -> list[int]:
     try:
         return [int(child) for child in listing.read_text().split()]
     except OSError:
+        # Only where there is no such file: each process forked from here would carry it along.
+        import psutil
+
         with contextlib.suppress(psutil.Error):
             return [child.pid for child in psutil.Process(pid).children()]
         return []

@@ -15,8 +15,9 @@ from nacl.secret import Aead
 from nacl.signing import SigningKey, VerifyKey
 from nacl.utils import random
 
+from bg_charm_service.dids import public_key_of
 from bg_charm_service.errors import AuthorizationError, InvalidInput
-from bg_charm_service.identity import Identity, public_key_of
+from bg_charm_service.identity import Identity
 
 _KEY_BYTES = crypto_aead_xchacha20poly1305_ietf_KEYBYTES
 

@@ -13,8 +13,9 @@ import re
 import secrets
 from dataclasses import dataclass
 
+from bg_charm_service.dids import is_did
 from bg_charm_service.errors import InvalidInput
-from bg_charm_service.identity import Identity, is_did, verify
+from bg_charm_service.identity import Identity, verify
 
 #: The name of the scheme in the Authorization header.
 SCHEME = "Charm-Signature"

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
+from bg_charm_service.dids import is_did
 from bg_charm_service.errors import InvalidInput
-from bg_charm_service.identity import is_did
 from bg_charm_service.model import CharmRef
 from bg_charm_service.refs import is_merkle_id
 from bg_charm_service.views import NewCharm

@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
+from bg_charm_service.dids import is_did
 from bg_charm_service.errors import InvalidInput
-from bg_charm_service.identity import is_did, space_did
+from bg_charm_service.identity import space_did
 from bg_charm_service.model import CharmRef
 from bg_charm_service.refs import is_merkle_id
 

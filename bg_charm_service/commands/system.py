@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bg_charm_service.commands.charms import CharmCommands
+from bg_charm_service.dids import is_did
 from bg_charm_service.errors import AuthorizationError, InvalidInput, NotFound
-from bg_charm_service.identity import SYSTEM_SPACE_NAME, is_did, space_did
+from bg_charm_service.identity import SYSTEM_SPACE_NAME, space_did
 from bg_charm_service.views import IntegrationView, NewCharm, SpaceView
 
 

@@ -16,7 +16,7 @@ PACKAGE_DIR = Path(__file__).parents[2] / PACKAGE
 #: What each layer holds, the lowest first. A sub-package stands for all of its modules, and
 #: `(package)` for the package itself, which re-exports the author's API.
 LAYERS = {
-    "values": "model errors limits limit_names json_values quantities identity refs sealing"
+    "values": "model errors limits limit_names json_values quantities dids identity refs sealing"
     " signing",
     "author's API": "(package) charm cells fields blueprint asking snapshot links binding loading"
     " integration stored_cell integrations charms",

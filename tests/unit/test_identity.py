@@ -17,13 +17,12 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from bg_charm_service.dids import is_did, public_key_of
 from bg_charm_service.errors import InvalidInput
 from bg_charm_service.identity import (
     DEFAULT_PASSPHRASE,
     SYSTEM_SPACE_NAME,
     Identity,
-    is_did,
-    public_key_of,
     space_did,
     verify,
 )

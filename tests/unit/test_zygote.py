@@ -6,6 +6,8 @@ import os
 import select
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import msgspec
@@ -79,6 +81,18 @@ def test_no_end_of_a_worker_goes_unreported(births: Births) -> None:
     while killed - births.exited.keys() and births.look(2):
         pass
     assert set() == killed - births.exited.keys()
+
+
+def test_it_loads_what_workers_need_and_no_more() -> None:
+    """Every worker carries along what its zygote has loaded: no keys, no database, no server."""
+    loaded = subprocess.run(
+        [sys.executable, "-c", "import sys, bg_charm_service.zygote; print(*sys.modules)"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split()
+    for heavy in ("cryptography", "psutil", "sqlite3", "persistqueue", "aiohttp", "nacl"):
+        assert heavy not in loaded
 
 
 @pytest.mark.parametrize(
