@@ -13,13 +13,13 @@ import select
 import signal
 import socket
 import sys
-from multiprocessing import get_context
-from multiprocessing.context import ForkProcess
+import traceback
+from typing import NoReturn
 
 import msgspec
 
 from bg_charm_service.process_control import children_of, end_group, set_subreaper
-from bg_charm_service.wire import Exited, FromZygote, Spawn, Spawned
+from bg_charm_service.wire import Birth, Exited, FromZygote, Spawn, Spawned
 from bg_charm_service.worker_boot import preload, prepare, run_worker
 
 _MESSAGE_BYTES = 65536
@@ -34,8 +34,7 @@ class Zygote:
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
-        self._context = get_context("fork")
-        self._workers: dict[int, tuple[int, ForkProcess]] = {}
+        self._workers: dict[int, int] = {}
 
     def run(self) -> None:
         """Serve until the supervisor closes its end."""
@@ -69,19 +68,15 @@ class Zygote:
         prepare(request.birth)
         try:
             connection_fd, out_fd, err_fd = fds
-            process = self._context.Process(
-                target=run_worker,
-                args=(connection_fd, out_fd, err_fd, request.birth),
-                name=f"charm-worker-{request.worker_no}",
-            )
-            process.start()
+            pid = os.fork()
         except (OSError, ValueError):
             # No room for a process or for its descriptors: the other workers live on.
             self._report(Exited(request.worker_no, os.EX_OSERR))
         else:
-            assert process.pid is not None
-            self._workers[process.pid] = (request.worker_no, process)
-            self._report(Spawned(request.worker_no, process.pid))
+            if pid == 0:
+                _live(connection_fd, out_fd, err_fd, request.birth)
+            self._workers[pid] = request.worker_no
+            self._report(Spawned(request.worker_no, pid))
         finally:
             for fd in fds:
                 os.close(fd)
@@ -90,13 +85,11 @@ class Zygote:
     def _reap(self) -> None:
         """Report every worker that ended, once whatever it left behind has been killed too."""
         ended = []
-        for pid, (worker_no, process) in list(self._workers.items()):
-            # Each is asked: starting a process reaps, unseen, those that have just ended.
-            if process.exitcode is not None:
-                del self._workers[pid]
+        for pid, status in iter(_next_ended, None):
+            # Others are orphans of workers, which nobody waits for.
+            if (worker_no := self._workers.pop(pid, None)) is not None:
                 end_group(pid)
-                ended.append(Exited(worker_no, process.exitcode))
-                process.close()
+                ended.append(Exited(worker_no, os.waitstatus_to_exitcode(status)))
         self._end_orphans()
         for report in ended:
             self._report(report)
@@ -107,7 +100,7 @@ class Zygote:
         The end of each brings its own children, and us back here.
         """
         for pid in children_of(os.getpid()):
-            if pid not in self._workers and os.waitpid(pid, os.WNOHANG) == (0, 0):
+            if pid not in self._workers:
                 end_group(pid)
 
     def _end_all(self) -> None:
@@ -123,6 +116,25 @@ class Zygote:
             self._control.send(_encoder.encode(message))
         except OSError:
             return
+
+
+def _live(connection_fd: int, out_fd: int, err_fd: int, birth: Birth) -> NoReturn:
+    """Be a worker, to the end: nothing of the zygote goes on in a forked child."""
+    try:
+        run_worker(connection_fd, out_fd, err_fd, birth)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+    os._exit(1)
+
+
+def _next_ended() -> tuple[int, int] | None:
+    """Reap a child that has ended; None while none has."""
+    try:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        return None
+    return (pid, status) if pid else None
 
 
 def main(control_fd: int) -> None:
