@@ -19,6 +19,7 @@ INSTALLED := .venv/.installed
 LOWEST := .venv-lowest/.installed
 SERVICE := exec bin/bg-charm-service
 INSTALL_ROOT := $(DESTDIR)$(PREFIX)
+ALL_TESTS := --numprocesses=logical
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -77,12 +78,12 @@ add-admin-charm: $(INSTALLED) ## Add the admin charm; ARGS="--grant DID" lets an
 	@$(SERVICE) add-admin-charm $(ARGS)
 
 .PHONY: test
-test: $(INSTALLED) ## Run the tests, or those of ARGS=path
-	.venv/bin/pytest $(ARGS)
+test: $(INSTALLED) ## Run the tests on all processors, or those of ARGS=path on one
+	.venv/bin/pytest $(or $(ARGS),$(ALL_TESTS))
 
 .PHONY: test-lowest
 test-lowest: $(LOWEST) ## Run the tests with the oldest dependencies that setup.cfg allows
-	.venv-lowest/bin/pytest $(ARGS)
+	.venv-lowest/bin/pytest $(or $(ARGS),$(ALL_TESTS))
 
 $(LOWEST): setup.cfg pyproject.toml .ci/lowest
 	$(PYTHON) -m venv --clear .venv-lowest

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import re
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -172,12 +175,14 @@ def reach(family, address):
 """
 
 
-def free_port() -> int:
-    """A port that nothing listens on now."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
+def free_ports() -> Iterator[int]:
+    """Give ports that nobody listens on, drawn; first those that nobody gets who asks for any."""
+    first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    drawn = random.sample(range(1025, 65536), 64511)
+    for port in sorted(drawn, key=lambda port: first <= port <= last):
+        with socket.socket() as one:
+            if one.connect_ex(("127.0.0.1", port)):
+                yield port
 
 
 def reached(service: Service, *addresses: tuple[str, int]) -> dict[str, Any]:
@@ -191,7 +196,7 @@ def reached(service: Service, *addresses: tuple[str, int]) -> dict[str, Any]:
 
 def test_no_charm_reaches_page_api_or_socket(tmp_path: Path) -> None:
     """Also where the operator allows the port: the service's own is left out, and that is told."""
-    port, other = free_port(), free_port()
+    port, other = islice(free_ports(), 2)
     flags = ("--sandbox=require", "--interval=3600", f"--listen=127.0.0.1:{port}")
     allowed = f"--charm-network=443,{port},{other}"
     with Service(tmp_path / "data", *flags, allowed) as service, socket.socket() as listener:
@@ -207,7 +212,7 @@ def test_no_charm_reaches_page_api_or_socket(tmp_path: Path) -> None:
 
 def test_the_walls_hold_charms_from_the_page(tmp_path: Path) -> None:
     """Without walls the same charm reaches both: nothing but the walls holds it."""
-    port = free_port()
+    port = next(free_ports())
     flags = ("--sandbox=off", "--interval=3600", f"--listen=127.0.0.1:{port}")
     with Service(tmp_path / "data", *flags) as service:
         found = reached(service, ("127.0.0.1", port))
@@ -218,7 +223,7 @@ def test_the_walls_hold_charms_from_the_page(tmp_path: Path) -> None:
 
 def test_a_port_of_api_url_on_this_machine_is_closed_too(tmp_path: Path) -> None:
     """Where a proxy stands before the service on this machine, its port leads to the service."""
-    port = free_port()
+    port = next(free_ports())
     flags = ("--sandbox=auto", "--interval=3600", "--listen=127.0.0.1:0")
     api_url = f"http://localhost:{port}"
     allowed = f"--charm-network={port}"
