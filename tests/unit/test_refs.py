@@ -149,7 +149,7 @@ def test_integral_floats_are_integers(number: int) -> None:
         {"\udfff": 1},
         {1: "x"},
         {"x"},
-        object(),
+        pytest.param(object(), id="object"),
         [{"deep": [1j]}],
     ],
     ids=ascii,

@@ -71,7 +71,7 @@ def test_without_a_usable_socket_nothing_happens(
     assert not notify(READY=1)
 
 
-@pytest.mark.parametrize("pid", [None, str(os.getpid())])
+@pytest.mark.parametrize("pid", [None, str(os.getpid())], ids=["nobody named", "this process"])
 def test_watchdog_is_fed_twice_as_often_as_checked(
     pid: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
