@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.process.program import COMMAND, COUNTER, Program, wait_until
+from tests.process.program import COMMAND, COUNTER, PATIENCE_SECONDS, Program, wait_until
 
 
 @pytest.fixture
@@ -130,6 +130,8 @@ def test_logs_can_be_followed(running: Program, file: str) -> None:
         stderr=subprocess.PIPE,
         env=running.environment,
         text=True,
+        # Tests that a shell has put in the background ignore Ctrl-C, and what they start as well.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as follower:
         try:
             assert follower.stdout is not None
@@ -138,7 +140,7 @@ def test_logs_can_be_followed(running: Program, file: str) -> None:
             running.output("charm", "run", ref)
             seen += [json.loads(follower.stdout.readline())["number"] for _ in range(2)]
             follower.send_signal(signal.SIGINT)
-            output, errors = follower.communicate()
+            output, errors = follower.communicate(timeout=PATIENCE_SECONDS)
         finally:
             follower.kill()
     assert [1, 2, 3] == seen
