@@ -6,31 +6,53 @@ from pathlib import Path
 
 import pytest
 
+from bg_charm_service.identity import Identity, space_did
 from tests.process.program import COUNTER, Program
+
+SECOND_PASS = "the second operator"
+SECOND_DID = Identity.from_passphrase(SECOND_PASS).did()
+
+
+def first_operator(folder: Path) -> Program:
+    """Give the first operator of a data directory, with a charm of hers."""
+    program = Program(folder / "data", OPERATOR_PASS="the first operator")
+    (folder / "counter.py").write_text(COUNTER)
+    program.output("charm", "add", str(folder / "counter.py"), "--space=hers", "--register")
+    return program
+
+
+def second_operator(owner: Program) -> Program:
+    """Give another operator of the same directory."""
+    return Program(owner.data_dir, OPERATOR_PASS=SECOND_PASS)
 
 
 @pytest.fixture
 def owner(tmp_path: Path) -> Program:
-    """The first operator of a data directory, with a charm of hers."""
-    program = Program(tmp_path / "data", OPERATOR_PASS="the first operator")
-    (tmp_path / "counter.py").write_text(COUNTER)
-    program.output("charm", "add", str(tmp_path / "counter.py"), "--space=hers", "--register")
-    return program
+    """The first operator of a directory of this test."""
+    return first_operator(tmp_path)
 
 
 @pytest.fixture
 def other(owner: Program) -> Program:
-    """Another operator of the same directory."""
-    return Program(owner.data_dir, OPERATOR_PASS="the second operator")
+    """The second operator of that directory, whom nobody has let in."""
+    return second_operator(owner)
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Program:
+    """The first operator of a directory in which nothing changes; she has let the second one in."""
+    program = first_operator(tmp_path_factory.mktemp("owned"))
+    program.output("add-admin-charm", f"--grant={SECOND_DID}")
+    return program
 
 
 def test_stranger_is_told_how_to_get_in(owner: Program, other: Program) -> None:
     """Who was not granted the system space learns who can grant it, and by which command."""
     text = other.error("status")
-    did = other.output("identity", "did").strip()
     assert "AuthorizationError" in text
-    assert owner.output("identity", "did").strip() in text
-    assert f"add-admin-charm --grant {did}" in text
+    assert owner.output("identity", "did") in text
+    assert SECOND_DID == other.output("identity", "did")
+    assert f"add-admin-charm --grant {SECOND_DID}" in text
 
 
 @pytest.mark.parametrize(
@@ -48,24 +70,23 @@ def test_stranger_is_told_how_to_get_in(owner: Program, other: Program) -> None:
     ids=lambda command: " ".join(command[:2]),
 )
 def test_granted_operator_keeps_out_of_spaces_of_others(
-    owner: Program, other: Program, command: tuple[str, ...]
+    first: Program, command: tuple[str, ...]
 ) -> None:
     """The system space is not every space: a change elsewhere needs its owner's grant."""
-    did = other.output("identity", "did").strip()
-    owner.output("add-admin-charm", f"--grant={did}")
-    assert f"space grant {other_space(owner)} {did}" in other.error(*command)
-    assert 0 == owner.value("charm", "get", "hers/counter", "counter", "--json")
+    before = state_of(first)
+    refused = second_operator(first).error(*command)
+    assert f"space grant {space_did('hers')} {SECOND_DID}" in refused
+    assert before == state_of(first)
 
 
 def test_owner_can_share_a_space(owner: Program, other: Program) -> None:
     """Once granted, the other one may change what is in it."""
-    did = other.output("identity", "did").strip()
-    owner.output("add-admin-charm", f"--grant={did}")
-    owner.output("space", "grant", "hers", did)
+    owner.output("add-admin-charm", f"--grant={SECOND_DID}")
+    owner.output("space", "grant", "hers", SECOND_DID)
     other.output("charm", "set", "hers/counter", "counter", "7")
     assert 7 == owner.value("charm", "get", "hers/counter", "counter", "--json")
 
 
-def other_space(program: Program) -> str:
-    """The DID of the owner's space."""
-    return program.output("space", "did", "hers").strip()
+def state_of(program: Program) -> object:
+    """All that is known of her charm."""
+    return program.value("charm", "show", "hers/counter")
