@@ -19,7 +19,9 @@ INSTALLED := .venv/.installed
 LOWEST := .venv-lowest/.installed
 SERVICE := exec bin/bg-charm-service
 INSTALL_ROOT := $(DESTDIR)$(PREFIX)
-ALL_TESTS := --numprocesses=logical
+
+# Not more: tests start processes of their own, and a container may see processors it may not use.
+ALL_TESTS := --numprocesses=logical --maxprocesses=4
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -85,7 +85,7 @@ def test_tests_can_be_chosen() -> None:
     """`make test ARGS=path` runs that path only, in one process; without it all have a share."""
     assert ".venv/bin/pytest tests/unit\n" in make("-n", "test", "ARGS=tests/unit")
     for target, venv in (("test", ".venv"), ("test-lowest", ".venv-lowest")):
-        assert f"{venv}/bin/pytest --numprocesses=logical\n" in make("-n", target)
+        assert f"{venv}/bin/pytest --numprocesses=logical --maxprocesses=4\n" in make("-n", target)
 
 
 def test_lowest_versions_have_a_venv_of_their_own() -> None:
