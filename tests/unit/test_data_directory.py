@@ -7,6 +7,8 @@ import pwd
 import stat
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,14 @@ from bg_charm_service.errors import DataDirectoryBusy, DataDirectoryError
 
 NOBODY = pwd.getpwnam("nobody")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+
+@pytest.fixture
+def open_to_all() -> Iterator[Path]:
+    """A directory that any user may enter: those of pytest are only for who runs it."""
+    with tempfile.TemporaryDirectory(prefix="open-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 def mode(path: Path) -> int:
@@ -125,13 +135,11 @@ def run_as_nobody(script: str, path: Path) -> str:
 
 @as_root
 @pytest.mark.parametrize("uid", [NOBODY.pw_uid, 54_321], ids=["known", "without a name"])
-def test_root_goes_on_as_the_owner(tmp_path: Path, uid: int) -> None:
+def test_root_goes_on_as_the_owner(open_to_all: Path, uid: int) -> None:
     """Root that opens another user's directory becomes that user, and leaves no file of root's."""
-    path = tmp_path / "data"
+    path = open_to_all / "data"
     path.mkdir()
     os.chown(path, uid, NOBODY.pw_gid)
-    for parent in path.parents[:3]:
-        parent.chmod(0o755)
     script = (
         "import os, sys; from pathlib import Path;"
         "from bg_charm_service.data_directory import DataDirectory;"
