@@ -160,7 +160,10 @@ BUGS = (
     (Bug("polls are put twice", sql=((":unique,", ":unique || NULL,"),)), "second live poll"),
     (Bug("charms overlap", sql=((_IDLE, "1"),)), "was claimed while job"),
     (Bug("runs end twice", PartTypes(settler=RepeatingSettler)), "ended a second time"),
-    (Bug("writes are lost", sql=(("value = ?4", "value = iif(?4, value, 0)"),)), "and had .* successes"),
+    (
+        Bug("writes are lost", sql=(("value = ?4", "value = iif(?4, value, 0)"),)),
+        "and had .* successes",
+    ),
     (Bug("failures are successes", PartTypes(settler=KindSettler)), "no worker did it"),
     (Bug("runs send in vain", PartTypes(settler=MuteSettler)), "was never queued"),
     (Bug("sends overtake", sql=((":is_held,", "0 * :is_held,"),)), "overtook the earlier send"),
