@@ -4,18 +4,21 @@
 #   SEEDS   how many worlds to simulate: make simulate SEEDS=1000; SEED replays one
 #   PYTHON  the interpreter that .venv is made with
 #   MINUTES, SEED  of make soak: how long, and which blows (drawn without it)
+#   ONLY    a part of the benchmarks: make bench ONLY=scale
 
 ARGS ?=
 PYTHON ?= python3
 MINUTES ?= 10
 SEED ?=
 SEEDS ?= 300
+ONLY ?=
 PREFIX ?= /opt/bg-charm-service
 BINDIR ?= /usr/local/bin
 UNITDIR ?= /etc/systemd/system
 DESTDIR ?=
 
 INSTALLED := .venv/.installed
+INSTALLED_BENCH := .venv/.installed-bench
 LOWEST := .venv-lowest/.installed
 SERVICE := exec bin/bg-charm-service
 INSTALL_ROOT := $(DESTDIR)$(PREFIX)
@@ -105,6 +108,19 @@ reliability-report: $(INSTALLED) ## Run simulation and kill loop, and write thei
 .PHONY: simulate
 simulate: $(INSTALLED) ## Simulate SEEDS worlds full of faults, or replay the one of SEED
 	@.venv/bin/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)
+
+# Those that the benchmarks compare with are installed for them only.
+$(INSTALLED_BENCH): $(INSTALLED)
+	.venv/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
+	@touch $@
+
+.PHONY: bench
+bench: $(INSTALLED_BENCH) ## Measure speed beside others, and write docs/benchmarks; ONLY=scale runs a part
+	@.venv/bin/python -m benchmarks $(ONLY) $(ARGS)
+
+.PHONY: profile
+profile: $(INSTALLED_BENCH) ## Show where the time of a benchmark goes, that of ONLY=throughput by itself
+	@.venv/bin/python -m benchmarks $(or $(ONLY),throughput) --profile $(ARGS)
 
 .PHONY: check
 check: $(INSTALLED) ## Check format, lint, types and layers

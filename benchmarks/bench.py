@@ -1,0 +1,62 @@
+"""What a scenario is given: where to work, how long, and whom to tell.
+
+Made by the command line; used by the scenarios.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+from benchmarks.populations import Population, Populations
+from benchmarks.profiling import Profiler
+from benchmarks.service_process import ServiceProcess
+
+Kind = TypeVar("Kind")
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """One call of `make bench`."""
+
+    folder: Path
+    populations: Populations
+    rounds: int = 3
+    sandbox: str = "require"
+    #: Of how many runs the scenario of growth is at most made.
+    runs: int = 1_000_000
+    is_quick: bool = False
+    profiler: Profiler | None = None
+
+    def pick(self, full: Kind, quick: Kind) -> Kind:
+        """Choose between the size that counts and one to try things out with."""
+        return quick if self.is_quick else full
+
+    def say(self, text: str) -> None:
+        """Tell what is going on."""
+        click.echo(text, err=True)
+
+    @contextmanager
+    def service(self, population: Population, *flags: str) -> Iterator[ServiceProcess]:
+        """Run a service on a copy of a population, which goes when it ends."""
+        data_dir = self.populations.copy(population)
+        try:
+            with ServiceProcess(data_dir, *flags, sandbox=self.sandbox) as service:
+                yield service
+        finally:
+            shutil.rmtree(data_dir, ignore_errors=True)
+
+    @contextmanager
+    def measuring(self, service: ServiceProcess) -> Iterator[None]:
+        """Surround what is measured; a profile is taken here when one was asked for."""
+        if self.profiler is None:
+            yield
+            return
+        with self.profiler.over(service):
+            yield

@@ -1,0 +1,138 @@
+"""Point 1: how many tasks a second, beside others that do the same on the same machine.
+
+The contenders take turns, round after round. Ours has 100,000 charms in 1,000 spaces and an
+interval so short that work always waits (see `saturation`); it plans and queues that work within
+the measured time, while the tasks of the others are queued before.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+
+from benchmarks.bench import Bench
+from benchmarks.contender import Contender, measure
+from benchmarks.peers.huey_sqlite import HueySqlite
+from benchmarks.peers.persist_queue_stock import PersistQueueStock
+from benchmarks.populations import Population
+from benchmarks.rows import Asked, Row, over_rounds
+from benchmarks.saturation import busy_interval
+from benchmarks.service_process import ServiceProcess
+from benchmarks.usage import usage_of
+
+ASKED = {"shared": Asked("at least", 12_000), "space": Asked("at least", 8_000)}
+
+
+class OurService:
+    """A contender: this service under one level of isolation."""
+
+    total: int | None = None
+
+    def __init__(self, bench: Bench, level: str) -> None:
+        self.name = f"this service, {level}"
+        self.walls = ""
+        self.level = level
+        self.cpu_ms: list[float] = []
+        self.written_bytes: list[float] = []
+        #: In how many rounds there was a moment at which nothing waited.
+        self.idle_rounds = 0
+        self._waiting: list[int] = []
+        self._bench = bench
+        self._service: ServiceProcess | None = None
+        self._population = bench.pick(Population(1000, 100), Population(100, 100))
+        self._flags = ("--max-concurrent=2", f"--isolation={level}")
+        self._interval_seconds = 0.0
+
+    def prepare(self, folder: Path) -> None:
+        """Find the interval that keeps it busy; each run has a directory of its own."""
+        if not self._interval_seconds:
+            self._interval_seconds = busy_interval(
+                self._bench, self._population, self._flags, ASKED[self.level].value
+            )
+
+    @contextmanager
+    def run(self) -> Iterator[None]:
+        """Run the service with two workers."""
+        interval = f"--interval={self._interval_seconds:.3f}"
+        with self._bench.service(self._population, interval, *self._flags) as service:
+            self._service = service
+            self.walls = service.walls()
+            yield
+
+    def count(self) -> int:
+        """Count the recorded runs; each came with its history in the same transaction."""
+        status = self._running.status()
+        self._waiting.append(int(status["jobs_pending"]))
+        return int(status["executions"])
+
+    @contextmanager
+    def measuring(self) -> Iterator[None]:
+        """Note what the processes use meanwhile, for each run."""
+        self._waiting.clear()
+        before, runs = usage_of([self._running.pid]), self.count()
+        with self._bench.measuring(self._running):
+            yield
+        after, runs = usage_of([self._running.pid]), self.count() - runs
+        self.idle_rounds += 0 in self._waiting
+        self.cpu_ms.append((after.cpu_seconds - before.cpu_seconds) * 1000 / max(runs, 1))
+        self.written_bytes.append((after.written_bytes - before.written_bytes) / max(runs, 1))
+
+    @property
+    def _running(self) -> ServiceProcess:
+        assert self._service is not None
+        return self._service
+
+
+def run(bench: Bench) -> list[Row]:
+    """Measure all contenders in turn, and compare."""
+    ours = {level: OurService(bench, level) for level in ASKED}
+    huey = HueySqlite(bench.pick(60_000, 8_000))
+    others: list[Contender] = [] if bench.profiler else [huey, PersistQueueStock()]
+    rates: dict[str, list[float]] = {}
+    for number in range(bench.rounds):
+        for contender in (*ours.values(), *others):
+            found = _measure(bench, contender)
+            bench.say(f"  round {number + 1}, {contender.name}: {found:,.0f} a second")
+            rates.setdefault(contender.name, []).append(found)
+    rows = [
+        over_rounds(
+            contender.name,
+            rates[contender.name],
+            "/s",
+            asked=ASKED[contender.level] if isinstance(contender, OurService) else None,
+            walls=contender.walls,
+            picture="throughput",
+        )
+        for contender in (*ours.values(), *others)
+    ]
+    if huey.name in rates:
+        rows += [_ratio(one, rates[one.name], rates[huey.name]) for one in ours.values()]
+    rows += [row for one in ours.values() for row in _costs(one)]
+    return rows
+
+
+def _measure(bench: Bench, contender: Contender) -> float:
+    folder = bench.folder / "contender"
+    folder.mkdir()
+    measuring: Callable[[], AbstractContextManager[None]] = nullcontext
+    if isinstance(contender, OurService):
+        measuring = contender.measuring
+    try:
+        return measure(contender, folder, bench.pick(10.0, 3.0), bench.pick(3.0, 1.0), measuring)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _ratio(one: OurService, ours: list[float], theirs: list[float]) -> Row:
+    """Compare round by round: what the machine does else hits both alike."""
+    ratios = [mine / other for mine, other in zip(ours, theirs, strict=True)]
+    asked = Asked("at least", 4) if one.level == "shared" else None
+    return over_rounds(f"{one.name}, beside huey", ratios, "times", asked=asked, walls=one.walls)
+
+
+def _costs(one: OurService) -> list[Row]:
+    yield_ms = over_rounds(f"{one.name}: processor time of a run", one.cpu_ms, "ms")
+    written = over_rounds(f"{one.name}: written for a run", one.written_bytes, "bytes")
+    return [yield_ms, written]
