@@ -19,7 +19,9 @@ from benchmarks.profiling import Profiler
 from benchmarks.rows import Row
 from benchmarks.service_process import ROOT
 
-SCENARIOS = ("throughput",)
+SCENARIOS = (
+    *("throughput", "scale", "waiting", "latency", "large_state", "idle", "growth", "isolation"),
+)
 
 #: Where data is kept: a disk, also where /tmp is memory.
 FOLDER = "/var/tmp"  # noqa: S108 -- a folder of its own is made there, for this user only

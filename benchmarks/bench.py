@@ -43,14 +43,23 @@ class Bench:
         click.echo(text, err=True)
 
     @contextmanager
-    def service(self, population: Population, *flags: str) -> Iterator[ServiceProcess]:
-        """Run a service on a copy of a population, which goes when it ends."""
+    def directory(self, population: Population) -> Iterator[Path]:
+        """Give a data directory with these charms, none of which has run; it goes at the end."""
         data_dir = self.populations.copy(population)
         try:
-            with ServiceProcess(data_dir, *flags, sandbox=self.sandbox) as service:
-                yield service
+            yield data_dir
         finally:
             shutil.rmtree(data_dir, ignore_errors=True)
+
+    def start(self, data_dir: Path, *flags: str) -> ServiceProcess:
+        """Give a service on a data directory, to be entered."""
+        return ServiceProcess(data_dir, *flags, sandbox=self.sandbox)
+
+    @contextmanager
+    def service(self, population: Population, *flags: str) -> Iterator[ServiceProcess]:
+        """Run a service on a data directory of its own."""
+        with self.directory(population) as data_dir, self.start(data_dir, *flags) as service:
+            yield service
 
     @contextmanager
     def measuring(self, service: ServiceProcess) -> Iterator[None]:

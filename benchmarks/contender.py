@@ -22,10 +22,21 @@ _GRACE_SECONDS = 10.0
 class Contender(Protocol):
     """A way to run many small tasks with two workers, each task's outcome on disk."""
 
-    name: str
-    walls: str
-    #: How many tasks there are; None when there are always more.
-    total: int | None
+    @property
+    def name(self) -> str:
+        """What it is called in tables."""
+
+    @property
+    def walls(self) -> str:
+        """What stands between tasks, in a few words."""
+
+    @property
+    def note(self) -> str:
+        """What one has to know about its figures."""
+
+    @property
+    def total(self) -> int | None:
+        """How many tasks there are; None when there are always more."""
 
     def prepare(self, folder: Path) -> None:
         """Make what is needed in an empty folder, with all tasks waiting; nothing is measured."""

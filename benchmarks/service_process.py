@@ -47,6 +47,8 @@ class ServiceProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: http.client.HTTPConnection | None = None
         self._last_asked = 0.0
+        #: When the process was started, by the monotonic clock.
+        self.booted_at = 0.0
 
     def __enter__(self) -> ServiceProcess:
         try:
@@ -68,6 +70,7 @@ class ServiceProcess:
     def boot(self) -> None:
         """Start the process, and wait for nothing."""
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        self.booted_at = time.monotonic()
         self._process = subprocess.Popen(
             self._command,
             stdin=subprocess.DEVNULL,

@@ -22,9 +22,10 @@ class HueySqlite:
 
     name = "huey, SQLite"
     walls = "none"
+    note = "SqliteHuey, fsync=True; huey_consumer -k process -w 2; results stored"
 
     def __init__(self, total: int) -> None:
-        self.total: int | None = total
+        self.total = total
         self._file = ""
         self._queue: Any = None
 
@@ -37,7 +38,7 @@ class HueySqlite:
         sys.modules.pop("benchmarks.peers.huey_tasks", None)
         tasks = importlib.import_module("benchmarks.peers.huey_tasks")
         storage = SqliteStorage("bench", filename=self._file, fsync=False)
-        for number in range(self.total or 0):
+        for number in range(self.total):
             storage.enqueue(tasks.huey.serialize_task(tasks.count.s(number)))
         storage.close()
         self._queue = tasks.huey

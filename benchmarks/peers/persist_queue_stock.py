@@ -20,7 +20,8 @@ class PersistQueueStock:
 
     name = "persist-queue, no workers"
     walls = "none"
-    total: int | None = None
+    note = "SQLiteAckQueue in one process: put, get, ack; no state, no history"
+    total = None
 
     def __init__(self) -> None:
         self._folder = Path()

@@ -1,0 +1,84 @@
+"""Point 7: nothing slows down with age: the rate at the start beside the rate after many runs.
+
+20,000 charms that keep 10 runs each, so that history is full, and pruned with every run, long
+before the end, as it is after days of an ordinary service. What is not done within the time is
+left out; the table says how many runs it were.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.bench import Bench
+from benchmarks.populations import Population
+from benchmarks.rows import Asked, Row
+from benchmarks.sampling import Sample, rate_between
+from benchmarks.saturation import busy_interval
+
+#: The first and the last so many runs are compared.
+PART = 100_000
+
+#: How many runs of a charm are kept.
+KEPT = 10
+
+#: Hoped for in a second.
+HOPED = 12_000
+
+_EVERY_SECONDS = 0.5
+
+
+def run(bench: Bench) -> list[Row]:
+    """Let it run for long, and look at how fast and how large it was."""
+    population = bench.pick(Population(200, 100), Population(20, 50))
+    flags = ("--isolation=shared", "--max-concurrent=2", f"--history-runs={KEPT}")
+    interval_seconds = busy_interval(bench, population, flags, HOPED)
+    most_runs = min(bench.runs, bench.pick(bench.runs, 30_000))
+    deadline = time.monotonic() + bench.pick(240.0, 25.0)
+    samples: list[Sample] = []
+    sizes: list[int] = []
+    interval = f"--interval={interval_seconds:.3f}"
+    with bench.directory(population) as data_dir:
+        with bench.start(data_dir, interval, *flags) as service, bench.measuring(service):
+            walls = service.walls()
+            while time.monotonic() < deadline and (not samples or samples[-1].count < most_runs):
+                samples.append(Sample(time.monotonic(), service.executions()))
+                sizes.append(stored_bytes(data_dir))
+                time.sleep(_EVERY_SECONDS)
+    return _rows(population, samples, sizes, walls)
+
+
+def _rows(
+    population: Population, samples: Sequence[Sample], sizes: Sequence[int], walls: str
+) -> list[Row]:
+    done = samples[-1].count
+    part = min(PART, done // 4)
+    # What the start of processes costs is no part of growth.
+    skipped = part // 10
+    first = rate_between(samples, skipped, skipped + part)
+    last = rate_between(samples, done - part, done)
+    full = next(
+        (size for one, size in zip(samples, sizes, strict=True) if _is_full(one, population)), None
+    )
+    rows = [
+        Row("runs", done, "", walls=walls, note=f"{population.size:,} charms, {KEPT} runs kept"),
+        Row(f"rate of the first {part:,} runs", first, "/s"),
+        Row(f"rate of the last {part:,} runs", last, "/s"),
+        Row("last beside first", last / first, "times", asked=Asked("at least", 0.9)),
+        Row("database at the end", sizes[-1] / 1e6, "MB"),
+    ]
+    if full:
+        asked = Asked("at most", 1.1)
+        rows.append(Row("beside when history was full", sizes[-1] / full, "times", asked=asked))
+    return rows
+
+
+def _is_full(sample: Sample, population: Population) -> bool:
+    """Whether every charm has made as many runs as are kept, and some more."""
+    return sample.count >= population.size * KEPT * 1.2
+
+
+def stored_bytes(data_dir: Path) -> int:
+    """Give the size of the database with its log."""
+    return sum(file.stat().st_size for file in data_dir.glob("*.db*"))
