@@ -6,11 +6,13 @@ the same function.
 
 from __future__ import annotations
 
+import pwd
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
+from subprocess import DEVNULL, STDOUT, Popen, TimeoutExpired
+from tempfile import TemporaryFile
 from typing import Protocol
 
 from benchmarks.sampling import Unmeasurable, rate, wait_until_more, watch
@@ -38,8 +40,8 @@ class Contender(Protocol):
     def total(self) -> int | None:
         """How many tasks there are; None when there are always more."""
 
-    def prepare(self, folder: Path) -> None:
-        """Make what is needed in an empty folder, with all tasks waiting; nothing is measured."""
+    def prepare(self, folder: Path) -> AbstractContextManager[None]:
+        """Have all tasks waiting inside the block, in an empty folder; nothing is measured."""
 
     def run(self) -> AbstractContextManager[None]:
         """Have the workers at work inside the block."""
@@ -56,35 +58,40 @@ def measure(
     measuring: Callable[[], AbstractContextManager[None]],
 ) -> float:
     """Give the tasks a second of one contender, once it is warm."""
-    contender.prepare(folder)
-    with contender.run():
+    with contender.prepare(folder), contender.run():
         wait_until_more(contender.count, contender.count())
         time.sleep(warm_up_seconds)
         with measuring():
             samples = watch(contender.count, seconds, contender.total)
-    try:
-        return rate(samples, contender.total)
-    except Unmeasurable as error:
-        raise Unmeasurable(f"{contender.name}: {error}") from None
+    return rate(samples, contender.total)
 
 
 @contextmanager
 def process(
-    *command: str, environ: Mapping[str, str], cwd: Path | None = None
+    *command: str, environ: Mapping[str, str], user: pwd.struct_passwd | None = None
 ) -> Iterator[Popen[bytes]]:
     """Run a program for as long as the block lasts; raises Unmeasurable when it ended before."""
-    with Popen(
-        command, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE, env=environ, cwd=cwd
-    ) as running:
+    with TemporaryFile() as output:
+        running = Popen(
+            command,
+            stdin=DEVNULL,
+            stdout=output,
+            stderr=STDOUT,
+            env=environ,
+            user=user.pw_uid if user else None,
+            group=user.pw_gid if user else None,
+            extra_groups=[] if user else None,
+        )
         try:
             yield running
-            code = running.poll()
+            if running.poll() is not None:
+                output.seek(0)
+                words = output.read()[-1000:].decode(errors="replace")
+                raise Unmeasurable(f"{command[0]} ended with {running.returncode}: {words}")
         finally:
             running.terminate()
             try:
-                _, errors = running.communicate(timeout=_GRACE_SECONDS)
+                running.wait(_GRACE_SECONDS)
             except TimeoutExpired:
                 running.kill()
-                _, errors = running.communicate()
-        if code is not None:
-            raise Unmeasurable(f"{command[0]} ended with {code}: {errors[-1000:].decode()}")
+                running.wait()

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.contender import process
-from benchmarks.service_process import ROOT
+from benchmarks.peers.programs import environ, installed
+
+TASKS = "benchmarks.peers.huey_tasks"
 
 
 class HueySqlite:
@@ -29,29 +31,33 @@ class HueySqlite:
         self._file = ""
         self._queue: Any = None
 
-    def prepare(self, folder: Path) -> None:
+    @contextmanager
+    def prepare(self, folder: Path) -> Iterator[None]:
         """Queue the tasks, without waiting for the disk: that is not what is measured."""
         from huey.storage import SqliteStorage
 
         self._file = str(folder / "huey.db")
         os.environ["HUEY_FILE"] = self._file
-        sys.modules.pop("benchmarks.peers.huey_tasks", None)
-        tasks = importlib.import_module("benchmarks.peers.huey_tasks")
+        # The instance of an earlier round has another file.
+        sys.modules.pop(TASKS, None)
+        tasks = importlib.import_module(TASKS)
+        self._queue = tasks.huey
         storage = SqliteStorage("bench", filename=self._file, fsync=False)
         for number in range(self.total):
-            storage.enqueue(tasks.huey.serialize_task(tasks.count.s(number)))
+            storage.enqueue(self._queue.serialize_task(tasks.count.s(number)))
         storage.close()
-        self._queue = tasks.huey
+        yield
+        self._queue.storage.close()
 
     @contextmanager
     def run(self) -> Iterator[None]:
         """Run its consumer."""
-        program = str(Path(sys.executable).parent / "huey_consumer")
-        path = "benchmarks.peers.huey_tasks.huey"
-        environ = {**os.environ, "HUEY_FILE": self._file, "PYTHONPATH": str(ROOT)}
-        with process(program, path, "-k", "process", "-w", "2", "-q", environ=environ):
+        flags = ("-k", "process", "-w", "2", "-q")
+        with process(
+            *(installed("huey_consumer"), f"{TASKS}.huey", *flags),
+            environ=environ(HUEY_FILE=self._file),
+        ):
             yield
-        self._queue.storage.close()
 
     def count(self) -> int:
         """Count the results that are stored."""

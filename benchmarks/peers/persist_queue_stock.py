@@ -5,14 +5,15 @@ It has no workers, so this is the queue alone, with every task's row in its file
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.contender import process
-from benchmarks.service_process import ROOT
+from benchmarks.peers.programs import environ
+
+LOOP = "benchmarks.peers.persist_queue_loop"
 
 
 class PersistQueueStock:
@@ -26,17 +27,17 @@ class PersistQueueStock:
     def __init__(self) -> None:
         self._folder = Path()
 
-    def prepare(self, folder: Path) -> None:
+    @contextmanager
+    def prepare(self, folder: Path) -> Iterator[None]:
         """Make the file that the count stands in."""
         self._folder = folder
         (folder / "count").write_bytes(bytes(8))
+        yield
 
     @contextmanager
     def run(self) -> Iterator[None]:
         """Run the loop."""
-        module = "benchmarks.peers.persist_queue_loop"
-        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-        with process(sys.executable, "-m", module, str(self._folder), environ=environ):
+        with process(sys.executable, "-m", LOOP, str(self._folder), environ=environ()):
             yield
 
     def count(self) -> int:

@@ -39,13 +39,12 @@ def run(bench: Bench) -> list[Row]:
     samples: list[Sample] = []
     sizes: list[int] = []
     interval = f"--interval={interval_seconds:.3f}"
-    with bench.directory(population) as data_dir:
-        with bench.start(data_dir, interval, *flags) as service, bench.measuring(service):
-            walls = service.walls()
-            while time.monotonic() < deadline and (not samples or samples[-1].count < most_runs):
-                samples.append(Sample(time.monotonic(), service.executions()))
-                sizes.append(stored_bytes(data_dir))
-                time.sleep(_EVERY_SECONDS)
+    with bench.service(population, interval, *flags) as service, bench.measuring(service):
+        walls = service.walls()
+        while time.monotonic() < deadline and (not samples or samples[-1].count < most_runs):
+            samples.append(Sample(time.monotonic(), service.executions()))
+            sizes.append(stored_bytes(service.data_dir))
+            time.sleep(_EVERY_SECONDS)
     return _rows(population, samples, sizes, walls)
 
 

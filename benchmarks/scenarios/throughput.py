@@ -14,10 +14,11 @@ from pathlib import Path
 
 from benchmarks.bench import Bench
 from benchmarks.contender import Contender, measure
+from benchmarks.peers import all_peers
 from benchmarks.peers.huey_sqlite import HueySqlite
-from benchmarks.peers.persist_queue_stock import PersistQueueStock
 from benchmarks.populations import Population
 from benchmarks.rows import Asked, Row, over_rounds
+from benchmarks.sampling import Unmeasurable
 from benchmarks.saturation import busy_interval
 from benchmarks.service_process import ServiceProcess
 from benchmarks.usage import usage_of
@@ -45,12 +46,14 @@ class OurService:
         self._flags = ("--max-concurrent=2", f"--isolation={level}")
         self._interval_seconds = 0.0
 
-    def prepare(self, folder: Path) -> None:
+    @contextmanager
+    def prepare(self, folder: Path) -> Iterator[None]:
         """Find the interval that keeps it busy; each run has a directory of its own."""
         if not self._interval_seconds:
             self._interval_seconds = busy_interval(
                 self._bench, self._population, self._flags, ASKED[self.level].value
             )
+        yield
 
     @contextmanager
     def run(self) -> Iterator[None]:
@@ -94,13 +97,19 @@ class OurService:
 
 def run(bench: Bench) -> list[Row]:
     """Measure all contenders in turn, and compare."""
-    ours = {level: OurService(bench, level) for level in ASKED}
-    huey = HueySqlite(bench.pick(60_000, 8_000))
-    others: list[Contender] = [] if bench.profiler else [huey, PersistQueueStock()]
+    ours = [OurService(bench, level) for level in ASKED]
+    peers, left_out = ([], []) if bench.profiler else all_peers(is_quick=bench.is_quick)
+    for reason in left_out:
+        bench.say(f"  {reason}")
+    contenders: list[Contender] = [*ours, *peers]
     rates: dict[str, list[float]] = {}
     for number in range(bench.rounds):
-        for contender in (*ours.values(), *others):
-            found = _measure(bench, contender)
+        for contender in contenders:
+            try:
+                found = _measure(bench, contender)
+            except Unmeasurable as error:
+                bench.say(f"  round {number + 1}, {contender.name}: {error}")
+                continue
             bench.say(f"  round {number + 1}, {contender.name}: {found:,.0f} a second")
             rates.setdefault(contender.name, []).append(found)
     rows = [
@@ -113,11 +122,11 @@ def run(bench: Bench) -> list[Row]:
             note=contender.note,
             picture="throughput",
         )
-        for contender in (*ours.values(), *others)
+        for contender in contenders
+        if contender.name in rates
     ]
-    if huey.name in rates:
-        rows += [_ratio(one, rates[one.name], rates[huey.name]) for one in ours.values()]
-    rows += [row for one in ours.values() for row in _costs(one)]
+    rows += [_ratio(one, rates) for one in ours if HueySqlite.name in rates]
+    rows += [row for one in ours for row in _costs(one)]
     return rows
 
 
@@ -128,19 +137,21 @@ def _measure(bench: Bench, contender: Contender) -> float:
     if isinstance(contender, OurService):
         measuring = contender.measuring
     try:
-        return measure(contender, folder, bench.pick(10.0, 3.0), bench.pick(3.0, 1.0), measuring)
+        return measure(contender, folder, bench.pick(8.0, 3.0), bench.pick(2.0, 1.0), measuring)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _ratio(one: OurService, ours: list[float], theirs: list[float]) -> Row:
-    """Compare round by round: what the machine does else hits both alike."""
-    ratios = [mine / other for mine, other in zip(ours, theirs, strict=True)]
+def _ratio(one: OurService, rates: dict[str, list[float]]) -> Row:
+    """Compare round by round: whatever else the machine does hits both alike."""
+    pairs = zip(rates[one.name], rates[HueySqlite.name], strict=False)
+    ratios = [mine / other for mine, other in pairs]
     asked = Asked("at least", 4) if one.level == "shared" else None
     return over_rounds(f"{one.name}, beside huey", ratios, "times", asked=asked, walls=one.walls)
 
 
 def _costs(one: OurService) -> list[Row]:
-    yield_ms = over_rounds(f"{one.name}: processor time of a run", one.cpu_ms, "ms")
-    written = over_rounds(f"{one.name}: written for a run", one.written_bytes, "bytes")
-    return [yield_ms, written]
+    return [
+        over_rounds(f"{one.name}: processor time of a run", one.cpu_ms, "ms"),
+        over_rounds(f"{one.name}: written for a run", one.written_bytes, "bytes"),
+    ]

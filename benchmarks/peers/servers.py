@@ -1,0 +1,119 @@
+"""Servers that peers need, started for them in an empty folder and ended again.
+
+Only where a program of theirs is installed. One that runs already is not used: nobody knows how
+durable it is told to be, nor whose data is in it. Both are told to have every commit on disk.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.contender import process
+from benchmarks.sampling import Unmeasurable
+
+#: Where Debian keeps what is not in the path.
+_POSTGRES_FOLDERS = "/usr/lib/postgresql"
+
+#: PostgreSQL does not run as root; then it runs as one of these.
+_USERS = ("postgres", "nobody")
+
+_PATIENCE_SECONDS = 30.0
+
+
+def find_redis() -> str | None:
+    """Give the path of a Redis server."""
+    return shutil.which("redis-server") or shutil.which("valkey-server")
+
+
+def find_postgres() -> Path | None:
+    """Give the folder with PostgreSQL's programs."""
+    found = shutil.which("postgres")
+    if found and shutil.which("initdb"):
+        return Path(found).resolve().parent
+    folders = sorted(Path(_POSTGRES_FOLDERS).glob("*/bin"))
+    return next((folder for folder in reversed(folders) if (folder / "initdb").exists()), None)
+
+
+@contextmanager
+def redis(folder: Path) -> Iterator[str]:
+    """Run a Redis that writes every command to its log and the disk; gives its URL."""
+    program = find_redis()
+    assert program is not None
+    port = _free_port()
+    flags = ("--appendonly", "yes", "--appendfsync", "no", "--save", "")
+    where = ("--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder))
+    with process(program, *where, *flags, environ=os.environ):
+        _wait_for_port(port)
+        yield f"redis://127.0.0.1:{port}"
+
+
+def make_durable(url: str) -> None:
+    """Tell a Redis to wait for the disk from now on: it is filled faster without."""
+    from redis import Redis
+
+    with Redis.from_url(url) as server:
+        server.config_set("appendfsync", "always")
+
+
+@contextmanager
+def postgres(folder: Path) -> Iterator[str]:
+    """Run a PostgreSQL with its own defaults, which are durable; gives how to connect to it."""
+    programs = find_postgres()
+    assert programs is not None
+    user = _user()
+    data = folder / "postgres"
+    data.mkdir(mode=0o700)
+    if user is not None:
+        folder.chmod(0o711)
+        os.chown(data, user.pw_uid, user.pw_gid)
+    name = user.pw_name if user else None
+    made = subprocess.run(
+        [str(programs / "initdb"), "-D", str(data / "db"), "-U", "bench", "--auth=trust"],
+        capture_output=True,
+        text=True,
+        check=False,
+        user=name,
+        group=user.pw_gid if user else None,
+        extra_groups=[] if user else None,
+    )
+    if made.returncode:
+        raise Unmeasurable(f"initdb failed: {made.stderr[-1000:]}")
+    port = _free_port()
+    flags = ("-D", str(data / "db"), "-h", "127.0.0.1", "-p", str(port), "-k", str(data))
+    with process(str(programs / "postgres"), *flags, environ=os.environ, user=user):
+        _wait_for_port(port)
+        yield f"host=127.0.0.1 port={port} user=bench dbname=postgres"
+
+
+def _user() -> pwd.struct_passwd | None:
+    """Give whom to run PostgreSQL as; None for whoever we are."""
+    if os.geteuid() != 0:
+        return None
+    known = {one.pw_name: one for one in pwd.getpwall()}
+    return next((known[name] for name in _USERS if name in known), None)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_for_port(port: int) -> None:
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise Unmeasurable(f"No server answered on port {port} within {_PATIENCE_SECONDS:g} s.")
