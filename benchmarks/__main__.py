@@ -1,47 +1,57 @@
 """Runs the scenarios: `make bench`, or `make bench ONLY=scale ARGS=--quick`.
 
-Each scenario is a module of `scenarios/` with one function, `run`, which gives rows.
+A run of everything at full size is written into docs/benchmarks and README; any other only when
+asked to with --write.
 """
 
 from __future__ import annotations
 
+import datetime
 import importlib
 import shutil
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 import click
 
+from benchmarks import picture, report, results
 from benchmarks.bench import Bench
+from benchmarks.machine import commit, sync_ms, this_machine, versions
 from benchmarks.populations import Populations
 from benchmarks.profiling import Profiler
-from benchmarks.rows import Row
+from benchmarks.results import Result, Results
+from benchmarks.scenarios import TITLES
 from benchmarks.service_process import ROOT
-
-SCENARIOS = (
-    *("throughput", "scale", "waiting", "latency", "large_state", "idle", "growth", "isolation"),
-)
 
 #: Where data is kept: a disk, also where /tmp is memory.
 FOLDER = "/var/tmp"  # noqa: S108 -- a folder of its own is made there, for this user only
 
+DOCS = ROOT / "docs" / "benchmarks"
+PAGE = DOCS / "README.md"
+README = ROOT / "README.md"
+
 
 @click.command()
-@click.argument("only", nargs=-1, type=click.Choice(SCENARIOS))
+@click.argument("only", nargs=-1, type=click.Choice(tuple(TITLES)))
 @click.option("--quick", is_flag=True, help="Small and short: to try things out, not to compare.")
+@click.option("--write", is_flag=True, help="Write also what is only a part into the documents.")
 @click.option("--rounds", default=3, show_default=True, help="How often contenders take turns.")
-@click.option("--sandbox", default="require", show_default=True, help="As the service's flag.")
 @click.option("--runs", default=1_000_000, show_default=True, help="Of growth, at most.")
+@click.option("--minutes", default=4.0, show_default=True, help="Of growth, at most.")
+@click.option("--sandbox", default="require", show_default=True, help="As the service's flag.")
 @click.option("--profile", is_flag=True, help="Show where the time goes, in one round.")
 @click.option("--folder", default=FOLDER, show_default=True, help="Where data is kept.")
 def main(
     *,
     only: tuple[str, ...],
     quick: bool,
+    write: bool,
     rounds: int,
-    sandbox: str,
     runs: int,
+    minutes: float,
+    sandbox: str,
     profile: bool,
     folder: str,
 ) -> None:
@@ -49,26 +59,71 @@ def main(
     work = Path(tempfile.mkdtemp(prefix="bg-charm-bench-", dir=folder))
     # Servers of peers run as users of their own, below it.
     work.chmod(0o711)
+    found: dict[str, Result] = {}
+    failed = []
     try:
-        for name in only or SCENARIOS:
+        populations = Populations(work)
+        for name in only or TITLES:
             bench = Bench(
                 work,
-                Populations(work),
+                populations,
                 rounds=1 if profile or quick else rounds,
                 sandbox=sandbox,
                 runs=runs,
+                minutes=minutes,
                 is_quick=quick,
                 profiler=Profiler(ROOT / "dist" / "profiles", name) if profile else None,
             )
-            bench.say(f"{name} …")
-            began = time.monotonic()
-            scenario = importlib.import_module(f"benchmarks.scenarios.{name}")
-            rows: list[Row] = scenario.run(bench)
-            bench.say(f"{name} took {time.monotonic() - began:.0f} s")
-            for row in rows:
-                click.echo(f"{row.name:60} {row.value:12,.2f} {row.unit:6} {row.verdict}")
+            try:
+                found[name] = _measure(name, bench)
+            except Exception:
+                # The others are worth having all the same.
+                click.echo(f"{name} failed:\n{traceback.format_exc()}", err=True)
+                failed.append(name)
+        if write or not (only or quick or profile or failed):
+            _write(Results(this_machine(work), found))
     finally:
         shutil.rmtree(work, ignore_errors=True)
+    if failed:
+        raise click.ClickException(f"failed: {', '.join(failed)}")
+
+
+def _measure(name: str, bench: Bench) -> Result:
+    """Run one scenario, and say what it gave."""
+    click.echo(f"\n{TITLES[name]}")
+    began = time.monotonic()
+    rows = tuple(importlib.import_module(f"benchmarks.scenarios.{name}").run(bench))
+    seconds = time.monotonic() - began
+    for row in rows:
+        click.echo(f"  {report.line(row)}")
+    click.echo(f"  took {seconds:.0f} s", err=True)
+    return Result(
+        scenario=name,
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        commit=commit(),
+        seconds=seconds,
+        rounds=bench.rounds,
+        is_quick=bench.is_quick,
+        sync_ms=sync_ms(bench.folder),
+        versions=versions(),
+        rows=rows,
+    )
+
+
+def _write(new: Results) -> None:
+    """Put results into the documents."""
+    older = results.read(DOCS / report.DATA)
+    everything = older.with_new(new) if older else new
+    results.write(DOCS / report.DATA, everything)
+    bars = [row for one in everything.scenarios.values() for row in one.rows if row.picture]
+    if bars:
+        drawn = picture.draw(bars, "Runs of a counter a second, two workers")
+        (DOCS / report.PICTURE).write_text(drawn)
+    tables = report.page(everything, TITLES)
+    PAGE.write_text(report.between_marks(PAGE.read_text(), tables))
+    short = report.short_table(everything, TITLES, "docs/benchmarks")
+    README.write_text(report.between_marks(README.read_text(), short))
+    click.echo(f"Written: {DOCS}, README.md", err=True)
 
 
 if __name__ == "__main__":

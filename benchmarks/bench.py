@@ -29,8 +29,9 @@ class Bench:
     populations: Populations
     rounds: int = 3
     sandbox: str = "require"
-    #: Of how many runs the scenario of growth is at most made.
+    #: Of how many runs the scenario of growth is at most made, and how long it may take.
     runs: int = 1_000_000
+    minutes: float = 4.0
     is_quick: bool = False
     profiler: Profiler | None = None
 

@@ -10,7 +10,7 @@ class CeleryRedis(RedisPeer):
     """A contender."""
 
     name = "Celery, Redis"
-    note = "worker --concurrency=2, acks late, prefetch 64, results stored; Redis waits for disk"
+    note = "one worker, -c 2, acks late, prefetch 64, results stored; Redis waits for disk"
     tasks = "benchmarks.peers.celery_tasks"
 
     def command(self) -> tuple[str, ...]:

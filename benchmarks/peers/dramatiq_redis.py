@@ -10,7 +10,7 @@ class DramatiqRedis(RedisPeer):
     """A contender."""
 
     name = "dramatiq, Redis"
-    note = "dramatiq --processes 2, 8 threads each, results stored; Redis waits for disk"
+    note = "dramatiq -p 2, 8 threads each, results stored; Redis waits for disk"
     tasks = "benchmarks.peers.dramatiq_tasks"
 
     def command(self) -> tuple[str, ...]:

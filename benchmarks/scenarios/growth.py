@@ -35,7 +35,7 @@ def run(bench: Bench) -> list[Row]:
     flags = ("--isolation=shared", "--max-concurrent=2", f"--history-runs={KEPT}")
     interval_seconds = busy_interval(bench, population, flags, HOPED)
     most_runs = min(bench.runs, bench.pick(bench.runs, 30_000))
-    deadline = time.monotonic() + bench.pick(240.0, 25.0)
+    deadline = time.monotonic() + bench.pick(bench.minutes * 60, 25.0)
     samples: list[Sample] = []
     sizes: list[int] = []
     interval = f"--interval={interval_seconds:.3f}"

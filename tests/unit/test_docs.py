@@ -19,8 +19,11 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "bg_charm_service"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
-#: Flags of other programs that the guides use or name.
-FOREIGN_FLAGS = {"--now", "--unix-socket", "--unstable-kv", "--unstable-worker-options"}
+#: Flags of other programs, and of the benchmarks, that the guides use or name.
+FOREIGN_FLAGS = {
+    *("--now", "--unix-socket", "--unstable-kv", "--unstable-worker-options"),
+    *("--quick", "--write", "--rounds", "--runs", "--minutes", "--folder"),
+}
 
 
 def examples(page: str, marker: str) -> list[str]:

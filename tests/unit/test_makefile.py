@@ -26,7 +26,7 @@ COMMANDS = {
 }
 OTHERS = {
     *("test", "test-lowest", "simulate", "soak", "reliability-report", "check", "fmt", "lint"),
-    *("build-binaries", "clean", "install-systemd", "help"),
+    *("bench", "profile", "build-binaries", "clean", "install-systemd", "help"),
 }
 
 
@@ -117,3 +117,20 @@ def test_kill_loop_has_a_length_and_a_seed() -> None:
     """`make soak MINUTES=N SEED=S` passes both on; without a seed one is drawn."""
     assert "--minutes 3 --seed 7" in make("-n", "soak", "MINUTES=3", "SEED=7")
     assert "--seed" not in make("-n", "soak")
+
+
+def test_a_part_of_the_benchmarks_can_be_chosen() -> None:
+    """`make bench ONLY=NAME ARGS=FLAGS` passes both on; without a name all are run."""
+    assert "-m benchmarks scale --quick" in make("-n", "bench", "ONLY=scale", "ARGS=--quick")
+    assert re.search(r"-m benchmarks *$", make("-n", "bench"), re.MULTILINE)
+
+
+def test_a_profile_is_that_of_throughput_unless_told() -> None:
+    """`make profile` profiles the scenario of throughput, `ONLY=NAME` another."""
+    assert "-m benchmarks throughput --profile" in make("-n", "profile")
+    assert "-m benchmarks growth --profile" in make("-n", "profile", "ONLY=growth")
+
+
+def test_what_benchmarks_compare_with_is_installed_by_itself() -> None:
+    """`make bench` installs the extra in .venv before it runs, when it is not there."""
+    assert "'.[dev,bench]'" in make("-n", "-W", "setup.cfg", "bench")

@@ -77,7 +77,8 @@ def requirements() -> list[str]:
     """Return the name of every declared dependency, in one spelling."""
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
-    declared = config["options"]["install_requires"] + config["options.extras_require"]["dev"]
+    extras = config["options.extras_require"].values()
+    declared = "\n".join([config["options"]["install_requires"], *extras])
     return [plain(line) for line in declared.splitlines() if line]
 
 

@@ -1,0 +1,128 @@
+"""Shows results to people: tables for a page, the short one for README, lines for a terminal.
+
+Measures and judges nothing. Used by the command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from benchmarks.machine import Machine
+from benchmarks.results import Result, Results
+from benchmarks.rows import Row
+
+#: Between these two lines of a page stands what is written here.
+BEGIN = "<!-- benchmarks: made by `make bench` -->"
+END = "<!-- end of benchmarks -->"
+
+#: The picture beside the tables.
+PICTURE = "throughput.svg"
+
+#: Where the numbers of the tables are, for programs.
+DATA = "results.json"
+
+
+def shown(value: float, unit: str = "") -> str:
+    """Write a value with three digits that say something, and its unit."""
+    size = abs(value)
+    if size >= 100 or value == int(value):
+        number = f"{value:,.0f}"
+    elif size >= 10:
+        number = f"{value:.1f}"
+    else:
+        number = f"{value:.2f}" if size >= 1 else f"{value:.3g}"
+    return f"{number} {unit}".strip()
+
+
+def spread(row: Row) -> str:
+    """Write the least and the most of the rounds."""
+    if row.low is None or row.high is None:
+        return ""
+    return f"{shown(row.low)} to {shown(row.high)}"
+
+
+def asked(row: Row) -> str:
+    """Write what was asked for."""
+    return f"{row.asked.bound} {shown(row.asked.value, row.unit)}" if row.asked else ""
+
+
+def line(row: Row) -> str:
+    """Write a row for a terminal."""
+    told = [f"{row.name:58} {shown(row.value, row.unit):>16}  {spread(row):20}"]
+    told += [f"{asked(row)}: {row.verdict}"] if row.asked else []
+    return "  ".join(told).rstrip()
+
+
+def page(results: Results, titles: Mapping[str, str]) -> str:
+    """Write everything, as it stands in the page about benchmarks."""
+    parts = ["\n".join(_machine(results.machine))]
+    for name, title in titles.items():
+        result = results.scenarios.get(name)
+        if result is not None:
+            parts.append("\n".join(_section(title, result)))
+    return "\n\n".join(parts)
+
+
+def short_table(results: Results, titles: Mapping[str, str], folder: str) -> str:
+    """Write what README shows: who was compared, and all that was asked for."""
+    told = [f"![Runs a second beside others]({folder}/{PICTURE})", ""]
+    told += ["| | measured | min to max | asked for | |", "|---|---|---|---|---|"]
+    for name, title in titles.items():
+        result = results.scenarios.get(name)
+        rows = [row for row in result.rows if row.asked or row.picture] if result else []
+        told += [f"| **{title}** | | | | |"] if rows else []
+        told += [_cells(row.name, *_figures(row)) for row in rows]
+    machine = results.machine
+    told += ["", f"{machine.processor}, {machine.cores} cores, {machine.kernel},"]
+    told[-1] += f" Python {machine.python}, SQLite {machine.sqlite}, {machine.file_system}."
+    return "\n".join(told)
+
+
+def between_marks(text: str, content: str) -> str:
+    """Put something between the marks of a page; raises ValueError when it has none."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"the page has no lines {BEGIN!r} and {END!r}")
+    return f"{before}{begin}\n{content}\n{end}{after}"
+
+
+def _machine(machine: Machine) -> Iterator[str]:
+    yield f"![Runs a second beside others]({PICTURE})"
+    yield ""
+    yield f"The same as numbers: [{DATA}]({DATA})."
+    yield ""
+    yield "| machine | |"
+    yield "|---|---|"
+    yield f"| processor | {machine.processor}, {machine.cores} cores |"
+    yield f"| memory | {machine.memory_gb} GB |"
+    yield f"| kernel, file system | {machine.kernel}, {machine.file_system} |"
+    yield f"| Python, SQLite | {machine.python}, {machine.sqlite} |"
+
+
+def _section(title: str, result: Result) -> Iterator[str]:
+    rounds = "one round" if result.rounds == 1 else f"median of {result.rounds} rounds"
+    quick = " **Sizes to try things out with: nothing to compare.**" if result.is_quick else ""
+    yield f"### {title}"
+    yield ""
+    yield (
+        f"{result.date}, commit {result.commit}, {result.seconds:.0f} s, {rounds} where min and max"
+        f" are given; the disk took {shown(result.sync_ms, 'ms')} to have 4 kB for sure.{quick}"
+    )
+    if result.scenario == "throughput":
+        told = ", ".join(f"{name} {version}" for name, version in result.versions.items())
+        yield f"Versions: {told}."
+    yield ""
+    yield "| | measured | min to max | asked for | | walls | |"
+    yield "|---|---|---|---|---|---|---|"
+    for row in result.rows:
+        yield _cells(row.name, *_figures(row), row.walls, row.note)
+
+
+def _figures(row: Row) -> tuple[str, ...]:
+    verdict = f"**{row.verdict}**" if row.verdict == "not met" else row.verdict
+    return (shown(row.value, row.unit), spread(row), asked(row), verdict)
+
+
+def _cells(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -1,0 +1,14 @@
+"""The scenarios: a module for each, with `run`, which gives rows. In the order they are run in."""
+
+from __future__ import annotations
+
+TITLES = {
+    "throughput": "Throughput: runs of a counter a second, two workers",
+    "scale": "Scale: 100,000 charms in 1,000 spaces, every minute",
+    "waiting": "Waiting: 10,000 charms that await a second of network every minute",
+    "latency": "Latency: from a request to the handler's first line",
+    "large_state": "Large state: 10 MB in one field, another is changed",
+    "idle": "Idle: no charm is due",
+    "growth": "Growth: the last runs beside the first",
+    "isolation": "Isolation: what a level costs",
+}
