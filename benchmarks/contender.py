@@ -6,6 +6,7 @@ the same function.
 
 from __future__ import annotations
 
+import os
 import pwd
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -58,11 +59,14 @@ def measure(
     measuring: Callable[[], AbstractContextManager[None]],
 ) -> float:
     """Give the tasks a second of one contender, once it is warm."""
-    with contender.prepare(folder), contender.run():
-        wait_until_more(contender.count, contender.count())
-        time.sleep(warm_up_seconds)
-        with measuring():
-            samples = watch(contender.count, seconds, contender.total)
+    with contender.prepare(folder):
+        # What was prepared is not written back while somebody else waits for the disk.
+        os.sync()
+        with contender.run():
+            wait_until_more(contender.count, contender.count())
+            time.sleep(warm_up_seconds)
+            with measuring():
+                samples = watch(contender.count, seconds, contender.total)
     return rate(samples, contender.total)
 
 

@@ -6,6 +6,7 @@ A scenario gets a copy of its own, because running changes it. Used by the scena
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -65,6 +66,8 @@ class Populations:
         self._copies += 1
         copy = self._folder / f"data-{self._copies}"
         shutil.copytree(self._made[population], copy)
+        # Else the copy is written back while the service waits for the disk.
+        os.sync()
         return copy
 
     def _make(self, population: Population) -> Path:

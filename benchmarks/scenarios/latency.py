@@ -20,6 +20,9 @@ from benchmarks.service_process import ServiceProcess
 #: No charm is polled while this measures, in seconds.
 INTERVAL_SECONDS = 86_400
 
+#: A registration is answered before its run begins; by then it is over, mostly.
+_PAUSE_SECONDS = 0.05
+
 _SPACES = 100
 
 P50, P99 = Asked("under", 10), Asked("under", 50)
@@ -87,7 +90,9 @@ def _register(service: ServiceProcess, path: str) -> float:
     body = {"charmId": charm_id, "space": space, "integration": "manual"}
     asked_ns = time.monotonic_ns()
     service.ask("POST", "/api/integrations/bg", body)
-    wait_until_more(service.executions, executions, every_seconds=0.005)
+    # Asking whether it is over takes time from what is measured.
+    time.sleep(_PAUSE_SECONDS)
+    wait_until_more(service.executions, executions)
     state = service.ask("GET", f"{path}/state")
     return float(state["began_ns"] - asked_ns) / 1e6
 
