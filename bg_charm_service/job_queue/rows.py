@@ -45,7 +45,7 @@ INSERT = f"""INSERT INTO ack_queue_jobs
     integration)
     VALUES (:data, :now, 1, :space, :charm, :origin, :priority, :run_at, :is_held, :unique,
     CASE WHEN :is_noted THEN {_NOTED} END)
-    ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL AND status IN (1, 2) DO NOTHING"""
+    ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL DO NOTHING"""
 
 FIND = f"{_JOBS} WHERE _id = ?"
 FIND_READY = f"""{_JOBS} INDEXED BY jobs_ready
@@ -72,7 +72,7 @@ FIND_SUSPECT = f"""{_JOBS} INDEXED BY jobs_suspect
 FIND_WAITING = f"""{_JOBS} WHERE _id = ? AND status = 1 AND is_held = 0
     AND (deliveries < 3 OR ?) AND {_CHARM_IS_IDLE}"""
 IS_LIVE = "SELECT 1 FROM ack_queue_jobs WHERE _id = ? AND status IN (1, 2)"
-FIND_CLAIMED = f"{_JOBS} INDEXED BY jobs_claimed WHERE status = 2 ORDER BY _id"
+FIND_CLAIMED = f"{_JOBS} INDEXED BY jobs_live WHERE status IN (1, 2) AND status = 2 ORDER BY _id"
 FIND_DEAD = f"{_JOBS} WHERE status = 9 AND _id > ? ORDER BY _id LIMIT ?"
 FIND_DEAD_LETTER = f"{_JOBS} WHERE charm_key = ? AND status = 9"
 FIND_POLL = """SELECT _id, status, space_key FROM ack_queue_jobs
@@ -88,7 +88,8 @@ WAITING = "SELECT DISTINCT run_at, space_key FROM ack_queue_jobs WHERE status = 
 
 CLAIM = """UPDATE ack_queue_jobs SET status = 2, fence = fence + 1, deliveries = deliveries + 1
     WHERE _id = ? AND status = 1"""
-SETTLE = "UPDATE ack_queue_jobs SET status = ? WHERE _id = ? AND status = 2 AND fence = ?"
+SETTLE = """UPDATE ack_queue_jobs SET status = ?, unique_key = NULL
+    WHERE _id = ? AND status = 2 AND fence = ?"""
 PUT_BACK = """UPDATE ack_queue_jobs SET status = 1, run_at = ?, attempt = ?, deliveries = ?
     WHERE _id = ? AND status = 2 AND fence = ?"""
 DROP_HELD_POLL = """DELETE FROM ack_queue_jobs
@@ -126,10 +127,10 @@ REQUEUE = f"""INSERT INTO ack_queue_jobs
     SELECT data, :now, 1, space_key, charm_key, origin, priority, :now,
         origin = 'send' AND (is_held OR EXISTS (SELECT 1 FROM ack_queue_jobs AS live
             WHERE live.charm_key = dead.charm_key AND live.status IN (1, 2)
-            AND live.origin = 'send')), unique_key,
+            AND live.origin = 'send')), iif(origin = 'send', NULL, charm_key),
         CASE WHEN :is_noted THEN {_NOTED} END
     FROM ack_queue_jobs AS dead WHERE _id = :dead
-    ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL AND status IN (1, 2) DO NOTHING"""
+    ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL DO NOTHING"""
 
 
 class Claim(msgspec.Struct, frozen=True):

@@ -1,7 +1,8 @@
 """Lists of charms: searched, filtered, in an order, page by page, quick for any number of them.
 
 A filter or a search that finds few charms is answered from those; any other walks the index of
-the order from where the last page ended. Neither reads the whole table for one page.
+the order from where the last page ended. What changes with every run has no index: those orders
+read the records of all runs, which are small, and no more charms than the page may need.
 """
 
 from __future__ import annotations
@@ -20,8 +21,13 @@ from bg_charm_service.store.charms import COLUMNS, CharmRecord, charm_record
 #: A filter that finds no more charms than this is answered from them.
 FEW = 2000
 
+#: Of an order without an index so many charms are looked at first, before all of them are, so
+#: many of those at a time.
+FIRST_LOOK = 4000
+_SLICE = 100
+
 #: A charm is slow when its last run took at least so long, in milliseconds.
-SLOW_MS = 1000
+SLOW_MS = 1000  # also stands in the index health_slow
 
 #: Shorter texts are looked for at the beginning of names only.
 _TRIGRAM = 3
@@ -64,18 +70,32 @@ class _Order:
     value: str
     source: str
     is_descending: bool
+    has_index: bool = True
+
+    @property
+    def terms(self) -> str:
+        direction = "DESC" if self.is_descending else "ASC"
+        return f"{self.value} {direction}, {self._key} {direction}"
+
+    @property
+    def is_behind(self) -> str:
+        return f"({self.value}, {self._key}) {'<' if self.is_descending else '>'} (?, ?)"
+
+    @property
+    def _key(self) -> str:
+        return "h.charm_key" if self.is_descending else "c.charm_key"
 
 
-_HEALTH = "health AS h INDEXED BY {} CROSS JOIN charms AS c ON c.charm_key = h.charm_key"
+_HEALTH = "health AS h {} CROSS JOIN charms AS c ON c.charm_key = h.charm_key"
 _ORDERS = {
     CharmOrder.ADDED: _Order("c.charm_key", "charms AS c NOT INDEXED", False),
     CharmOrder.NAME: _Order(
         "c.name COLLATE NOCASE", "charms AS c INDEXED BY charms_by_name", False
     ),
-    CharmOrder.LAST_RUN: _Order("h.last_run", _HEALTH.format("health_by_run"), True),
-    CharmOrder.DURATION: _Order("h.last_ms", _HEALTH.format("health_by_duration"), True),
+    CharmOrder.LAST_RUN: _Order("h.last_run", _HEALTH.format(""), True, has_index=False),
+    CharmOrder.DURATION: _Order("h.last_ms", _HEALTH.format(""), True, has_index=False),
     CharmOrder.FAILURES: _Order(
-        "h.consecutive_failures", _HEALTH.format("health_by_failures"), True
+        "h.consecutive_failures", _HEALTH.format("INDEXED BY health_by_failures"), True
     ),
 }
 
@@ -83,6 +103,9 @@ _FROM_KEYS = (
     "json_each(?) AS k CROSS JOIN charms AS c ON c.charm_key = k.value"
     " JOIN health AS h ON h.charm_key = c.charm_key"
 )
+
+#: Where a page ended: what the order goes by, and the charm's key.
+_Place = tuple[object, int]
 
 #: A condition on a charm, and a query that finds those that meet it, each with its parameters.
 _Sql = tuple[str, tuple[Any, ...]]
@@ -108,33 +131,67 @@ class CharmLists:
         Raises InvalidInput for a cursor that this order never gave.
         """
         conditions = list(_conditions(wanted))
-        few = self._few(conditions)
         sorting = _ORDERS[order]
-        source = sorting.source if few is None else _FROM_KEYS
-        if "health" not in source:
-            source += " JOIN health AS h ON h.charm_key = c.charm_key"
-        parameters: list[Any] = [] if few is None else [json.dumps(few)]
-        checks = ["c.removed_at IS NULL", *(one.holds[0] for one in conditions)]
-        for one in conditions:
-            parameters += one.holds[1]
-        key_column = "h.charm_key" if sorting.is_descending else "c.charm_key"
-        if cursor not in ("", "0"):
-            value, key = _read_cursor(cursor, order)
-            sign = "<" if sorting.is_descending else ">"
-            checks.append(f"({sorting.value}, {key_column}) {sign} (?, ?)")
-            parameters += [value, key]
-        direction = "DESC" if sorting.is_descending else "ASC"
-        rows = self._database.rows(
-            f"SELECT {_CHARM_COLUMNS}, {sorting.value} FROM {source}"
-            f" WHERE {' AND '.join(checks)}"
-            f" ORDER BY {sorting.value} {direction}, {key_column} {direction} LIMIT ?",
-            (*parameters, limit + 1),
-        )
+        behind = None if cursor in ("", "0") else _read_cursor(cursor, order)
+        few = self._few(conditions)
+        if few is None and not sorting.has_index:
+            rows = self._from_first(conditions, sorting, behind, limit + 1)
+        else:
+            rows = self._rows(few, conditions, sorting, behind, limit + 1)
         records = [charm_record(row[:-1]) for row in rows[:limit]]
         if len(rows) <= limit:
             return records, None
         last_value, last_key = rows[limit - 1][-1], records[-1].charm_key
         return records, _write_cursor(last_value, last_key, order)
+
+    def _rows(
+        self,
+        keys: list[int] | None,
+        conditions: list[_Condition],
+        sorting: _Order,
+        behind: _Place | None,
+        limit: int,
+    ) -> list[Any]:
+        """The charms that meet all conditions, in order, of some or of all."""
+        source = sorting.source if keys is None else _FROM_KEYS
+        if "health" not in source:
+            source += " JOIN health AS h ON h.charm_key = c.charm_key"
+        parameters: list[Any] = [] if keys is None else [json.dumps(keys)]
+        checks = ["c.removed_at IS NULL", *(one.holds[0] for one in conditions)]
+        for one in conditions:
+            parameters += one.holds[1]
+        if behind is not None:
+            checks.append(sorting.is_behind)
+            parameters += behind
+        return self._database.rows(
+            f"SELECT {_CHARM_COLUMNS}, {sorting.value} FROM {source}"
+            f" WHERE {' AND '.join(checks)} ORDER BY {sorting.terms} LIMIT ?",
+            (*parameters, limit),
+        )
+
+    def _from_first(
+        self, conditions: list[_Condition], sorting: _Order, behind: _Place | None, limit: int
+    ) -> list[Any]:
+        """The charms that meet all conditions, in an order that has no index."""
+        first = self._first(sorting, behind)
+        rows: list[Any] = []
+        for start in range(0, len(first), _SLICE):
+            keys = first[start : start + _SLICE]
+            rows += self._rows(keys, conditions, sorting, None, limit - len(rows))
+            if len(rows) == limit:
+                return rows
+        if len(first) < FIRST_LOOK:
+            return rows
+        return self._rows(None, conditions, sorting, behind, limit)
+
+    def _first(self, sorting: _Order, behind: _Place | None) -> list[int]:
+        """The keys of the first charms of an order that has no index: one pass over health."""
+        where = f"WHERE {sorting.is_behind}" if behind is not None else ""
+        rows = self._database.rows(
+            f"SELECT h.charm_key FROM health AS h {where} ORDER BY {sorting.terms} LIMIT ?",
+            (*(behind or ()), FIRST_LOOK),
+        )
+        return [row[0] for row in rows]
 
     def _few(self, conditions: list[_Condition]) -> list[int] | None:
         """The charms that some condition finds, when they are few."""
@@ -183,7 +240,7 @@ _STANDINGS = {
     ),
     Standing.SLOW: _Condition(
         (f"h.last_ms >= {SLOW_MS}", ()),
-        (f"SELECT charm_key FROM health WHERE last_ms >= {SLOW_MS}", ()),
+        (f"SELECT charm_key FROM health INDEXED BY health_slow WHERE last_ms >= {SLOW_MS}", ()),
     ),
     Standing.UNREGISTERED: _Condition(
         ("NOT EXISTS (SELECT 1 FROM registrations AS n WHERE n.charm_key = c.charm_key)", ()),

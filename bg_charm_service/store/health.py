@@ -175,7 +175,7 @@ class HealthRecords:
         """Charms with the most failures in a row: key, count, last error, its cause."""
         return self._database.rows(
             "SELECT charm_key, consecutive_failures, last_error, last_error_cause FROM health"
-            " INDEXED BY health_failing JOIN charms USING (charm_key)"
+            " INDEXED BY health_by_failures JOIN charms USING (charm_key)"
             " WHERE consecutive_failures > 0 AND removed_at IS NULL"
             " ORDER BY consecutive_failures DESC LIMIT ?",
             (limit,),

@@ -179,7 +179,9 @@ BUGS = (
     (
         Bug(
             "nobody is rescued",
-            sql=(("INDEXED BY jobs_claimed WHERE status = 2", "WHERE status = 77"),),
+            sql=(
+                ("INDEXED BY jobs_live WHERE status IN (1, 2) AND status = 2", "WHERE status = 77"),
+            ),
         ),
         "are claimed, and",
     ),

@@ -107,7 +107,7 @@ def test_queue_leaves_the_connection_open(database: Database) -> None:
 
 
 #: Indexes of few rows, and the names of integrations.
-SHORT = re.compile("jobs_done|jobs_suspect|jobs_claimed|SCAN found$|CONSTANT ROW")
+SHORT = re.compile("jobs_done|jobs_suspect|SCAN found$|CONSTANT ROW")
 
 #: Statement -> the index that it must go through.
 HOT = {
@@ -115,7 +115,6 @@ HOT = {
     rows.FIND_READY_OF: "jobs_of_integration (space_key=? AND integration=?)",
     rows.READY_INTEGRATIONS: "jobs_of_integration (space_key=? AND integration>?)",
     rows.FIND_SUSPECT: "jobs_suspect",
-    rows.FIND_CLAIMED: "jobs_claimed",
     rows.FIND_POLL: "jobs_unique (unique_key=?)",
     rows.FIND_SEND: "jobs_live (charm_key=?",
     rows.FIND_WAITING: "PRIMARY KEY (rowid=?)",
