@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from bg_charm_service.clock import Clock
 from bg_charm_service.database import Database
-from bg_charm_service.job_queue import JobQueue, NewPoll
+from bg_charm_service.job_queue import JobQueue, NewJob
 from bg_charm_service.model import POLL_EVENT, CharmRef
 from bg_charm_service.schedule import (
     due_after_first,
@@ -141,7 +141,7 @@ class Planner:
         charms, entries = self._store.charms.get_many(keys), self._store.health.entries(keys)
         live = self._queue.live_polls(keys)
         run_seconds = self._run_seconds()
-        polls: list[NewPoll] = []
+        polls: list[NewJob] = []
         later_ones: list[tuple[float | None, int]] = []
         for due, charm_key in taken:
             charm, entry = charms.get(charm_key), entries.get(charm_key)
@@ -158,7 +158,7 @@ class Planner:
                 self._store.totals.add("skipped_polls")
             else:
                 updater = charm.updater
-                poll = NewPoll(charm.space_key, charm_key, charm.ref, updater, POLL_EVENT, due)
+                poll = NewJob(charm.space_key, charm_key, charm.ref, updater, POLL_EVENT, due)
                 polls.append(poll)
             later_ones.append((later, charm_key))
             self._place(charm_key, charm.ref.space, later)

@@ -5,6 +5,6 @@ batches with fencing, order of sends, dead letters. Used by the supervisor and t
 """
 
 from bg_charm_service.job_queue.jobs import JobQueue
-from bg_charm_service.job_queue.rows import KEEP_DONE, SUSPECT_DELIVERIES, Claim, NewPoll
+from bg_charm_service.job_queue.rows import KEEP_DONE, SUSPECT_DELIVERIES, Claim, NewJob
 
-__all__ = ["KEEP_DONE", "SUSPECT_DELIVERIES", "Claim", "JobQueue", "NewPoll"]
+__all__ = ["KEEP_DONE", "SUSPECT_DELIVERIES", "Claim", "JobQueue", "NewJob"]

@@ -5,11 +5,9 @@ Every method joins the transaction around it; none commits by itself.
 
 from __future__ import annotations
 
-from typing import Any
-
 from bg_charm_service.job_queue import rows as sql
 from bg_charm_service.job_queue.many import JobBatches
-from bg_charm_service.job_queue.rows import Claim
+from bg_charm_service.job_queue.rows import Claim, NewJob
 from bg_charm_service.model import CharmRef, Origin
 
 
@@ -29,8 +27,7 @@ class JobQueue(JobBatches):
         now: float,
     ) -> int | None:
         """Queue a poll; None when the charm has a live one already, which is left alone."""
-        job = sql.new_job(space_key, charm_key, ref, stream, event, origin, run_at, now)
-        return self._insert({**job, "is_held": False, "unique": charm_key})
+        return self._insert(NewJob(space_key, charm_key, ref, stream, event, run_at, origin), now)
 
     def put_send(
         self,
@@ -46,8 +43,9 @@ class JobQueue(JobBatches):
     ) -> int:
         """Queue an event behind the charm's earlier ones; `is_held` while the charm is disabled."""
         held = is_held or self._database.row(sql.FIND_SEND, (charm_key,)) is not None
-        job = sql.new_job(space_key, charm_key, ref, stream, event, Origin.SEND, run_at, now)
-        job_id = self._insert({**job, "is_held": held, "unique": None})
+        origin = Origin.SEND
+        job = NewJob(space_key, charm_key, ref, stream, event, run_at, origin, is_held=held)
+        job_id = self._insert(job, now)
         assert job_id is not None
         return job_id
 
@@ -165,13 +163,13 @@ class JobQueue(JobBatches):
         waiting = self._database.rows(sql.WAITING)
         self._database.after_commit(lambda: self._hints.reload(waiting))
 
-    def _insert(self, job: dict[str, Any]) -> int | None:
-        job["is_noted"] = self._notes_integrations
-        cursor = self._database.execute(sql.INSERT, job)
+    def _insert(self, job: NewJob, now: float) -> int | None:
+        columns = job.columns(now, is_noted=self._notes_integrations)
+        cursor = self._database.execute(sql.INSERT, columns)
         if cursor.rowcount == 0:
             return None
         self._database.after_commit(lambda: self._tally(pending=1))
-        self._hint(job["space"], job["run_at"])
+        self._hint(job.space_key, job.run_at)
         return cursor.lastrowid
 
     def _settle(self, status: int, claim: Claim) -> bool:

@@ -14,7 +14,7 @@ from bg_charm_service.errors import ClaimLost
 from bg_charm_service.job_queue import rows as sql
 from bg_charm_service.job_queue.choice import next_ready
 from bg_charm_service.job_queue.counted import CountedQueue
-from bg_charm_service.job_queue.rows import Claim, NewPoll
+from bg_charm_service.job_queue.rows import Claim, NewJob
 
 #: Chooses which of the jobs that are ready are claimed.
 Choice = Callable[[Sequence[Claim]], Sequence[Claim]]
@@ -28,7 +28,7 @@ class JobBatches(CountedQueue):
         rows = self._database.rows(sql.FIND_LIVE_POLLS, (sql.json_list(charm_keys),))
         return {row[0] for row in rows}
 
-    def put_polls(self, polls: Sequence[NewPoll], *, now: float) -> None:
+    def put_polls(self, polls: Sequence[NewJob], *, now: float) -> None:
         """Queue polls of charms that have no live one."""
         if not polls:
             return

@@ -16,6 +16,8 @@ from bg_charm_service.model import CharmRef, Job, Origin, Priority
 
 READY, CLAIMED, DONE, DEAD = 1, 2, 5, 9
 
+_EXECUTE_CHARM = int(Priority.EXECUTE_CHARM)
+
 #: So many of the newest finished rows are kept.
 KEEP_DONE = 1000
 
@@ -43,8 +45,8 @@ _NOTED = _INTEGRATION_OF.format(charm=":charm")
 INSERT = f"""INSERT INTO ack_queue_jobs
     (data, timestamp, status, space_key, charm_key, origin, priority, run_at, is_held, unique_key,
     integration)
-    VALUES (:data, :now, 1, :space, :charm, :origin, :priority, :run_at, :is_held, :unique,
-    CASE WHEN :is_noted THEN {_NOTED} END)
+    VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8, ?9,
+    CASE WHEN ?10 THEN {_INTEGRATION_OF.format(charm="?4")} END)
     ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL DO NOTHING"""
 
 FIND = f"{_JOBS} WHERE _id = ?"
@@ -143,8 +145,8 @@ class Claim(msgspec.Struct, frozen=True):
     integration: str = ""
 
 
-class NewPoll(msgspec.Struct, frozen=True):
-    """A poll to be queued."""
+class NewJob(msgspec.Struct, frozen=True):
+    """A job to be queued; a poll is unique, and has the key of its charm for it."""
 
     space_key: int
     charm_key: int
@@ -152,15 +154,25 @@ class NewPoll(msgspec.Struct, frozen=True):
     stream: str
     event: bytes
     run_at: float
+    origin: Origin = Origin.POLL
+    is_held: bool = False
 
-    def columns(self, now: float, *, is_noted: bool) -> dict[str, Any]:
-        """Give the columns of its job."""
-        job = new_job(
-            *(self.space_key, self.charm_key, self.ref, self.stream, self.event),
-            *(Origin.POLL, self.run_at, now),
+    def columns(self, now: float, *, is_noted: bool) -> tuple[Any, ...]:
+        """Give the parameters of its insertion."""
+        return (
+            _encoder.encode(
+                _Request(self.ref.space, self.ref.charm_id, self.stream, self.event.decode())
+            ),
+            now,
+            self.space_key,
+            self.charm_key,
+            self.origin.value,
+            _EXECUTE_CHARM,
+            self.run_at,
+            self.is_held,
+            None if self.origin is Origin.SEND else self.charm_key,
+            is_noted,
         )
-        job.update(is_held=False, unique=self.charm_key, is_noted=is_noted)
-        return job
 
 
 class _Request(msgspec.Struct):
@@ -179,28 +191,6 @@ def json_list(keys: Sequence[int]) -> str:
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(_Request)
-
-
-def new_job(
-    space_key: int,
-    charm_key: int,
-    ref: CharmRef,
-    stream: str,
-    event: bytes,
-    origin: Origin,
-    run_at: float,
-    now: float,
-) -> dict[str, Any]:
-    """Give the columns of a new job."""
-    return {
-        "data": _encoder.encode(_Request(ref.space, ref.charm_id, stream, event.decode())),
-        "now": now,
-        "space": space_key,
-        "charm": charm_key,
-        "origin": origin.value,
-        "priority": Priority.EXECUTE_CHARM,
-        "run_at": run_at,
-    }
 
 
 def claim_of(row: Any, *, deliveries: int = 0) -> Claim:
