@@ -35,8 +35,18 @@ class Crew:
         return self._workers.get(worker_no)
 
     def making(self, run_id: str) -> WorkerHandle | None:
-        """The worker that makes a run."""
-        return next((w for w in self if w.run is not None and w.run.run_id == run_id), None)
+        """The worker that makes a run now."""
+        for worker in self._workers.values():
+            if worker.run is not None and worker.run.run_id == run_id:
+                return worker
+        return None
+
+    def given(self, run_id: str) -> WorkerHandle | None:
+        """The worker that makes a run, or has it behind the one that it makes."""
+        for worker in self._workers.values():
+            if any(run.run_id == run_id for _, run in worker.behind):
+                return worker
+        return self.making(run_id)
 
     def binding(self, space_key: int, walls: Walls) -> Binding:
         """Whom a worker is bound to that makes a run of that space behind those walls."""
@@ -61,12 +71,16 @@ class Crew:
         """The free workers."""
         return [worker for worker in self if worker.state is WorkerState.IDLE]
 
-    def free(self) -> FreeWorkers:
+    def free(self, most_at_once: int) -> FreeWorkers:
         """Count the free workers by the space they are bound to."""
         idle = self.idle()
         spaces = [w.binding.space_key for w in idle if w.binding is not None]
         bound = Counter(space_key for space_key in spaces if space_key is not None)
-        return FreeWorkers(bound, len(idle) - bound.total())
+        unbound = len(idle) - bound.total()
+        if self._isolation is Isolation.RUN:
+            # The others are there to be ready, not to make runs beside these.
+            unbound = min(unbound, max(0, most_at_once - self.busy))
+        return FreeWorkers(bound, unbound)
 
     def to_replace(self, space_key: int) -> WorkerHandle | None:
         """The bound free worker to replace for a run that none is free for.
@@ -110,6 +124,13 @@ class Crew:
                 break
             moved.append(worker)
         return moved
+
+    def has_unused(self, since: float) -> bool:
+        """Whether a worker has been free since then."""
+        return any(
+            worker.state is WorkerState.IDLE and worker.idle_since <= since
+            for worker in self._workers.values()
+        )
 
     @property
     def busy(self) -> int:

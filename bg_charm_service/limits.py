@@ -31,8 +31,11 @@ class Walls(msgspec.Struct, frozen=True):
     file_bytes: int = 0
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
-    """Every limit of one run; durations in seconds, sizes in bytes, ports sorted."""
+class Limits(msgspec.Struct, frozen=True, kw_only=True, array_like=True, cache_hash=True):
+    """Every limit of one run; durations in seconds, sizes in bytes, ports sorted.
+
+    It goes along with each run, so it is small there: its members have no names on the way.
+    """
 
     timeout_seconds: float = 30.0
     cpu_seconds: float = 20.0

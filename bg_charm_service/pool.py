@@ -8,14 +8,16 @@ and `collect` in its loop.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
+from bg_charm_service.batch_watch import BatchWatch
 from bg_charm_service.clock import Clock
 from bg_charm_service.crew import Crew
 from bg_charm_service.errors import DataDirectoryError, FrameError
 from bg_charm_service.fairness import Need
 from bg_charm_service.limits import Walls
 from bg_charm_service.nursery import Nursery
-from bg_charm_service.pool_contract import FreeWorkers, Isolation, PoolLimits
+from bg_charm_service.pool_contract import FreeWorkers, PoolLimits
 from bg_charm_service.pool_events import (
     IdleDeath,
     InspectFinished,
@@ -55,7 +57,10 @@ class Pool:
         self._waiting = WaitingRoom()
         self._is_started = False
         self._scratch = ScratchRoot(limits.scratch_root) if limits.scratch_root else None
-        self._watch = WorkerWatch(limits, clock, self._scratch)
+        self._watch = WorkerWatch(limits, clock, self._scratch, hear=self._read_worker)
+        self._batches = BatchWatch(
+            self.workers, clock, hear=self._read_worker, give_back=self._give_back
+        )
         self._nursery = Nursery(
             limits,
             self._scratch,
@@ -106,7 +111,7 @@ class Pool:
     @property
     def wants_ticks(self) -> bool:
         """Whether there is something to watch: runs under way, workers starting or missing."""
-        is_full = len(self.workers) >= self._desired
+        is_full = len(self.workers) >= self.limits.workers
         return self._is_started and not (is_full and self.workers.is_at_rest)
 
     def tick(self) -> None:
@@ -115,7 +120,7 @@ class Pool:
             self._read_worker(worker)
         for worker in self._watch.look(list(self.workers)):
             worker.end(Ending.RETIRED)
-        missing = self._desired - len(self.workers)
+        missing = self.limits.workers - len(self.workers)
         if missing > 0 and self._is_started and self._nursery.is_patient_enough:
             self._nursery.open()
             for _ in range(missing):
@@ -130,12 +135,7 @@ class Pool:
 
     def free_workers(self) -> FreeWorkers:
         """Count the workers that could take a run right now."""
-        free = self.workers.free()
-        if self.limits.isolation is Isolation.RUN:
-            # The others are there to be ready, not to make runs beside these.
-            room = self.limits.max_concurrent - self.workers.busy
-            free.unbound = min(free.unbound, max(0, room))
-        return free
+        return self.workers.free(self.limits.max_concurrent)
 
     def rebalance(self, needs: Sequence[Need]) -> None:
         """Move workers to spaces that have work and none free: each moves by being replaced."""
@@ -153,7 +153,7 @@ class Pool:
         Where none has these walls, one is replaced, and the batch waits for the fresh one. Raises
         FrameError when the values of a run are too large to send.
         """
-        frames = [TO_WORKER.encode(run) for run in runs]
+        frames = list(map(TO_WORKER.encode, runs))
         if not self.free_workers().count:
             return False
         binding = self.workers.binding(space_key, runs[0].limits.walls)
@@ -173,7 +173,7 @@ class Pool:
         """Answer a run that asked for a large field; one that is over gets nothing."""
         worker = self.workers.making(run_id)
         if worker is not None:
-            worker.channel.send(TO_WORKER.encode(message))
+            worker.channel.send(TO_WORKER.encode(FieldValue(message.field, message.value, run_id)))
 
     def inspect(self, request: Inspect) -> None:
         """Let a worker that has run nothing load a source; InspectFinished follows.
@@ -189,14 +189,14 @@ class Pool:
 
     def cancel(self, run_id: str) -> bool:
         """Stop a run: kill the worker that makes it, or let it wait no more; False without it."""
-        waiting = self._waiting.take_run(run_id)
-        if waiting is not None:
-            self._reception.events.append(given_back(waiting, is_cancelled=True))
-            self._wake()
-            return True
-        for behind in [run for worker in self.workers for run in worker.take_back(run_id)]:
-            self._reception.events.append(given_back(behind, is_cancelled=True))
-            self._wake()
+        run = self._waiting.take_run(run_id)
+        worker = self.workers.given(run_id) if run is None else None
+        if worker is not None:
+            run = worker.withdraw(run_id)
+            # It may have answered those before it, and begun with this one.
+            self._read_worker(worker)
+        if run is not None:
+            self._give_back([run], is_cancelled=True)
             return True
         worker = self.workers.making(run_id)
         if worker is not None:
@@ -206,18 +206,14 @@ class Pool:
     def stop(self) -> None:
         """End every worker and the zygote; stopping twice is fine."""
         for worker in self.workers:
+            self._reception.hear(worker)
             worker.end(Ending.SHUTDOWN)
             self._reception.account_for(worker, None)
-        self._give_back_waiting()
+        self._batches.stop()
+        self._give_back(self._waiting.take_all_runs())
         self._nursery.close()
         if self._scratch is not None:
             self._scratch.close()
-
-    @property
-    def _desired(self) -> int:
-        """How many workers there are to be: with fresh ones ready where each run wants one."""
-        most = self.limits.max_concurrent
-        return 2 * most if self.limits.isolation is Isolation.RUN else most
 
     def _spawn(self) -> None:
         worker = self._nursery.spawn()
@@ -225,7 +221,7 @@ class Pool:
             self.workers.add(worker)
             self.created += 1
             worker.channel.listen(
-                lambda: self._read_worker(worker), lambda: self._read_output(worker)
+                partial(self._read_worker, worker), partial(self._read_output, worker)
             )
 
     def _find_sound(self, binding: Binding) -> WorkerHandle | None:
@@ -239,7 +235,12 @@ class Pool:
     def _begin(self, worker: WorkerHandle, given: WaitingBatch) -> None:
         worker.binding = given.binding
         grace = self.limits.kill_grace_seconds
-        worker.begin(given.runs, given.frames, self._clock.steady(), grace)
+        room = self.limits.runs_a_worker - worker.runs
+        if room < len(given.runs):
+            self._give_back(given.runs[room:])
+        worker.begin(given.runs[:room], given.frames[:room], self._clock.steady(), grace)
+        if worker.behind:
+            self._batches.add(worker)
 
     def _employ(self) -> None:
         """Give fresh workers to what waits for them; replace an idle one for an inspection."""
@@ -261,10 +262,17 @@ class Pool:
         worker.read_output()
         self._watch.look_at_output(worker)
 
-    def _read_worker(self, worker: WorkerHandle) -> None:
-        if self._reception.hear(worker):
-            self._employ()
+    def _read_worker(self, worker: WorkerHandle) -> bool:
+        has_news = self._reception.hear(worker)
+        if has_news:
+            if self._waiting:
+                self._employ()
             self._wake()
+        return has_news
+
+    def _give_back(self, runs: Sequence[RunSpec], *, is_cancelled: bool = False) -> None:
+        self._reception.events += [given_back(run, is_cancelled=is_cancelled) for run in runs]
+        self._wake()
 
     def _name_worker(self, worker_no: int, pid: int) -> None:
         worker = self.workers.find(worker_no)
@@ -283,12 +291,9 @@ class Pool:
 
     def _lose_all(self) -> None:
         # Before a worker that is about to go could be given one of them.
-        self._give_back_waiting()
+        self._give_back(self._waiting.take_all_runs())
         for worker in self.workers:
             self._reception.hear(worker)
             worker.end(Ending.ORPHANED)
             self._reception.account_for(worker, None)
         self._wake()
-
-    def _give_back_waiting(self) -> None:
-        self._reception.events += [given_back(run) for run in self._waiting.take_all_runs()]

@@ -38,6 +38,16 @@ class PoolLimits:
     scratch_root: Path | None = None
 
     @property
+    def workers(self) -> int:
+        """How many workers there are to be: with fresh ones ready where each run wants one."""
+        return self.max_concurrent * (2 if self.isolation is Isolation.RUN else 1)
+
+    @property
+    def runs_a_worker(self) -> int:
+        """How many runs a worker makes at most."""
+        return 1 if self.isolation is Isolation.RUN else self.max_runs
+
+    @property
     def retire_bytes(self) -> int:
         """An idle worker that holds more than this is replaced, before a run pays for it."""
         return self.memory_bytes // 2

@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass
 
+import msgspec
 from loguru import logger
 
 from bg_charm_service.errors import FailureCause
@@ -17,8 +18,7 @@ from bg_charm_service.wire import Answer, Inspected, RunSpec
 from bg_charm_service.worker_handle import Ending, WorkerHandle
 
 
-@dataclass(frozen=True, slots=True)
-class RunFinished:
+class RunFinished(msgspec.Struct, frozen=True):
     """A run is over: answered, or its worker died.
 
     Without an answer, `death` says what the charm pays for; None when it pays nothing and the
@@ -33,7 +33,8 @@ class RunFinished:
     is_cancelled: bool = False
     #: The workers' parent died: nobody can tell whose fault that was.
     is_orphaned: bool = False
-    #: How long it kept its worker, measured from outside: what a worker says is checked by it.
+    #: How long it kept its worker at most, measured from outside: what a worker says is checked by
+    #: it. No second is counted for two runs.
     seconds: float = 0.0
 
 
@@ -87,14 +88,15 @@ def run_ended_by_death(
     """The end of a run whose worker is gone; `exit_code` None when nobody knows it."""
     death = death_failure(worker, exit_code) if worker.has_started else None
     is_cancelled = worker.ending is Ending.CANCELLED
+    worker.read_output()
     log = worker.finish()
-    is_orphaned = worker.ending is Ending.ORPHANED
+    is_orphaned = worker.ending is Ending.ORPHANED and worker.has_started
     seconds = now - worker.begun
     return RunFinished(run, worker.pid, log, None, death, is_cancelled, is_orphaned, seconds)
 
 
 def given_back(run: RunSpec, *, is_cancelled: bool = False) -> RunFinished:
-    """The end of a run that was never begun: it costs nothing."""
+    """The end of a run that was never begun, and never will be: it costs nothing."""
     return RunFinished(run, 0, "", is_cancelled=is_cancelled)
 
 

@@ -10,7 +10,7 @@ import contextlib
 import psutil
 
 from bg_charm_service.process_control import end_group
-from bg_charm_service.process_usage import Usage, read_cpu_seconds, read_usage
+from bg_charm_service.process_usage import Usage, read_usage
 
 
 class Processes:
@@ -19,10 +19,6 @@ class Processes:
     def usage(self, pid: int) -> Usage | None:
         """Read what a process uses; None when it is gone."""
         return read_usage(pid)
-
-    def cpu_seconds(self, pid: int) -> float:
-        """Read the processor time of a process since its start."""
-        return read_cpu_seconds(pid)
 
     def own_bytes(self, pid: int) -> int:
         """Read what a process holds in memory and shares with nobody; not cheap."""

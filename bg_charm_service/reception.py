@@ -1,5 +1,7 @@
 """Takes what workers say and how they end, and makes events of it: who answered, who pays.
 
+The time, the limits and the blame go from one run of a batch to the next with each answer.
+
 Believes nothing that is out of place. Gives no work to anybody. Used by the pool.
 """
 
@@ -10,7 +12,7 @@ from collections.abc import Callable
 from bg_charm_service.clock import Clock
 from bg_charm_service.crew import Crew
 from bg_charm_service.errors import SPENT_WORKER
-from bg_charm_service.pool_contract import Isolation, PoolLimits
+from bg_charm_service.pool_contract import PoolLimits
 from bg_charm_service.pool_events import (
     FieldWanted,
     IdleDeath,
@@ -23,12 +25,25 @@ from bg_charm_service.pool_events import (
     run_ended_by_death,
 )
 from bg_charm_service.scratch import ScratchRoot
-from bg_charm_service.wire import Answer, FetchField, FromWorker, Inspected, LogText
+from bg_charm_service.wire import (
+    TO_WORKER,
+    Answer,
+    FetchField,
+    FromWorker,
+    GoOn,
+    Inspected,
+    LogText,
+)
 from bg_charm_service.worker_handle import Ending, WorkerHandle, WorkerState
 from bg_charm_service.worker_protocol import breach_of
 
 #: How long a worker that closed its socket may take to exit, in seconds.
 CLOSED_SECONDS = 1.0
+
+#: So often a socket is read in one go: more than its buffer holds.
+_READS_A_LOOK = 64
+
+_GO_ON = TO_WORKER.encode(GoOn())
 
 #: Endings that say nothing about what the worker did.
 _OF_OURS = frozenset({Ending.RETIRED, Ending.CANCELLED, Ending.SHUTDOWN, Ending.ORPHANED})
@@ -63,26 +78,27 @@ class Reception:
         """Take what a worker said; end it when that breaks the protocol. False for nothing new."""
         if worker.ending is not None or worker.is_closed:
             return False
-        got = worker.channel.receive()
-        breach = ""
-        for message in got.messages:
-            breach = breach_of(worker, message)
-            if breach or worker.ending is not None:
+        channel, now = worker.channel, self._clock.steady()
+        has_news = False
+        # The loop calls again for what is left: nobody is held up by one that never stops talking.
+        for _ in range(_READS_A_LOOK):
+            if not channel.receive():
                 break
-            self._take(worker, message)
-        breach = breach or got.breach
-        if worker.state is WorkerState.IDLE and worker.channel.is_in_frame:
-            breach = breach or "it speaks without being asked"
-        if breach:
-            self._break_off(worker, breach)
-        elif got.is_over:
+            has_news = True
+            if not self._take_all(worker, now) or not channel.has_more:
+                break
+        if worker.state is WorkerState.IDLE and channel.is_in_frame:
+            channel.breach = channel.breach or "it speaks without being asked"
+        if channel.breach:
+            self._break_off(worker, channel.breach)
+        elif channel.is_over:
             # Its exit code is on the way, by the zygote; closing the socket alone is no escape.
-            worker.note_closed(self._clock.steady() + CLOSED_SECONDS)
-        return bool(breach or got.is_over or got.messages)
+            worker.note_closed(now + CLOSED_SECONDS)
+        return has_news or channel.is_over
 
     def account_for(self, worker: WorkerHandle, exit_code: int | None) -> None:
         """Say who pays for a worker that is gone; `exit_code` None when nobody knows it."""
-        worker.channel.read_to_end()
+        behind = worker.take_all_back()
         run, request_id = worker.run, worker.request_id
         is_nobodys = (run is None or not worker.has_started) and request_id is None
         if worker.state is WorkerState.STARTING:
@@ -100,7 +116,7 @@ class Reception:
         elif request_id is not None:
             death = death_failure(worker, exit_code)
             self.events.append(InspectFinished(request_id, None, death))
-        self.events += [given_back(each) for each in worker.take_back()]
+        self.events += [given_back(each) for each in behind]
         self.recycled += worker.ending is Ending.RETIRED
         worker.close()
         self._crew.drop(worker)
@@ -115,12 +131,23 @@ class Reception:
         else:
             worker.end(Ending.PROTOCOL, breach)
 
-    def _take(self, worker: WorkerHandle, message: FromWorker) -> None:
-        worker.has_spoken = True
-        if isinstance(message, LogText):
+    def _take_all(self, worker: WorkerHandle, now: float) -> bool:
+        """Take the messages that have come; False when it is over with the worker."""
+        while (message := worker.channel.take()) is not None:
+            breach = breach_of(worker, message)
+            if breach:
+                worker.channel.breach = breach
+                return False
+            self._take(worker, message, now)
+            if worker.ending is not None:
+                return False
+        return True
+
+    def _take(self, worker: WorkerHandle, message: FromWorker, now: float) -> None:
+        if isinstance(message, Answer):
+            self._finish_run(worker, message, now)
+        elif isinstance(message, LogText):
             worker.log(message)
-        elif isinstance(message, Answer):
-            self._finish_run(worker, message)
         elif isinstance(message, FetchField):
             worker.fetched.add(message.field)
             self.events.append(FieldWanted(message.run_id, message.field))
@@ -130,31 +157,43 @@ class Reception:
             worker.end(Ending.RETIRED)
         else:
             self._on_ready()
-            self._become_idle(worker)
+            self._become_idle(worker, now)
 
-    def _finish_run(self, worker: WorkerHandle, answer: Answer) -> None:
-        run = worker.run
+    def _finish_run(self, worker: WorkerHandle, answer: Answer, now: float) -> None:
+        run, pid = worker.run, worker.pid
         assert run is not None
         worker.runs += 1
+        seconds = now - worker.begun
+        if worker.behind:
+            # Of answers that are read together, only the worker knows when each was given.
+            seconds = min(seconds, answer.duration_seconds)
+        worker.begun += seconds
+        if answer.pauses:
+            worker.read_output()
         log = worker.finish()
-        seconds, pid = self._clock.steady() - worker.begun, worker.pid
         if self._is_spent(worker, answer):
             # Stopped for good before its job is settled.
             worker.end(Ending.RETIRED)
-        elif not worker.begin_next(self._clock.steady(), self._limits.kill_grace_seconds):
-            self._become_idle(worker)
+        else:
+            if answer.pauses:
+                worker.channel.send(_GO_ON)
+            if not worker.begin_next(now):
+                self._become_idle(worker, now)
         self.events.append(RunFinished(run, pid, log, answer=answer, seconds=seconds))
 
     def _is_spent(self, worker: WorkerHandle, answer: Answer) -> bool:
         """Whether a worker is to make no other run; if it may, its scratch directory is empty."""
         return (
-            self._limits.isolation is Isolation.RUN
+            worker.runs >= self._limits.runs_a_worker
             or bool(answer.leak)
             or (answer.failure is not None and answer.failure.cause in SPENT_WORKER)
-            or worker.runs >= self._limits.max_runs
-            or (self._scratch is not None and not self._scratch.empty(worker.worker_no))
+            or (not worker.behind and worker.channel.has_unsent)
+            or (answer.pauses and not self._is_emptied(worker))
         )
 
-    def _become_idle(self, worker: WorkerHandle) -> None:
+    def _is_emptied(self, worker: WorkerHandle) -> bool:
+        return self._scratch is None or self._scratch.empty(worker.worker_no)
+
+    def _become_idle(self, worker: WorkerHandle, now: float) -> None:
         worker.state = WorkerState.IDLE
-        worker.idle_since = self._clock.steady()
+        worker.idle_since = now

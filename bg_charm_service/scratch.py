@@ -15,6 +15,7 @@ from pathlib import Path
 
 from loguru import logger
 
+from bg_charm_service.remains import UNTOUCHED_NS
 from bg_charm_service.scratch_usage import ScratchUsage, measure
 from bg_charm_service.tree_removal import remove_tree
 
@@ -51,11 +52,9 @@ class ScratchRoot:
         """Make an empty directory that only this user may enter; raises OSError."""
         path = self._of(worker_no)
         with contextlib.suppress(FileExistsError):
-            path.mkdir(mode=0o700)
-            return path
+            return _make(path)
         self._throw_away([path])
-        path.mkdir(mode=0o700)
-        return path
+        return _make(path)
 
     def measure(self, worker_no: int, pid: int, limit_bytes: int) -> ScratchUsage:
         """Count what a worker keeps there; bounded, and safe to call in a thread."""
@@ -68,7 +67,9 @@ class ScratchRoot:
         except OSError:
             return False
         try:
-            return _empty_quickly(fd)
+            is_empty = _empty_quickly(fd)
+            os.utime(fd, ns=(UNTOUCHED_NS, UNTOUCHED_NS))
+            return is_empty
         except OSError:
             return False
         finally:
@@ -128,6 +129,12 @@ class ScratchRoot:
                 problems = [str(error)]
             if problems:
                 _warn(path, f"{problems[0]} ({len(problems)} in all)")
+
+
+def _make(path: Path) -> Path:
+    path.mkdir(mode=0o700)
+    os.utime(path, ns=(UNTOUCHED_NS, UNTOUCHED_NS))
+    return path
 
 
 def _empty_quickly(fd: int) -> bool:

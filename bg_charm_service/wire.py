@@ -48,7 +48,7 @@ class Birth(msgspec.Struct, frozen=True):
     missing_walls: tuple[str, ...] = ()
 
 
-class RunSpec(msgspec.Struct, frozen=True, tag="run"):
+class RunSpec(msgspec.Struct, frozen=True, tag="run", array_like=True):
     """One attempt to make: the charm, the event, and the values it starts from.
 
     `source` is left out when this worker has been sent that `source_hash` before. `large`
@@ -73,14 +73,22 @@ class RunSpec(msgspec.Struct, frozen=True, tag="run"):
     limits: Limits
 
 
-class FieldValue(msgspec.Struct, frozen=True, tag="field"):
-    """A large field that a run asked for; None when it moved meanwhile, and the run is stale."""
+class FieldValue(msgspec.Struct, frozen=True, tag="field", array_like=True):
+    """A large field that a run asked for; None when it moved meanwhile, and the run is stale.
+
+    The pool fills in which run asked.
+    """
 
     field: str
     value: bytes | None
+    run_id: str = ""
 
 
-class Inspect(msgspec.Struct, frozen=True, tag="inspect"):
+class GoOn(msgspec.Struct, frozen=True, tag="go on", array_like=True):
+    """What the last run left behind is dealt with: the worker may begin the next one."""
+
+
+class Inspect(msgspec.Struct, frozen=True, tag="inspect", array_like=True):
     """A source to load and describe, and sets of values to check against its fields."""
 
     request_id: int
@@ -91,18 +99,18 @@ class Inspect(msgspec.Struct, frozen=True, tag="inspect"):
     limits: Limits
 
 
-class Ready(msgspec.Struct, frozen=True, tag="ready"):
+class Ready(msgspec.Struct, frozen=True, tag="ready", array_like=True):
     """The worker has booted."""
 
 
-class FetchField(msgspec.Struct, frozen=True, tag="fetch"):
+class FetchField(msgspec.Struct, frozen=True, tag="fetch", array_like=True):
     """The run touched a large field."""
 
     run_id: str
     field: str
 
 
-class LogText(msgspec.Struct, frozen=True, tag="log"):
+class LogText(msgspec.Struct, frozen=True, tag="log", array_like=True):
     """Something that the charm printed or logged."""
 
     run_id: str
@@ -124,8 +132,12 @@ class SendSpec(msgspec.Struct, frozen=True):
     event: bytes
 
 
-class Answer(msgspec.Struct, frozen=True, tag="answer"):
-    """The result of one run; `leak` says what outlived it, so that the worker is retired."""
+class Answer(msgspec.Struct, frozen=True, tag="answer", array_like=True):
+    """The result of one run; `leak` says what outlived it, so that the worker is retired.
+
+    A worker that `pauses` begins nothing before it is told to go on: the run has left files or
+    raw output behind, or something for which the worker is not to make another run.
+    """
 
     run_id: str
     duration_seconds: _Seconds
@@ -135,9 +147,10 @@ class Answer(msgspec.Struct, frozen=True, tag="answer"):
     sends: Annotated[tuple[SendSpec, ...], Meta(max_length=10_000)] = ()
     stale: bool = False
     leak: str = ""
+    pauses: bool = False
 
 
-class Inspected(msgspec.Struct, frozen=True, tag="inspected"):
+class Inspected(msgspec.Struct, frozen=True, tag="inspected", array_like=True):
     """What loading a source showed: its description, or why it does not compile.
 
     For each set of values, `values` has them normalised, and `problems` what does not fit.
@@ -150,7 +163,7 @@ class Inspected(msgspec.Struct, frozen=True, tag="inspected"):
     problems: Annotated[tuple[_Texts, ...], Meta(max_length=1000)] = ()
 
 
-ToWorker = RunSpec | FieldValue | Inspect
+ToWorker = RunSpec | FieldValue | Inspect | GoOn
 FromWorker = Ready | FetchField | LogText | Answer | Inspected
 
 TO_WORKER: FrameCodec[ToWorker] = FrameCodec(ToWorker, _LARGEST_BYTES)
@@ -158,7 +171,7 @@ FROM_WORKER: FrameCodec[FromWorker] = FrameCodec(FromWorker, _LARGEST_BYTES)
 
 
 class Spawn(msgspec.Struct, frozen=True, tag="spawn"):
-    """Fork one worker; its socket and its two output pipes come along."""
+    """Fork one worker; its socket, its two output pipes and its ticket box come along."""
 
     worker_no: int
     birth: Birth

@@ -23,43 +23,37 @@ from bg_charm_service.binding import (
     LinkInfo,
     bind,
     changes,
-    describe,
     handler,
     load_class,
-    validate_field,
 )
 from bg_charm_service.charm import Charm, CharmContext
-from bg_charm_service.deadline import Deadline, RunCpuLimit, RunFlood, RunTimeout
+from bg_charm_service.deadline import Deadline, RunFlood
 from bg_charm_service.errors import (
+    SPENT_WORKER,
     FailureCause,
     FrameError,
-    NotFound,
-    ServiceError,
-    StateError,
 )
-from bg_charm_service.frames import FrameReader
-from bg_charm_service.limits import Walls
+from bg_charm_service.limits import Limits, Walls
 from bg_charm_service.output import RunOutput, capture
 from bg_charm_service.process_control import own_memory_bytes
-from bg_charm_service.run_failure import failure_of, one_line, short
+from bg_charm_service.remains import Remains
+from bg_charm_service.run_failure import failure_of
 from bg_charm_service.run_loop import RunLoop
 from bg_charm_service.run_size import check_run_size
+from bg_charm_service.source_inspection import inspect_source
 from bg_charm_service.wire import (
     FROM_WORKER,
-    TO_WORKER,
     Answer,
     FailureSpec,
     FetchField,
-    FieldValue,
     FromWorker,
-    Inspect,
-    Inspected,
     LogText,
     Ready,
     RunSpec,
     SendSpec,
     answer_limit_bytes,
 )
+from bg_charm_service.worker_requests import Requests
 
 
 class StaleRun(BaseException):
@@ -98,6 +92,7 @@ class Worker:
     def __init__(
         self,
         connection: socket.socket,
+        tickets: socket.socket,
         confine: Callable[[Walls], None],
         retire_bytes: int,
         scratch: str,
@@ -108,15 +103,15 @@ class Worker:
         self._connection = connection
         self._confine = confine
         self._walls: Walls | None = None
-        self._reader = FrameReader(connection, TO_WORKER)
+        self._requests = Requests(connection, tickets)
+        self._remains = Remains(scratch)
         self._lock = threading.RLock()
-        self._sources: dict[str, str] = {}
         self._classes: dict[tuple[str, str], type[Charm]] = {}
         self._output = RunOutput(lambda run_id, text: self._send(LogText(run_id, text)))
         self._run_loop = RunLoop()
         self._aftermath = Aftermath(self._run_loop, outdated)
         self._pid = os.getpid()
-        self._is_sending = False
+        self._is_talking = False
         self._retire_bytes = retire_bytes
         self._scratch = Path(scratch or tempfile.gettempdir())
         self._has_walls = has_walls
@@ -125,22 +120,28 @@ class Worker:
         """Answer requests until the supervisor closes the socket."""
         capture(self._output)
         self._send(Ready())
-        while (request := self._reader.read()) is not None:
+        limits: Limits | None = None
+        while (request := self._requests.next()) is not None:
+            if request.limits != limits:
+                limits = request.limits
+                self._enter(limits.walls)
             if isinstance(request, RunSpec):
-                self._enter(request.limits.walls)
-                self._send_answer(self._execute(request), answer_limit_bytes(request.limits))
-            elif isinstance(request, Inspect):
-                self._enter(request.limits.walls)
-                self._send(self._inspect(request))
+                self._answer(self._execute(request), answer_limit_bytes(request.limits))
+            else:
+                self._send(inspect_source(request))
 
     def fetch(self, run_id: str, field: str) -> bytes:
         """Ask the supervisor for a large field; raises StaleRun when it moved."""
         with self._lock:
             self._send(FetchField(run_id, field))
-            reply = self._reader.read()
-        if not isinstance(reply, FieldValue) or reply.value is None:
+            self._is_talking = True
+            try:
+                value = self._requests.field(run_id, field)
+            finally:
+                self._is_talking = False
+        if value is None:
             raise StaleRun
-        return reply.value
+        return value
 
     def _enter(self, walls: Walls) -> None:
         """Go behind walls, before any code of a charm is loaded; they never change again."""
@@ -204,70 +205,43 @@ class Worker:
         return charm
 
     def _load(self, spec: RunSpec) -> type[Charm]:
-        if spec.source is not None:
-            self._sources[spec.source_hash] = spec.source
         key = (spec.source_hash, spec.class_name)
         if key not in self._classes:
-            source = self._sources[spec.source_hash]
+            source = self._requests.sources[spec.source_hash]
             self._classes[key] = load_class(source, spec.file_name, spec.class_name)
         return self._classes[key]
 
-    def _inspect(self, request: Inspect) -> Inspected:
-        values: list[dict[str, bytes]] = []
-        problems: list[dict[str, str]] = []
-        try:
-            with Deadline(request.limits.timeout_seconds, request.limits.cpu_seconds):
-                charm_class = load_class(request.source, request.file_name, request.class_name)
-                schema = describe(charm_class)
-                for given in request.values:
-                    fitting, unfit = _check_values(charm_class, given)
-                    values.append(fitting)
-                    problems.append(unfit)
-        except RunCpuLimit:
-            seconds = request.limits.cpu_seconds
-            text = f"{request.file_name}: loading it took over {seconds:g} s of processor time."
-            return Inspected(request.request_id, error=text)
-        except RunTimeout:
-            seconds = request.limits.timeout_seconds
-            text = f"{request.file_name}: loading it took longer than {seconds:g} s."
-            return Inspected(request.request_id, error=text)
-        except ServiceError as error:
-            return Inspected(request.request_id, error=short(str(error)))
-        except BaseException as error:
-            text = f"{request.file_name}: {one_line(error)}"
-            return Inspected(request.request_id, error=text)
-        return Inspected(request.request_id, schema, values=tuple(values), problems=tuple(problems))
-
-    def _send_answer(self, answer: Answer, limit_bytes: int) -> None:
+    def _answer(self, answer: Answer, limit_bytes: int) -> None:
+        """Answer a run; what it left behind is dealt with before there is another one."""
+        failure = answer.failure
+        is_spent = bool(answer.leak) or (failure is not None and failure.cause in SPENT_WORKER)
+        if is_spent or self._remains.are_there():
+            answer = msgspec.structs.replace(answer, pauses=True)
         try:
             self._send(answer, limit_bytes)
         except FrameError as error:
             text = f"The state it left is too large to store: {error}."
             failure = FailureSpec(FailureCause.STATE_SIZE, text)
-            self._send(Answer(answer.run_id, answer.duration_seconds, failure, leak=answer.leak))
+            self._send(
+                Answer(
+                    answer.run_id,
+                    answer.duration_seconds,
+                    failure,
+                    leak=answer.leak,
+                    pauses=answer.pauses,
+                )
+            )
+        if answer.pauses:
+            self._requests.wait_to_go_on()
 
     def _send(self, message: FromWorker, limit_bytes: int | None = None) -> None:
         frame = FROM_WORKER.encode(message, limit_bytes)
         with self._lock:
-            self._is_sending = True
+            self._is_talking = True
             try:
                 self._connection.sendall(frame)
             finally:
-                self._is_sending = False
+                self._is_talking = False
 
     def _may_interrupt(self) -> bool:
-        return not self._is_sending
-
-
-def _check_values(
-    charm_class: type[Charm], given: dict[str, bytes]
-) -> tuple[dict[str, bytes], dict[str, str]]:
-    """Split values into those that fit, normalised, and what is wrong with the others."""
-    fitting: dict[str, bytes] = {}
-    unfit: dict[str, str] = {}
-    for name, value in given.items():
-        try:
-            fitting[name] = validate_field(charm_class, name, value)
-        except (StateError, NotFound) as error:
-            unfit[name] = str(error)
-    return fitting, unfit
+        return not self._is_talking

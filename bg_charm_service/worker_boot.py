@@ -66,7 +66,7 @@ def prepare(birth: Birth) -> None:
         sandbox.prepare(frozenset(map(Wall, birth.missing_walls)))
 
 
-def run_worker(connection_fd: int, out_fd: int, err_fd: int, birth: Birth) -> None:
+def run_worker(connection_fd: int, out_fd: int, err_fd: int, tickets_fd: int, birth: Birth) -> None:
     """Be a worker; called in the forked child, never returns to the zygote's code."""
     zygote_pid = os.getppid()
     os.setsid()
@@ -74,7 +74,7 @@ def run_worker(connection_fd: int, out_fd: int, err_fd: int, birth: Birth) -> No
     os.dup2(out_fd, 1)
     os.dup2(err_fd, 2)
     signal.set_wakeup_fd(-1)
-    close_all_fds_but({0, 1, 2, connection_fd})
+    close_all_fds_but({0, 1, 2, connection_fd, tickets_fd})
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD):
         signal.signal(name, signal.SIG_DFL)
     set_subreaper()
@@ -90,6 +90,7 @@ def run_worker(connection_fd: int, out_fd: int, err_fd: int, birth: Birth) -> No
     connection = socket.socket(fileno=connection_fd)
     Worker(
         connection,
+        socket.socket(fileno=tickets_fd),
         partial(confine, missing=missing),
         birth.retire_bytes,
         birth.scratch,

@@ -1,4 +1,4 @@
-"""The way to one worker: a socket for frames, a pipe for its raw output. Bytes in, bytes out.
+"""The way to one worker: a socket for frames, a pipe for its raw output, a box for its tickets.
 
 What comes from a worker is untrusted: it is taken only up to an allowance, and what goes beyond
 it, or is no frame, is named as a breach. Nothing here blocks. Belongs to a worker's handle.
@@ -11,15 +11,16 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from bg_charm_service.errors import FrameError
+from bg_charm_service.tickets import TicketBox
 from bg_charm_service.wire import FROM_WORKER, FromWorker
 
-_READ_BYTES = 256 * 1024
+_READ_BYTES = 64 * 1024
 
 #: So often the socket and the pipe are read in one go: more than a buffer holds.
-_READS_A_LOOK = 16
+_READS_A_LOOK = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +36,6 @@ class Allowance:
 BOOT_ALLOWANCE = Allowance(frame_bytes=1024, total_bytes=1024, messages=1)
 
 
-@dataclass(slots=True)
-class Received:
-    """What has come: messages, then maybe the end of the socket, or a breach of the protocol."""
-
-    messages: list[FromWorker] = field(default_factory=list)
-    is_over: bool = False
-    breach: str = ""
-
-
 class WorkerChannel:
     """Our ends, and the worker's until it has them."""
 
@@ -52,49 +44,84 @@ class WorkerChannel:
         self._out_fd, self._their_out_fd = os.pipe()
         self.connection.setblocking(False)
         os.set_blocking(self._out_fd, False)
-        #: The worker was gone before it had read all that it was sent.
-        self.is_unread = False
+        self.tickets = TicketBox()
+        #: The worker has closed its socket, or is gone.
+        self.is_over = False
+        #: Whether there is probably more to receive.
+        self.has_more = False
+        #: What is wrong with what came behind the last message; empty when nothing is.
+        self.breach = ""
         self._decoder = FROM_WORKER.decoder()
         self._unsent: deque[memoryview] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_listening = False
         self.allow(BOOT_ALLOWANCE)
 
     @property
     def their_fds(self) -> list[int]:
-        """The descriptors that the worker gets: its socket, its stdout, its stderr."""
-        return [self._their_connection.fileno(), self._their_out_fd, self._their_out_fd]
+        """The descriptors that the worker gets: its socket, stdout, stderr, its tickets."""
+        out = self._their_out_fd
+        return [self._their_connection.fileno(), out, out, self.tickets.their_fd]
 
-    def listen(self, on_messages: Callable[[], None], on_output: Callable[[], None]) -> None:
+    def listen(self, on_messages: Callable[[], object], on_output: Callable[[], object]) -> None:
         """Let the running loop call back when something comes."""
         self._close_their_ends()
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self.connection.fileno(), on_messages)
-        self._loop.add_reader(self._out_fd, on_output)
+        self._on_messages, self._on_output = on_messages, on_output
+        self.listen_again()
 
-    def stop_listening(self) -> None:
-        """Be called back no more; what is there may still be read."""
-        if self._loop is None:
+    def listen_again(self) -> None:
+        """Be called back again, after `look_away`; twice is fine."""
+        if self._loop is None or self._is_listening:
             return
+        self._is_listening = True
+        if self.connection.fileno() >= 0:
+            self._loop.add_reader(self.connection.fileno(), self._on_messages)
+        if self._out_fd >= 0:
+            self._loop.add_reader(self._out_fd, self._on_output)
+
+    def look_away(self) -> None:
+        """Be called back no more when something comes: somebody asks again and again."""
+        if self._loop is None or not self._is_listening:
+            return
+        self._is_listening = False
         if self.connection.fileno() >= 0:
             self._loop.remove_reader(self.connection.fileno())
-            self._loop.remove_writer(self.connection.fileno())
         if self._out_fd >= 0:
             self._loop.remove_reader(self._out_fd)
 
-    def allow(self, allowance: Allowance) -> None:
-        """Take so much from now on."""
-        self._bytes_left = allowance.total_bytes
-        self._messages_left = allowance.messages
+    def stop_listening(self) -> None:
+        """Be called back no more; what is there may still be read."""
+        self.look_away()
+        if self._loop is not None and self.connection.fileno() >= 0:
+            self._loop.remove_writer(self.connection.fileno())
+        self._loop = None
+
+    def allow(self, allowance: Allowance, more_messages: int = 0) -> None:
+        """Take so much of what comes behind the last message."""
+        self._last_byte = self._decoder.taken_bytes + allowance.total_bytes
+        self._messages_left = allowance.messages + more_messages
         self._decoder.limit_bytes = allowance.frame_bytes
 
-    def send(self, frame: bytes) -> None:
-        """Send a frame without ever blocking."""
-        self._unsent.append(memoryview(frame))
-        self._flush()
+    def send(self, frames: bytes) -> None:
+        """Send one or more frames without ever blocking."""
+        if self._unsent:
+            self._unsent.append(memoryview(frames))
+            return
+        try:
+            sent = self.connection.send(frames)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            # The worker is gone; the zygote tells why.
+            return
+        if sent < len(frames):
+            self._unsent.append(memoryview(frames)[sent:])
+            self._when_writable(self._flush)
 
     @property
     def has_unsent(self) -> bool:
-        """Whether the worker has not yet taken all that it was sent."""
+        """Whether the worker has not yet made room for all that it is sent."""
         return bool(self._unsent)
 
     @property
@@ -102,35 +129,39 @@ class WorkerChannel:
         """Whether the worker has said a part of something."""
         return self._decoder.is_in_frame
 
-    def receive(self) -> Received:
-        """Take what has come, up to what is allowed."""
-        got = Received()
-        # The loop calls again for what is left: nobody is held up by one that never stops talking.
-        for _ in range(_READS_A_LOOK):
-            if got.breach or got.is_over:
-                break
-            try:
-                data = self.connection.recv(_READ_BYTES)
-            except BlockingIOError:
-                break
-            except OSError as error:
-                self.is_unread |= isinstance(error, ConnectionResetError)
-                data = b""
-            if data:
-                self._decode(data, got)
-            else:
-                got.is_over = True
-        return got
+    def receive(self) -> bool:
+        """Read once what has come, for `take`; False when nothing has, or the socket is over."""
+        if self.is_over or self.breach:
+            return False
+        try:
+            data = self.connection.recv(_READ_BYTES)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        self.is_over = not data
+        self.has_more = len(data) == _READ_BYTES
+        self._decoder.add(data)
+        return bool(data)
 
-    def read_to_end(self) -> None:
-        """Learn from the rest of the socket of a worker that is gone whether it had read all."""
-        for _ in range(_READS_A_LOOK):
-            try:
-                if not self.connection.recv(_READ_BYTES):
-                    return
-            except OSError as error:
-                self.is_unread |= isinstance(error, ConnectionResetError)
-                return
+    def take(self) -> FromWorker | None:
+        """Give the next message; None until more is received, or after a breach."""
+        if self.breach:
+            return None
+        try:
+            message = self._decoder.take()
+        except FrameError as error:
+            self.breach = str(error)
+            return None
+        if self._decoder.taken_bytes > self._last_byte:
+            self.breach = "it said more than one run may"
+            return None
+        if message is not None:
+            self._messages_left -= 1
+            if self._messages_left < 0:
+                self.breach = "it sent more messages than one run may"
+                return None
+        return message
 
     def read_output(self) -> list[bytes]:
         """Take what was written to the pipe."""
@@ -155,47 +186,28 @@ class WorkerChannel:
         self._close_their_ends()
         self.stop_listening()
         self.connection.close()
+        self.tickets.close()
         self._close_pipe()
         self._unsent.clear()
 
-    def _decode(self, data: bytes, got: Received) -> None:
-        self._bytes_left -= len(data)
-        if self._bytes_left < 0:
-            got.breach = "it said more than one run may"
-            return
-        try:
-            messages = self._decoder.feed(data)
-        except FrameError as error:
-            got.breach = str(error)
-            return
-        got.messages += messages[: self._messages_left]
-        self._messages_left -= len(messages)
-        if self._messages_left < 0:
-            got.breach = "it sent more messages than one run may"
-        elif self._decoder.problem is not None:
-            got.breach = str(self._decoder.problem)
-
     def _flush(self) -> None:
         """Send what waits; the loop goes on with it where the socket is full."""
-        fd = self.connection.fileno()
-        while self._unsent and fd >= 0:
+        while self._unsent:
             data = self._unsent.popleft()
             try:
                 sent = self.connection.send(data)
             except BlockingIOError:
                 sent = 0
             except OSError:
-                # The worker is gone; the zygote tells why.
-                self.is_unread = True
                 self._unsent.clear()
                 break
             if sent < len(data):
                 self._unsent.appendleft(data[sent:])
-                self._when_writable(fd, self._flush)
                 return
-        self._when_writable(fd, None)
+        self._when_writable(None)
 
-    def _when_writable(self, fd: int, call: Callable[[], None] | None) -> None:
+    def _when_writable(self, call: Callable[[], None] | None) -> None:
+        fd = self.connection.fileno()
         if self._loop is None or fd < 0:
             return
         if call is None:

@@ -1,6 +1,8 @@
 """One worker as the supervisor sees it: where it stands, what it runs, what it said and uses.
 
-Keeps what belongs to the run under way; decides nothing. Used by the pool.
+A batch of runs is its own until each is answered: the first unanswered one is under way, and the
+limits, the log and the time are that one's; the others are behind it. Decides nothing. Used by
+the pool.
 """
 
 from __future__ import annotations
@@ -11,14 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from bg_charm_service.kept_log import KeptLog
 from bg_charm_service.limits import Limits, Walls
 from bg_charm_service.process_usage import Usage
 from bg_charm_service.processes import Processes
 from bg_charm_service.wire import Inspect, LogText, RunSpec, answer_limit_bytes
 from bg_charm_service.worker_channel import Allowance, WorkerChannel
-
-#: What a run's log may hold beyond the limit that the worker keeps itself, in characters.
-_LOG_SLACK = 8192
 
 #: Messages of a run beyond one for each byte of its log and each field that it may ask for.
 _MORE_MESSAGES = 64
@@ -66,12 +66,24 @@ class WorkerHandle:
         self.pid = 0
         self.state = WorkerState.STARTING
         self.binding: Binding | None = None
+        #: The run under way: the first of its batch that is not answered.
         self.run: RunSpec | None = None
+        #: Those that come after it, by the numbers of their tickets.
+        self.behind: deque[tuple[int, RunSpec]] = deque()
+        #: The number of the request under way, or of the last one.
+        self.number = 0
         self.last_run_id = ""
         self.request_id: int | None = None
-        #: What the run or inspection under way may use.
+        #: Of a worker that is gone: whether it had begun with the request under way.
+        self.has_started = False
+        #: Runs were taken back which it may not have read.
+        self.was_relieved = False
+        #: What the request under way may use.
         self.limits = Limits()
+        #: What is after this, and not yet another's, is the time of the run under way.
         self.begun = 0.0
+        #: When it came to be the one under way, and when its batch was given out.
+        self.first_since = self.batch_since = 0.0
         self.deadline = math.inf
         self.is_closed = False
         self.started = started
@@ -86,13 +98,13 @@ class WorkerHandle:
         self.known_sources: set[str] = set()
         #: Large fields that the run under way has asked for.
         self.fetched: set[str] = set()
-        self.has_spoken = False
         self.channel = WorkerChannel()
+        self._grace_seconds = 0.0
+        self._last_number = 0
+        self._allowance = run_allowance(self.limits)
         self._cpu_before = 0.0
-        #: The rest of the batch, which the worker has not been sent.
-        self._behind: deque[tuple[RunSpec, bytes]] = deque()
-        self._log: list[str] = []
-        self._log_left = _LOG_SLACK
+        self._measured_number = 0
+        self._log = KeptLog()
         self._is_gone = False
 
     def note_closed(self, deadline: float) -> None:
@@ -115,13 +127,8 @@ class WorkerHandle:
         return self.state in (WorkerState.STARTING, WorkerState.STOPPING)
 
     @property
-    def has_started(self) -> bool:
-        """Whether the run under way has begun; of a worker that is gone this is certain."""
-        return self.has_spoken or not (self.channel.is_unread or self.channel.has_unsent)
-
-    @property
     def run_cpu_seconds(self) -> float:
-        """The processor time of the run under way, when it was last measured."""
+        """The processor time of the run under way between the first and the last look at it."""
         return self.usage.cpu_seconds - self._cpu_before
 
     @property
@@ -133,71 +140,99 @@ class WorkerHandle:
         self, runs: Sequence[RunSpec], frames: Sequence[bytes], now: float, grace_seconds: float
     ) -> None:
         """Take on a batch: from here on, what comes out of the worker belongs to its first run."""
-        self._behind.extend(zip(runs, frames, strict=True))
-        self.begin_next(now, grace_seconds)
+        numbers = range(self._last_number + 1, self._last_number + 1 + len(runs))
+        self.behind.extend(zip(numbers, runs, strict=True))
+        self.known_sources.update([run.source_hash for run in runs])
+        self._be_busy(now, grace_seconds)
+        self.begin_next(now)
+        self._send(b"".join(frames), numbers)
 
-    def begin_next(self, now: float, grace_seconds: float) -> bool:
-        """Take on the next run of the batch; False when it was the last."""
-        if not self._behind:
+    def begin_next(self, now: float) -> bool:
+        """Let the next run of the batch be the one under way; False when there is none."""
+        if not self.behind:
             return False
-        run, frame = self._behind.popleft()
+        self.number, run = self.behind.popleft()
         self.run = run
-        self.known_sources.add(run.source_hash)
-        messages = run.limits.log_bytes + len(run.large) + _MORE_MESSAGES
-        answer = answer_limit_bytes(run.limits)
-        allowance = Allowance(answer, answer + run.limits.flood_bytes, messages)
-        self._take_on(run.limits, frame, allowance, now, grace_seconds)
+        self._take_on(run.limits, now)
+        self.channel.allow(self._allowance, len(run.large))
         return True
-
-    def take_back(self, run_id: str | None = None) -> list[RunSpec]:
-        """Take back the runs that were not begun, or the one of that id."""
-        taken = [run for run, _ in self._behind if run_id in (None, run.run_id)]
-        self._behind = deque(each for each in self._behind if each[0] not in taken)
-        return taken
 
     def begin_inspection(
         self, request: Inspect, frame: bytes, now: float, grace_seconds: float
     ) -> None:
         """Take on an inspection; it answers once."""
         self.request_id = request.request_id
+        self.number = self._last_number + 1
+        self._be_busy(now, grace_seconds)
+        self._take_on(request.limits, now)
         answer = answer_limit_bytes(request.limits) + 4 * len(frame)
-        allowance = Allowance(answer, answer + 4, messages=1)
-        self._take_on(request.limits, frame, allowance, now, grace_seconds)
+        self.channel.allow(Allowance(answer, answer + 4, messages=1))
+        self._send(frame, range(self.number, self.number + 1))
+
+    def relieve(self) -> list[RunSpec]:
+        """Take back the runs behind the one under way; those that have begun after all stay."""
+        back = self._take_back()
+        self.was_relieved = True
+        taken = [run for number, run in self.behind if number in back]
+        self.behind = deque(each for each in self.behind if each[0] not in back)
+        if self.number in back:
+            self.channel.tickets.put([self.number])
+        return taken
+
+    def withdraw(self, run_id: str) -> RunSpec | None:
+        """Take back one run that is behind; None when it is not, or has begun after all."""
+        for each in self.behind:
+            number, run = each
+            if run.run_id == run_id:
+                back = self._take_back()
+                self.channel.tickets.put(sorted(back - {number}))
+                if number in back:
+                    self.behind.remove(each)
+                    return run
+        return None
+
+    def take_all_back(self) -> list[RunSpec]:
+        """Take back what is behind, of a worker that is gone, and note whether the rest began."""
+        self.has_started = self.number not in self._take_back()
+        taken = [run for _, run in self.behind]
+        self.behind.clear()
+        return taken
 
     def finish(self) -> str:
-        """End the run, and give all that it logged."""
-        self.read_output()
-        text = "".join(self._log)
-        self._log = []
+        """End the run under way, and give all that it logged."""
         if self.run is not None:
             self.last_run_id = self.run.run_id
         self.run = None
         self.deadline = math.inf
-        return text
+        return self._log.text
 
     def log(self, message: LogText) -> None:
         """Keep what the run under way logged, up to its limit."""
-        self._append(message.text)
+        self._log.add(message.text)
 
     def read_output(self) -> None:
         """Take what was written to the raw stdout and stderr; it counts for the run under way."""
         for data in self.channel.read_output():
             self.output_bytes += len(data)
             is_wanted = self.run is not None or self.state is WorkerState.STARTING
-            if is_wanted and self._log_left > 0:
-                self._append(data.decode("utf-8", "backslashreplace"))
+            if is_wanted and not self._log.is_full:
+                self._log.add(data.decode("utf-8", "backslashreplace"))
 
     @property
     def boot_output(self) -> str:
         """What a worker said that never got ready."""
-        return "".join(self._log).strip()
+        return self._log.text.strip()
 
     def measure(self, *, is_exact: bool = False) -> None:
         """Read what it uses; exact memory leaves out what is shared with the zygote."""
         usage = self._processes.usage(self.pid) if self.pid else None
-        if usage is not None:
-            self.usage = usage
-        if is_exact and usage is not None:
+        if usage is None:
+            return
+        self.usage = usage
+        if self._measured_number != self.number:
+            # The first look at this run: what the worker used until now is not its own.
+            self._measured_number, self._cpu_before = self.number, usage.cpu_seconds
+        if is_exact:
             self.own_bytes = self._processes.own_bytes(self.pid)
 
     def end(self, ending: Ending, detail: str = "") -> None:
@@ -222,26 +257,36 @@ class WorkerHandle:
         """Close our ends; closing twice is fine."""
         self.channel.close()
 
-    def _take_on(
-        self, limits: Limits, frame: bytes, allowance: Allowance, now: float, grace_seconds: float
-    ) -> None:
+    def _be_busy(self, now: float, grace_seconds: float) -> None:
         # What was written before belongs to nobody.
         self.channel.read_output()
-        self.state, self.limits = WorkerState.BUSY, limits
-        self.begun, self.deadline = now, now + limits.timeout_seconds + grace_seconds
-        self._cpu_before = self._processes.cpu_seconds(self.pid) if self.pid else 0.0
-        self.usage = Usage(cpu_seconds=self._cpu_before)
-        self.output_bytes, self.has_spoken = 0, False
-        self.fetched.clear()
-        self._log, self._log_left = [], limits.log_bytes + _LOG_SLACK
-        self.channel.allow(allowance)
-        self.channel.send(frame)
+        self.state = WorkerState.BUSY
+        self.begun = self.batch_since = now
+        self.was_relieved = False
+        self._grace_seconds = grace_seconds
 
-    def _append(self, text: str) -> None:
-        if self._log_left <= 0:
-            return
-        kept = text[: self._log_left]
-        self._log_left -= len(kept)
-        self._log.append(kept)
-        if self._log_left <= 0:
-            self._log.append("\n… the rest was dropped\n")
+    def _take_on(self, limits: Limits, now: float) -> None:
+        if limits is not self.limits:
+            self.limits, self._allowance = limits, run_allowance(limits)
+        self.first_since = now
+        self.deadline = now + limits.timeout_seconds + self._grace_seconds
+        self.output_bytes = 0
+        self.fetched.clear()
+        self._log = KeptLog(limits.log_bytes)
+
+    def _send(self, frames: bytes, numbers: range) -> None:
+        self._last_number = numbers[-1]
+        self.channel.send(frames)
+        # After what they are for: a worker is woken by its ticket.
+        self.channel.tickets.put(numbers)
+
+    def _take_back(self) -> set[int]:
+        """Take back the tickets of what is not begun."""
+        return self.channel.tickets.take_back() & {self.number, *(no for no, _ in self.behind)}
+
+
+def run_allowance(limits: Limits) -> Allowance:
+    """What a run with these limits may say, besides what it asks for."""
+    answer = answer_limit_bytes(limits)
+    messages = limits.log_bytes + _MORE_MESSAGES
+    return Allowance(answer, answer + limits.flood_bytes, messages)

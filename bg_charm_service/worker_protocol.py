@@ -20,7 +20,7 @@ def breach_of(worker: WorkerHandle, message: FromWorker) -> str:
     if worker.run is None or message.run_id != worker.run.run_id:
         what = "an answer to" if isinstance(message, Answer) else "a message of"
         return f"{what} a run it was not given"
-    if worker.channel.has_unsent:
+    if worker.channel.has_unsent and not (worker.behind or worker.was_relieved):
         return "it answers what it has not read"
     if isinstance(message, FetchField):
         if message.field not in worker.run.large:

@@ -5,7 +5,7 @@ Called by the pool at every tick; reads processes seldom enough to cost nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from bg_charm_service.clock import Clock
 from bg_charm_service.limits import Limits
@@ -34,8 +34,15 @@ IDLE_OUTPUT_BYTES = 1024 * 1024
 class WorkerWatch:
     """Keeps the limits from outside; the worker keeps them from inside where it can."""
 
-    def __init__(self, limits: PoolLimits, clock: Clock, scratch: ScratchRoot | None) -> None:
+    def __init__(
+        self,
+        limits: PoolLimits,
+        clock: Clock,
+        scratch: ScratchRoot | None,
+        hear: Callable[[WorkerHandle], object],
+    ) -> None:
         self._limits = limits
+        self._hear = hear
         self._clock = clock
         self._scratch = scratch
         self._next_measure = 0.0
@@ -101,7 +108,7 @@ class WorkerWatch:
                 grace = self._limits.kill_grace_seconds
                 found = excess(worker.usage, worker.run_cpu_seconds, worker.limits, grace)
                 if found is not None:
-                    worker.end(*found)
+                    self._end(worker, *found)
                 elif self._scratch is not None and now >= worker.scratch_after:
                     self._look_at_scratch(worker, self._scratch)
 
@@ -112,7 +119,14 @@ class WorkerWatch:
         ended = self._clock.steady()
         worker.scratch_after = ended + _SCRATCH_PAUSE * (ended - begun)
         if used.excess:
-            worker.end(Ending.SCRATCH, f"keeping {used.excess} in its scratch directory")
+            self._end(worker, Ending.SCRATCH, f"keeping {used.excess} in its scratch directory")
+
+    def _end(self, worker: WorkerHandle, ending: Ending, detail: str) -> None:
+        """Kill a worker for what was seen of it, unless it was another run that was seen."""
+        number = worker.number
+        self._hear(worker)
+        if worker.state is WorkerState.BUSY and worker.number == number:
+            worker.end(ending, detail)
 
 
 def excess(

@@ -23,7 +23,7 @@ from bg_charm_service.wire import Birth, Exited, FromZygote, Spawn, Spawned
 from bg_charm_service.worker_boot import preload, prepare, run_worker
 
 _MESSAGE_BYTES = 65536
-_FDS_PER_SPAWN = 3
+_FDS_PER_SPAWN = 4
 
 _spawn_decoder = msgspec.msgpack.Decoder(Spawn)
 _encoder = msgspec.msgpack.Encoder()
@@ -67,14 +67,14 @@ class Zygote:
         request = _spawn_decoder.decode(data)
         prepare(request.birth)
         try:
-            connection_fd, out_fd, err_fd = fds
+            connection_fd, out_fd, err_fd, tickets_fd = fds
             pid = os.fork()
         except (OSError, ValueError):
             # No room for a process or for its descriptors: the other workers live on.
             self._report(Exited(request.worker_no, os.EX_OSERR))
         else:
             if pid == 0:
-                _live(connection_fd, out_fd, err_fd, request.birth)
+                _live(connection_fd, out_fd, err_fd, tickets_fd, request.birth)
             self._workers[pid] = request.worker_no
             self._report(Spawned(request.worker_no, pid))
         finally:
@@ -118,10 +118,10 @@ class Zygote:
             return
 
 
-def _live(connection_fd: int, out_fd: int, err_fd: int, birth: Birth) -> NoReturn:
+def _live(connection_fd: int, out_fd: int, err_fd: int, tickets_fd: int, birth: Birth) -> NoReturn:
     """Be a worker, to the end: nothing of the zygote goes on in a forked child."""
     try:
-        run_worker(connection_fd, out_fd, err_fd, birth)
+        run_worker(connection_fd, out_fd, err_fd, tickets_fd, birth)
     except BaseException:
         traceback.print_exc()
         sys.stderr.flush()

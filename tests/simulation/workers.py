@@ -108,9 +108,6 @@ class SimulatedProcesses(Processes):
         worker = self.workers.get(pid)
         return Usage(worker.memory_bytes, 1) if worker is not None else None
 
-    def cpu_seconds(self, pid: int) -> float:
-        return 0.0
-
     def own_bytes(self, pid: int) -> int:
         worker = self.workers.get(pid)
         return worker.memory_bytes if worker is not None else 0
@@ -145,7 +142,7 @@ class SimulatedZygote:
     def spawn(self, worker_no: int, birth: Birth, fds: list[int]) -> bool:
         if self._is_dead:
             return False
-        worker = SimulatedWorker(self._crew, self, worker_no, *map(os.dup, fds[:2]))
+        worker = SimulatedWorker(self._crew, self, worker_no, *map(os.dup, fds))
         self._crew.workers[worker.pid] = worker
         self.report(Spawned(worker_no, worker.pid))
         return True
@@ -188,7 +185,10 @@ class SimulatedWorker:
         worker_no: int,
         connection: int,
         output: int,
+        errors: int,
+        tickets: int,
     ) -> None:
+        os.close(errors)
         self.pid = processes.new_pid()
         self.spec: RunSpec | None = None
         self._processes = processes
@@ -197,8 +197,14 @@ class SimulatedWorker:
         self._worker_no = worker_no
         self._connection = socket.socket(fileno=connection)
         self._connection.setblocking(False)
+        self._tickets = socket.socket(fileno=tickets)
         self._output = output
         self._decoder = TO_WORKER.decoder()
+        #: What was read and not begun, by the numbers of the tickets.
+        self._requests: dict[int, RunSpec | Inspect] = {}
+        self._read_so_far = 0
+        self._ticket = 0
+        self._is_pausing = False
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._connection.fileno(), self._read)
         self._is_dead = False

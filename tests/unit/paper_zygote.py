@@ -45,10 +45,11 @@ class PaperWorker:
     """The worker's end of everything."""
 
     def __init__(self, worker_no: int, fds: list[int]) -> None:
-        connection, out, _ = (os.dup(fd) for fd in fds)
+        connection, out, _, tickets = (os.dup(fd) for fd in fds)
         self.worker_no = worker_no
         self.connection = socket.socket(fileno=connection)
         self.connection.setblocking(False)
+        self.tickets = socket.socket(fileno=tickets)
         self.out_fd = out
         os.set_blocking(out, False)
         self.process = subprocess.Popen(["/bin/sleep", "600"], start_new_session=True)
@@ -71,7 +72,19 @@ class PaperWorker:
             return os.write(self.out_fd, data)
         return 0
 
+    def begin(self) -> int:
+        """Take the next ticket, where there is one: the run that it is for has begun."""
+        with contextlib.suppress(OSError):
+            return int.from_bytes(self.tickets.recv(4, socket.MSG_DONTWAIT), "little")
+        return 0
+
     def hear(self) -> list[ToWorker]:
+        """Read what the pool has sent, and begin with all of it."""
+        while self.begin():
+            pass
+        return self.read()
+
+    def read(self) -> list[ToWorker]:
         """Read what the pool has sent."""
         heard: list[ToWorker] = []
         with contextlib.suppress(BlockingIOError, OSError):
@@ -82,6 +95,7 @@ class PaperWorker:
     def hang_up(self) -> None:
         """Close everything, and live on."""
         self.connection.close()
+        self.tickets.close()
         if self.out_fd >= 0:
             os.close(self.out_fd)
             self.out_fd = -1

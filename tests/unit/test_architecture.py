@@ -23,7 +23,8 @@ LAYERS = {
     "policy": "batching clock fairness redaction retry sandbox_mode schedule settlement run_size",
     "storage": "data_directory storage_errors numbered_commits database migrations schema_steps"
     " schema_version copying integrity job_queue store doctor",
-    "workers": "frames wire sandbox process_control deadline run_loop aftermath output"
+    "workers": "frames wire tickets worker_requests remains source_inspection kept_log"
+    " batch_watch sandbox process_control deadline run_loop aftermath output"
     " zygote worker worker_boot"
     " run_failure refusals"
     " scratch scratch_usage tree_removal worker_handle worker_watch worker_channel"
@@ -54,7 +55,10 @@ OWNERS = {
 }
 
 #: A module of ours that only these may import: what runs the code of a charm.
-INSIDE_WORKERS = {*MEMBERS["author's API"], "worker", "worker_boot", "run_failure"}
+INSIDE_WORKERS = {
+    *MEMBERS["author's API"],
+    *("worker", "worker_boot", "run_failure", "source_inspection"),
+}
 DOORS = {"binding": INSIDE_WORKERS, "loading": INSIDE_WORKERS}
 
 VAGUE_NAMES = {"util", "utils", "common", "helper", "helpers", "misc"}

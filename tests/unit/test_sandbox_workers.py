@@ -10,7 +10,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import pytest
 from bg_charm_service.frames import FrameReader
 from bg_charm_service.limits import Limits
 from bg_charm_service.sandbox import Wall
+from bg_charm_service.tickets import TicketBox
 from bg_charm_service.wire import FROM_WORKER, TO_WORKER, Answer, Birth, LogText, Ready, RunSpec
 from bg_charm_service.zygote_client import ZygoteClient
 from tests.unit.walled import Place, attempt, missing_walls, place
@@ -84,8 +85,10 @@ class Asker:
         birth = Birth(str(self._scratch), has_walls=True, missing_walls=lacks)
         ours, theirs = socket.socketpair()
         reading, writing = os.pipe()
-        with ours, theirs, os.fdopen(reading, "rb") as said:
-            assert self._client.spawn(self._worker_no, birth, [theirs.fileno(), writing, writing])
+        tickets = TicketBox()
+        with ours, theirs, os.fdopen(reading, "rb") as said, closing(tickets):
+            fds = [theirs.fileno(), writing, writing, tickets.their_fd]
+            assert self._client.spawn(self._worker_no, birth, fds)
             theirs.close()
             os.close(writing)
             ours.settimeout(60)
@@ -94,6 +97,7 @@ class Asker:
                 return said.read().decode()
             before()
             ours.sendall(TO_WORKER.encode(run_of(CHARM % expression, limits or Limits())))
+            tickets.put([1])
             while isinstance(answer := reader.read(), LogText):
                 continue
         assert isinstance(answer, Answer)
@@ -154,11 +158,13 @@ def test_everything_temporary_lies_in_scratch(asker: Asker, here: Place) -> None
 
 
 def test_nothing_is_left_open(asker: Asker) -> None:
-    """A worker holds its own socket, its output, its event loop, and accounts of itself."""
+    """A worker holds its own sockets, its output, its event loop, and accounts of itself."""
     told = asker.ask("[kind(fd) for fd in range(64) if kind(fd)]")
 
     loop = ["epoll", "socket", "socket"]
-    assert sorted(["account", "device", "pipe", "pipe", "socket", "threads", *loop]) == sorted(told)
+    assert sorted(
+        ["account", "device", "pipe", "pipe", "socket", "socket", "threads", *loop]
+    ) == sorted(told)
 
 
 def test_it_knows_its_own_memory_and_threads(asker: Asker) -> None:

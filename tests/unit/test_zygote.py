@@ -33,7 +33,7 @@ class Births:
         number = len(self._connections) + 1
         self._connections[number] = ours
         with theirs:
-            fds = [theirs.fileno(), self._null, self._null]
+            fds = [theirs.fileno(), self._null, self._null, theirs.fileno()]
             assert self.client.spawn(number, Birth(), fds)
 
     def look(self, seconds: float) -> bool:
