@@ -18,7 +18,7 @@ from bg_charm_service.model import CharmSchema
 from bg_charm_service.pool_contract import WorkerPool
 from bg_charm_service.pool_events import InspectFinished
 from bg_charm_service.run_limits import RunLimits
-from bg_charm_service.wire import Inspect, Inspected
+from bg_charm_service.wire import MOST_SETS, Inspect, Inspected
 
 #: An error of loading is cut to this, in characters.
 _ERROR_CHARACTERS = 2_000
@@ -50,9 +50,29 @@ class Inspections:
     ) -> Inspected:
         """Describe a source, and check sets of values against its fields; raises CompilerError.
 
-        Values that do not fit are in the answer's `problems`, one dict a set. Without `limits` of
-        a charm, those of the service count.
+        Values that do not fit are in the answer's `problems`, one dict a set. Many sets are given
+        out in portions, to one worker after the other. Without `limits` of a charm, those of the
+        service count.
         """
+        found: list[Inspected] = []
+        for start in range(0, max(1, len(values)), MOST_SETS):
+            portion = values[start : start + MOST_SETS]
+            found.append(await self._ask(source, file_name, class_name, portion, limits))
+            if found[-1].schema != found[0].schema:
+                raise CompilerError(f"{file_name}: it is another class each time it is loaded.")
+        first = found[0]
+        checked = tuple(value for one in found for value in one.values)
+        problems = tuple(problem for one in found for problem in one.problems)
+        return Inspected(first.request_id, first.schema, values=checked, problems=problems)
+
+    async def _ask(
+        self,
+        source: str,
+        file_name: str,
+        class_name: str | None,
+        values: Sequence[dict[str, bytes]],
+        limits: Limits | None,
+    ) -> Inspected:
         if self._ended_by is not None:
             raise self._ended_by
         number = next(self._numbers)

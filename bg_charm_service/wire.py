@@ -6,7 +6,7 @@ checked again where it is settled.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
@@ -18,6 +18,9 @@ from bg_charm_service.model import CharmSchema
 
 #: No frame is larger than this, in bytes; what comes from a worker is bounded by its run.
 _LARGEST_BYTES = 1024 * 1024 * 1024
+
+#: One inspection checks no more sets of values.
+MOST_SETS: Final = 1000
 
 #: An answer may be larger than the state that it writes by this, in bytes.
 _ANSWER_SLACK_BYTES = 1024 * 1024
@@ -159,8 +162,8 @@ class Inspected(msgspec.Struct, frozen=True, tag="inspected", array_like=True):
     request_id: int
     schema: CharmSchema | None = None
     error: str = ""
-    values: Annotated[tuple[_Values, ...], Meta(max_length=1000)] = ()
-    problems: Annotated[tuple[_Texts, ...], Meta(max_length=1000)] = ()
+    values: Annotated[tuple[_Values, ...], Meta(max_length=MOST_SETS)] = ()
+    problems: Annotated[tuple[_Texts, ...], Meta(max_length=MOST_SETS)] = ()
 
 
 ToWorker = RunSpec | FieldValue | Inspect | GoOn

@@ -16,11 +16,31 @@ from bg_charm_service.model import CharmSchema, Failure, FieldKind, FieldSchema
 from bg_charm_service.pool_events import InspectFinished
 from bg_charm_service.run_limits import RunLimits
 from bg_charm_service.store import Store
-from bg_charm_service.wire import Inspect, Inspected
+from bg_charm_service.wire import FROM_WORKER, MOST_SETS, Inspect, Inspected
 from tests.unit.test_supervisor import PaperPool
 
 FIELD = FieldSchema("count", FieldKind.VALUE, b"0")
 TRUE = CharmSchema("Some", "Some", "", (FIELD,), ("bgUpdater",))
+
+
+class Echo(PaperPool):
+    """Workers that find every value fitting, of a class that may be another one each time."""
+
+    def __init__(self, schemas: list[CharmSchema]) -> None:
+        super().__init__(1)
+        self.schemas = schemas
+        self.asked: list[Inspect] = []
+        self.inspections: Inspections | None = None
+
+    def inspect(self, request: Inspect) -> None:
+        assert self.inspections is not None
+        schema = self.schemas[len(self.asked) % len(self.schemas)]
+        self.asked.append(request)
+        problems: tuple[dict[str, str], ...] = ({},) * len(request.values)
+        answer = Inspected(request.request_id, schema, values=request.values, problems=problems)
+        (read,) = FROM_WORKER.decoder().feed(FROM_WORKER.encode(answer))
+        assert isinstance(read, Inspected)
+        self.inspections.finish(InspectFinished(request.request_id, read))
 
 
 class Teller(PaperPool):
@@ -108,3 +128,31 @@ def test_end_of_the_worker_is_told(tmp_path: Path) -> None:
     death = Failure(FailureCause.EXIT, "It ended its worker process with exit code 1.")
     with pytest.raises(CompilerError, match=r"loading it ended the worker: It ended its .* code 1"):
         inspect(tmp_path, InspectFinished(1, None, death))
+
+
+def check_many(tmp_path: Path, pool: Echo, count: int) -> Inspected:
+    """Have so many sets of values checked by workers that answer in frames."""
+    database = Database.open(tmp_path / "test.db")
+    try:
+        pool.inspections = Inspections(pool, RunLimits(Limits(), Store.on(database).limits))
+        values = [{"count": b"%d" % number} for number in range(count)]
+        return asyncio.run(pool.inspections.inspect("", "some.py", values=values))
+    finally:
+        database.close()
+
+
+def test_many_values_are_checked_in_portions(tmp_path: Path) -> None:
+    """However many sets of values there are, no answer holds more than the protocol takes."""
+    pool = Echo([TRUE])
+    inspected = check_many(tmp_path, pool, 2 * MOST_SETS + 1)
+    assert [MOST_SETS, MOST_SETS, 1] == [len(request.values) for request in pool.asked]
+    expected = [{"count": b"%d" % number} for number in range(2 * MOST_SETS + 1)]
+    assert (expected, TRUE) == (list(inspected.values), inspected.schema)
+    assert 2 * MOST_SETS + 1 == len(inspected.problems)
+
+
+def test_a_class_that_changes_between_portions_is_refused(tmp_path: Path) -> None:
+    """Values are checked against the class that is stored, all of them."""
+    pool = Echo([TRUE, replace(TRUE, streams=())])
+    with pytest.raises(CompilerError, match=r"some\.py: it is another class each time"):
+        check_many(tmp_path, pool, MOST_SETS + 1)
