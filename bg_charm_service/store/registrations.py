@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sys import intern
+
 from bg_charm_service.database import Database
 from bg_charm_service.model import CharmRef, Registration
 
@@ -42,4 +44,6 @@ class Registrations:
 
     def labels(self) -> dict[int, str]:
         """The integration label of each registered charm, by its key."""
-        return dict(self._database.rows("SELECT charm_key, integration FROM registrations"))
+        rows = self._database.rows("SELECT charm_key, integration FROM registrations")
+        # There are few labels, of very many charms.
+        return {charm_key: intern(label) for charm_key, label in rows}
