@@ -1,13 +1,14 @@
 """The sandbox: what a worker cannot do once its walls are up.
 
-Knows nothing of charms, runs or the pool. `probe` is for the service, `raise_walls` and
-`allow_ports` for a worker, `folder_around` for whoever chooses the data directory.
+Knows nothing of charms, runs or the pool. `probe` is for the service, a `WallPlan` for whoever
+forks workers, `allow_ports` for a worker, `folder_around` for whoever chooses the data directory.
 """
 
 from bg_charm_service.sandbox.readable import folder_around as folder_around
 from bg_charm_service.sandbox.readable import name_files as name_files
 from bg_charm_service.sandbox.trial import probe as probe
 from bg_charm_service.sandbox.walls import Wall as Wall
+from bg_charm_service.sandbox.walls import WallPlan as WallPlan
 from bg_charm_service.sandbox.walls import allow_ports as allow_ports
 from bg_charm_service.sandbox.walls import prepare as prepare
 from bg_charm_service.sandbox.walls import raise_walls as raise_walls

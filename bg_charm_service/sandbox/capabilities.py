@@ -25,8 +25,9 @@ def give_up_gaining() -> None:
     prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
+@cache
 def drop_all() -> None:
-    """Drop every capability, for good; raises OSError."""
+    """Drop every capability, for good, also for processes forked from this one; raises OSError."""
     _empty_bounding_set()
     prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     header = ctypes.create_string_buffer(struct.pack("=Ii", _CAPABILITY_VERSION_3, 0))
@@ -36,9 +37,8 @@ def drop_all() -> None:
     system_call(capset, header, nothing)
 
 
-@cache
 def _empty_bounding_set() -> None:
-    """Drop what programs might give back; once, since forked processes inherit the empty set."""
+    """Drop what programs might give back."""
     for capability in itertools.count():
         try:
             prctl(_PR_CAPBSET_DROP, capability)

@@ -13,7 +13,6 @@ import stat
 import struct
 from enum import IntFlag, auto
 from functools import cache
-from types import TracebackType
 
 from bg_charm_service.errors import SandboxError
 from bg_charm_service.sandbox.kernel import system_call
@@ -93,7 +92,10 @@ def file_rights() -> int:
 
 
 class Ruleset:
-    """What is allowed of what is handled; SandboxError where the kernel cannot handle it."""
+    """What is allowed of what is handled; SandboxError where the kernel cannot handle it.
+
+    To be closed once it is enforced.
+    """
 
     def __init__(self, *, files: bool = False, ports: bool = False, scopes: bool = False) -> None:
         needed = (1, PORTS_VERSION if ports else 1, SCOPES_VERSION if scopes else 1)
@@ -107,7 +109,7 @@ class Ruleset:
         )
         # An older kernel takes a longer structure only if what it does not know is empty.
         attributes = ctypes.create_string_buffer(struct.pack("=3Q", *handled), 24)
-        self._fd = system_call(LANDLOCK_CREATE_RULESET, attributes, 24, 0)
+        self.fd = system_call(LANDLOCK_CREATE_RULESET, attributes, 24, 0)
         if self._rights and not files:
             self.allow_path("/", _Right.REFER)
 
@@ -136,21 +138,14 @@ class Ruleset:
 
         It must have given up gaining privileges before.
         """
-        system_call(LANDLOCK_RESTRICT_SELF, self._fd, 0)
+        system_call(LANDLOCK_RESTRICT_SELF, self.fd, 0)
 
     def _add(self, kind: int, rule: bytes) -> None:
-        system_call(LANDLOCK_ADD_RULE, self._fd, kind, ctypes.create_string_buffer(rule), 0)
+        system_call(LANDLOCK_ADD_RULE, self.fd, kind, ctypes.create_string_buffer(rule), 0)
 
-    def __enter__(self) -> Ruleset:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        os.close(self._fd)
+    def close(self) -> None:
+        """Close it; what is enforced stays so."""
+        os.close(self.fd)
 
 
 def _require(least: int) -> None:

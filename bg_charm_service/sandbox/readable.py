@@ -62,6 +62,12 @@ def paths() -> tuple[str, ...]:
     return (*sorted(map(str, outer)), *_NAMES)
 
 
+@cache
+def outer_folders() -> tuple[Path, ...]:
+    """Where those paths lead to; worked out once in a process."""
+    return tuple(Path(path).resolve() for path in paths())
+
+
 def name_files() -> dict[str, tuple[int, int]]:
     """Which files this machine's names are resolved by, as device and inode.
 
@@ -80,8 +86,8 @@ def name_files() -> dict[str, tuple[int, int]]:
 def folder_around(path: Path) -> Path | None:
     """Give the readable folder in which a path lies, or would lie; None where none is around it."""
     inner = path.resolve()
-    found = (Path(outer).resolve() for outer in paths())
-    return next((outer for outer in found if outer == inner or outer in inner.parents), None)
+    around = {inner, *inner.parents}
+    return next((outer for outer in outer_folders() if outer in around), None)
 
 
 def _libraries() -> Iterator[Path]:

@@ -6,9 +6,9 @@ wall that cannot be raised ends the worker, unless the service said before that 
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
@@ -38,13 +38,61 @@ def prepare(missing: frozenset[Wall]) -> None:
 
     It keeps no privileges that its workers may not have.
     """
-    readable.paths()
+    readable.outer_folders()
     if MACHINE in MACHINES:
         _filter()
     if Wall.PRIVILEGES not in missing:
         # A worker that cannot do the same says so, and ends.
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             drop_all()
+
+
+class WallPlan:
+    """The walls of one process, drawn up by the one that forks it, which has its tools at hand.
+
+    The process may write to `scratch` and nowhere else; the walls that are missing here are left
+    out. Raises SandboxError for what cannot be built. To be closed by both.
+    """
+
+    def __init__(self, scratch: str, missing: Collection[Wall] = ()) -> None:
+        outer = readable.folder_around(Path(scratch)) if scratch else None
+        if outer is not None and Wall.FILES not in missing:
+            raise SandboxError(f"{scratch} lies in {outer}, which charms may read.")
+        self._missing = frozenset(missing)
+        self._ruleset: Ruleset | None = None
+        # The filter holds signals too; Landlock holds them where there is no filter.
+        has_scopes = landlock.version() >= landlock.SCOPES_VERSION
+        if Wall.FILES not in missing:
+            with _raising(Wall.FILES):
+                self._ruleset = _files(scratch, scopes=has_scopes)
+        elif has_scopes:
+            with _raising(Wall.SIGNALS):
+                self._ruleset = Ruleset(scopes=True)
+
+    @property
+    def fds(self) -> set[int]:
+        """What the process needs open until it is behind its walls."""
+        return set() if self._ruleset is None else {self._ruleset.fd}
+
+    def enforce(self) -> None:
+        """Put this process, which must have one thread, behind the walls; raises SandboxError."""
+        with _raising(Wall.PRIVILEGES):
+            give_up_gaining()
+            if Wall.PRIVILEGES not in self._missing:
+                drop_all()
+        if self._ruleset is not None:
+            with _raising(Wall.SIGNALS if Wall.FILES in self._missing else Wall.FILES):
+                self._ruleset.enforce()
+        # The last one: it takes away the calls that raise the others.
+        if Wall.CALLS not in self._missing:
+            with _raising(Wall.CALLS):
+                filter_calls()
+
+    def close(self) -> None:
+        """Close what was open for it; closing twice is fine."""
+        if self._ruleset is not None:
+            self._ruleset.close()
+            self._ruleset = None
 
 
 def raise_walls(scratch: str, missing: Collection[Wall] = ()) -> None:
@@ -52,21 +100,8 @@ def raise_walls(scratch: str, missing: Collection[Wall] = ()) -> None:
 
     It may write to `scratch` and nowhere else from then on. For a process of one thread.
     """
-    outer = readable.folder_around(Path(scratch)) if scratch else None
-    if outer is not None and Wall.FILES not in missing:
-        raise SandboxError(f"{scratch} lies in {outer}, which charms may read.")
-    _raise(Wall.PRIVILEGES, give_up_gaining)
-    if Wall.PRIVILEGES not in missing:
-        _raise(Wall.PRIVILEGES, drop_all)
-    # The filter holds signals too; Landlock holds them where there is no filter.
-    has_scopes = landlock.version() >= landlock.SCOPES_VERSION
-    if Wall.FILES not in missing:
-        _raise(Wall.FILES, lambda: restrict_files(scratch, scopes=has_scopes))
-    elif has_scopes:
-        _raise(Wall.SIGNALS, restrict_signals)
-    # The last one: it takes away the calls that raise the others.
-    if Wall.CALLS not in missing:
-        _raise(Wall.CALLS, filter_calls)
+    with closing(WallPlan(scratch, missing)) as plan:
+        plan.enforce()
 
 
 def allow_ports(ports: Iterable[int], missing: Collection[Wall] = ()) -> None:
@@ -75,25 +110,19 @@ def allow_ports(ports: Iterable[int], missing: Collection[Wall] = ()) -> None:
     Called again it can only take ports away.
     """
     if Wall.NETWORK not in missing or landlock.version() >= landlock.PORTS_VERSION:
-        _raise(Wall.NETWORK, lambda: restrict_ports(ports))
+        with _raising(Wall.NETWORK):
+            restrict_ports(ports)
 
 
-def restrict_files(scratch: str = "", *, scopes: bool = False) -> None:
-    """Let this process read libraries only, and write its scratch directory only.
-
-    With `scopes` it is also kept from what `restrict_signals` keeps it from.
-    """
-    with Ruleset(files=True, scopes=scopes) as ruleset:
-        for path in readable.paths():
-            ruleset.allow_path(path, landlock.READ)
-        for path in filter(None, (readable.NULL, scratch)):
-            ruleset.allow_path(path, landlock.READ | landlock.WRITE)
+def restrict_files() -> None:
+    """Let this process read libraries only, and write nothing."""
+    with closing(_files()) as ruleset:
         ruleset.enforce()
 
 
 def restrict_ports(ports: Iterable[int]) -> None:
     """Let this process open TCP connections to these ports only, and bind none."""
-    with Ruleset(ports=True) as ruleset:
+    with closing(Ruleset(ports=True)) as ruleset:
         for port in ports:
             ruleset.allow_port(port)
         ruleset.enforce()
@@ -101,7 +130,7 @@ def restrict_ports(ports: Iterable[int]) -> None:
 
 def restrict_signals() -> None:
     """Let this process signal nobody, and reach no abstract socket, outside its walls."""
-    with Ruleset(scopes=True) as ruleset:
+    with closing(Ruleset(scopes=True)) as ruleset:
         ruleset.enforce()
 
 
@@ -112,13 +141,31 @@ def filter_calls() -> None:
     _filter().install(os.getpid())
 
 
+def _files(scratch: str = "", *, scopes: bool = False) -> Ruleset:
+    """Draw up what may be read, and that only `scratch` may be written to.
+
+    With `scopes` it also keeps from what `restrict_signals` keeps from.
+    """
+    ruleset = Ruleset(files=True, scopes=scopes)
+    try:
+        for path in readable.paths():
+            ruleset.allow_path(path, landlock.READ)
+        for path in filter(None, (readable.NULL, scratch)):
+            ruleset.allow_path(path, landlock.READ | landlock.WRITE)
+    except BaseException:
+        ruleset.close()
+        raise
+    return ruleset
+
+
 @cache
 def _filter() -> Filter:
     return Filter(MACHINE)
 
 
-def _raise(wall: Wall, action: Callable[[], None]) -> None:
+@contextmanager
+def _raising(wall: Wall) -> Iterator[None]:
     try:
-        action()
+        yield
     except (OSError, SandboxError) as error:
         raise SandboxError(f"The wall of {wall} cannot be raised: {error}.") from error
