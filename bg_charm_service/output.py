@@ -11,6 +11,7 @@ import io
 import logging
 import sys
 from collections.abc import Callable
+from functools import cache
 from threading import Lock
 from typing import TextIO, cast
 
@@ -23,17 +24,25 @@ def _ignore() -> None:
     """Stand for nobody who has to be told."""
 
 
+def _drop(_run_id: str, _text: str) -> None:
+    """Stand for nobody who takes it."""
+
+
 class RunOutput(io.TextIOBase):
     """Stands in for stdout and stderr; outside a run what is written is dropped."""
 
-    def __init__(self, send: Callable[[str, str], None]) -> None:
-        self._send = send
+    def __init__(self) -> None:
+        self._send: Callable[[str, str], None] = _drop
         self._lock = Lock()
         self._run_id = ""
         self._left = 0
         self._line = ""
         self._until_flood = 0
         self._stop_run: Callable[[], None] = _ignore
+
+    def connect(self, send: Callable[[str, str], None]) -> None:
+        """Send what runs write, with the id of each, by this from now on."""
+        self._send = send
 
     def begin(self, run_id: str, limits: Limits, stop_run: Callable[[], None]) -> None:
         """Attribute what follows to a run, up to its limit; `stop_run` when it floods."""
@@ -89,12 +98,25 @@ class RunOutput(io.TextIOBase):
         self._send(self._run_id, text)
 
 
-def capture(output: RunOutput) -> None:
-    """Send print, logging and loguru through a run's output."""
-    sys.stdout = sys.stderr = output
+@cache
+def prepare() -> RunOutput:
+    """Make what stands in for this process's output, and let logging and loguru write to it.
+
+    Once, in the process that forks workers: it takes longer than all else that one begins with.
+    """
+    output = RunOutput()
     logging.basicConfig(
         stream=output, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", force=True
     )
     logger.remove()
     sink = cast(TextIO, output)
     logger.add(sink, level="DEBUG", format="{level} {name}: {message}", diagnose=False)
+    return output
+
+
+def capture(send: Callable[[str, str], None]) -> RunOutput:
+    """Send what is printed, and what goes through logging and loguru, from now on."""
+    output = prepare()
+    output.connect(send)
+    sys.stdout = sys.stderr = output
+    return output

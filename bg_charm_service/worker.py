@@ -34,7 +34,7 @@ from bg_charm_service.errors import (
     FrameError,
 )
 from bg_charm_service.limits import Limits, Walls
-from bg_charm_service.output import RunOutput, capture
+from bg_charm_service.output import capture
 from bg_charm_service.process_control import own_memory_bytes
 from bg_charm_service.remains import Remains
 from bg_charm_service.run_failure import failure_of
@@ -107,7 +107,7 @@ class Worker:
         self._remains = Remains(scratch)
         self._lock = threading.RLock()
         self._classes: dict[tuple[str, str], type[Charm]] = {}
-        self._output = RunOutput(lambda run_id, text: self._send(LogText(run_id, text)))
+        self._output = capture(lambda run_id, text: self._send(LogText(run_id, text)))
         self._run_loop = RunLoop()
         self._aftermath = Aftermath(self._run_loop, outdated)
         self._pid = os.getpid()
@@ -118,7 +118,6 @@ class Worker:
 
     def serve(self) -> None:
         """Answer requests until the supervisor closes the socket."""
-        capture(self._output)
         self._send(Ready())
         limits: Limits | None = None
         while (request := self._requests.next()) is not None:

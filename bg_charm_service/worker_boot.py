@@ -16,8 +16,9 @@ import tempfile
 import threading
 from collections.abc import Collection
 from functools import partial
+from typing import NoReturn
 
-from bg_charm_service import sandbox
+from bg_charm_service import output, sandbox
 from bg_charm_service.binding import describe, load_class
 from bg_charm_service.errors import SandboxError
 from bg_charm_service.limits import Walls
@@ -25,9 +26,10 @@ from bg_charm_service.process_control import (
     close_all_fds_but,
     die_with_parent,
     keep_own_status_open,
+    set_handler,
     set_subreaper,
 )
-from bg_charm_service.sandbox import Wall
+from bg_charm_service.sandbox import Wall, WallPlan
 from bg_charm_service.wire import Birth
 from bg_charm_service.worker import Worker
 
@@ -56,17 +58,60 @@ class Warm(Charm):
 
 def preload() -> None:
     """Import and build what every worker needs, so that forked ones have it already."""
+    output.prepare()
     describe(load_class(_WARM_SOURCE, "warm.py", None))
     faulthandler.enable()
+    # Inherited, as are these limits.
+    threading.stack_size(_STACK_BYTES)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def prepare(birth: Birth) -> None:
-    """Do, before a worker is forked, what every one of its kind would have to do by itself."""
-    if birth.has_walls:
-        sandbox.prepare(frozenset(map(Wall, birth.missing_walls)))
+class Cradle:
+    """What a worker is given when it is forked; made by the zygote, which has its tools at hand.
+
+    To be closed once the worker is there.
+    """
+
+    def __init__(self, birth: Birth) -> None:
+        self.birth = birth
+        self.missing = frozenset(map(Wall, birth.missing_walls) if birth.has_walls else Wall)
+        self.names = sandbox.name_files() if Wall.FILES not in self.missing else None
+        self._plan: WallPlan | None = None
+        self._problem = ""
+        if birth.has_walls:
+            try:
+                sandbox.prepare(self.missing)
+                self._plan = WallPlan(birth.scratch, self.missing)
+            except SandboxError as error:
+                self._problem = str(error)
+
+    @property
+    def fds(self) -> set[int]:
+        """What the worker needs open until it is behind its walls."""
+        return self._plan.fds if self._plan is not None else set()
+
+    def raise_walls(self) -> None:
+        """Put this process behind its walls; raises SandboxError."""
+        if self._problem:
+            raise SandboxError(self._problem)
+        if self._plan is not None:
+            # The system's resolver reads it at its first question: UDP is not allowed, TCP is.
+            os.environ["RES_OPTIONS"] = "use-vc"
+            _lower(resource.RLIMIT_AS, _ADDRESS_BYTES)
+            _lower(resource.RLIMIT_SIGPENDING, _PENDING_SIGNALS)
+            self._plan.enforce()
+        self.close()
+
+    def close(self) -> None:
+        """Close what was open for the worker; closing twice is fine."""
+        if self._plan is not None:
+            self._plan.close()
+            self._plan = None
 
 
-def run_worker(connection_fd: int, out_fd: int, err_fd: int, tickets_fd: int, birth: Birth) -> None:
+def run_worker(
+    connection_fd: int, out_fd: int, err_fd: int, tickets_fd: int, cradle: Cradle
+) -> NoReturn:
     """Be a worker; called in the forked child, never returns to the zygote's code."""
     zygote_pid = os.getppid()
     os.setsid()
@@ -74,30 +119,28 @@ def run_worker(connection_fd: int, out_fd: int, err_fd: int, tickets_fd: int, bi
     os.dup2(out_fd, 1)
     os.dup2(err_fd, 2)
     signal.set_wakeup_fd(-1)
-    close_all_fds_but({0, 1, 2, connection_fd, tickets_fd})
+    close_all_fds_but({0, 1, 2, connection_fd, tickets_fd} | cradle.fds)
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD):
-        signal.signal(name, signal.SIG_DFL)
+        set_handler(name, signal.SIG_DFL)
     set_subreaper()
-    threading.stack_size(_STACK_BYTES)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     faulthandler.enable(2, all_threads=False)
     keep_own_status_open()
+    birth = cradle.birth
     _move_into(birth.scratch)
-    missing = frozenset(Wall)
-    if birth.has_walls:
-        missing = frozenset(map(Wall, birth.missing_walls))
-        _raise_walls(birth.scratch, missing)
-    connection = socket.socket(fileno=connection_fd)
+    try:
+        cradle.raise_walls()
+    except SandboxError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.stderr.flush()
+        os._exit(os.EX_CONFIG)
     Worker(
-        connection,
+        socket.socket(fileno=connection_fd),
         socket.socket(fileno=tickets_fd),
-        partial(confine, missing=missing),
+        partial(confine, missing=cradle.missing),
         birth.retire_bytes,
         birth.scratch,
         has_walls=birth.has_walls,
-        outdated=partial(
-            _why_outdated, sandbox.name_files() if Wall.FILES not in missing else None
-        ),
+        outdated=partial(_why_outdated, cradle.names),
     ).serve()
     os._exit(0)
 
@@ -122,20 +165,6 @@ def _why_outdated(names: dict[str, tuple[int, int]] | None) -> str:
     What may be read is settled when the walls are raised; a new worker can read the new files.
     """
     return "" if names in (None, sandbox.name_files()) else "old settings for names"
-
-
-def _raise_walls(scratch: str, missing: Collection[Wall]) -> None:
-    """Go behind the walls, or end this process with the reason."""
-    # The system's resolver reads it at its first question: UDP is not allowed, TCP is.
-    os.environ["RES_OPTIONS"] = "use-vc"
-    _lower(resource.RLIMIT_AS, _ADDRESS_BYTES)
-    _lower(resource.RLIMIT_SIGPENDING, _PENDING_SIGNALS)
-    try:
-        sandbox.raise_walls(scratch, missing)
-    except SandboxError as error:
-        sys.stderr.write(f"{error}\n")
-        sys.stderr.flush()
-        os._exit(os.EX_CONFIG)
 
 
 def _move_into(scratch: str) -> None:

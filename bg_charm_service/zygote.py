@@ -19,8 +19,8 @@ from typing import NoReturn
 import msgspec
 
 from bg_charm_service.process_control import children_of, end_group, set_subreaper
-from bg_charm_service.wire import Birth, Exited, FromZygote, Spawn, Spawned
-from bg_charm_service.worker_boot import preload, prepare, run_worker
+from bg_charm_service.wire import Exited, FromZygote, Spawn, Spawned
+from bg_charm_service.worker_boot import Cradle, preload, run_worker
 
 _MESSAGE_BYTES = 65536
 _FDS_PER_SPAWN = 4
@@ -65,7 +65,7 @@ class Zygote:
         if not data:
             return False
         request = _spawn_decoder.decode(data)
-        prepare(request.birth)
+        cradle = Cradle(request.birth)
         try:
             connection_fd, out_fd, err_fd, tickets_fd = fds
             pid = os.fork()
@@ -74,10 +74,11 @@ class Zygote:
             self._report(Exited(request.worker_no, os.EX_OSERR))
         else:
             if pid == 0:
-                _live(connection_fd, out_fd, err_fd, tickets_fd, request.birth)
+                _live(connection_fd, out_fd, err_fd, tickets_fd, cradle)
             self._workers[pid] = request.worker_no
             self._report(Spawned(request.worker_no, pid))
         finally:
+            cradle.close()
             for fd in fds:
                 os.close(fd)
         return True
@@ -118,13 +119,15 @@ class Zygote:
             return
 
 
-def _live(connection_fd: int, out_fd: int, err_fd: int, tickets_fd: int, birth: Birth) -> NoReturn:
+def _live(
+    connection_fd: int, out_fd: int, err_fd: int, tickets_fd: int, cradle: Cradle
+) -> NoReturn:
     """Be a worker, to the end: nothing of the zygote goes on in a forked child."""
     try:
-        run_worker(connection_fd, out_fd, err_fd, tickets_fd, birth)
+        run_worker(connection_fd, out_fd, err_fd, tickets_fd, cradle)
     except BaseException:
-        traceback.print_exc()
-        sys.stderr.flush()
+        # Not what stands in its place by now.
+        traceback.print_exc(file=sys.__stderr__)
     os._exit(1)
 
 

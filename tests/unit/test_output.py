@@ -14,7 +14,8 @@ class Desk:
     def __init__(self, limit_bytes: int) -> None:
         self.texts: list[tuple[str, str]] = []
         self.stops = 0
-        self.output = RunOutput(lambda run_id, text: self.texts.append((run_id, text)))
+        self.output = RunOutput()
+        self.output.connect(lambda run_id, text: self.texts.append((run_id, text)))
         self.begin("1.1", limit_bytes)
 
     def begin(self, run_id: str, limit_bytes: int) -> None:
