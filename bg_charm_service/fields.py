@@ -10,6 +10,8 @@ import math
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
 from typing import Annotated, Any, Final, NoReturn, Union, get_args, get_origin
 
 from pydantic import ConfigDict, SecretBytes, SecretStr, TypeAdapter, ValidationError
@@ -20,6 +22,16 @@ from pydantic_core import PydanticSerializationError
 from bg_charm_service.cells import SECRET, Cell, Stream
 from bg_charm_service.errors import StateError
 from bg_charm_service.model import FieldKind
+
+#: What most fields are. Their adapters are made once, by the zygote for all its workers.
+_PLAIN: Final = frozenset(
+    {
+        *(bool, int, float, str, list, dict, datetime),
+        *(int | None, float | None, str | None, datetime | None),
+        *(list[str], list[int], list[dict[str, Any]]),
+        *(dict[str, str], dict[str, int], dict[str, Any]),
+    }
+)
 
 #: Values up to this size, in bytes of JSON, are cheap enough to be looked at again.
 SMALL_VALUE_BYTES: Final = 64 * 1024
@@ -115,7 +127,29 @@ def understand(annotation: Any) -> FieldType:
     return FieldType(kind, _adapter(annotation))
 
 
+def prepare_adapters() -> None:
+    """Make the adapters of plain types."""
+    for plain in _PLAIN:
+        _plain_adapter(plain)
+
+
 def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    return _plain_adapter(annotation) if _is_plain(annotation) else _new_adapter(annotation)
+
+
+def _is_plain(annotation: Any) -> bool:
+    try:
+        return annotation in _PLAIN
+    except TypeError:
+        return False  # it has no hash
+
+
+@cache
+def _plain_adapter(annotation: Any) -> TypeAdapter[Any]:
+    return _new_adapter(annotation)
+
+
+def _new_adapter(annotation: Any) -> TypeAdapter[Any]:
     try:
         try:
             return TypeAdapter(annotation, config=_CONFIG)

@@ -40,9 +40,9 @@ def load_class(source: str, file_name: str, class_name: str | None = None) -> ty
     # Registered while it runs: dataclasses and pydantic look their module up there.
     sys.modules[module.__name__] = module
     try:
-        tree = _run(source, file_name, module)
-        cls = _find_class(module, file_name, class_name, tree)
-        _check(cls, file_name, tree)
+        _run(source, file_name, module)
+        cls = _find_class(module, file_name, class_name, source)
+        _check(cls, file_name, source)
     except BaseException:
         sys.modules.pop(module.__name__, None)
         raise
@@ -94,10 +94,9 @@ def _module_name(source: str, file_name: str) -> str:
     return f"charm_{hashlib.sha256(text).hexdigest()[:24]}"
 
 
-def _run(source: str, file_name: str, module: ModuleType) -> ast.Module:
+def _run(source: str, file_name: str, module: ModuleType) -> None:
     try:
-        tree = ast.parse(source, file_name)
-        code = compile(tree, file_name, "exec", dont_inherit=True)
+        code = compile(source, file_name, "exec", dont_inherit=True)
         exec(code, module.__dict__)  # noqa: S102 - what a worker is for
     except SyntaxError as error:
         # It may be one in a module that the charm imports.
@@ -107,11 +106,10 @@ def _run(source: str, file_name: str, module: ModuleType) -> ast.Module:
     except (Exception, SystemExit) as error:
         line = _line_in(error.__traceback__, file_name)
         raise _compiler_error(file_name, line, _reason(error)) from error
-    return tree
 
 
 def _find_class(
-    module: ModuleType, file_name: str, class_name: str | None, tree: ast.Module
+    module: ModuleType, file_name: str, class_name: str | None, source: str
 ) -> type[Charm]:
     defined = {
         value.__name__: value
@@ -132,26 +130,26 @@ def _find_class(
         )
     if len(public) > 1:
         names = ", ".join(cls.__name__ for cls in public)
-        line = _line_of(tree, public[1].__name__, None)
+        line = _line_of(source, public[1].__name__, None)
         raise _compiler_error(
             file_name, line, f"several charms ({names}): name one with --class, or begin with _"
         )
     return public[0]
 
 
-def _check(cls: type[Charm], file_name: str, tree: ast.Module) -> None:
+def _check(cls: type[Charm], file_name: str, source: str) -> None:
     try:
         declared = blueprint(cls)
     except DeclarationError as error:
-        line = _line_of(tree, error.class_name, error.member)
+        line = _line_of(source, error.class_name, error.member)
         raise _compiler_error(file_name, line, str(error)) from None
     except (Exception, SystemExit) as error:  # a default_factory is code of the author's
-        line = _line_in(error.__traceback__, file_name) or _line_of(tree, cls.__name__, None)
+        line = _line_in(error.__traceback__, file_name) or _line_of(source, cls.__name__, None)
         raise _compiler_error(file_name, line, _reason(error)) from error
     if not declared.streams:
         raise _compiler_error(
             file_name,
-            _line_of(tree, cls.__name__, None),
+            _line_of(source, cls.__name__, None),
             f"{cls.__name__} has no handler: define `async def bg_updater(self, event)`",
         )
 
@@ -170,10 +168,10 @@ def _line_in(trace: TracebackType | None, file_name: str) -> int | None:
     return lines[-1] if lines else None
 
 
-def _line_of(tree: ast.Module, class_name: str, member: str | None) -> int | None:
+def _line_of(source: str, class_name: str, member: str | None) -> int | None:
     """Give the line where a class, or a member of it, is defined."""
     line = None
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ClassDef) and node.name == class_name:
             line = node.lineno
             for statement in node.body:

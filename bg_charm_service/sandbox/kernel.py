@@ -17,29 +17,32 @@ MACHINE = platform.machine()
 
 # Linked with the interpreter itself, so that nothing is opened for it.
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.argtypes = (ctypes.c_long,) * 7
+_libc.syscall.restype = ctypes.c_long
+_libc.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
 
 Argument = int | ctypes.Array[ctypes.c_char] | ctypes.Structure | None
 
 
 def system_call(number: int, *arguments: Argument) -> int:
     """Make a system call; raises OSError. Buffers and structures are passed by their address."""
-    return _checked(_libc.syscall, ctypes.c_long(number), *map(_as_long, arguments))
+    padded = (*map(_as_int, arguments), 0, 0, 0, 0, 0, 0)[:6]
+    return _checked(_libc.syscall(number, *padded))
 
 
 def prctl(option: int, *arguments: int) -> int:
     """Change or ask something of this process; raises OSError."""
     padded = (*arguments, 0, 0, 0, 0)[:4]
-    return _checked(_libc.prctl, ctypes.c_int(option), *map(ctypes.c_ulong, padded))
+    return _checked(int(_libc.prctl(option, *padded)))
 
 
-def _as_long(value: Argument) -> ctypes.c_long:
+def _as_int(value: Argument) -> int:
     if value is None:
-        return ctypes.c_long(0)
-    return ctypes.c_long(value if isinstance(value, int) else ctypes.addressof(value))
+        return 0
+    return value if isinstance(value, int) else ctypes.addressof(value)
 
 
-def _checked(function: ctypes._NamedFuncPointer, *arguments: object) -> int:
-    result = int(function(*arguments))
+def _checked(result: int) -> int:
     if result == -1:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
