@@ -66,6 +66,11 @@ class RunLoop:
         if self._unhandled:
             raise self._unhandled[0]
 
+    def close(self) -> None:
+        """Close the loop; no handler can be run any more."""
+        self._loop.close()
+        asyncio.set_event_loop(None)
+
     def leftovers(self) -> str:
         """Name what the next handler would find here; empty when there is nothing."""
         if self._loop.is_closed():

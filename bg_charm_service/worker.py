@@ -129,6 +129,12 @@ class Worker:
             else:
                 self._send(inspect_source(request))
 
+    def rehearse(self, spec: RunSpec) -> None:
+        """Make a run that nobody hears of: what it builds, processes forked from here have."""
+        self._enter(spec.limits.walls)
+        self._execute(spec)
+        self._run_loop.close()
+
     def fetch(self, run_id: str, field: str) -> bytes:
         """Ask the supervisor for a large field; raises StaleRun when it moved."""
         with self._lock:

@@ -15,13 +15,14 @@ import sys
 import tempfile
 import threading
 from collections.abc import Collection
+from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
 from typing import NoReturn
 
-from bg_charm_service import output, sandbox
-from bg_charm_service.binding import describe, load_class
+from bg_charm_service import sandbox
 from bg_charm_service.errors import SandboxError
-from bg_charm_service.limits import Walls
+from bg_charm_service.fields import prepare_adapters
+from bg_charm_service.limits import Limits, Walls
 from bg_charm_service.process_control import (
     close_all_fds_but,
     die_with_parent,
@@ -30,7 +31,7 @@ from bg_charm_service.process_control import (
     set_subreaper,
 )
 from bg_charm_service.sandbox import Wall, WallPlan
-from bg_charm_service.wire import Birth
+from bg_charm_service.wire import Birth, RunSpec
 from bg_charm_service.worker import Worker
 
 #: A thread's stack, in bytes: small, so that the memory limit allows many threads, and large
@@ -44,26 +45,57 @@ _ADDRESS_BYTES = 64 * 1024**3
 #: So many signals and timers of a sandboxed worker may be pending: one store is a user's, for all.
 _PENDING_SIGNALS = 1024
 
-#: The zygote loads this once: it builds what the first charm of each worker would have to wait for.
+#: The zygote makes runs of this: what they build, the first charm of each worker need not wait for.
 _WARM_SOURCE = """
 from bg_charm_service import Charm
 
 class Warm(Charm):
     count: int = 0
+    note: str = ""
 
     async def bg_updater(self, event: dict) -> None:
-        self.count += 1
+        if not self.note:
+            self.count += 1
 """
+
+#: So often: the interpreter makes code faster while it runs, and each worker would begin anew.
+_WARM_RUNS = 16
 
 
 def preload() -> None:
     """Import and build what every worker needs, so that forked ones have it already."""
-    output.prepare()
-    describe(load_class(_WARM_SOURCE, "warm.py", None))
     faulthandler.enable()
     # Inherited, as are these limits.
     threading.stack_size(_STACK_BYTES)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    prepare_adapters()
+    ours, theirs = socket.socketpair()
+    # A worker takes them for its own.
+    with ours, theirs, redirect_stdout(sys.stdout), redirect_stderr(sys.stderr):
+        for number in range(_WARM_RUNS):
+            worker = Worker(ours, lambda _: None, 0, "", has_walls=False)
+            worker.rehearse(_warm_run(number))
+
+
+def _warm_run(number: int) -> RunSpec:
+    return RunSpec(
+        run_id=f"{number}.1",
+        job_id=number,
+        attempt=1,
+        space="",
+        charm_id="",
+        source_hash="",
+        source=_WARM_SOURCE,
+        file_name="warm.py",
+        class_name="Warm",
+        stream="bgUpdater",
+        event=b"{}",
+        values={"count": b"1"},
+        large=(),
+        links={},
+        last_success=None,
+        limits=Limits(),
+    )
 
 
 class Cradle:
@@ -78,6 +110,7 @@ class Cradle:
         self.names = sandbox.name_files() if Wall.FILES not in self.missing else None
         self._plan: WallPlan | None = None
         self._problem = ""
+        _set_environment(birth)
         if birth.has_walls:
             try:
                 sandbox.prepare(self.missing)
@@ -95,8 +128,6 @@ class Cradle:
         if self._problem:
             raise SandboxError(self._problem)
         if self._plan is not None:
-            # The system's resolver reads it at its first question: UDP is not allowed, TCP is.
-            os.environ["RES_OPTIONS"] = "use-vc"
             _lower(resource.RLIMIT_AS, _ADDRESS_BYTES)
             _lower(resource.RLIMIT_SIGPENDING, _PENDING_SIGNALS)
             self._plan.enforce()
@@ -126,7 +157,8 @@ def run_worker(
     faulthandler.enable(2, all_threads=False)
     keep_own_status_open()
     birth = cradle.birth
-    _move_into(birth.scratch)
+    if birth.scratch:
+        os.chdir(birth.scratch)
     try:
         cradle.raise_walls()
     except SandboxError as error:
@@ -167,13 +199,15 @@ def _why_outdated(names: dict[str, tuple[int, int]] | None) -> str:
     return "" if names in (None, sandbox.name_files()) else "old settings for names"
 
 
-def _move_into(scratch: str) -> None:
-    """Make a directory the place where everything temporary goes."""
-    if not scratch:
-        return
-    os.chdir(scratch)
-    os.environ |= dict.fromkeys(("HOME", "TMPDIR", "TEMP", "TMP"), scratch)
-    tempfile.tempdir = None
+def _set_environment(birth: Birth) -> None:
+    """Set what a worker that is forked next finds in its environment."""
+    if birth.scratch:
+        # Everything temporary goes there.
+        os.environ |= dict.fromkeys(("HOME", "TMPDIR", "TEMP", "TMP"), birth.scratch)
+    tempfile.tempdir = birth.scratch or None
+    if birth.has_walls:
+        # The system's resolver reads it at its first question: UDP is not allowed, TCP is.
+        os.environ["RES_OPTIONS"] = "use-vc"
 
 
 def _lower(resource_no: int, most: int) -> None:
