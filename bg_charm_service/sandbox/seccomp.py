@@ -31,6 +31,7 @@ _X32 = 0x40000000
 
 _LOAD, _AND, _JUMP, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x54, 0x05, 0x15, 0x35, 0x06
 _INSTRUCTION = struct.Struct("<HBBI")
+_CONSTANT = struct.Struct("<I")
 _CONSTANT_OFFSET = 4
 _WHOLE = 0xFFFFFFFF
 
@@ -55,27 +56,28 @@ class Filter:
 
     def __init__(self, machine: str) -> None:
         steps = program(machine)
-        self._length = len(steps)
         self._own_pid_offsets = [
             index * _INSTRUCTION.size + _CONSTANT_OFFSET
             for index, step in enumerate(steps)
             if step.constant == rules.OWN_PID
         ]
-        self._code = b"".join(
+        code = b"".join(
             _INSTRUCTION.pack(step.code, step.if_true, step.if_false, step.constant & _WHOLE)
             for step in steps
         )
+        # Made here, so that a forked process has nothing to do but to fill in its own id.
+        self._code = ctypes.create_string_buffer(code, len(code))
+        header = struct.pack("@HP", len(steps), ctypes.addressof(self._code))
+        self._header = ctypes.create_string_buffer(header)
 
     def install(self, own_pid: int) -> None:
         """Put this thread, and those it starts, behind the filter; raises OSError.
 
         It must have given up gaining privileges before.
         """
-        code = ctypes.create_string_buffer(self._code, len(self._code))
         for offset in self._own_pid_offsets:
-            struct.pack_into("<I", code, offset, own_pid)
-        header = ctypes.create_string_buffer(struct.pack("@HP", self._length, _address(code)))
-        prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, _address(header))
+            _CONSTANT.pack_into(self._code, offset, own_pid)
+        prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(self._header))
 
 
 def program(machine: str) -> Block:
@@ -138,7 +140,3 @@ def _checked(checks: tuple[rules.Check, ...]) -> Iterator[Instruction]:
 
 def _answer(number_of_error: int) -> Block:
     return [Instruction(_RETURN, _ERRNO | number_of_error)]
-
-
-def _address(buffer: ctypes.Array[ctypes.c_char]) -> int:
-    return ctypes.addressof(buffer)
