@@ -129,10 +129,8 @@ class Worker:
             else:
                 self._send(inspect_source(request))
 
-    def rehearse(self, spec: RunSpec) -> None:
-        """Make a run that nobody hears of: what it builds, processes forked from here have."""
-        self._enter(spec.limits.walls)
-        self._execute(spec)
+    def close(self) -> None:
+        """Close what it opened for itself, where it is not a process of its own."""
         self._run_loop.close()
 
     def fetch(self, run_id: str, field: str) -> bytes:

@@ -31,7 +31,8 @@ from bg_charm_service.process_control import (
     set_subreaper,
 )
 from bg_charm_service.sandbox import Wall, WallPlan
-from bg_charm_service.wire import Birth, RunSpec
+from bg_charm_service.tickets import TicketBox
+from bg_charm_service.wire import TO_WORKER, Birth, RunSpec
 from bg_charm_service.worker import Worker
 
 #: A thread's stack, in bytes: small, so that the memory limit allows many threads, and large
@@ -58,8 +59,9 @@ class Warm(Charm):
             self.count += 1
 """
 
-#: So often: the interpreter makes code faster while it runs, and each worker would begin anew.
-_WARM_RUNS = 16
+#: So many workers are rehearsed, and runs in each: the interpreter makes code faster while it
+#: runs, and each worker would begin anew.
+_WARM_WORKERS, _WARM_RUNS = 8, 4
 
 
 def preload() -> None:
@@ -69,12 +71,25 @@ def preload() -> None:
     threading.stack_size(_STACK_BYTES)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     prepare_adapters()
+    for _ in range(_WARM_WORKERS):
+        _rehearse()
+
+
+def _rehearse() -> None:
+    """Be a worker that makes some runs, without walls and in this process."""
     ours, theirs = socket.socketpair()
-    # A worker takes them for its own.
-    with ours, theirs, redirect_stdout(sys.stdout), redirect_stderr(sys.stderr):
-        for number in range(_WARM_RUNS):
-            worker = Worker(ours, lambda _: None, 0, "", has_walls=False)
-            worker.rehearse(_warm_run(number))
+    box = TicketBox()
+    tickets = socket.socket(fileno=os.dup(box.their_fd))
+    # A worker takes the output of its process for its own.
+    with ours, theirs, tickets, redirect_stdout(sys.stdout), redirect_stderr(sys.stderr):
+        numbers = range(1, _WARM_RUNS + 1)
+        box.put(numbers)
+        box.close()
+        ours.sendall(b"".join(TO_WORKER.encode(_warm_run(number)) for number in numbers))
+        ours.shutdown(socket.SHUT_WR)
+        worker = Worker(theirs, tickets, lambda _: None, 0, "", has_walls=False)
+        worker.serve()
+        worker.close()
 
 
 def _warm_run(number: int) -> RunSpec:
@@ -84,7 +99,7 @@ def _warm_run(number: int) -> RunSpec:
         attempt=1,
         space="",
         charm_id="",
-        source_hash="",
+        source_hash=str(number),
         source=_WARM_SOURCE,
         file_name="warm.py",
         class_name="Warm",
