@@ -138,7 +138,7 @@ class Dispatcher:
 
     def field(self, wanted: FieldWanted) -> FieldValue:
         """Answer a run that touched a large field, at the version it was promised."""
-        run = self.runs.find(wanted.run_id)
+        run = self.runs.named(wanted.run_id)
         if run is None or wanted.field not in run.versions:
             return FieldValue(wanted.field, None)
         link = run.links.get(wanted.field)

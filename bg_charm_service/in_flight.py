@@ -52,15 +52,15 @@ class _Batch:
 
 
 class RunsInFlight:
-    """The runs under way, by run id and by charm.
+    """The runs under way, by job and by charm.
 
     Of those that use a worker it is known how many workers each space and each integration has.
     """
 
     def __init__(self) -> None:
-        self._by_run: dict[str, InFlight] = {}
+        self._by_job: dict[int, InFlight] = {}
         self._by_charm: dict[int, InFlight] = {}
-        self._batch_of: dict[str, _Batch] = {}
+        self._batch_of: dict[int, _Batch] = {}
         self._batches: dict[int, list[_Batch]] = {}
         self.by_integration: Counter[str] = Counter()
 
@@ -71,16 +71,16 @@ class RunsInFlight:
         claim = runs[0].claim
         batch = _Batch(claim.space_key, claim.integration, len(runs), now)
         for run in runs:
-            run_id = run.claim.job.run_id
-            self._by_run[run_id] = run
-            self._by_charm[run.claim.charm_key] = run
-            self._batch_of[run_id] = batch
+            claim = run.claim
+            job_id = claim.job.job_id
+            self._by_job[job_id] = self._by_charm[claim.charm_key] = run
+            self._batch_of[job_id] = batch
         self._batches.setdefault(batch.space_key, []).append(batch)
         self.by_integration[batch.integration] += 1
 
-    def note_end(self, run_id: str, now: float) -> None:
-        """Note that a run uses no worker any more, though it is not settled; twice is fine."""
-        batch = self._batch_of.pop(run_id, None)
+    def note_end(self, job_id: int, now: float) -> None:
+        """Note that a job uses no worker any more, though it is not settled; twice is fine."""
+        batch = self._batch_of.pop(job_id, None)
         if batch is None:
             return
         batch.left -= 1
@@ -96,15 +96,21 @@ class RunsInFlight:
 
     def drop(self, run: InFlight, now: float) -> None:
         """Forget a run that is settled; forgetting twice is fine."""
-        run_id = run.claim.job.run_id
-        if run_id in self._batch_of:
-            self.note_end(run_id, now)
-        self._by_run.pop(run_id, None)
+        job_id = run.claim.job.job_id
+        if job_id in self._batch_of:
+            self.note_end(job_id, now)
+        self._by_job.pop(job_id, None)
         self._by_charm.pop(run.claim.charm_key, None)
 
-    def find(self, run_id: str) -> InFlight | None:
-        """The run of that id."""
-        return self._by_run.get(run_id)
+    def find(self, job_id: int, attempt: int) -> InFlight | None:
+        """The run that is this attempt of a job."""
+        run = self._by_job.get(job_id)
+        return run if run is not None and run.claim.job.attempt == attempt else None
+
+    def named(self, run_id: str) -> InFlight | None:
+        """The run of that id, in the form that jobs give it."""
+        job_id, _, attempt = run_id.partition(".")
+        return self.find(int(job_id), int(attempt))
 
     def of_charm(self, charm_key: int) -> InFlight | None:
         """The run of a charm: there is at most one."""
@@ -126,10 +132,10 @@ class RunsInFlight:
     @property
     def is_exclusive(self) -> bool:
         """Whether a suspect is out, which runs alone."""
-        return len(self._by_run) == 1 and next(iter(self)).is_alone
+        return len(self._by_job) == 1 and next(iter(self)).is_alone
 
     def __iter__(self) -> Iterator[InFlight]:
-        return iter(self._by_run.values())
+        return iter(self._by_job.values())
 
     def __len__(self) -> int:
-        return len(self._by_run)
+        return len(self._by_job)

@@ -174,13 +174,12 @@ class Failure(msgspec.Struct, frozen=True):
 class Outcome(msgspec.Struct, frozen=True):
     """The one result type of an attempt.
 
-    `reads` and `writes` name fields of the charm; a linked field stands for the linked value.
+    `writes` names fields of the charm; a linked field stands for the linked value.
     `stale` says that a value moved under the run, which is then run again.
     """
 
     duration_seconds: float
     failure: Failure | None = None
-    reads: tuple[str, ...] = ()
     writes: dict[str, bytes] = {}
     sends: tuple[Send, ...] = ()
     stale: bool = False

@@ -153,10 +153,7 @@ class Planner:
                 # A run that was settled a moment ago, in this transaction, has disabled it.
                 continue
             later = self._later(charm.ref, charm_key, entry, due, now, run_seconds)
-            if charm_key in live:
-                self._store.health.count_skipped(charm_key)
-                self._store.totals.add("skipped_polls")
-            else:
+            if charm_key not in live:
                 updater = charm.updater
                 poll = NewJob(charm.space_key, charm_key, charm.ref, updater, POLL_EVENT, due)
                 polls.append(poll)
@@ -164,6 +161,10 @@ class Planner:
             self._place(charm_key, charm.ref.space, later)
         self._queue.put_polls(polls, now=self._clock.now())
         self._store.health.set_due_all(later_ones)
+        skipped = [charm_key for _, charm_key in later_ones if charm_key in live]
+        if skipped:
+            self._store.health.count_skipped(skipped)
+            self._store.totals.add("skipped_polls", len(skipped))
 
     def _later(
         self,

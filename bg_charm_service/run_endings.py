@@ -36,7 +36,7 @@ class RunEndings:
         ended: list[tuple[InFlight, RunFinished]] = []
         for event in events:
             assert isinstance(event, RunFinished)
-            run = dispatcher.runs.find(event.run.run_id)
+            run = dispatcher.runs.find(event.run.job_id, event.run.attempt)
             if run is None:
                 totals.add("late_answers")
             else:

@@ -26,7 +26,7 @@ from bg_charm_service.run_writes import RunWrites
 from bg_charm_service.settlement import Decision, FailurePolicy, RunStatus, Step, settle
 from bg_charm_service.store import Store
 from bg_charm_service.store.runs import RunRecord
-from bg_charm_service.testimony import judge
+from bg_charm_service.testimony import judge, plain_success
 
 
 class Settled(msgspec.Struct, frozen=True):
@@ -114,8 +114,7 @@ class Settler:
         settled = []
         for run, finished in ended:
             assert finished.answer is not None
-            limits = finished.run.limits
-            outcome = judge(finished.answer, run, limits, finished.seconds, _has_not_moved)
+            outcome = plain_success(finished.answer, finished.seconds)
             job, known = run.claim.job, run.health
             decision = settle(job, outcome, known, self._policy, now=now, steady=steady, chance=0.0)
             record = self._record(
@@ -272,10 +271,6 @@ class Settler:
             totals.add(f"successes/{label}", int(is_success))
         if outcome.failure is not None and outcome.failure.cause is FailureCause.TIMEOUT:
             totals.add("timeouts")
-
-
-def _has_not_moved(_touched: set[str]) -> bool:
-    return False
 
 
 def repeated_death(job: Job) -> Failure:

@@ -192,7 +192,7 @@ class Supervisor:
             elif isinstance(event, InspectFinished):
                 self.parts.inspections.finish(event)
             else:
-                self.parts.dispatcher.runs.note_end(event.run.run_id, now)
+                self.parts.dispatcher.runs.note_end(event.run.job_id, now)
                 self._unsettled.append(event)
 
     def _commit(

@@ -39,8 +39,7 @@ def judge(
     has_moved: Callable[[set[str]], bool],
 ) -> Outcome:
     """Turn an answer into the one result type; `measured_seconds` is how long its worker had it."""
-    # What a worker says of time counts for fairness and schedules: within what was measured.
-    seconds = min(max(0.0, answer.duration_seconds), measured_seconds)
+    seconds = _seconds(answer, measured_seconds)
     if answer.failure is not None:
         failure = _failure(answer.failure, limits, measured_seconds)
         return Outcome(seconds, failure=failure)
@@ -50,20 +49,26 @@ def judge(
             return Outcome(seconds, stale=True)
         text = "Its worker said that a value moved under the run, and none had."
         return Outcome(seconds, failure=Failure(FailureCause.PROTOCOL, text))
-    reads = tuple(name for name in answer.reads if name in run.versions)
+    reads = [name for name in answer.reads if name in run.versions]
     if has_moved({*reads, *answer.writes}):
         return Outcome(seconds, stale=True)
-    return Outcome(
-        seconds,
-        reads=reads,
-        writes=answer.writes,
-        sends=tuple(Send(send.field, send.event) for send in answer.sends),
-    )
+    sends = tuple(Send(send.field, send.event) for send in answer.sends)
+    return Outcome(seconds, writes=answer.writes, sends=sends)
+
+
+def plain_success(answer: Answer, measured_seconds: float) -> Outcome:
+    """Turn the answer of a success that sent nothing, and under which nothing has moved."""
+    return Outcome(_seconds(answer, measured_seconds), writes=answer.writes)
 
 
 def short_message(text: str) -> str:
     """Cut an error to what is stored of it: a worker may have made it of any length."""
     return text[:MESSAGE_LIMIT]
+
+
+def _seconds(answer: Answer, measured_seconds: float) -> float:
+    # What a worker says of time counts for fairness and schedules: within what was measured.
+    return min(max(0.0, answer.duration_seconds), measured_seconds)
 
 
 def _failure(said: FailureSpec, limits: Limits, measured_seconds: float) -> Failure:

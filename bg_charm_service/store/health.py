@@ -146,11 +146,14 @@ class HealthRecords:
             return {key: found.get(key) or ScheduleEntry(key, None, None) for key in charm_keys}
         return found
 
-    def count_skipped(self, charm_key: int) -> None:
-        """Count a poll that fell due while another was live."""
-        self._changes.mark(charm_key)
-        self._database.execute(
-            "UPDATE health SET skipped_polls = skipped_polls + 1 WHERE charm_key = ?", (charm_key,)
+    def count_skipped(self, charm_keys: Sequence[int]) -> None:
+        """Count a poll of each charm that fell due while another was live; leaves no marks.
+
+        Polls are skipped because a run is out, whose settlement leaves this number alone.
+        """
+        self._database.executemany(
+            "UPDATE health SET skipped_polls = skipped_polls + 1 WHERE charm_key = ?",
+            [(charm_key,) for charm_key in charm_keys],
         )
 
     def disabled_before(self, moment: float, limit: int) -> list[int]:
