@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from bg_charm_service.errors import StorageError
-from bg_charm_service.model import CharmRef
+from bg_charm_service.job_queue import NewJob
 from tests.unit.test_supervisor import Bench
 
 HOUR = 3600.0
@@ -66,15 +66,14 @@ def test_charm_whose_planning_failed_is_due_again(
     with bench.database.transaction():
         for charm in charms:
             bench.planner.poll_now(charm.charm_key, charm.ref.space)
-    put = bench.queue.put_poll
+    put = bench.queue.put_polls
 
-    def fail_at_the_second(space: int, key: int, ref: CharmRef, *args: str, **more: str) -> object:
-        if key == charms[1].charm_key:
-            raise sqlite3.OperationalError("database or disk is full")
-        return put(space, key, ref, *args, **more)  # type: ignore[arg-type]
+    def fail_at_the_second(polls: Sequence[NewJob], *, now: float) -> None:
+        put(polls[:1], now=now)
+        raise sqlite3.OperationalError("database or disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(bench.queue, "put_poll", fail_at_the_second)
+        patch.setattr(bench.queue, "put_polls", fail_at_the_second)
         with pytest.raises(StorageError), bench.database.transaction():
             bench.planner.plan(bench.clock.steady())
     now = bench.clock.steady()
