@@ -31,6 +31,8 @@ class Deed(StrEnum):
     WELL = "well"
     SLOW = "slow"
     LEAK = "leak"
+    LEAK_ON = "leak and go on"  #: with the next run of the batch, as no worker should
+    FILES = "leave files"
     LOG = "log"
     EARLY_READY = "ready again"
     LONG_CLAIM = "claims to have taken ages"
@@ -43,6 +45,8 @@ class Deed(StrEnum):
     GARBAGE = "garbage"
     FORGED = "forged answer"
     TWICE = "answers twice"
+    OUT_OF_TURN = "answers for the next run"
+    STEAL = "takes what lets the next runs begin"
     CLOSE = "closes its socket"
     NOT_JSON = "writes what is no JSON"
     NO_FIELD = "writes no field"
@@ -61,6 +65,7 @@ DESERVED: dict[Deed, set[FailureCause]] = {
     Deed.SIGNAL: {FailureCause.SIGNAL, FailureCause.PROTOCOL},
     Deed.GARBAGE: {FailureCause.PROTOCOL},
     Deed.FORGED: {FailureCause.PROTOCOL},
+    Deed.OUT_OF_TURN: {FailureCause.PROTOCOL},
     Deed.CLOSE: {FailureCause.PROTOCOL},
     Deed.EARLY_READY: {FailureCause.PROTOCOL},
     Deed.LONG_CLAIM: {FailureCause.PROTOCOL},
@@ -74,6 +79,12 @@ DESERVED: dict[Deed, set[FailureCause]] = {
 #: What a worker may do to the run that comes next in it: charms of one space are not protected
 #: from each other's malice.
 SPOILS_NEXT = {Deed.TWICE}
+
+#: What comes with a good answer.
+DONE_WELL = {
+    *(Deed.WELL, Deed.SLOW, Deed.LOG, Deed.LEAK, Deed.LEAK_ON, Deed.FILES, Deed.STEAL),
+    *SPOILS_NEXT,
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from bg_charm_service.errors import FailureCause
+from bg_charm_service.errors import SPENT_WORKER, FailureCause
 from bg_charm_service.process_usage import Usage
 from bg_charm_service.processes import Processes
 from bg_charm_service.wire import (
@@ -28,6 +28,7 @@ from bg_charm_service.wire import (
     FailureSpec,
     FromWorker,
     FromZygote,
+    GoOn,
     Inspect,
     Inspected,
     LogText,
@@ -35,10 +36,9 @@ from bg_charm_service.wire import (
     RunSpec,
     SendSpec,
     Spawned,
-    ToWorker,
 )
 from bg_charm_service.zygote_client import ZygoteLink
-from tests.simulation.cast import DESERVED, SPOILS_NEXT, Deed, good_answer, schema_of
+from tests.simulation.cast import DESERVED, DONE_WELL, SPOILS_NEXT, Deed, good_answer, schema_of
 
 #: Beyond every real process, so that a stray signal can hit nobody.
 _FIRST_PID = 100_000_000
@@ -205,6 +205,8 @@ class SimulatedWorker:
         self._read_so_far = 0
         self._ticket = 0
         self._is_pausing = False
+        self._is_listening = False
+        self._has_closed = False
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._connection.fileno(), self._read)
         self._is_dead = False
@@ -238,9 +240,11 @@ class SimulatedWorker:
         if self.spec is None:
             # What was sent just before it stood still was begun at once.
             self._read()
+            self._begin_next()
             until += seconds
-        timer = self._timer
-        if self.spec is not None and timer is not None and timer.when() <= until:
+        # A whole batch may have been made.
+        while self.spec is not None and (timer := self._timer) and timer.when() <= until:
+            self._timer = None
             timer.cancel()
             self._last_word()
 
@@ -269,16 +273,47 @@ class SimulatedWorker:
             self.die(0)
             return
         for message in self._decoder.feed(data):
-            self._take(message)
+            if isinstance(message, GoOn):
+                self._is_pausing = False
+            elif isinstance(message, RunSpec | Inspect):
+                self._read_so_far += 1
+                self._requests[self._read_so_far] = message
+        self._begin_next()
 
-    def _take(self, message: ToWorker) -> None:
-        if isinstance(message, RunSpec):
-            self._run(message)
-        elif isinstance(message, Inspect):
-            schema = schema_of(message.source)
-            problems: tuple[dict[str, str], ...] = tuple({} for _ in message.values)
-            answer = Inspected(message.request_id, schema, "", message.values, problems)
-            self._loop.call_later(0.01, self._say, answer)
+    def _begin_next(self) -> None:
+        """Take the next ticket and begin with what it is for, unless something is under way."""
+        if self._is_dead or self.spec is not None or self._is_pausing or self._has_closed:
+            return
+        if not self._ticket:
+            with contextlib.suppress(BlockingIOError):
+                data = self._tickets.recv(4, socket.MSG_DONTWAIT)
+                self._ticket = int.from_bytes(data, "little")
+        request = self._requests.pop(self._ticket, None)
+        if request is None:
+            # Nothing is to be done, or it has not been read.
+            self._listen_for_tickets(wanted=not self._ticket)
+            return
+        # What was passed over meanwhile had been taken back.
+        self._requests = {no: each for no, each in self._requests.items() if no > self._ticket}
+        self._ticket = 0
+        self._listen_for_tickets(wanted=False)
+        if isinstance(request, RunSpec):
+            self._run(request)
+        else:
+            self._inspect(request)
+
+    def _listen_for_tickets(self, *, wanted: bool) -> None:
+        if wanted and not self._is_listening:
+            self._loop.add_reader(self._tickets.fileno(), self._begin_next)
+        elif self._is_listening and not wanted and not self._loop.is_closed():
+            self._loop.remove_reader(self._tickets.fileno())
+        self._is_listening = wanted
+
+    def _inspect(self, request: Inspect) -> None:
+        schema = schema_of(request.source)
+        problems: tuple[dict[str, str], ...] = tuple({} for _ in request.values)
+        answer = Inspected(request.request_id, schema, "", request.values, problems)
+        self._loop.call_later(0.01, self._say, answer)
 
     def _run(self, spec: RunSpec) -> None:
         self.spec = spec
@@ -298,6 +333,7 @@ class SimulatedWorker:
             self.memory_bytes = 10 * spec.limits.memory_bytes
         if deed is Deed.LOG:
             self._say(LogText(spec.run_id, "word " * 20_000))
+        self._timer = None
         if deed is not Deed.STUCK:
             self._last_word = lambda: self._finish(spec, deed, seconds)
             self._timer = self._loop.call_later(seconds, self._last_word)
@@ -320,12 +356,31 @@ class SimulatedWorker:
         # From here on it is over: nothing of it goes on beside whatever comes next.
         self._end_run()
         answer = good_answer(spec, seconds)
-        if deed in (Deed.WELL, Deed.SLOW, Deed.LEAK, Deed.LOG, *SPOILS_NEXT):
+        if deed in DONE_WELL:
             self._truth.done_well.add(spec.run_id)
         if deed is Deed.EARLY_READY:
             self._say(Ready())
-        for said in _answers(deed, answer):
+        if deed is Deed.STEAL:
+            self._steal()
+        if deed is Deed.OUT_OF_TURN:
+            answer = replace_struct(answer, run_id=self._next_run_id())
+        answers = _answers(deed, answer)
+        for said in answers:
             self._say(said)
+        self._is_pausing = any(said.pauses for said in answers)
+        self._begin_next()
+
+    def _next_run_id(self) -> str:
+        """The run that comes next, if it is here already."""
+        waiting = [each.run_id for each in self._requests.values() if isinstance(each, RunSpec)]
+        return waiting[0] if waiting else "1.1000"
+
+    def _steal(self) -> None:
+        """Take the tickets of the runs that come next: the first waits for its own in vain."""
+        with contextlib.suppress(BlockingIOError):
+            self._tickets.recv(1 << 16, socket.MSG_DONTWAIT)
+            deserved = self._truth.deserved.setdefault(self._next_run_id(), set())
+            deserved.add(FailureCause.TIMEOUT)
 
     def _end_run(self) -> None:
         if self.spec is not None:
@@ -342,9 +397,12 @@ class SimulatedWorker:
 
     def _close(self) -> None:
         if self._connection.fileno() >= 0:
+            self._has_closed = True
+            self._listen_for_tickets(wanted=False)
             if not self._loop.is_closed():
                 self._loop.remove_reader(self._connection.fileno())
             self._connection.close()
+            self._tickets.close()
 
 
 def _answers(deed: Deed, good: Answer) -> list[Answer]:
@@ -355,9 +413,12 @@ def _answers(deed: Deed, good: Answer) -> list[Answer]:
         Deed.GREED: FailureSpec(FailureCause.MEMORY, "MemoryError"),
     }.get(deed)
     if failure is not None:
-        return [Answer(good.run_id, good.duration_seconds, failure=failure)]
+        is_spent = failure.cause in SPENT_WORKER
+        return [Answer(good.run_id, good.duration_seconds, failure=failure, pauses=is_spent)]
     changed = {
-        Deed.LEAK: replace_struct(good, leak="a thread"),
+        Deed.LEAK: replace_struct(good, leak="a thread", pauses=True),
+        Deed.LEAK_ON: replace_struct(good, leak="a thread"),
+        Deed.FILES: replace_struct(good, pauses=True),
         Deed.LONG_CLAIM: replace_struct(good, duration_seconds=1e12),
         Deed.STALE: replace_struct(good, stale=True),
         Deed.FORGED: replace_struct(good, run_id="1.1000"),
