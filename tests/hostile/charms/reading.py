@@ -212,14 +212,14 @@ def by_a_watch(charm: Hostile) -> object:
 @ends("error", "RuntimeError: nothing was inherited")
 def by_what_was_left_open(charm: Hostile) -> object:
     """By descriptors that the service forgot to close."""
+    # The worker has its own directory open, and its own files in /proc.
+    own = [os.stat(path) for path in (charm.context.scratch, "/proc/self/statm", "/proc/self/task")]
     found: list[object] = []
     for fd in range(3, 1024):
         for look in (os.listdir, lambda file: os.pread(file, 100, 0).decode(errors="replace")):
             with contextlib.suppress(OSError):
-                # The worker has its own directory open, and its own file in /proc.
-                if not os.path.samestat(os.fstat(fd), os.stat(charm.context.scratch)):
+                if not any(os.path.samestat(os.fstat(fd), one) for one in own):
                     found.append(look(fd))
-    found = [text for text in found if f"\nPid:\t{os.getpid()}\n" not in str(text)]
     if not found:
         raise RuntimeError("nothing was inherited")
     return found
