@@ -459,6 +459,20 @@ def watched(*pids: int) -> Iterator[list[int]]:
             os.close(handle)
 
 
+@contextmanager
+def watched_descendants(service: Service) -> Iterator[list[int]]:
+    """Hold on to what a service started, but for what has ended by itself before that."""
+    handles: list[int] = []
+    try:
+        for process in service.descendants():
+            with suppress(ProcessLookupError):
+                handles.append(os.pidfd_open(process.pid))
+        yield handles
+    finally:
+        for handle in handles:
+            os.close(handle)
+
+
 def wait_until_ended(handles: list[int]) -> None:
     """Wait for the end of processes that are watched."""
     for handle in handles:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.running import CHARMS, Service, wait_until_ended, watched
+from tests.process.running import CHARMS, Service, wait_until_ended, watched, watched_descendants
 
 LINKED = (CHARMS / "linked.py").read_text()
 
@@ -123,7 +123,7 @@ def test_killed_service_loses_and_repeats_nothing(data_dir: Path) -> None:
                 sender.send(send=[{"number": 2 * sent}, {"number": 2 * sent + 1}])
                 sent += 1
             service.wait_for("run.succeeded", times=5 + life)
-            with watched(*(process.pid for process in service.descendants())) as handles:
+            with watched_descendants(service) as handles:
                 service.kill()
                 wait_until_ended(handles)
             service.start()

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.running import Refused, Service, wait_until_ended, watched
+from tests.process.running import (
+    Refused,
+    Service,
+    wait_until_ended,
+    watched,
+    watched_descendants,
+)
 
 
 @pytest.fixture
@@ -23,9 +29,8 @@ def test_stop_lets_work_finish(data_dir: Path) -> None:
         charm = service.add(values={"folder": str(gate.folder)})
         job = charm.send(mode="wait", number=1)
         charm.send(number=2)
-        processes = service.descendants()
         gate.wait_for_run()
-        with watched(*(process.pid for process in processes)) as handles:
+        with watched_descendants(service) as handles:
             service.signal(signal.SIGTERM)
             service.wait_for("stopping")
             gate.let_go()

@@ -7,20 +7,25 @@ shows it.
 
 from __future__ import annotations
 
-import os
 import random
 import select
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import tenacity
 
-from tests.process.running import PATIENCE_SECONDS, Service, wait_until_ended, watched
+from tests.process.running import (
+    PATIENCE_SECONDS,
+    Service,
+    wait_until_ended,
+    watched,
+    watched_descendants,
+)
 from tests.soak.audit import audit
 from tests.soak.cast import FLAGS, Cast, add_cast
 from tests.soak.faults import SURVIVED, Fault, zygotes
@@ -111,7 +116,7 @@ class KillLoop:
 
     def _kill(self, cast: Cast, traffic: Traffic) -> None:
         """KILL the service; every process that it started has to end."""
-        with _held(self._service) as handles:
+        with watched_descendants(self._service) as handles:
             self._service.signal(signal.SIGKILL)
             traffic.is_up.clear()
             self._service.wait()
@@ -121,7 +126,7 @@ class KillLoop:
     def _kill_with_frozen_zygote(self, cast: Cast, traffic: Traffic) -> None:
         """KILL the service while its zygote is stopped, and let that go on after the restart."""
         killed, frozen = self._service, zygotes(self._service)
-        with _held(killed) as handles:
+        with watched_descendants(killed) as handles:
             try:
                 for zygote in frozen:
                     zygote.suspend()
@@ -149,7 +154,7 @@ class KillLoop:
         self._end_politely(cast, traffic, signals=2)
 
     def _end_politely(self, cast: Cast, traffic: Traffic, *, signals: int) -> None:
-        with _held(self._service) as handles:
+        with watched_descendants(self._service) as handles:
             self._service.signal(signal.SIGTERM)
             if signals > 1:
                 time.sleep(self._chance.uniform(0, 0.5))
@@ -211,20 +216,6 @@ class KillLoop:
 
     def _note(self, violation: str) -> None:
         self._violations.append(violation)
-
-
-@contextmanager
-def _held(service: Service) -> Iterator[list[int]]:
-    """Hold on to the processes that a service started, as far as they are there."""
-    handles: list[int] = []
-    try:
-        for process in service.descendants():
-            with suppress(ProcessLookupError):
-                handles.append(os.pidfd_open(process.pid))
-        yield handles
-    finally:
-        for handle in handles:
-            os.close(handle)
 
 
 @tenacity.retry(
