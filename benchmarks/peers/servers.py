@@ -12,7 +12,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def redis(folder: Path) -> Iterator[str]:
     flags = ("--appendonly", "yes", "--appendfsync", "no", "--save", "")
     where = ("--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder))
     with process(program, *where, *flags, environ=os.environ):
-        _wait_for_port(port)
+        _wait_until(lambda: _is_open(port), "Redis")
         yield f"redis://127.0.0.1:{port}"
 
 
@@ -89,8 +89,9 @@ def postgres(folder: Path) -> Iterator[str]:
     port = _free_port()
     flags = ("-D", str(data / "db"), "-h", "127.0.0.1", "-p", str(port), "-k", str(data))
     with process(str(programs / "postgres"), *flags, environ=os.environ, user=user):
-        _wait_for_port(port)
-        yield f"host=127.0.0.1 port={port} user=bench dbname=postgres"
+        where = f"host=127.0.0.1 port={port} user=bench dbname=postgres"
+        _wait_until(lambda: _is_postgres_ready(where), "PostgreSQL")
+        yield where
 
 
 def _user() -> pwd.struct_passwd | None:
@@ -107,13 +108,28 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_for_port(port: int) -> None:
+def _wait_until(is_ready: Callable[[], bool], name: str) -> None:
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    raise Unmeasurable(f"No server answered on port {port} within {_PATIENCE_SECONDS:g} s.")
+    while not is_ready():
+        if time.monotonic() > deadline:
+            raise Unmeasurable(f"{name} did not answer within {_PATIENCE_SECONDS:g} s.")
+        time.sleep(0.05)
+
+
+def _is_open(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
+
+
+def _is_postgres_ready(where: str) -> bool:
+    """Whether it takes connections: its port is open before it does."""
+    import psycopg
+
+    try:
+        psycopg.connect(where).close()
+    except psycopg.OperationalError:
+        return False
+    return True

@@ -137,7 +137,7 @@ def _measure(bench: Bench, contender: Contender) -> float:
     if isinstance(contender, OurService):
         measuring = contender.measuring
     try:
-        return measure(contender, folder, bench.pick(8.0, 3.0), bench.pick(2.0, 1.0), measuring)
+        return measure(contender, folder, bench.pick(8.0, 3.0), bench.pick(4.0, 1.0), measuring)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
