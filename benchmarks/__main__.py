@@ -115,8 +115,7 @@ def _write(new: Results) -> None:
     older = results.read(DOCS / report.DATA)
     everything = older.with_new(new) if older else new
     results.write(DOCS / report.DATA, everything)
-    bars = [row for one in everything.scenarios.values() for row in one.rows if row.picture]
-    if bars:
+    if bars := report.bars(everything):
         drawn = picture.draw(bars, "Runs of a counter a second, two workers")
         (DOCS / report.PICTURE).write_text(drawn)
     tables = report.page(everything, TITLES)

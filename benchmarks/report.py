@@ -55,7 +55,7 @@ def line(row: Row) -> str:
 
 def page(results: Results, titles: Mapping[str, str]) -> str:
     """Write everything, as it stands in the page about benchmarks."""
-    parts = ["\n".join(_machine(results.machine))]
+    parts = [*_picture(results, ""), "\n".join(_machine(results.machine))]
     for name, title in titles.items():
         result = results.scenarios.get(name)
         if result is not None:
@@ -65,7 +65,7 @@ def page(results: Results, titles: Mapping[str, str]) -> str:
 
 def short_table(results: Results, titles: Mapping[str, str], folder: str) -> str:
     """Write what README shows: who was compared, and all that was asked for."""
-    told = [f"![Runs a second beside others]({folder}/{PICTURE})", ""]
+    told = [line for picture in _picture(results, f"{folder}/") for line in (picture, "")]
     told += ["| | measured | min to max | asked for | |", "|---|---|---|---|---|"]
     for name, title in titles.items():
         result = results.scenarios.get(name)
@@ -87,9 +87,16 @@ def between_marks(text: str, content: str) -> str:
     return f"{before}{begin}\n{content}\n{end}{after}"
 
 
+def bars(results: Results) -> list[Row]:
+    """Give the rows of the picture."""
+    return [row for one in results.scenarios.values() for row in one.rows if row.picture]
+
+
+def _picture(results: Results, folder: str) -> list[str]:
+    return [f"![Runs a second beside others]({folder}{PICTURE})"] if bars(results) else []
+
+
 def _machine(machine: Machine) -> Iterator[str]:
-    yield f"![Runs a second beside others]({PICTURE})"
-    yield ""
     yield f"The same as numbers: [{DATA}]({DATA})."
     yield ""
     yield "| machine | |"

@@ -211,6 +211,14 @@ def test_readme_has_what_was_asked_for_and_who_was_compared() -> None:
     assert f"(docs/b/{report.PICTURE})" in text
 
 
+def test_no_picture_of_nothing() -> None:
+    """A part that draws nothing leads to no picture that is not there."""
+    alone = Results(HERE, {"idle": result(Row("lag", 4, "ms", asked=Asked("under", 5)))})
+
+    assert report.PICTURE not in report.page(alone, TITLES)
+    assert report.PICTURE not in report.short_table(alone, TITLES, "docs/b")
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/benchmarks/README.md"])
 def test_the_pages_have_a_place_for_figures(page: str) -> None:
     """What `make bench` writes replaces what is between the marks, and nothing else."""
