@@ -22,8 +22,9 @@ from benchmarks.machine import commit, sync_ms, this_machine, versions
 from benchmarks.populations import Populations
 from benchmarks.profiling import Profiler
 from benchmarks.results import Result, Results
+from benchmarks.sampling import Unmeasurable
 from benchmarks.scenarios import TITLES
-from benchmarks.service_process import ROOT
+from benchmarks.service_process import ROOT, Failed
 
 #: Where data is kept: a disk, also where /tmp is memory.
 FOLDER = "/var/tmp"  # noqa: S108 -- a folder of its own is made there, for this user only
@@ -76,8 +77,11 @@ def main(
             )
             try:
                 found[name] = _measure(name, bench)
+            # The other scenarios are worth having all the same.
+            except (Failed, Unmeasurable) as error:
+                click.echo(f"{name} failed: {error}", err=True)
+                failed.append(name)
             except Exception:
-                # The others are worth having all the same.
                 click.echo(f"{name} failed:\n{traceback.format_exc()}", err=True)
                 failed.append(name)
         if write or not (only or quick or profile or failed):
