@@ -246,11 +246,11 @@ class World:
         connection = self.disk.connection
         if not self.disk.is_dirty or connection is None or self.service is None:
             return
-        if isinstance(self.service.supervisor.ended_by, CommitInDoubt):
-            # It knows no more what is on disk, and is about to end for that.
-            return
         self.disk.is_dirty = False
         touched = self._read_ledger(connection)
+        if isinstance(self.service.supervisor.ended_by, CommitInDoubt):
+            # It does not know any more what is on disk, and is about to end for that.
+            return
         problems = [*invariants.broken(self.service, connection, touched)]
         if problems:
             raise Violated("; ".join(problems[:3]))
