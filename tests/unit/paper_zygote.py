@@ -11,7 +11,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 
 import msgspec
@@ -221,6 +221,12 @@ class PaperBench:
         assert self.pool.dispatch(space_key, [run])
         return run
 
+    def out_together(self, count: int = 3, space_key: int = 1, **about: object) -> list[RunSpec]:
+        """Give runs out as one batch."""
+        runs = [self.run_spec(**about) for _ in range(count)]  # type: ignore[arg-type]
+        assert self.pool.dispatch(space_key, runs)
+        return runs
+
     def maker(self, run: RunSpec) -> PaperWorker:
         """The worker that was given a run."""
         handle = self.pool.workers.making(run.run_id)
@@ -241,6 +247,10 @@ class PaperBench:
     def ended(self, run: RunSpec) -> list[RunFinished]:
         """The ends of a run that were reported: never more than one."""
         return [event for event in self.ends if event.run.run_id == run.run_id]
+
+    def how(self, runs: Iterable[RunSpec]) -> list[str]:
+        """How runs ended: answered, given back, cancelled, or what they paid for."""
+        return [_how(end) for run in runs for end in self.ended(run)]
 
     async def answered(self, run: RunSpec) -> None:
         """Let a run be made as it should be."""
@@ -274,6 +284,16 @@ def on_paper(work: Callable[[PaperBench], Awaitable[None]], **limits: object) ->
         assert [] == bench.faults
 
     asyncio.run(run())
+
+
+def _how(end: RunFinished) -> str:
+    if end.answer is not None:
+        return "answered"
+    if end.death is not None:
+        return end.death.cause.value
+    if end.is_cancelled:
+        return "cancelled"
+    return "orphaned" if end.is_orphaned else "given back"
 
 
 def other_walls(number: int) -> Limits:

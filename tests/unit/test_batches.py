@@ -1,232 +1,526 @@
-"""Which runs go to a worker together, and that they are settled as if each were alone."""
+"""Batches: one worker makes runs one after the other, and each is a run of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 
 import pytest
+from msgspec import structs
 
-from bg_charm_service import batching
-from bg_charm_service.fairness import Caps
-from bg_charm_service.limits import LimitChanges
-from bg_charm_service.model import FieldKind
-from bg_charm_service.store.charms import CharmRecord
-from tests.unit.test_supervisor import Bench, logged
+from bg_charm_service.batch_watch import LATE_SECONDS, STALL_SECONDS
+from bg_charm_service.errors import FailureCause
+from bg_charm_service.pool_contract import Isolation
+from bg_charm_service.wire import (
+    Answer,
+    FailureSpec,
+    FetchField,
+    FieldValue,
+    GoOn,
+    LogText,
+    RunSpec,
+    ToWorker,
+)
+from tests.unit.paper_zygote import LIMITS, PaperBench, PaperWorker, on_paper, other_walls
 
-SHORT, LONG = 0.001, 0.5
-SPACE = "did:key:here"
-
-
-class Round:
-    """A bench on which every charm has had its first run."""
-
-    def __init__(
-        self, path: Path, count: int, *, seconds: float = SHORT, caps: Caps | None = None
-    ) -> None:
-        self.bench = Bench(path, workers=2, caps=caps)
-        self.charms = [self.bench.charm(counter=FieldKind.VALUE) for _ in range(count)]
-        self.poll(seconds)
-
-    def poll(self, seconds: float = SHORT, *, writes: bool = True) -> list[int]:
-        """Poll every charm once; gives how many runs each worker got at once."""
-        bench, sizes = self.bench, []
-        for charm in self.charms:
-            bench.put(charm)
-        while bench.step():
-            sizes += [len(batch) for batch in bench.pool.batches]
-            for run in list(bench.pool.out):
-                written = {"counter": b"%d" % (int(run.values["counter"]) + 1)} if writes else {}
-                bench.pool.end(run, seconds=seconds, writes=written)
-        return sizes
-
-    def counters(self) -> list[bytes | None]:
-        """The counters of all charms."""
-        cells = [self.bench.store.cells.read(charm, "counter") for charm in self.charms]
-        return [cell.value if cell else None for cell in cells]
-
-    def successes(self) -> list[int]:
-        """How many successes each charm had."""
-        keys = [charm.charm_key for charm in self.charms]
-        return [self.bench.store.health.get(key).successes for key in keys]
+MADE, BACK = "answered", "given back"
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """The place of a database."""
-    return tmp_path / "test.db"
+async def begun(bench: PaperBench, runs: list[RunSpec], count: int = 1) -> PaperWorker:
+    """Let a worker read its batch and begin with so many of the runs."""
+    maker = bench.maker(runs[0])
+    for _ in range(count):
+        await bench.until(maker.begin)
+    return maker
 
 
-def test_short_runs_go_to_one_worker(path: Path) -> None:
-    """Charms of a space that are known to be quick are made by one worker in one go."""
-    done = Round(path, 30)
-    assert [30] == done.poll()
-    assert [b"2"] * 30 == done.counters()
-    assert [2] * 30 == done.successes()
+def say(maker: PaperWorker, *runs: RunSpec) -> None:
+    """Let a worker answer for runs."""
+    maker.say(*(Answer(run.run_id, 0.01) for run in runs))
 
 
-def test_first_runs_go_by_their_source(path: Path) -> None:
-    """A charm that has not run yet is taken for as quick as others of its source."""
-    bench = Bench(path, workers=1)
-    for _ in range(10):
-        bench.put(bench.charm())
-    for _ in range(2):
-        assert 1 == len(bench.step())
-        bench.pool.end(bench.pool.out[0], seconds=SHORT)
-    assert 8 == len(bench.step())
+def test_batch_goes_out_whole_and_each_run_ends_by_itself() -> None:
+    """All runs are there at once, and each ends when it is answered, not with the last."""
+
+    async def work(bench: PaperBench) -> None:
+        runs = bench.out_together(3)
+        maker = await begun(bench, runs)
+        assert runs == maker.read()
+        say(maker, runs[0])
+        await bench.end_of(runs[0])
+        assert [MADE] == bench.how(runs)
+        assert 1 == bench.pool.free_workers().count
+        say(maker, *runs[1:])
+        await bench.until(lambda: len(bench.ends) == 3)
+        assert runs == [end.run for end in bench.ends]
+        assert 2 == bench.pool.free_workers().count
+
+    on_paper(work)
 
 
-def test_batch_is_bounded_by_count(path: Path) -> None:
-    """No worker gets more than so many runs at once."""
-    done = Round(path, batching.MOST_RUNS + 10, seconds=0.0001)
-    assert [batching.MOST_RUNS, 10] == done.poll()
+def test_batches_follow_each_other() -> None:
+    """The same worker makes one batch after the other."""
+
+    async def work(bench: PaperBench) -> None:
+        makers = set()
+        for count in (3, 1, 2, 5):
+            runs = bench.out_together(count)
+            maker = await begun(bench, runs, count)
+            makers.add(maker.worker_no)
+            say(maker, *runs)
+            await bench.end_of(runs[-1])
+            assert [MADE] * count == bench.how(runs)
+        assert 1 == len(makers)
+
+    on_paper(work)
 
 
-def test_batch_is_bounded_by_time(path: Path) -> None:
-    """No worker gets more than it can make in a short time, going by earlier runs."""
-    done = Round(path, 30, seconds=batching.MOST_SECONDS / 10)
-    sizes = done.poll()
-    assert sum(sizes) == 30
-    assert max(sizes) <= 10
+class TestBlame:
+    """The first run that is not answered pays, if it had begun; nobody else does."""
+
+    @pytest.mark.parametrize("answered", [0, 1, 2])
+    def test_death_in_the_middle(self, answered: int) -> None:
+        """Runs before the one under way count, it pays, those behind it are given back."""
+
+        async def work(bench: PaperBench) -> None:
+            runs = bench.out_together(4)
+            maker = await begun(bench, runs, answered + 1)
+            say(maker, *runs[:answered])
+            maker.die()
+            await bench.until(lambda: len(bench.ends) == 4)
+            expected = [MADE] * answered + ["signal"] + [BACK] * (3 - answered)
+            assert expected == bench.how(runs)
+            assert [] == bench.idle_deaths
+
+        on_paper(work)
+
+    def test_death_between_two_runs(self) -> None:
+        """A worker that dies before the next run began costs nobody anything."""
+
+        async def work(bench: PaperBench) -> None:
+            runs = bench.out_together(3)
+            maker = await begun(bench, runs)
+            say(maker, runs[0])
+            maker.die()
+            await bench.until(lambda: len(bench.ends) == 3)
+            assert [MADE, BACK, BACK] == bench.how(runs)
+            assert [runs[0].run_id] == [death.after_run for death in bench.idle_deaths]
+
+        on_paper(work)
+
+    def test_time(self) -> None:
+        """A run that takes too long pays; those that had to wait for it do not."""
+
+        async def work(bench: PaperBench) -> None:
+            runs = bench.out_together(3)
+            maker = await begun(bench, runs, 2)
+            say(maker, runs[0])
+            await bench.end_of(runs[0])
+            bench.clock.ahead_seconds = 100.0
+            await bench.end_of(runs[1])
+            await bench.until(lambda: maker.is_dead)
+            await bench.until(lambda: len(bench.ends) == 3)
+            assert [MADE, "timeout", BACK] == bench.how(runs)
+
+        on_paper(work)
+
+    def test_deadline_begins_when_the_run_before_is_answered(self) -> None:
+        """A run has all of its time, however long the others of its batch took."""
+
+        async def work(bench: PaperBench) -> None:
+            runs = bench.out_together(4)
+            maker = await begun(bench, runs, 4)
+            for run in runs:
+                bench.clock.ahead_seconds += 0.9 * LIMITS.timeout_seconds
+                say(maker, run)
+                await bench.end_of(run)
+            assert [MADE] * 4 == bench.how(runs)
+
+        on_paper(work)
+
+    @pytest.mark.parametrize("said", ["the next", "nobody", "the one before"])
+    def test_answer_out_of_turn(self, said: str) -> None:
+        """An answer for another run than the one under way is a breach, which that one pays for."""
+
+        async def work(bench: PaperBench) -> None:
+            runs = bench.out_together(3)
+            maker = await begun(bench, runs, 2)
+            say(maker, runs[0])
+            await bench.end_of(runs[0])
+            other = {"the next": runs[2].run_id, "nobody": "99.1", "the one before": runs[0].run_id}
+            maker.say(Answer(other[said], 0.01))
+            await bench.until(lambda: len(bench.ends) == 3)
+            assert [MADE, FailureCause.PROTOCOL, BACK] == bench.how(runs)
+
+        on_paper(work)
+
+    def test_zygote_lost(self) -> None:
+        """When the workers' parent dies, only a run that had begun counts as delivered."""
+
+        async def work(bench: PaperBench) -> None:
+            runs = bench.out_together(3)
+            maker = await begun(bench, runs, 2)
+            say(maker, runs[0])
+            bench.zygotes[0].lose()
+            await bench.until(lambda: len(bench.ends) == 3)
+            assert [MADE, "orphaned", BACK] == bench.how(runs)
+
+        on_paper(work)
+
+    def test_stop(self) -> None:
+        """A stop takes what is answered, and gives the rest back once."""
+
+        async def work(bench: PaperBench) -> None:
+            runs = bench.out_together(3)
+            maker = await begun(bench, runs, 2)
+            say(maker, runs[0])
+            bench.pool.stop()
+            bench.pool.stop()
+            bench.events += bench.pool.collect()
+            assert [MADE, BACK, BACK] == bench.how(runs)
+
+        on_paper(work)
 
 
-def test_batch_is_bounded_by_size(path: Path) -> None:
-    """No worker gets more values at once than fit into memory with ease."""
-    done = Round(path, 40)
-    value = b'"' + b"x" * 60_000 + b'"'
-    with done.bench.database.transaction():
-        for charm in done.charms:
-            done.bench.store.cells.write(charm, "counter", value)
-    sizes = done.poll(writes=False)
-    assert sum(sizes) == 40
-    assert max(sizes) <= batching.MOST_BYTES // 60_000 + 1
+class TestTakingBack:
+    """What has not begun can be taken back, and then never begins."""
+
+    def test_behind_a_slow_run(self) -> None:
+        """Runs that wait too long behind another are given back; that one goes on."""
+
+        async def work(bench: PaperBench) -> None:
+            runs = bench.out_together(4)
+            maker = await begun(bench, runs, 1)
+            bench.clock.ahead_seconds = STALL_SECONDS + 0.1
+            await bench.until(lambda: len(bench.ends) == 3)
+            assert [BACK] * 3 == bench.how(runs[1:])
+            assert 0 == maker.begin()
+            say(maker, runs[0])
+            assert (await bench.end_of(runs[0])).answer is not None
+
+        on_paper(work)
+
+    def test_run_that_has_begun_stays(self) -> None:
+        """A run that its worker has begun is made by it, though nobody has heard of that yet."""
+
+        async def work(bench: PaperBench) -> None:
+            runs = bench.out_together(4)
+            maker = await begun(bench, runs, 2)
+            bench.clock.ahead_seconds = STALL_SECONDS + 0.1
+            await bench.until(lambda: len(bench.ends) == 2)
+            assert [BACK] * 2 == bench.how(runs[2:])
+            say(maker, runs[0], runs[1])
+            await bench.until(lambda: len(bench.ends) == 4)
+            assert [MADE] * 2 == bench.how(runs[:2])
+
+        on_paper(work)
+
+    def test_worker_goes_on_behind_what_was_taken_back(self) -> None:
+        """The next run of the worker has a ticket of its own, which comes behind the gap."""
+
+        async def work(bench: PaperBench) -> None:
+            runs = bench.out_together(3)
+            maker = await begun(bench, runs)
+            bench.clock.ahead_seconds = STALL_SECONDS + 0.1
+            await bench.until(lambda: len(bench.ends) == 2)
+            say(maker, runs[0])
+            await bench.end_of(runs[0])
+            another = bench.out()
+            assert maker is bench.maker(another)
+            assert 4 == maker.begin()
+            say(maker, another)
+            assert (await bench.end_of(another)).answer is not None
+
+        on_paper(work)
+
+    def test_run_that_did_not_begin_at_all_may_still(self) -> None:
+        """A worker that is slow to begin keeps its first run, and only that."""
+
+        async def work(bench: PaperBench) -> None:
+            runs = bench.out_together(3)
+            maker = bench.maker(runs[0])
+            bench.clock.ahead_seconds = STALL_SECONDS + 0.1
+            await bench.until(lambda: len(bench.ends) == 2)
+            assert [1, 0] == [maker.begin(), maker.begin()]
+            say(maker, runs[0])
+            assert (await bench.end_of(runs[0])).answer is not None
+
+        on_paper(work)
+
+    def test_late_batch_is_shared_with_a_worker_that_has_nothing_to_do(self) -> None:
+        """What is left of an old batch is given back while another worker is free."""
+
+        async def work(bench: PaperBench) -> None:
+            runs = bench.out_together(4)
+            maker = await begun(bench, runs, 2)
+            bench.clock.ahead_seconds = LATE_SECONDS + 0.05
+            say(maker, runs[0])
+            await bench.until(lambda: len(bench.ends) == 3)
+            assert [MADE, BACK, BACK] == bench.how(runs)
+
+        on_paper(work)
+
+    def test_late_batch_stays_where_all_are_busy(self) -> None:
+        """Nothing is taken back for nobody."""
+
+        async def work(bench: PaperBench) -> None:
+            bench.out(2)
+            runs = bench.out_together(4)
+            maker = await begun(bench, runs, 4)
+            bench.clock.ahead_seconds = LATE_SECONDS + 0.05
+            say(maker, runs[0])
+            await bench.end_of(runs[0])
+            for _ in range(20):
+                await bench.turn()
+            say(maker, *runs[1:])
+            await bench.until(lambda: len(bench.ends) == 4)
+            assert [MADE] * 4 == bench.how(runs)
+
+        on_paper(work)
+
+    def test_answer_for_what_was_taken_back_is_a_breach(self) -> None:
+        """A worker cannot have made a run whose ticket it never had."""
+
+        async def work(bench: PaperBench) -> None:
+            runs = bench.out_together(2)
+            maker = await begun(bench, runs)
+            bench.clock.ahead_seconds = STALL_SECONDS + 0.1
+            await bench.end_of(runs[1])
+            say(maker, runs[1])
+            await bench.end_of(runs[0])
+            assert [FailureCause.PROTOCOL, BACK] == bench.how(runs)
+
+        on_paper(work)
 
 
-def _is_slow(done: Round, charm: CharmRecord) -> None:
-    health = done.bench.store.health.get(charm.charm_key)
-    done.bench.database.execute(
-        "UPDATE health SET last_ms = 500 WHERE charm_key = ?", (charm.charm_key,)
+class TestCancelling:
+    """A run of a batch is cancelled alone."""
+
+    def test_before_it_began(self) -> None:
+        """It is taken out, its worker lives, and the others are made."""
+
+        async def work(bench: PaperBench) -> None:
+            runs = bench.out_together(4)
+            maker = await begun(bench, runs)
+            assert bench.pool.cancel(runs[2].run_id)
+            assert [2, 4, 0] == [maker.begin() for _ in range(3)]
+            say(maker, runs[0], runs[1], runs[3])
+            await bench.until(lambda: len(bench.ends) == 4)
+            assert [MADE, MADE, "cancelled", MADE] == bench.how(runs)
+            assert not maker.is_dead
+            assert not bench.pool.cancel(runs[2].run_id)
+
+        on_paper(work)
+
+    @pytest.mark.parametrize("is_heard", [False, True])
+    def test_while_it_is_made(self, is_heard: bool) -> None:  # noqa: FBT001
+        """Its worker is ended; what was answered counts, and what comes behind is given back."""
+
+        async def work(bench: PaperBench) -> None:
+            runs = bench.out_together(3)
+            maker = await begun(bench, runs, 2)
+            say(maker, runs[0])
+            if is_heard:
+                await bench.end_of(runs[0])
+            assert bench.pool.cancel(runs[1].run_id)
+            await bench.until(lambda: len(bench.ends) == 3)
+            assert [MADE, "cancelled", BACK] == bench.how(runs)
+
+        on_paper(work)
+
+    def test_while_the_batch_waits(self) -> None:
+        """A run of a batch that waits for a worker is taken out of it."""
+
+        async def work(bench: PaperBench) -> None:
+            for run in [bench.out(1), bench.out(2)]:
+                await bench.answered(run)
+            runs = bench.out_together(2, limits=other_walls(1))
+            assert bench.pool.cancel(runs[0].run_id)
+            await bench.until(partial(bench.pool.workers.making, runs[1].run_id))
+            await bench.answered(runs[1])
+            assert ["cancelled", MADE] == bench.how(runs)
+
+        on_paper(work)
+
+
+class TestPausing:
+    """A run that leaves something behind is dealt with before the next one begins."""
+
+    def test_worker_is_told_to_go_on(self) -> None:
+        """What may be cleared away is, and the batch goes on."""
+
+        async def work(bench: PaperBench) -> None:
+            runs = bench.out_together(2)
+            maker = await begun(bench, runs)
+            maker.read()
+            maker.say(Answer(runs[0].run_id, 0.01, pauses=True))
+            heard: list[ToWorker] = []
+
+            def is_told() -> bool:
+                heard.extend(maker.read())
+                return bool(heard)
+
+            await bench.until(is_told)
+            assert [GoOn()] == heard
+            assert 2 == maker.begin()
+            say(maker, runs[1])
+            await bench.end_of(runs[1])
+            assert [MADE, MADE] == bench.how(runs)
+
+        on_paper(work)
+
+    @pytest.mark.parametrize(
+        "spent",
+        [
+            {"leak": "a thread"},
+            {"failure": FailureSpec(FailureCause.MEMORY, "MemoryError")},
+        ],
+        ids=["leak", "memory"],
     )
-    assert health.last_ms < 500
+    def test_spent_worker_makes_no_other_run(self, spent: dict[str, object]) -> None:
+        """The answer counts, the worker ends, the others are given back at no cost."""
+
+        async def work(bench: PaperBench) -> None:
+            runs = bench.out_together(3)
+            maker = await begun(bench, runs)
+            maker.say(Answer(runs[0].run_id, 0.01, pauses=True, **spent))  # type: ignore[arg-type]
+            await bench.until(lambda: len(bench.ends) == 3)
+            assert [MADE, BACK, BACK] == bench.how(runs)
+            assert maker.is_dead
+            assert [] == bench.idle_deaths
+
+        on_paper(work)
+
+    def test_raw_output_is_that_of_the_run_that_wrote_it(self) -> None:
+        """What is in the pipe when a run is answered is its own, and not the next one's."""
+
+        async def work(bench: PaperBench) -> None:
+            runs = bench.out_together(3)
+            maker = await begun(bench, runs, 3)
+            maker.print(b"of the first")
+            maker.say(Answer(runs[0].run_id, 0.01, pauses=True))
+            await bench.end_of(runs[0])
+            say(maker, runs[1])
+            await bench.end_of(runs[1])
+            maker.print(b"of the last")
+            say(maker, runs[2])
+            bench.pool.tick()
+            await bench.end_of(runs[2])
+            logs = [end.log for run in runs for end in bench.ended(run)]
+            assert ["of the first", "", "of the last"] == logs
+
+        on_paper(work)
 
 
-def _failed(done: Round, charm: CharmRecord) -> None:
-    key = (charm.charm_key,)
-    done.bench.database.execute(
-        "UPDATE health SET consecutive_failures = 1 WHERE charm_key = ?", key
-    )
+class TestBounds:
+    """What a worker may say and do is counted for each run anew."""
 
+    def test_log(self) -> None:
+        """Each run may log as much as a run may, and what it logs is its own."""
 
-def _has_other_walls(done: Round, charm: CharmRecord) -> None:
-    changes = LimitChanges(memory_bytes=64 * 1024 * 1024)
-    done.bench.store.limits.put_charm(charm.charm_key, changes)
+        async def work(bench: PaperBench) -> None:
+            limits = structs.replace(LIMITS, log_bytes=100)
+            runs = bench.out_together(5, limits=limits)
+            maker = await begun(bench, runs, 5)
+            for number, run in enumerate(runs):
+                for _ in range(150):
+                    maker.say(LogText(run.run_id, f"{number}"))
+                say(maker, run)
+                await bench.end_of(run)
+            logs = [end.log for run in runs for end in bench.ended(run)]
+            assert [str(number) * 150 for number in range(5)] == logs
 
+        on_paper(work)
 
-@pytest.mark.parametrize("make_unusual", [_is_slow, _failed, _has_other_walls])
-def test_unusual_charm_runs_alone(
-    path: Path, make_unusual: Callable[[Round, CharmRecord], None]
-) -> None:
-    """A slow charm, one that failed, and one with other limits hold up nobody behind them."""
-    done = Round(path, 10)
-    with done.bench.database.transaction():
-        make_unusual(done, done.charms[4])
-    assert [1, 9] == sorted(done.poll())
-    assert [b"2"] * 10 == done.counters()
+    def test_size_of_an_answer(self) -> None:
+        """Answers of a batch may be larger together than one of them may be."""
 
+        async def work(bench: PaperBench) -> None:
+            runs = bench.out_together(40)
+            maker = await begun(bench, runs, 40)
+            for run in runs:
+                maker.say(Answer(run.run_id, 0.01, writes={"x": bytes(60_000)}))
+                await bench.end_of(run)
+            assert [MADE] * 40 == bench.how(runs)
 
-def test_caps_by_integration_count_single_runs(path: Path) -> None:
-    """Under a cap for each integration a worker gets one run at a time."""
-    done = Round(path, 6, caps=Caps(per_integration=1))
-    assert [1] * 6 == done.poll()
+        on_paper(work)
 
+    def test_field_is_fetched_by_each_run(self) -> None:
+        """Each run may ask for a field once, and gets the answer with its own name on it."""
 
-def test_value_changed_meanwhile_makes_its_run_stale_and_no_other(path: Path) -> None:
-    """What a person changes while a batch is out is not overwritten; the others' writes count."""
-    done = Round(path, 5)
-    bench = done.bench
-    for charm in done.charms:
-        bench.put(charm)
-    assert 5 == len(bench.step())
-    with bench.database.transaction():
-        bench.store.cells.write(done.charms[2], "counter", b"70")
-    for run in list(bench.pool.out):
-        bench.pool.end(run, seconds=SHORT, writes={"counter": b"2"})
-    bench.step()
-    (again,) = bench.step()
-    assert done.charms[2].ref.charm_id == again
-    assert [b"2", b"2", b"70", b"2", b"2"] == done.counters()
-    bench.pool.end(bench.pool.out[0], seconds=SHORT, writes={"counter": b"71"})
-    bench.step()
-    assert b"71" == done.counters()[2]
+        async def work(bench: PaperBench) -> None:
+            runs = bench.out_together(2, large=("big",))
+            maker = await begun(bench, runs, 2)
+            maker.read()
+            heard: list[ToWorker] = []
+            for run in runs:
+                maker.say(FetchField(run.run_id, "big"))
+                await bench.until(lambda: [one for one in bench.events if "field" in dir(one)])
+                bench.events.clear()
+                bench.pool.give_field(run.run_id, FieldValue("big", b"1"))
+                heard += maker.read()
+                say(maker, run)
+                await bench.end_of(run)
+                bench.events.clear()
+            assert [FieldValue("big", b"1", run.run_id) for run in runs] == heard
 
+        on_paper(work)
 
-def test_removed_charm_takes_nobody_along(path: Path) -> None:
-    """A charm that is removed while its batch is out loses its run; the others keep theirs."""
-    done = Round(path, 5)
-    bench = done.bench
-    for charm in done.charms:
-        bench.put(charm)
-    bench.step()
-    with bench.database.transaction():
-        bench.store.charms.mark_removed(done.charms[0].charm_key, 1)
-    for run in list(bench.pool.out):
-        bench.pool.end(run, seconds=SHORT, writes={"counter": b"2"})
-    assert [] == bench.step()
-    assert [None, b"2", b"2", b"2", b"2"] == done.counters()
+    def test_no_second_is_counted_twice(self) -> None:
+        """The times of a batch's runs together are the time that it took."""
 
+        async def work(bench: PaperBench) -> None:
+            runs = bench.out_together(3)
+            maker = await begun(bench, runs, 3)
+            begun_at = bench.clock.steady()
+            bench.clock.ahead_seconds = 1.0
+            maker.say(
+                Answer(runs[0].run_id, 0.25),
+                Answer(runs[1].run_id, 1000.0),
+                Answer(runs[2].run_id, 0.0),
+            )
+            await bench.until(lambda: len(bench.ends) == 3)
+            took = bench.clock.steady() - begun_at
+            seconds = [bench.ended(run)[0].seconds for run in runs]
+            assert 0.25 == seconds[0]
+            assert 1.0 <= sum(seconds) <= took + 0.1
 
-def test_late_answer_takes_nobody_along(path: Path) -> None:
-    """An answer whose claim is not the newest is refused and counted; the others count."""
-    done = Round(path, 5)
-    bench = done.bench
-    for charm in done.charms:
-        bench.put(charm)
-    bench.step()
-    late = bench.pool.out[3]
-    with bench.database.transaction():
-        bench.database.execute(
-            "UPDATE ack_queue_jobs SET fence = fence + 1 WHERE _id = ?", (late.job_id,)
-        )
-    for run in list(bench.pool.out):
-        bench.pool.end(run, seconds=SHORT, writes={"counter": b"2"})
-    with logged() as events:
-        bench.step()
-    assert [] == events
-    assert [b"2", b"2", b"2", b"1", b"2"] == done.counters()
-    assert 1 == bench.store.totals.get("late_answers")
+        on_paper(work)
 
+    def test_worker_makes_no_more_runs_than_it_may(self) -> None:
+        """What of a batch is too much for its worker's life is given back at once."""
 
-@pytest.mark.parametrize("value", [b"{", b"", b"[" * 200 + b"]" * 200])
-def test_broken_value_fails_its_own_run(path: Path, value: bytes) -> None:
-    """What is no JSON fails the run that left it; the others of its batch are stored."""
-    done = Round(path, 5)
-    bench = done.bench
-    for charm in done.charms:
-        bench.put(charm)
-    bench.step()
-    for place, run in enumerate(list(bench.pool.out)):
-        bench.pool.end(run, seconds=SHORT, writes={"counter": value if place == 1 else b"2"})
-    bench.step()
-    assert [b"2", b"1", b"2", b"2", b"2"] == done.counters()
-    failed = bench.store.health.get(done.charms[1].charm_key)
-    assert (1, "state") == (failed.consecutive_failures, failed.last_error_cause)
+        async def work(bench: PaperBench) -> None:
+            runs = bench.out_together(3)
+            maker = await begun(bench, runs, 2)
+            assert 0 == maker.begin()
+            say(maker, *runs[:2])
+            await bench.until(lambda: len(bench.ends) == 3)
+            assert [MADE, MADE, BACK] == bench.how(runs)
+            await bench.until(lambda: maker.is_dead)
 
+        on_paper(work, max_runs=2)
 
-def test_batch_is_recorded_as_single_runs_are(tmp_path: Path) -> None:
-    """Tables after a batch are those after the same runs one by one."""
+    def test_each_run_has_a_process_under_run(self) -> None:
+        """Under `run` a batch is cut to one run."""
 
-    def tables(*, together: bool) -> dict[str, list[tuple[object, ...]]]:
-        caps = None if together else Caps(per_integration=1)
-        done = Round(tmp_path / f"{together}.db", 12, caps=caps)
-        sizes = done.poll() + done.poll(writes=False)
-        assert ([12, 12] if together else [1] * 24) == sizes
-        queries = {
-            "cells": "SELECT charm_key, field, version, value FROM cells",
-            "health": "SELECT * FROM health",
-            "runs": "SELECT * FROM runs ORDER BY run_key",
-            "jobs": "SELECT * FROM ack_queue_jobs ORDER BY _id",
-            "totals": "SELECT * FROM totals WHERE name NOT IN ('commits')",
-        }
-        return {name: done.bench.database.rows(query) for name, query in queries.items()}
+        async def work(bench: PaperBench) -> None:
+            runs = bench.out_together(2)
+            await bench.answered(runs[0])
+            assert [MADE, BACK] == bench.how(runs)
 
-    assert tables(together=False) == tables(together=True)
+        on_paper(work, isolation=Isolation.RUN)
+
+    def test_source_comes_with_the_first_run_that_needs_it(self) -> None:
+        """A batch is refused whose source neither the worker has nor a run before brings."""
+
+        async def work(bench: PaperBench) -> None:
+            first, second = bench.run_spec(), bench.run_spec()
+            bare = structs.replace(second, source=None)
+            assert not bench.pool.dispatch(1, [bare, first])
+            assert bench.pool.dispatch(1, [first, bare])
+            maker = await begun(bench, [first], 2)
+            say(maker, first, bare)
+            await bench.end_of(bare)
+            assert bench.pool.knows_source(1, LIMITS.walls, "hash")
+
+        on_paper(work)
