@@ -30,6 +30,8 @@ _RESERVED: Final = (
 _MACHINERY: Final = ("__init__", "__new__", "__getattribute__", "__setattr__", "__delattr__")
 _MISSING: Final = object()
 
+OpenField = Callable[[Any, CharmField], object]
+
 
 class DeclarationError(CompilerError):
     """A charm class declares something that cannot work."""
@@ -56,9 +58,7 @@ class FieldAttribute:
 
     __slots__ = ("declared_default", "field", "open")
 
-    def __init__(
-        self, field: CharmField, declared_default: object, open_field: Callable[[Any, str], object]
-    ) -> None:
+    def __init__(self, field: CharmField, declared_default: object, open_field: OpenField) -> None:
         self.field = field
         self.declared_default = declared_default
         self.open = open_field
@@ -67,13 +67,13 @@ class FieldAttribute:
         if charm is None:
             name = self.field.name
             raise AttributeError(f"{name} is a field of {owner.__name__}: read it as self.{name}")
-        return self.open(charm, self.field.name)
+        return self.open(charm, self.field)
 
 
-def draw(cls: type, base: type, open_field: Callable[[Any, str], object]) -> Blueprint:
+def draw(cls: type, base: type, open_field: OpenField) -> Blueprint:
     """Read what `cls`, a subclass of `base`, declares, and put its fields in place.
 
-    `open_field` is called with instance and name at the first read of a field.
+    `open_field` is called with the instance at the first read of a field.
     """
     for name in _MACHINERY:
         if getattr(cls, name) is not getattr(base, name):

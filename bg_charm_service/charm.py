@@ -17,6 +17,7 @@ from pydantic import Field
 
 from bg_charm_service.blueprint import Blueprint, draw
 from bg_charm_service.cells import Cell, Stream
+from bg_charm_service.fields import CharmField
 from bg_charm_service.links import Run
 from bg_charm_service.model import FieldKind
 from bg_charm_service.snapshot import MemorySnapshot
@@ -157,10 +158,10 @@ def run_of(charm: Charm) -> Run:
     return run
 
 
-def _open(charm: Charm, name: str) -> object:
-    value = run_of(charm).open(blueprint(type(charm)).fields[name])
+def _open(charm: Charm, field: CharmField) -> object:
+    value = run_of(charm).open(field)
     # Two threads may come here at once: both must go on with the same object.
-    return charm.__dict__.setdefault(name, value)
+    return charm.__dict__.setdefault(field.name, value)
 
 
 def _no_such_field(cls: type[Charm], name: str) -> str:

@@ -64,26 +64,25 @@ class WireSnapshot:
     """The values of one run: those that came with it, and large ones fetched at first touch."""
 
     def __init__(self, spec: RunSpec, worker: Worker) -> None:
-        self._values = dict(spec.values)
-        self._large = set(spec.large)
-        self._moved: set[str] = set()
-        self._links = {name: LinkInfo(writable) for name, writable in spec.links.items()}
-        self._run_id = spec.run_id
+        self._spec = spec
         self._worker = worker
+        #: Large ones that were asked for; those that have not come have moved.
+        self._asked: dict[str, bytes | None] = {}
 
     def load(self, field: str) -> bytes:
-        if field in self._moved:
-            raise StaleRun
-        if field in self._large:
+        if field not in self._spec.large:
+            return self._spec.values[field]
+        if field not in self._asked:
             # Asked for once: a second time would count as a breach of the protocol.
-            self._large.discard(field)
-            self._moved.add(field)
-            self._values[field] = self._worker.fetch(self._run_id, field)
-            self._moved.discard(field)
-        return self._values[field]
+            self._asked[field] = None
+            self._asked[field] = self._worker.fetch(self._spec.run_id, field)
+        value = self._asked[field]
+        if value is None:
+            raise StaleRun
+        return value
 
     def links(self) -> Mapping[str, LinkInfo]:
-        return self._links
+        return {name: LinkInfo(writable) for name, writable in self._spec.links.items()}
 
 
 class Worker:
