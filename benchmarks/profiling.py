@@ -28,6 +28,9 @@ RATE = 200
 #: So many functions are said.
 TOP = 25
 
+#: Functions that only wait for something to do; py-spy cannot always tell.
+WAITING = ("EpollSelector.select", "ThreadedChildWatcher._do_waitpid")
+
 
 @dataclass(frozen=True, slots=True)
 class Share:
@@ -51,7 +54,10 @@ class Profiler:
     def over(self, service: ServiceProcess) -> Iterator[None]:
         """Record until the end of the block, then say what took most."""
         self._number += 1
-        targets = {"supervisor": [str(service.pid)], "workers": [str(service.zygote_pid), "-s"]}
+        # A worker that holds Python's lock computes; without, it waits for the next run. The
+        # supervisor's database works without the lock.
+        workers = [str(service.zygote_pid), "--subprocesses", "--gil"]
+        targets = {"supervisor": [str(service.pid)], "workers": workers}
         recorders = {}
         for what, target in targets.items():
             file = self._folder / f"{self._name}-{self._number}-{what}.speedscope.json"
@@ -76,7 +82,10 @@ class Profiler:
 
 
 def shares(profile: Mapping[str, Any]) -> list[Share]:
-    """Read a speedscope file: the functions, those with the most time of their own first."""
+    """Read a speedscope file: the functions, those with the most time of their own first.
+
+    Samples in which a thread only waited for something to do count nowhere.
+    """
     frames = [
         f"{frame['name']} ({Path(frame.get('file') or '?').name})"
         for frame in profile["shared"]["frames"]
@@ -86,10 +95,11 @@ def shares(profile: Mapping[str, Any]) -> list[Share]:
     everything = 0.0
     for part in profile["profiles"]:
         for stack, weight in zip(part["samples"], part["weights"], strict=True):
-            everything += weight
             names = [frames[index] for index in stack]
-            if names:
-                own[names[-1]] += weight
+            if not names or names[-1].startswith(WAITING):
+                continue
+            everything += weight
+            own[names[-1]] += weight
             for name in set(names):
                 total[name] += weight
     return [Share(name, own[name] / everything, total[name] / everything) for name in _most(own)]

@@ -54,8 +54,8 @@ def _rows(
     done = samples[-1].count
     part = min(PART, done // 4)
     # What the start of processes costs is no part of growth.
-    skipped = part // 10
-    first = rate_between(samples, skipped, skipped + part)
+    begun = samples[0].count + part // 10
+    first = rate_between(samples, begun, begun + part)
     last = rate_between(samples, done - part, done)
     full = next(
         (size for one, size in zip(samples, sizes, strict=True) if _is_full(one, population)), None

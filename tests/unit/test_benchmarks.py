@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from benchmarks import picture, report, results
 from benchmarks.machine import Machine
-from benchmarks.profiling import shares
+from benchmarks.profiling import WAITING, shares
 from benchmarks.results import Result, Results
 from benchmarks.rows import Asked, Bound, Row, over_rounds, percentile
 from benchmarks.sampling import Sample, Unmeasurable, rate, rate_between
@@ -298,17 +298,21 @@ def test_the_picture_has_a_bar_for_each_row() -> None:
 
 
 def test_profiles_say_what_takes_most() -> None:
-    """A function has its own share of the samples, and that of what it called, once a sample."""
+    """A function has its own share of the samples, and that of what it called, once a sample.
+
+    Waiting for something to do is no part of it.
+    """
+    frames = [{"name": "main", "file": "/x/a.py"}, {"name": "work"}, {"name": WAITING[0]}]
     profile: dict[str, Any] = {
-        "shared": {"frames": [{"name": "main", "file": "/x/a.py"}, {"name": "work"}]},
+        "shared": {"frames": frames},
         "profiles": [
             {"samples": [[0], [0, 1], [0, 1, 1]], "weights": [1, 1, 2]},
-            {"samples": [[]], "weights": [4]},
+            {"samples": [[], [0, 2]], "weights": [4, 4]},
         ],
     }
 
     found = shares(profile)
 
-    assert [("work (?)", 3 / 8, 3 / 8), ("main (a.py)", 1 / 8, 4 / 8)] == [
+    assert [("work (?)", 3 / 4, 3 / 4), ("main (a.py)", 1 / 4, 1)] == [
         (one.function, one.own, one.total) for one in found
     ]
