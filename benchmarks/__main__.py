@@ -40,7 +40,7 @@ README = ROOT / "README.md"
 @click.option("--write", is_flag=True, help="Write also what is only a part into the documents.")
 @click.option("--rounds", default=3, show_default=True, help="How often contenders take turns.")
 @click.option("--runs", default=1_000_000, show_default=True, help="Of growth, at most.")
-@click.option("--minutes", default=4.0, show_default=True, help="Of growth, at most.")
+@click.option("--minutes", default=3.0, show_default=True, help="Of growth, at most.")
 @click.option("--sandbox", default="require", show_default=True, help="As the service's flag.")
 @click.option("--profile", is_flag=True, help="Show where the time goes, in one round.")
 @click.option("--folder", default=FOLDER, show_default=True, help="Where data is kept.")
@@ -94,7 +94,7 @@ def main(
 
 def _measure(name: str, bench: Bench) -> Result:
     """Run one scenario, and say what it gave."""
-    click.echo(f"\n{TITLES[name]}")
+    click.echo(f"\n{TITLES[name]}{' (smaller: --quick)' if bench.is_quick else ''}")
     began = time.monotonic()
     rows = tuple(importlib.import_module(f"benchmarks.scenarios.{name}").run(bench))
     seconds = time.monotonic() - began

@@ -31,7 +31,7 @@ class Bench:
     sandbox: str = "require"
     #: Of how many runs the scenario of growth is at most made, and how long it may take.
     runs: int = 1_000_000
-    minutes: float = 4.0
+    minutes: float = 3.0
     is_quick: bool = False
     profiler: Profiler | None = None
 

@@ -13,6 +13,10 @@ from urllib.parse import quote
 from benchmarks.service_process import ServiceProcess
 
 
+#: Charms asked for in one request.
+_PAGE = 500
+
+
 @dataclass(frozen=True, slots=True)
 class Period:
     """From one moment to another, in seconds since the epoch."""
@@ -31,6 +35,17 @@ def some_charms(service: ServiceProcess, per_space: int) -> Iterator[str]:
         found = service.ask("GET", f"/api/charms?space={quote(space['did'])}&limit={per_space}")
         for charm in found["charms"]:
             yield f"/api/charms/{charm['space']}/{charm['charm_id']}"
+
+
+def all_charms(service: ServiceProcess) -> Iterator[dict[str, Any]]:
+    """Give every charm as lists show it."""
+    cursor = ""
+    while True:
+        found = service.ask("GET", f"/api/charms?limit={_PAGE}&cursor={quote(cursor)}")
+        yield from found["charms"]
+        if found["next"] is None:
+            return
+        cursor = found["next"]
 
 
 def runs_of(service: ServiceProcess, path: str, period: Period) -> list[dict[str, Any]]:

@@ -13,12 +13,16 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
 from benchmarks.bench import Bench
+from benchmarks.history import all_charms
 from benchmarks.populations import Population
 from benchmarks.rows import Asked, Row
 from benchmarks.usage import usage_of
 
 #: After this the server answers, in seconds.
 ANSWER_SECONDS = 1.0
+
+#: A run may end somewhat later in its interval than the one before it.
+TOLERANCE = 1.1
 
 
 def run(bench: Bench) -> list[Row]:
@@ -44,14 +48,22 @@ def run(bench: Bench) -> list[Row]:
                 time.sleep(seconds)
             elapsed = time.monotonic() - began
             after, used = service.status(), usage_of([service.pid])
+            since = time.time() - seconds * TOLERANCE
+            in_time = sum(charm["last_run"] >= since for charm in all_charms(service))
     done = (after["executions"] - before["executions"]) / many.size / elapsed * seconds
     skipped = after["skipped_polls"] - before["skipped_polls"]
     failures = after["failures"] - before["failures"]
     cpu_percent = (used.cpu_seconds - usage.cpu_seconds) / elapsed / 2 * 100
     note = f"{many.size:,} charms, {many.spaces} spaces, every {seconds:g} s"
     return [
-        # A run that ends at the edge of the interval is counted on one side of it.
-        Row("runs of a charm in an interval", done, "", asked=Asked("at least", 0.99), note=note),
+        Row(
+            f"charms that ran in the last {TOLERANCE} intervals",
+            in_time / many.size * 100,
+            "%",
+            asked=Asked("at least", 100),
+            note=note,
+        ),
+        Row("runs of a charm in an interval", done, ""),
         Row("polls skipped", skipped, "", asked=Asked("at most", 0), walls=walls),
         Row("failures", failures, "", asked=Asked("at most", 0)),
         Row("start lag, most", after["lag_ms_max_last_minute"], "ms"),
