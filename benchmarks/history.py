@@ -12,7 +12,6 @@ from urllib.parse import quote
 
 from benchmarks.service_process import ServiceProcess
 
-
 #: Charms asked for in one request.
 _PAGE = 500
 
