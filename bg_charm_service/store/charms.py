@@ -19,8 +19,8 @@ from bg_charm_service.model import CharmRef, CharmSchema
 from bg_charm_service.store.change_marks import ChangeMarks
 from bg_charm_service.store.many import KEYS, json_keys
 
-#: So many charms are remembered from one step of the loop to the next.
-_RECENT_CHARMS = 20_000
+#: So many charms are remembered, at about 600 bytes each; beyond that it begins anew.
+_RECENT_CHARMS = 120_000
 
 COLUMNS = (
     "charm_key, space_key, space, charm_id, cause, file_name, source_hash, schema, name,"
