@@ -177,6 +177,7 @@ class Dispatcher:
         """Claim what one worker makes in a go; None when the space has nothing ready."""
         choice = self._preparation.choice()
         most = 1 if self._caps.per_integration else batching.MOST_RUNS
+        most = min(most, self._pool.most_in_a_go)
         claims = self._queue.claim(space_key, most, now, without=without, choose=choice.choose)
         if not claims:
             return None

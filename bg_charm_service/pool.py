@@ -50,6 +50,7 @@ class Pool:
         open_zygote: Callable[[], ZygoteLink] = ZygoteClient,
     ) -> None:
         self.limits = limits
+        self.most_in_a_go = limits.runs_a_worker
         self.created = 0
         self.workers = Crew(limits.isolation)
         self._clock = clock

@@ -84,6 +84,9 @@ class WorkerPool(Protocol):
     def wants_ticks(self) -> bool:
         """Whether there is something to watch: runs under way, workers starting or missing."""
 
+    #: How many runs a worker makes of one batch, at most.
+    most_in_a_go: int
+
     def start(self) -> None:
         """Start the first workers."""
 

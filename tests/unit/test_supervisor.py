@@ -59,6 +59,7 @@ class PaperPool:
     """Workers without processes: runs stay out until the test ends them."""
 
     wants_ticks = False
+    most_in_a_go = 1000
 
     def __init__(self, workers: int) -> None:
         self.unbound = workers
