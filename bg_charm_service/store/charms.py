@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
+from sys import intern
 from typing import Any
 
 import msgspec
@@ -54,8 +55,20 @@ def _schema(encoded: bytes) -> CharmSchema:
 
 def charm_record(row: Any) -> CharmRecord:
     """Read a row of the columns above."""
+    charm_key, space_key, space, charm_id, cause, file_name, source, *others = row
+    schema, name, updater, *times = others
+    # Many charms have the same space, source and names: one text each in memory.
     return CharmRecord(
-        row[0], row[1], CharmRef(row[2], row[3]), row[4], row[5], row[6], _schema(row[7]), *row[8:]
+        charm_key,
+        space_key,
+        CharmRef(intern(space), charm_id),
+        cause,
+        intern(file_name),
+        intern(source),
+        _schema(schema),
+        intern(name),
+        updater and intern(updater),
+        *times,
     )
 
 
