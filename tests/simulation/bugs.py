@@ -157,7 +157,7 @@ BUGS = (
     (Bug("due times are not stored", PartTypes(planner=ForgetfulPlanner)), "enabled and due at"),
     (Bug("disabled charms stay due", PartTypes(planner=StubbornPlanner)), "disabled and due at"),
     (Bug("missed polls are spread too far", PartTypes(planner=EvenPlanner)), "is due only in"),
-    (Bug("polls are put twice", sql=((" ?9,", " ?9 || NULL,"),)), "second live poll"),
+    (Bug("polls are put twice", sql=(("?8, ?9,\n", "?8, ?9 || NULL,\n"),)), "second live poll"),
     (Bug("charms overlap", sql=((_IDLE, "1"),)), "was claimed while job"),
     (Bug("runs end twice", PartTypes(settler=RepeatingSettler)), "ended a second time"),
     (
@@ -166,7 +166,7 @@ BUGS = (
     ),
     (Bug("failures are successes", PartTypes(settler=KindSettler)), "no worker did it"),
     (Bug("runs send in vain", PartTypes(settler=MuteSettler)), "was never queued"),
-    (Bug("sends overtake", sql=((" ?8,", " 0 * ?8,"),)), "overtook the earlier send"),
+    (Bug("sends overtake", sql=(("?8, ?9,\n", "0 * ?8, ?9,\n"),)), "overtook the earlier send"),
     (
         Bug("disabling drops sends", sql=(("status = 1 AND origin = 'poll'", "status = 1"),)),
         "a send, was deleted",
