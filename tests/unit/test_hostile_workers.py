@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from bg_charm_service.errors import FailureCause
 from bg_charm_service.model import Failure
@@ -41,14 +42,16 @@ def framed(body: bytes) -> bytes:
     return len(body).to_bytes(4, "big") + body
 
 
-def tagged(tag: str, **members: object) -> bytes:
+def tagged(tag: str, *members: object) -> bytes:
     """A message of a type, with members that it may not have."""
-    return framed(msgspec.msgpack.encode({"type": tag, **members}))
+    return framed(msgspec.msgpack.encode([tag, *members]))
 
 
 def answer(run_id: str, **members: object) -> bytes:
     """An answer with members that no worker would give."""
-    return tagged("answer", run_id=run_id, duration_seconds=0.1, **members)
+    good: dict[str, object] = structs.asdict(Answer(run_id, 0.1))
+    assert members.keys() <= good.keys()
+    return tagged("answer", *(good | members).values())
 
 
 def endless(piece: bytes) -> Callable[[str], bytes]:
@@ -70,20 +73,20 @@ ATTACKS: dict[str, Callable[[str], bytes]] = {
     "empty frames": endless(framed(b"")),
     "a frame as long as can be said": lambda _: b"\xff\xff\xff\xff",
     "a frame over the limit": lambda _: (LARGEST + 1).to_bytes(4, "big"),
-    "a stranger": lambda _: tagged("stranger", run_id="1.1"),
+    "a stranger": lambda _: tagged("stranger", "1.1"),
     "deep": lambda _: framed(b"\x91" * 100_000 + b"\xc0"),
-    "deep in an answer": lambda _: framed(
-        b"\x82\xa4type\xa6answer\xa4junk" + b"\x91" * 100_000 + b"\xc0"
+    "deep in an answer": lambda _: framed(b"\x9a\xa6answer\xa31.1" + b"\x91" * 100_000 + b"\xc0"),
+    "deep behind an answer": lambda run_id: framed(
+        b"\x9b" + answer(run_id)[5:] + b"\x91" * 100_000 + b"\xc0"
     ),
-    "not utf-8": lambda _: framed(b"\x82\xa4type\xa3log\xa4text\xa2\xff\xfe"),
-    "no duration": lambda run_id: tagged("answer", run_id=run_id),
-    "a duration that is no number": lambda run_id: tagged(
-        "answer", run_id=run_id, duration_seconds=float("nan")
+    "not utf-8": lambda _: framed(b"\x93\xa3log\xa31.1\xa2\xff\xfe"),
+    "a map": lambda run_id: framed(
+        msgspec.msgpack.encode({"type": "answer", "run_id": run_id, "duration_seconds": 0.1})
     ),
-    "an endless duration": lambda run_id: tagged(
-        "answer", run_id=run_id, duration_seconds=float("inf")
-    ),
-    "a negative duration": lambda run_id: tagged("answer", run_id=run_id, duration_seconds=-1.0),
+    "no duration": lambda run_id: tagged("answer", run_id),
+    "a duration that is no number": lambda run_id: answer(run_id, duration_seconds=float("nan")),
+    "an endless duration": lambda run_id: answer(run_id, duration_seconds=float("inf")),
+    "a negative duration": lambda run_id: answer(run_id, duration_seconds=-1.0),
     "a cause that there is not": lambda run_id: answer(run_id, failure={"cause": "x"}),
     "too many writes": lambda run_id: answer(
         run_id, writes={str(number): b"" for number in range(10_001)}
@@ -124,6 +127,11 @@ async def attacked(bench: PaperBench, attack: Callable[[str], bytes]) -> Failure
     assert end.answer is None
     assert end.death is not None
     return end.death
+
+
+def test_answers_are_written_as_workers_write_them() -> None:
+    """The attacks on the members of an answer are such: with good members it is one."""
+    assert frame(Answer("1.1", 0.1)) == answer("1.1")
 
 
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())
