@@ -24,7 +24,6 @@ from bg_charm_service.identity import SYSTEM_SPACE_NAME, Identity, space_did
 from bg_charm_service.inspections import Inspections
 from bg_charm_service.limits import Limits
 from bg_charm_service.model import CharmRef
-from bg_charm_service.pool import Pool
 from bg_charm_service.pool_contract import PoolLimits
 from bg_charm_service.retry import MAX_DELAY_SECONDS
 from bg_charm_service.roster import Roster
@@ -179,7 +178,7 @@ def _assemble(
         missing_walls=tuple(wall.name for wall in sandboxing.missing),
         scratch_root=directory.path / "scratch",
     )
-    pool = Pool(pool_limits, clock, wake.set, world.random, world.open_zygote)
+    pool = kinds.pool(pool_limits, clock, wake.set, world.random, world.open_zygote)
     limits = RunLimits(config.limits, store.limits)
     limits.closed_ports = config.closed_ports
     dispatcher = kinds.dispatcher(database, store, queue, pool, clock, limits, config.caps)

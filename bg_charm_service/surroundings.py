@@ -15,6 +15,7 @@ from bg_charm_service.database import Database
 from bg_charm_service.dispatcher import Dispatcher
 from bg_charm_service.job_queue import JobQueue
 from bg_charm_service.planner import Planner
+from bg_charm_service.pool import Pool
 from bg_charm_service.scans import Scanner
 from bg_charm_service.settler import Settler
 from bg_charm_service.supervisor import Supervisor
@@ -30,6 +31,7 @@ class PartTypes:
     dispatcher: type[Dispatcher] = Dispatcher
     settler: type[Settler] = Settler
     supervisor: type[Supervisor] = Supervisor
+    pool: type[Pool] = Pool
     scanner: type[Scanner] = Scanner
 
 

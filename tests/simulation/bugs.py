@@ -10,6 +10,8 @@ import asyncio
 import contextlib
 import sqlite3
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -19,11 +21,14 @@ from bg_charm_service.in_flight import InFlight
 from bg_charm_service.job_queue import JobQueue
 from bg_charm_service.model import Outcome
 from bg_charm_service.planner import Planner
-from bg_charm_service.pool_events import RunFinished
+from bg_charm_service.pool import Pool
+from bg_charm_service.pool_events import PoolEvent, RunFinished
 from bg_charm_service.settler import Settled, Settler
 from bg_charm_service.store.health import ScheduleEntry
 from bg_charm_service.supervisor import Supervisor
 from bg_charm_service.surroundings import PartTypes
+from bg_charm_service.wire import Answer, RunSpec
+from bg_charm_service.worker_handle import WorkerHandle
 from tests.simulation.timeline import LifeClock
 from tests.simulation.workers import SimulatedProcesses
 from tests.simulation.world import Bug
@@ -109,6 +114,70 @@ class RootedDispatcher(Dispatcher):
     def move_workers(self, now: float) -> None: ...
 
 
+class SternPool(Pool):
+    """Lets the next run of a batch pay for the death of its worker too."""
+
+    def collect(self) -> list[PoolEvent]:
+        events = super().collect()
+        death = None
+        for index, event in enumerate(events):
+            if isinstance(event, RunFinished):
+                if death is not None and event.answer is None and event.death is None:
+                    events[index] = replace(event, death=death)
+                death = event.death
+        return events
+
+
+class CountingPool(Pool):
+    """Says of runs that it gives back that they may have begun."""
+
+    def collect(self) -> list[PoolEvent]:
+        return [
+            replace(event, is_orphaned=event.answer is None and event.death is None)
+            if isinstance(event, RunFinished)
+            else event
+            for event in super().collect()
+        ]
+
+
+class CrossedPool(Pool):
+    """Takes the answers of a batch for each other's."""
+
+    def collect(self) -> list[PoolEvent]:
+        events = super().collect()
+        for one, (this, other) in enumerate(pairwise(events)):
+            if isinstance(this, RunFinished) and isinstance(other, RunFinished):
+                events[one] = replace(this, answer=other.answer)
+                events[one + 1] = replace(other, answer=this.answer)
+                break
+        return events
+
+
+class HastyPool(Pool):
+    """Gives the runs behind the first to others, and lets their worker begin with them as well."""
+
+    def dispatch(self, space_key: int, runs: Sequence[RunSpec]) -> bool:
+        is_out = super().dispatch(space_key, runs)
+        worker = self.workers.making(runs[0].run_id)
+        if worker is not None:
+            self._give_back([run for _, run in worker.behind])
+            worker.behind.clear()
+        return is_out
+
+
+class TolerantPool(Pool):
+    """Goes on with workers in which something was left."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        is_spent = self._reception._is_spent
+
+        def is_spent_otherwise(worker: WorkerHandle, answer: Answer) -> bool:
+            return is_spent(worker, replace(answer, leak=""))
+
+        self._reception._is_spent = is_spent_otherwise  # type: ignore[method-assign]
+
+
 class SilentSupervisor(Supervisor):
     """Tells nobody of the end of a run."""
 
@@ -156,7 +225,14 @@ _IDLE = """NOT EXISTS (SELECT 1 FROM ack_queue_jobs AS live
 BUGS = (
     (Bug("due times are not stored", PartTypes(planner=ForgetfulPlanner)), "enabled and due at"),
     (Bug("disabled charms stay due", PartTypes(planner=StubbornPlanner)), "disabled and due at"),
-    (Bug("missed polls are spread too far", PartTypes(planner=EvenPlanner)), "is due only in"),
+    (
+        Bug(
+            "missed polls are spread too far",
+            PartTypes(planner=EvenPlanner),
+            favourite="set_interval",
+        ),
+        "is due only in",
+    ),
     (Bug("polls are put twice", sql=(("?8, ?9,\n", "?8, ?9 || NULL,\n"),)), "second live poll"),
     (Bug("charms overlap", sql=((_IDLE, "1"),)), "was claimed while job"),
     (Bug("runs end twice", PartTypes(settler=RepeatingSettler)), "ended a second time"),
@@ -197,6 +273,11 @@ BUGS = (
         Bug("histories grow", sql=(("FROM runs WHERE run_key B", "FROM runs WHERE -run_key B"),)),
         "too many runs",
     ),
+    (Bug("mates pay", PartTypes(pool=SternPool)), "pays for what it did not do"),
+    (Bug("mates count as begun", PartTypes(pool=CountingPool)), "counts as delivered"),
+    (Bug("answers are crossed", PartTypes(pool=CrossedPool)), "and had .* successes|no worker did"),
+    (Bug("mates are made twice", PartTypes(pool=HastyPool)), "at once|pays for"),
+    (Bug("leaks are lived with", PartTypes(pool=TolerantPool)), "beside what another left"),
     (Bug("nobody is told", PartTypes(supervisor=SilentSupervisor)), "never answered"),
     (Bug("late errors are believed", database=TrustingDatabase), "are claimed|shows|due at|queued"),
     (Bug("failed commits count", database=CarelessDatabase), "are claimed|shows|due at|queued"),

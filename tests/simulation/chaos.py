@@ -45,7 +45,7 @@ class Chaos:
             (2, self._bad_births),
             (3, self._set_clock),
             (1, self._suspend),
-            (2, self._stall),
+            (5, self._stall),
             (6, self._break_disk),
             (2, self._lock_disk),
             (2, self._fill_disk),
@@ -110,7 +110,9 @@ class Chaos:
         self._world.timeline.jump(self._random.uniform(0, 24) * _HOUR)
 
     def _stall(self) -> None:
-        seconds = self._random.choice([1.0, 30.0, _HOUR])
+        # After an interval every charm is due at once.
+        interval = self._world.plan.interval_seconds
+        seconds = self._random.choice([1.0, 30.0, interval, 2 * interval])
         self._world.timeline.advance(seconds)
         assert self._world.processes is not None
         for worker in list(self._world.processes.workers.values()):

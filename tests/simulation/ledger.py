@@ -16,7 +16,7 @@ READY, CLAIMED, DONE, DEAD = 1, 2, 5, 9
 
 _TRIGGERS = """
 CREATE TEMP TABLE ledger (
-    seq INTEGER PRIMARY KEY, what TEXT, job INTEGER, charm INTEGER, a, b, c, d, e
+    seq INTEGER PRIMARY KEY, what TEXT, job INTEGER, charm INTEGER, a, b, c, d, e, f
 );
 CREATE TEMP TRIGGER job_put AFTER INSERT ON main.ack_queue_jobs BEGIN
     INSERT INTO ledger (what, job, charm, a, b, c) VALUES ('put', NEW._id, NEW.charm_key,
@@ -25,9 +25,10 @@ CREATE TEMP TRIGGER job_put AFTER INSERT ON main.ack_queue_jobs BEGIN
 END;
 CREATE TEMP TRIGGER job_moved AFTER UPDATE ON main.ack_queue_jobs
     WHEN OLD.status <> NEW.status OR OLD.attempt <> NEW.attempt BEGIN
-    INSERT INTO ledger (what, job, charm, a, b, c, d, e) VALUES ('move', NEW._id, NEW.charm_key,
-        OLD.status, NEW.status, OLD.attempt, NEW.attempt,
-        (SELECT disabled_by FROM main.health WHERE charm_key = NEW.charm_key));
+    INSERT INTO ledger (what, job, charm, a, b, c, d, e, f) VALUES ('move', NEW._id,
+        NEW.charm_key, OLD.status, NEW.status, OLD.attempt, NEW.attempt,
+        (SELECT disabled_by FROM main.health WHERE charm_key = NEW.charm_key),
+        NEW.attempt = OLD.attempt AND NEW.deliveries = OLD.deliveries);
 END;
 CREATE TEMP TRIGGER job_gone AFTER DELETE ON main.ack_queue_jobs BEGIN
     INSERT INTO ledger (what, job, charm, a, b, c) VALUES ('gone', OLD._id, OLD.charm_key,
@@ -54,6 +55,8 @@ class JobTrace:
     attempt: int = 1
     #: How often this attempt was claimed.
     claims: int = 0
+    #: The life of the service in which it was claimed last.
+    claimed_in: int = 0
     #: Attempts that have their one final record.
     recorded: set[int] = field(default_factory=set)
     is_gone: bool = False
@@ -89,6 +92,10 @@ class Ledger:
         self.by_payload: Counter[str] = Counter()
         self.dead_again: Counter[str] = Counter()
         self.runs = 0
+        #: The number of the service's life.
+        self.life = 0
+        #: Runs that were given back in the life that claimed them, and count as begun.
+        self.delivered: list[str] = []
         self.problems: list[str] = []
         self._last_done_send: dict[int, int] = {}
 
@@ -134,7 +141,14 @@ class Ledger:
             self.by_payload[payload] += 1
 
     def _move(
-        self, job: JobTrace, old: int, new: int, was: int, attempt: int, disabled_by: str | None
+        self,
+        job: JobTrace,
+        old: int,
+        new: int,
+        was: int,
+        attempt: int,
+        disabled_by: str | None,
+        is_delivered: int,
     ) -> int | None:
         """Follow a job; gives the attempt that has to have its record by this, if one has."""
         name = f"job {job.job_id} of charm {job.charm_key}"
@@ -151,6 +165,8 @@ class Ledger:
             return None
         self._free(job)
         if new == READY:
+            if is_delivered and job.claimed_in == self.life:
+                self.delivered.append(f"{job.job_id}.{attempt}")
             return was if attempt == was + 1 else None
         self.live[job.charm_key].discard(job.job_id)
         return was
@@ -161,6 +177,7 @@ class Ledger:
         if other is not None:
             self._tell(f"{name} was claimed while job {other} of that charm is")
         self.claimed[job.charm_key] = job.job_id
+        job.claimed_in = self.life
         job.claims += 1
         if disabled_by and job.origin != "run_now" and not job.was_put_while_disabled:
             self._tell(f"{name}, a {job.origin}, was claimed while its charm is disabled")

@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from bg_charm_service.batching import MOST_RUNS
 from bg_charm_service.errors import CommitInDoubt, ServiceError
 from bg_charm_service.model import CharmRef
 from bg_charm_service.service import Service
@@ -99,6 +100,9 @@ class Operators:
             await command(service, member)
         except ServiceError:
             self._world.report.faults["command refused"] += 1
+        except Violated as violated:
+            # Nobody waits for this task.
+            self._world.truth.problems.append(str(violated))
 
     async def _populate(self, service: Service) -> None:
         mailbox = None
@@ -189,7 +193,7 @@ class Operators:
         await service.commands.update_charm(member.ref, source, "new.py", None, dry_run=False)
 
     async def _set_interval(self, service: Service, member: Member) -> None:
-        own = self._plan.interval_seconds * self._random.choice([0.5, 2.0])
+        own = self._plan.interval_seconds * self._random.choice([0.1, 0.5, 2.0])
         service.commands.set_interval(member.ref, self._random.choice([None, max(1.0, own)]))
 
     async def _add(self, service: Service, member: Member) -> None:
@@ -213,6 +217,9 @@ class Operators:
         self._world.report.faults["list changed"] += 1
 
     async def _look(self, service: Service, member: Member) -> None:
-        status = service.commands.status()
-        if status.jobs_processing > self._plan.workers:
-            raise Violated(f"{status.jobs_processing} jobs run in {self._plan.workers} workers")
+        status, workers = service.commands.status(), self._plan.workers
+        if status.jobs_processing > workers * MOST_RUNS:
+            raise Violated(f"{status.jobs_processing} jobs are given out to {workers} workers")
+        running = len(self._world.truth.running)
+        if running > workers:
+            raise Violated(f"{running} runs are under way in {workers} workers")

@@ -46,13 +46,13 @@ def draw_plan(seed: int) -> Plan:
     """Draw a plan; the same seed gives the same plan."""
     chance = random.Random(f"plan {seed}")
     interval = chance.choice([60.0, 900.0, 3600.0, 4 * 3600.0, 12 * 3600.0])
-    charms = chance.randint(2, 6)
+    charms = chance.choice([2, 6, 12, 12])
     chaos = interval * max(4.0, _POLLS / charms)
     return Plan(
         seed=seed,
         interval_seconds=interval,
         timeout_seconds=chance.choice([2.0, 10.0]),
-        run_seconds=chance.choice([0.01, 0.2, 1.0]),
+        run_seconds=chance.choice([0.001, 0.001, 0.2, 1.0, 1.0]),
         workers=chance.randint(1, 4),
         max_runs=chance.choice([1, 5, 1000]),
         spaces=chance.randint(1, 3),

@@ -53,6 +53,8 @@ class Truth:
 
     #: The causes of failure that a run has deserved so far, in any of its executions.
     deserved: dict[str, set[FailureCause]] = field(default_factory=dict)
+    #: Runs that some worker has begun.
+    begun: set[str] = field(default_factory=set)
     #: Runs for which some worker gave a valid good answer.
     done_well: set[str] = field(default_factory=set)
     #: The worker that makes a run of a charm now.
@@ -63,6 +65,7 @@ class Truth:
     def begin(self, spec: RunSpec, pid: int) -> None:
         """Note that a worker has begun with a run."""
         self.executions += 1
+        self.begun.add(spec.run_id)
         self.deserved.setdefault(spec.run_id, set())
         other = self.running.get(spec.charm_id)
         if other is not None:
@@ -205,6 +208,7 @@ class SimulatedWorker:
         self._read_so_far = 0
         self._ticket = 0
         self._is_pausing = False
+        self._has_leaked = False
         self._is_listening = False
         self._has_closed = False
         self._loop = asyncio.get_running_loop()
@@ -318,6 +322,8 @@ class SimulatedWorker:
     def _run(self, spec: RunSpec) -> None:
         self.spec = spec
         self._truth.begin(spec, self.pid)
+        if self._has_leaked:
+            self._truth.problems.append(f"run {spec.run_id} began beside what another left")
         if self._is_spoilt:
             self._truth.deserved[spec.run_id].add(FailureCause.PROTOCOL)
         manners = self._manners
@@ -368,6 +374,7 @@ class SimulatedWorker:
         for said in answers:
             self._say(said)
         self._is_pausing = any(said.pauses for said in answers)
+        self._has_leaked |= deed is Deed.LEAK
         self._begin_next()
 
     def _next_run_id(self) -> str:

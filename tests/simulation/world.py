@@ -94,6 +94,8 @@ class Bug:
     clock: type[LifeClock] = LifeClock
     processes: type[SimulatedProcesses] = SimulatedProcesses
     database: type[Database] = Database
+    #: The command that shows it, and is given more often for that.
+    favourite: str = ""
 
 
 #: Somebody who acts in a life of the service, and never ends by itself.
@@ -117,7 +119,7 @@ class World:
         self.accepted: set[str] = set()
         self.refused: set[str] = set()
         #: The command that is given most often, where a test wants one.
-        self.favourite = ""
+        self.favourite = self.bug.favourite
         self.is_calm = False
         self.is_over = False
         self.calm_since = 0.0
@@ -157,6 +159,7 @@ class World:
     def live_once(self, directors: Sequence[Director]) -> None:
         """Let the service live until it is killed, told to stop, or ends by itself."""
         self.report.lives += 1
+        self.ledger.life = self.report.lives
         if self.report.lives > _MOST_LIVES:
             raise Violated(f"the service was started {_MOST_LIVES} times")
         self.loop = loop = SimulatedLoop(self.timeline)
@@ -307,6 +310,10 @@ class World:
             touched.add(run.charm_key)
             self.note(f"{run.run_id} {run.charm_key} {run.status} {run.cause}")
             self._check_blame(run)
+        for run_id in self.ledger.delivered:
+            if run_id not in self.truth.begun:
+                raise Violated(f"run {run_id} never began, and counts as delivered")
+        self.ledger.delivered.clear()
         problems = self.ledger.problems + self.truth.problems
         if problems:
             raise Violated("; ".join(problems[:3]))
