@@ -43,13 +43,14 @@ class BatchWatch:
         self._clock = clock
         self._hear = hear
         self._give_back = give_back
-        self._workers: set[WorkerHandle] = set()
+        #: In the order in which they were given their batches.
+        self._workers: dict[WorkerHandle, None] = {}
         self._next_look: asyncio.TimerHandle | None = None
 
     def add(self, worker: WorkerHandle) -> None:
         """Look after a worker that was given a batch."""
         worker.channel.look_away()
-        self._workers.add(worker)
+        self._workers[worker] = None
         if self._next_look is None:
             self._look_in(HEAR_SECONDS)
 
@@ -71,7 +72,7 @@ class BatchWatch:
             if worker.behind and worker.state is WorkerState.BUSY and self._is_late(worker):
                 self._give_back(worker.relieve())
             if not worker.behind or worker.state is not WorkerState.BUSY:
-                self._workers.discard(worker)
+                self._workers.pop(worker, None)
                 if worker.ending is None and not worker.is_closed:
                     worker.channel.listen_again()
         if self._workers and self._next_look is None:

@@ -70,7 +70,7 @@ def test_commit_point_may_be_the_last(point: str) -> None:
         ]
 
     met: Counter[str] = Counter()
-    for seed in range(60):
+    for seed in range(300):
         report = simulate(seed, prepare=prepare)
         assert [] == report.violations
         met += report.faults
