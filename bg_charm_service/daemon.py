@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import tenacity
@@ -56,6 +57,7 @@ def run_service(settings: Settings) -> None:
     """Run until a signal stops it; raises ServiceError when it cannot start or go on."""
     logs = open_logs(settings, sys.stdout)
     gc.set_threshold(*_COLLECTOR_THRESHOLDS)
+    _allow_many_files()
     try:
         asyncio.run(_Daemon(settings, logs).run())
     except ServiceError:
@@ -65,6 +67,14 @@ def run_service(settings: Settings) -> None:
         raise
     finally:
         logs.close()
+
+
+def _allow_many_files() -> None:
+    """Have as many files open as may be: a worker takes four, and what is usual is 1,024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Some systems allow less than they say.
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class _Daemon:

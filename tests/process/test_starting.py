@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
 from pathlib import Path
 
@@ -32,3 +33,14 @@ def test_smallest_memory_is_enough_to_run(tmp_path: Path) -> None:
     """With the least memory that the settings take, workers boot and run charms."""
     with Service(tmp_path / "data", "--interval=3600", "--worker-memory=32M") as service:
         assert "success" == service.add().run()["status"]
+
+
+def test_as_many_files_may_be_open_as_the_system_allows(tmp_path: Path) -> None:
+    """A low limit that is only usual, and no rule, does not limit how many workers there are."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, hard - 1, 512), hard))
+    try:
+        with Service(tmp_path / "data") as service:
+            assert (hard, hard) == resource.prlimit(service.pid, resource.RLIMIT_NOFILE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
