@@ -89,6 +89,19 @@ def test_forgery_works_between_spaces_when_shared(shared: Yard, forgery: str) ->
     assert "forged" == _note_after(shared, forgery, shared.stranger)
 
 
+def test_answers_for_runs_behind_it_reach_no_other_space(by_space: Yard) -> None:
+    """With `--isolation=space` no run of another space lies behind one, to be answered for."""
+    hostile = by_space.hostile("haunting")
+    for _ in range(3):
+        job = hostile.send(deed="answer_for_whoever_comes")
+        polled = by_space.service.later("POST", f"{by_space.stranger.path}/run")
+        run = polled.result()["run"]
+        assert ("success", "") == (run["status"], run["error"])
+        hostile.wait_until_settled(job)
+        assert "success" == next(run for run in hostile.runs() if run["job_id"] == job)["status"]
+        assert "as it was" == by_space.stranger.get("note")
+
+
 def test_stealing_fails_between_spaces(by_space: Yard) -> None:
     """With `--isolation=space` the state of another space is not to be had."""
     assert "[]" == _taken_from(by_space, by_space.stranger)

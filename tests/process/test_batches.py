@@ -98,6 +98,11 @@ class Some(Charm):
             os.write(sockets()[0], FROM_WORKER.encode(answer))
         time.sleep(1000)
 
+    def break_the_tickets(self, event):
+        for fd in sockets()[1:]:
+            with socket.socket(fileno=os.dup(fd)) as one, contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RD)
+
     def take_the_tickets(self, event):
         for fd in sockets()[1:]:
             with socket.socket(fileno=os.dup(fd)) as one, contextlib.suppress(OSError):
@@ -446,6 +451,21 @@ def test_tickets_of_others_taken(tmp_path: Path) -> None:
         assert ["well", FailureCause.TIMEOUT, "back"] == [
             how(end) for end in await bench.ends(*runs)
         ]
+        assert ["well"] == await bench.made(bench.spec("well"))
+
+    with_pool(tmp_path, work)
+
+
+def test_tickets_broken(tmp_path: Path) -> None:
+    """A worker whose box of tickets is broken ends, and the runs behind are given back."""
+
+    async def work(bench: Bench) -> None:
+        runs = [bench.spec(do) for do in ("break_the_tickets", "well", "well")]
+        made = await bench.made(*runs)
+        # What was in the box already may still be taken.
+        assert made in (["well", *behind] for behind in (["well"] * 2, ["back"] * 2))
+        pid = bench.ended(runs[0])[0].worker_pid
+        await bench.until(lambda: pid not in [worker.pid for worker in bench.pool.workers])
         assert ["well"] == await bench.made(bench.spec("well"))
 
     with_pool(tmp_path, work)

@@ -3,7 +3,9 @@
 import gc
 import json
 import os
+import stat
 import sys
+import threading
 from typing import Any
 
 import msgspec
@@ -25,6 +27,25 @@ def forge_answers(charm: Hostile) -> object:
 
     worker.Worker._execute = forged  # type: ignore[method-assign]
     return 1
+
+
+@ends("success")
+def answer_for_whoever_comes(charm: Hostile) -> object:
+    """Answer for itself, and at once for every run that may lie behind it in its worker."""
+    job_id = charm.context.job_id
+    forged = {"note": b'"forged"'}
+    mine = wire.Answer(charm.context.run_id, 0.001)
+    others = [wire.Answer(f"{job_id + n}.1", 0.001, writes=forged) for n in range(1, 200)]
+    connection = next(fd for fd in range(3, 64) if _is_socket(fd))
+    os.write(connection, b"".join(map(wire.FROM_WORKER.encode, [mine, *others])))
+    return threading.Event().wait()
+
+
+def _is_socket(fd: int) -> bool:
+    try:
+        return stat.S_ISSOCK(os.fstat(fd).st_mode)
+    except OSError:
+        return False
 
 
 @ends("success")
