@@ -67,6 +67,8 @@ class Disk:
         self.points: Counter[str] = Counter()
         #: Whether something was committed since the last check.
         self.is_dirty = False
+        #: Whether the process that has it open was killed by it: what that believes counts no more.
+        self.has_killed = False
         self.connection: FaultyConnection | None = None
         #: Changes SQL on its way, where a bug is planted in it.
         self.rewrite: Callable[[str], str] | None = None
@@ -74,6 +76,7 @@ class Disk:
     def open(self, _: Path) -> Database:
         """Open the database, as a new process does."""
         disk = self
+        self.has_killed = False
 
         class Connection(FaultyConnection):
             def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -190,9 +193,9 @@ class FaultyConnection(sqlite3.Connection):
             raise _error("disk I/O error")
         cursor = self.bare("COMMIT")
         disk.points[point] += 1
-        # Nobody looks at what a dead process believes.
-        disk.is_dirty = fault is not Fault.KILL_AFTER
+        disk.is_dirty = True
         if fault is Fault.KILL_AFTER:
+            disk.has_killed = True
             raise Killed(f"after the commit of {point}")
         if fault is Fault.COMMIT_LIES:
             raise _error("disk I/O error")

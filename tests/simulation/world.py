@@ -254,6 +254,8 @@ class World:
         if isinstance(self.service.supervisor.ended_by, CommitInDoubt):
             # It does not know any more what is on disk, and is about to end for that.
             return
+        if self.disk.has_killed:
+            return
         problems = [*invariants.broken(self.service, connection, touched)]
         if problems:
             raise Violated("; ".join(problems[:3]))
