@@ -272,6 +272,7 @@ class SimulatedWorker:
             data = b""
         if not data and self._lives_on:
             self._loop.remove_reader(self._connection.fileno())
+            self._listen_for_tickets(wanted=False)
             return
         if not data:
             self.die(0)
@@ -291,6 +292,10 @@ class SimulatedWorker:
         if not self._ticket:
             with contextlib.suppress(BlockingIOError):
                 data = self._tickets.recv(4, socket.MSG_DONTWAIT)
+                if not data:
+                    # Nobody puts tickets out any more.
+                    self._listen_for_tickets(wanted=False)
+                    return
                 self._ticket = int.from_bytes(data, "little")
         request = self._requests.pop(self._ticket, None)
         if request is None:

@@ -397,7 +397,7 @@ def _bury(loop: SimulatedLoop) -> None:
             break
         for task in asyncio.all_tasks(loop):
             task.cancel()
-        with contextlib.suppress(Stuck, Killed):
+        with contextlib.suppress(Stuck, Killed, Violated):
             loop.run_until_complete(asyncio.sleep(1.0))
     left = asyncio.all_tasks(loop)
     if left:
