@@ -43,14 +43,14 @@ class BatchWatch:
         self._clock = clock
         self._hear = hear
         self._give_back = give_back
-        #: In the order in which they were given their batches.
-        self._workers: dict[WorkerHandle, None] = {}
+        #: In the order in which they were given their batches, and whether they were relieved.
+        self._workers: dict[WorkerHandle, bool] = {}
         self._next_look: asyncio.TimerHandle | None = None
 
     def add(self, worker: WorkerHandle) -> None:
         """Look after a worker that was given a batch."""
         worker.channel.look_away()
-        self._workers[worker] = None
+        self._workers[worker] = False
         if self._next_look is None:
             self._look_in(HEAR_SECONDS)
 
@@ -67,9 +67,12 @@ class BatchWatch:
     def _look(self) -> None:
         self._next_look = None
         has_news = False
-        for worker in list(self._workers):
+        for worker, was_relieved in list(self._workers.items()):
             has_news |= self._hear(worker)
-            if worker.behind and worker.state is WorkerState.BUSY and self._is_late(worker):
+            is_busy = worker.state is WorkerState.BUSY
+            # Once is enough: what stays has begun.
+            if worker.behind and is_busy and not was_relieved and self._is_late(worker):
+                self._workers[worker] = True
                 self._give_back(worker.relieve())
             if not worker.behind or worker.state is not WorkerState.BUSY:
                 self._workers.pop(worker, None)

@@ -187,6 +187,7 @@ class WorkerHandle:
                 back = self._take_back()
                 self.channel.tickets.put(sorted(back - {number}))
                 if number in back:
+                    self.was_relieved = True
                     self.behind.remove(each)
                     return run
         return None
