@@ -145,8 +145,7 @@ class Planner:
         later_ones: list[tuple[float | None, int]] = []
         for due, charm_key in taken:
             charm, entry = charms.get(charm_key), entries.get(charm_key)
-            is_gone = charm is None or charm.removed_at is not None or charm.updater is None
-            if charm is None or charm.updater is None or is_gone or entry is None:
+            if charm is None or charm.removed_at is not None or charm.updater is None or not entry:
                 self._forget(charm_key)
                 continue
             if not entry.is_enabled:
@@ -154,9 +153,8 @@ class Planner:
                 continue
             later = self._later(charm.ref, charm_key, entry, due, now, run_seconds)
             if charm_key not in live:
-                updater = charm.updater
-                poll = NewJob(charm.space_key, charm_key, charm.ref, updater, POLL_EVENT, due)
-                polls.append(poll)
+                place = (charm.space_key, charm_key, charm.ref)
+                polls.append(NewJob(*place, charm.updater, POLL_EVENT, due))
             later_ones.append((later, charm_key))
             self._place(charm_key, charm.ref.space, later)
         self._queue.put_polls(polls, now=self._clock.now())

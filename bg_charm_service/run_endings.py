@@ -44,13 +44,14 @@ class RunEndings:
         if not ended:
             return []
         self._database.after_commit(lambda: dispatcher.finished(ended))
-        plain = [each for each in ended if self._settler.is_plain(*each)]
+        plain: list[tuple[InFlight, RunFinished]] = []
+        others: list[tuple[InFlight, RunFinished]] = []
+        for each in ended:
+            (plain if self._settler.is_plain(*each) else others).append(each)
         settled = self._settle_together(plain) if len(plain) > 1 else []
-        together = {id(one.run) for one in settled}
-        for run, event in ended:
-            if id(run) not in together:
-                one = self._settle_one(run, event)
-                settled += [] if one is None else [one]
+        for run, event in others if settled else ended:
+            one = self._settle_one(run, event)
+            settled += [] if one is None else [one]
         return settled
 
     def _settle_together(self, plain: list[tuple[InFlight, RunFinished]]) -> list[Settled]:
@@ -61,13 +62,12 @@ class RunEndings:
                 return self._settler.settle_together(plain)
         except StorageError:
             raise
-        except ClaimLost:
+        except Exception as error:
             self._store.totals.undo(counted)
-        except Exception:
-            self._store.totals.undo(counted)
-            logger.bind(event="settle_failed").exception(
-                "Runs could not be settled together; they are settled one by one"
-            )
+            if not isinstance(error, ClaimLost):
+                logger.bind(event="settle_failed").exception(
+                    "Runs could not be settled together; they are settled one by one"
+                )
         return []
 
     def _settle_one(self, run: InFlight, event: RunFinished) -> Settled | None:

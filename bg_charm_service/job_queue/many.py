@@ -15,6 +15,7 @@ from bg_charm_service.job_queue import rows as sql
 from bg_charm_service.job_queue.choice import next_ready
 from bg_charm_service.job_queue.counted import CountedQueue
 from bg_charm_service.job_queue.rows import Claim, NewJob
+from bg_charm_service.row_keys import json_keys
 
 #: Chooses which of the jobs that are ready are claimed.
 Choice = Callable[[Sequence[Claim]], Sequence[Claim]]
@@ -25,7 +26,7 @@ class JobBatches(CountedQueue):
 
     def live_polls(self, charm_keys: Sequence[int]) -> set[int]:
         """Those of the charms that have a poll waiting, running or between retries."""
-        rows = self._database.rows(sql.FIND_LIVE_POLLS, (sql.json_list(charm_keys),))
+        rows = self._database.rows(sql.FIND_LIVE_POLLS, (json_keys(charm_keys),))
         return {row[0] for row in rows}
 
     def put_polls(self, polls: Sequence[NewJob], *, now: float) -> None:

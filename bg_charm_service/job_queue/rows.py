@@ -7,12 +7,12 @@ partial index only where its condition is written out. Used by the queue alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from bg_charm_service.model import CharmRef, Job, Origin, Priority
+from bg_charm_service.row_keys import KEYS
 
 READY, CLAIMED, DONE, DEAD = 1, 2, 5, 9
 
@@ -79,8 +79,8 @@ FIND_DEAD = f"{_JOBS} WHERE status = 9 AND _id > ? ORDER BY _id LIMIT ?"
 FIND_DEAD_LETTER = f"{_JOBS} WHERE charm_key = ? AND status = 9"
 FIND_POLL = """SELECT _id, status, space_key FROM ack_queue_jobs
     WHERE unique_key = ? AND status IN (1, 2)"""
-FIND_LIVE_POLLS = """SELECT unique_key FROM ack_queue_jobs
-    WHERE unique_key IN (SELECT value FROM json_each(?)) AND status IN (1, 2)"""
+FIND_LIVE_POLLS = f"""SELECT unique_key FROM ack_queue_jobs
+    WHERE unique_key IN {KEYS} AND status IN (1, 2)"""
 FIND_SEND = """SELECT 1 FROM ack_queue_jobs
     WHERE charm_key = ? AND status IN (1, 2) AND origin = 'send' LIMIT 1"""
 HOLDS = "SELECT 1 FROM ack_queue_jobs WHERE _id = ? AND status = 2 AND fence = ?"
@@ -182,11 +182,6 @@ class _Request(msgspec.Struct):
     charm: str
     stream: str
     event: str
-
-
-def json_list(keys: Sequence[int]) -> str:
-    """Give keys as the one parameter of a statement about all of them."""
-    return f"[{','.join(map(str, keys))}]"
 
 
 _encoder = msgspec.json.Encoder()

@@ -15,10 +15,10 @@ from bg_charm_service.database import Database
 from bg_charm_service.errors import InvalidInput
 from bg_charm_service.json_values import check_json
 from bg_charm_service.model import FieldKind
+from bg_charm_service.row_keys import KEYS, json_keys
 from bg_charm_service.store.change_marks import ChangeMarks
 from bg_charm_service.store.charms import CharmRecord
 from bg_charm_service.store.data_keys import Secrets
-from bg_charm_service.store.many import KEYS, json_keys
 
 #: A larger value is not part of the snapshot; a run fetches it at first touch. In bytes.
 INLINE_BYTES = 64 * 1024

@@ -17,8 +17,8 @@ import msgspec
 from bg_charm_service.database import Database
 from bg_charm_service.limits import NO_CHANGES
 from bg_charm_service.model import CharmRef, CharmSchema
+from bg_charm_service.row_keys import KEYS, json_keys
 from bg_charm_service.store.change_marks import ChangeMarks
-from bg_charm_service.store.many import KEYS, json_keys
 
 #: So many charms are remembered, at about 600 bytes each; beyond that it begins anew.
 _RECENT_CHARMS = 120_000

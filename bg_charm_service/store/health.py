@@ -15,8 +15,8 @@ from msgspec.structs import astuple
 from bg_charm_service.database import Database
 from bg_charm_service.errors import FailureCause
 from bg_charm_service.model import CharmHealth, DisabledBy
+from bg_charm_service.row_keys import KEYS, json_keys
 from bg_charm_service.store.change_marks import ChangeMarks
-from bg_charm_service.store.many import KEYS, json_keys
 
 _NAMES = CharmHealth.__struct_fields__
 _COLUMNS = ", ".join(_NAMES)

@@ -21,8 +21,8 @@ LAYERS = {
     "author's API": "(package) charm cells fields blueprint asking snapshot links binding loading"
     " integration stored_cell integrations charms",
     "policy": "batching clock fairness redaction retry sandbox_mode schedule settlement run_size",
-    "storage": "data_directory storage_errors numbered_commits database migrations schema_steps"
-    " schema_version copying integrity job_queue store doctor",
+    "storage": "data_directory storage_errors numbered_commits database row_keys migrations"
+    " schema_steps schema_version copying integrity job_queue store doctor",
     "workers": "frames wire tickets worker_requests remains source_inspection kept_log"
     " batch_watch sandbox process_control deadline run_loop aftermath output"
     " zygote worker worker_boot"
