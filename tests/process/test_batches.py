@@ -17,6 +17,7 @@ from bg_charm_service.pool import Pool
 from bg_charm_service.pool_contract import Isolation, PoolLimits
 from bg_charm_service.pool_events import FieldWanted, PoolEvent, RunFinished
 from bg_charm_service.wire import FieldValue, RunSpec
+from tests.process.pools import run_with_pool
 
 #: The longest that anything is waited for, in seconds.
 PATIENCE_SECONDS = 60.0
@@ -209,16 +210,7 @@ def how(end: RunFinished) -> str:
 
 def with_pool(scratch: Path, work: Callable[[Bench], Awaitable[None]], **limits: object) -> None:
     """Do something with a pool of real workers."""
-
-    async def run() -> None:
-        bench = Bench(scratch, **limits)
-        bench.pool.start()
-        try:
-            await work(bench)
-        finally:
-            bench.pool.stop()
-
-    asyncio.run(run())
+    run_with_pool(lambda: Bench(scratch, **limits), work)
 
 
 def test_whole_batch_is_made_by_one_worker(tmp_path: Path) -> None:

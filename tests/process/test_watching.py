@@ -15,6 +15,7 @@ from bg_charm_service.pool import Pool
 from bg_charm_service.pool_contract import PoolLimits
 from bg_charm_service.pool_events import InspectFinished, PoolEvent, RunFinished
 from bg_charm_service.wire import Inspect, RunSpec
+from tests.process.pools import run_with_pool
 
 #: The longest that anything here is waited for, in seconds.
 PATIENCE_SECONDS = 60.0
@@ -157,16 +158,7 @@ class Bench:
 
 def with_pool(scratch: Path, work: Callable[[Bench], Awaitable[None]]) -> None:
     """Do something with a pool of real workers."""
-
-    async def run() -> None:
-        bench = Bench(scratch)
-        bench.pool.start()
-        try:
-            await work(bench)
-        finally:
-            bench.pool.stop()
-
-    asyncio.run(run())
+    run_with_pool(lambda: Bench(scratch), work)
 
 
 def test_processor_time(tmp_path: Path) -> None:
