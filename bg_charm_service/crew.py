@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
+from operator import itemgetter
 
-from bg_charm_service.fairness import Need
 from bg_charm_service.limits import Walls
 from bg_charm_service.pool_contract import FreeWorkers, Isolation
 from bg_charm_service.worker_handle import Binding, WorkerHandle, WorkerState
@@ -97,30 +98,28 @@ class Crew:
             return []
         return sorted(self.idle(), key=lambda worker: worker.idle_since)[:1]
 
-    def to_move(self, needs: Sequence[Need], owed: int = 0) -> list[WorkerHandle]:
-        """The free workers to replace, so that each of these spaces gets one; neediest first.
+    def to_move(self, used_seconds: Mapping[int, float], owed: int = 0) -> list[WorkerHandle]:
+        """The free workers to replace, so that spaces that have work and none free get one.
 
-        `owed` of the fresh workers that come are for others.
+        Given is what each space that has work used lately, in worker-seconds: who used least comes
+        first. `owed` of the fresh workers that come are for others.
         """
         if self._isolation is not Isolation.SPACE:
             return []
         idle = self.idle()
-        have = {worker.binding.space_key for worker in idle if worker.binding is not None}
-        unserved = [need for need in needs if need.space_key not in have]
+        bound = [(w.binding.space_key, w) for w in idle if w.binding is not None]
+        if not bound:
+            return []
         # Workers without a space, now or soon, serve the first of them.
-        unbound = sum(w.binding is None for w in idle) + sum(w.is_changing for w in self) - owed
-        used: dict[int | None, float] = {need.space_key: need.used_seconds for need in needs}
-
-        def used_by_space_of(worker: WorkerHandle) -> float:
-            return used.get(worker.binding.space_key if worker.binding else None, math.inf)
-
-        candidates = sorted((w for w in idle if w.binding is not None), key=used_by_space_of)
+        unbound = len(idle) - len(bound) + sum(w.is_changing for w in self) - owed
+        have = {space_key for space_key, _ in bound}
+        wanted = [(used, key) for key, used in used_seconds.items() if key not in have]
+        in_need = heapq.nsmallest(max(0, unbound) + len(bound), wanted)[max(0, unbound) :]
+        candidates = [(used_seconds.get(key, math.inf), w) for key, w in bound if key is not None]
+        candidates.sort(key=itemgetter(0), reverse=True)
         moved = []
-        for need in unserved[max(0, unbound) :]:
-            if not candidates:
-                break
-            worker = candidates.pop()
-            if used_by_space_of(worker) <= need.used_seconds + QUANTUM_SECONDS:
+        for (needed, _), (used, worker) in zip(in_need, candidates, strict=False):
+            if used <= needed + QUANTUM_SECONDS:
                 break
             moved.append(worker)
         return moved

@@ -57,7 +57,7 @@ class Dispatcher:
         hot = self._queue.hot_spaces(now, without=turns.full_integrations)
         if not hot or turns.are_over() or self.runs.is_exclusive:
             return False
-        return any(turns.has_worker(space_key) for space_key in hot)
+        return any(turns.has_worker(space_key) for space_key in turns.within_reach(hot))
 
     def move_workers(self, now: float) -> None:
         """Move workers to spaces that still have work, as far as others can spare them.
@@ -66,7 +66,7 @@ class Dispatcher:
         """
         hot = self._queue.spaces_left_hot()
         if hot and not self.runs.is_exclusive and self._pool.free_workers().count:
-            self._pool.rebalance(self.share.by_need(hot, now))
+            self._pool.rebalance(self.share.used_seconds(hot, now))
 
     def claim(self, now: float) -> list[Batch]:
         """Claim jobs for each free worker, the least served space first; in a transaction.
@@ -82,7 +82,7 @@ class Dispatcher:
         batches: list[Batch] = []
         turns = self._turns(now)
         hot = self._queue.hot_spaces(now, without=turns.full_integrations)
-        waiting: Iterable[int] = self.share.in_turn(hot)
+        waiting: Iterable[int] = self.share.in_turn(turns.within_reach(hot))
         # Rounds of one turn a space, so that a space with many jobs gets what others leave.
         while not turns.are_over():
             served = []

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 #: After this long, use counts half, in seconds.
 HALF_LIFE_SECONDS = 60.0
@@ -46,13 +45,6 @@ def may_take_last(under_way: int, typical_seconds: float | None, *, has_others: 
     return under_way == 0 or is_short or not has_others
 
 
-class Need(NamedTuple):
-    """A space that wants a worker, and the worker-seconds that it used lately; less comes first."""
-
-    used_seconds: float
-    space_key: int
-
-
 class FairShare:
     """Remembers how many worker-seconds each space used lately."""
 
@@ -85,11 +77,11 @@ class FairShare:
         newest = itertools.islice(reversed(self._last.items()), 2)
         return any(key != space_key and now - at < _EXPECTED_SECONDS for key, at in newest)
 
-    def by_need(self, space_keys: Collection[int], now: float) -> list[Need]:
-        """The spaces, the one that used least lately first."""
+    def used_seconds(self, space_keys: Iterable[int], now: float) -> dict[int, float]:
+        """The worker-seconds that each of some spaces used lately."""
         scale = self._scale(now)
         used = self._used.get
-        return sorted([Need(used(key, 0.0) / scale, key) for key in space_keys])
+        return {key: used(key, 0.0) / scale for key in space_keys}
 
     def in_turn(self, space_keys: Iterable[int]) -> Iterator[int]:
         """The spaces, the one that used least lately first; those not asked for cost no sorting."""

@@ -7,14 +7,13 @@ and `collect` in its loop.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from bg_charm_service.batch_watch import BatchWatch
 from bg_charm_service.clock import Clock
 from bg_charm_service.crew import Crew
 from bg_charm_service.errors import DataDirectoryError, FrameError
-from bg_charm_service.fairness import Need
 from bg_charm_service.limits import Walls
 from bg_charm_service.nursery import Nursery
 from bg_charm_service.pool_contract import FreeWorkers, PoolLimits
@@ -138,9 +137,9 @@ class Pool:
         """Count the workers that could take a run right now."""
         return self.workers.free(self.limits.max_concurrent)
 
-    def rebalance(self, needs: Sequence[Need]) -> None:
+    def rebalance(self, used_seconds: Mapping[int, float]) -> None:
         """Move workers to spaces that have work and none free: each moves by being replaced."""
-        for worker in self.workers.to_move(needs, len(self._waiting)):
+        for worker in self.workers.to_move(used_seconds, len(self._waiting)):
             worker.end(Ending.RETIRED)
 
     def knows_source(self, space_key: int, walls: Walls, source_hash: str) -> bool:

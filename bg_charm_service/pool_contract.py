@@ -6,12 +6,11 @@ Simulations bring a pool of their own.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from bg_charm_service.fairness import Need
 from bg_charm_service.limits import Walls
 from bg_charm_service.pool_events import PoolEvent
 from bg_charm_service.sandbox_mode import Isolation as Isolation
@@ -67,11 +66,11 @@ class FreeWorkers:
 
     def has(self, space_key: int) -> bool:
         """Whether there is one for a space."""
-        return self.bound[space_key] > 0 or self.unbound > 0
+        return self.unbound > 0 or self.bound.get(space_key, 0) > 0
 
     def take(self, space_key: int) -> None:
         """Count one off for a space that has one."""
-        if self.bound[space_key] > 0:
+        if self.bound.get(space_key, 0) > 0:
             self.bound[space_key] -= 1
         else:
             self.unbound -= 1
@@ -99,8 +98,11 @@ class WorkerPool(Protocol):
     def free_workers(self) -> FreeWorkers:
         """Count the workers that could take a run right now."""
 
-    def rebalance(self, needs: Sequence[Need]) -> None:
-        """Move workers to spaces that have work and none free, the neediest first."""
+    def rebalance(self, used_seconds: Mapping[int, float]) -> None:
+        """Move workers to spaces that have work and none free, those that used least first.
+
+        Given is what each space that has work used lately, in worker-seconds.
+        """
 
     def dispatch(self, space_key: int, runs: Sequence[RunSpec]) -> bool:
         """Give a batch of runs to a worker, or let it wait for one; False without room after all.

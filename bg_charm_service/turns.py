@@ -6,6 +6,7 @@ Holds one round of claims together; decides nothing about their order. Used by t
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Set
 
 from bg_charm_service.fairness import Caps, FairShare, may_take_last
 from bg_charm_service.in_flight import RunsInFlight
@@ -48,6 +49,10 @@ class Turns:
             return True
         has_others = self._share.has_others(space_key, self._now)
         return may_take_last(under_way, self._typical(space_key), has_others=has_others)
+
+    def within_reach(self, space_keys: Set[int]) -> Set[int]:
+        """Those of some spaces that a free worker could serve: few, where all are bound."""
+        return space_keys if self._free.unbound > 0 else space_keys & self._free.bound.keys()
 
     def has_worker(self, space_key: int) -> bool:
         """Whether a space may be given a worker that is free for it."""

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 
 from bg_charm_service.crew import QUANTUM_SECONDS, Crew
-from bg_charm_service.fairness import Need
 from bg_charm_service.limits import Walls
 from bg_charm_service.pool_contract import Isolation
 from bg_charm_service.processes import Processes
@@ -45,26 +44,26 @@ class TestMoving:
     def test_idle_worker_of_a_space_without_work_moves(self, crew: Crew) -> None:
         """A space in need takes the worker that has nothing to do."""
         idle = join(crew, 1)
-        assert [idle] == crew.to_move([Need(0.0, 2)])
+        assert [idle] == crew.to_move({2: 0.0})
 
     def test_nobody_moves_for_a_space_that_is_served(self, crew: Crew) -> None:
         """A space that has a free worker needs no other."""
         join(crew, 1)
         join(crew, 2)
-        assert [] == crew.to_move([Need(0.0, 1)])
+        assert [] == crew.to_move({1: 0.0})
 
     def test_unbound_and_starting_workers_come_first(self, crew: Crew) -> None:
         """Nobody moves while as many workers without a space are there, or on their way."""
         join(crew, None)
         join(crew, None, WorkerState.STARTING)
         join(crew, 9)
-        assert [] == crew.to_move([Need(0.0, 1), Need(0.0, 2)])
+        assert [] == crew.to_move({1: 0.0, 2: 0.0})
 
     def test_worker_leaves_work_only_for_who_used_clearly_less(self, crew: Crew) -> None:
         """A worker whose space has work stays, until that space had clearly more than its share."""
         busy_space = join(crew, 1)
-        near = [Need(0.0, 2), Need(QUANTUM_SECONDS / 2, 1)]
-        far = [Need(0.0, 2), Need(QUANTUM_SECONDS * 2, 1)]
+        near = {2: 0.0, 1: QUANTUM_SECONDS / 2}
+        far = {2: 0.0, 1: QUANTUM_SECONDS * 2}
         assert [] == crew.to_move(near)
         assert [busy_space] == crew.to_move(far)
 
@@ -72,18 +71,18 @@ class TestMoving:
         """One worker for each space in need, not more."""
         for space_key in (1, 2, 3):
             join(crew, space_key)
-        assert 2 == len(crew.to_move([Need(0.0, 8), Need(0.1, 9)]))
+        assert 2 == len(crew.to_move({8: 0.0, 9: 0.1}))
 
     def test_busy_workers_stay(self, crew: Crew) -> None:
         """A run under way is not interrupted for fairness."""
         join(crew, 1, WorkerState.BUSY)
-        assert [] == crew.to_move([Need(0.0, 2)])
+        assert [] == crew.to_move({2: 0.0})
 
     def test_fresh_workers_that_are_owed_count_for_others(self, crew: Crew) -> None:
         """A worker that comes for a run which waits serves no space in need."""
         idle = join(crew, 1)
         join(crew, None, WorkerState.STARTING)
-        needs = [Need(0.0, 2)]
+        needs = {2: 0.0}
         assert [] == crew.to_move(needs)
         assert [idle] == crew.to_move(needs, owed=1)
 
@@ -92,7 +91,7 @@ class TestMoving:
         """Where a worker serves any space, none is replaced for the sake of one."""
         crew = Crew(isolation)
         worker = join(crew, 1)
-        assert [] == crew.to_move([Need(0.0, 2)])
+        assert [] == crew.to_move({2: 0.0})
         worker.close()
 
 

@@ -15,7 +15,7 @@ from bg_charm_service.clock import Clock
 from bg_charm_service.database import Database
 from bg_charm_service.dispatcher import Dispatcher
 from bg_charm_service.errors import FailureCause, ServiceError, StorageError, WorkerBootError
-from bg_charm_service.fairness import Caps, Need
+from bg_charm_service.fairness import Caps
 from bg_charm_service.inspections import Inspections
 from bg_charm_service.job_queue import SUSPECT_DELIVERIES, JobQueue
 from bg_charm_service.limits import Limits, Walls
@@ -71,7 +71,7 @@ class PaperPool:
         self.fields: list[FieldValue] = []
         self.error: ServiceError | None = None
         #: Whom the pool was last asked to move workers to.
-        self.needs: list[Need] = []
+        self.needs: list[int] = []
 
     def start(self) -> None: ...
 
@@ -88,8 +88,8 @@ class PaperPool:
     def free_workers(self) -> FreeWorkers:
         return FreeWorkers(self.bound.copy(), self.unbound)
 
-    def rebalance(self, needs: Sequence[Need]) -> None:
-        self.needs = list(needs)
+    def rebalance(self, used_seconds: Mapping[int, float]) -> None:
+        self.needs = list(used_seconds)
 
     def knows_source(self, space_key: int, walls: Walls, source_hash: str) -> bool:
         return False
@@ -318,7 +318,7 @@ def test_worker_moves_as_soon_as_its_space_has_nothing_more(path: Path) -> None:
     bench.pool.unbound = 0
     bench.step()
     bench.step()
-    assert [waiting.space_key] == [need.space_key for need in bench.pool.needs]
+    assert [waiting.space_key] == bench.pool.needs
 
 
 def test_unreadable_state_fails_its_own_run_only(path: Path) -> None:
