@@ -142,7 +142,8 @@ class Planner:
         live = self._queue.live_polls(keys)
         run_seconds = self._run_seconds()
         polls: list[NewJob] = []
-        later_ones: list[tuple[float | None, int]] = []
+        planned: list[tuple[float | None, int]] = []
+        skipped: list[tuple[float | None, int]] = []
         for due, charm_key in taken:
             charm, entry = charms.get(charm_key), entries.get(charm_key)
             if charm is None or charm.removed_at is not None or charm.updater is None or not entry:
@@ -152,16 +153,17 @@ class Planner:
                 # A run that was settled a moment ago, in this transaction, has disabled it.
                 continue
             later = self._later(charm.ref, charm_key, entry, due, now, run_seconds)
-            if charm_key not in live:
+            if charm_key in live:
+                skipped.append((later, charm_key))
+            else:
                 place = (charm.space_key, charm_key, charm.ref)
                 polls.append(NewJob(*place, charm.updater, POLL_EVENT, due))
-            later_ones.append((later, charm_key))
+                planned.append((later, charm_key))
             self._place(charm_key, charm.ref.space, later)
         self._queue.put_polls(polls, now=self._clock.now())
-        self._store.health.set_due_all(later_ones)
-        skipped = [charm_key for _, charm_key in later_ones if charm_key in live]
+        self._store.health.set_due_all(planned)
         if skipped:
-            self._store.health.count_skipped(skipped)
+            self._store.health.skip_all(skipped)
             self._store.totals.add("skipped_polls", len(skipped))
 
     def _later(

@@ -146,14 +146,14 @@ class HealthRecords:
             return {key: found.get(key) or ScheduleEntry(key, None, None) for key in charm_keys}
         return found
 
-    def count_skipped(self, charm_keys: Sequence[int]) -> None:
-        """Count a poll of each charm that fell due while another was live; leaves no marks.
+    def skip_all(self, rows: Sequence[tuple[float | None, int]]) -> None:
+        """Count a poll of charms that fell due while another was live; due times as `set_due_all`.
 
-        Polls are skipped because a run is out, whose settlement leaves this number alone.
+        Leaves no marks: the run that is out leaves this number alone when it is settled.
         """
         self._database.executemany(
-            "UPDATE health SET skipped_polls = skipped_polls + 1 WHERE charm_key = ?",
-            [(charm_key,) for charm_key in charm_keys],
+            "UPDATE health SET due_at = ?, skipped_polls = skipped_polls + 1 WHERE charm_key = ?",
+            rows,
         )
 
     def disabled_before(self, moment: float, limit: int) -> list[int]:

@@ -132,7 +132,7 @@ def test_only_what_changed_is_written(store: Store, charms: list[CharmRecord]) -
     """What somebody else has changed meanwhile stays, where the two records are alike."""
     key = charms[0].charm_key
     before = store.health.get(key)
-    store.health.count_skipped([key])
+    store.health.skip_all([(9.0, key)])
     store.health.put_all([(key, before, CharmHealth(executions=1))])
     assert CharmHealth(executions=1, skipped_polls=1) == store.health.get(key)
 

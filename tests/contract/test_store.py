@@ -278,7 +278,7 @@ def test_schedule_is_kept(engine: Engine) -> None:
     assert ScheduleEntry(key, None, None) == engine.store.health.entry(key)
     engine.store.health.set_due(key, NOW + 60)
     engine.store.health.set_interval(key, 15.0)
-    engine.store.health.count_skipped([key])
+    engine.store.health.skip_all([(NOW + 60, key)])
     engine.store.registrations.put(key, "gmail", NOW)
     engine.crash(during=lambda: engine.store.health.set_due(key, None))
     health = engine.store.health

@@ -99,7 +99,7 @@ UNMARKED = {
     "charms": set[str](),
     "cells": {"write_all"},
     "links": set[str](),
-    "health": {"set_due", "set_due_all", "put_all", "count_skipped"},
+    "health": {"set_due", "set_due_all", "put_all", "skip_all"},
 }
 
 #: Methods that only read.
