@@ -130,6 +130,11 @@ class RunsInFlight:
         return bool(self._batches)
 
     @property
+    def have_company(self) -> bool:
+        """Whether a worker has more than one of them to make: their answers come close together."""
+        return any(one.left > 1 for batches in self._batches.values() for one in batches)
+
+    @property
     def is_exclusive(self) -> bool:
         """Whether a suspect is out, which runs alone."""
         return len(self._by_job) == 1 and next(iter(self)).is_alone

@@ -29,7 +29,7 @@ from bg_charm_service.store import Store
 from bg_charm_service.waiters import Waiters
 from bg_charm_service.wire import FieldValue
 
-#: While every worker is busy, commits are so far apart, in seconds: many answers share one.
+#: While nobody waits for them, commits are so far apart, in seconds: many answers share one.
 GROUP_SECONDS = 0.004
 
 
@@ -277,8 +277,9 @@ class Supervisor:
     def _may_collect(self) -> bool:
         """Whether to wait a moment for more answers: many share a commit, and nobody idles."""
         parts = self.parts
-        return (
-            parts.clock.steady() < self._collect_until
-            and parts.dispatcher.runs.are_at_work
-            and not parts.pool.free_workers().count
-        )
+        runs, now = parts.dispatcher.runs, parts.clock.steady()
+        if now >= self._collect_until or not runs.are_at_work:
+            return False
+        if not parts.pool.free_workers().count:
+            return True
+        return runs.have_company and not parts.dispatcher.wants_to_claim(now)
