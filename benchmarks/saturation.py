@@ -16,11 +16,11 @@ from benchmarks.populations import Population
 from benchmarks.sampling import rate, wait_until_more, watch
 
 #: More than so many times what is done is asked for in vain.
-MOST = 1.6
+MOST = 2.2
 
 #: Asked for at first, in parts of what the service should do. In its first interval it is asked for
 #: half as much again: missed polls are spread over it, beside those of the charms' phases.
-FIRST = 1.4
+FIRST = 1.7
 
 _PROBE_SECONDS = 3.0
 _MOST_PROBES = 8

@@ -18,7 +18,7 @@ from benchmarks.peers import all_peers
 from benchmarks.peers.huey_sqlite import HueySqlite
 from benchmarks.populations import Population
 from benchmarks.rows import Asked, Row, over_rounds
-from benchmarks.sampling import Unmeasurable
+from benchmarks.sampling import Unmeasurable, wait_until_more
 from benchmarks.saturation import busy_interval
 from benchmarks.service_process import ServiceProcess
 from benchmarks.usage import usage_of
@@ -57,11 +57,12 @@ class OurService:
 
     @contextmanager
     def run(self) -> Iterator[None]:
-        """Run the service with two workers."""
+        """Run the service with two workers; every charm has run once, as on any later day."""
         interval = f"--interval={self._interval_seconds:.3f}"
         with self._bench.service(self._population, interval, *self._flags) as service:
             self._service = service
             self.walls = service.walls()
+            wait_until_more(service.executions, self._population.size)
             yield
 
     def count(self) -> int:
