@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from loguru import logger
@@ -71,9 +72,9 @@ class Supervisor:
         self._watch_seconds = watch_seconds
         #: The longest the loop sleeps: the watchdog is fed by its turns.
         self.longest_sleep_seconds = 5.0
-        #: Let the loop take its next step at once.
-        self.wake = wake.set
         self._wake = wake
+        #: Set while somebody outside waits for the next step.
+        self._is_wanted = asyncio.Event()
         self._unsettled: list[PoolEvent] = []
         self._waiters = Waiters()
         self._endings = RunEndings(parts.database, parts.store, parts.dispatcher, parts.settler)
@@ -140,7 +141,7 @@ class Supervisor:
     async def drain(self, timeout_seconds: float) -> None:
         """Plan and claim nothing more, and let the runs under way end, for so long at most."""
         self.is_draining = True
-        self._wake.set()
+        self.wake()
         try:
             async with asyncio.timeout(timeout_seconds):
                 while (self.parts.dispatcher.runs or self._unsettled) and not self._is_over:
@@ -157,7 +158,7 @@ class Supervisor:
         if self._is_over:
             return
         self._is_over = True
-        self._wake.set()
+        self.wake()
         self.parts.pool.stop()
         self._take_in(self.parts.pool.collect())
         # Where that cannot be written, the next start rescues what is still claimed.
@@ -172,12 +173,17 @@ class Supervisor:
             self._tell(settled)
         self._let_everybody_go(ServiceStopping("The service stopped first."))
 
+    def wake(self) -> None:
+        """Let the loop take its next step at once."""
+        self._is_wanted.set()
+        self._wake.set()
+
     def run_job(self, job_id: int) -> None:
         """Run a job that was just queued, also when the service does not poll."""
         if not self._polling:
             self._waiters.wanted.add(job_id)
             self.parts.pool.start()
-        self._wake.set()
+        self.wake()
 
     def settlement_of(self, job_id: int) -> asyncio.Future[Settled | None]:
         """A future of what becomes of a job's next attempt; None when the job is dropped first."""
@@ -270,8 +276,11 @@ class Supervisor:
         except TimeoutError:
             pass
         if self._may_collect:
-            await asyncio.sleep(self._collect_until - parts.clock.steady())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._collect_until - parts.clock.steady()):
+                    await self._is_wanted.wait()
         self._wake.clear()
+        self._is_wanted.clear()
 
     @property
     def _may_collect(self) -> bool:
