@@ -2,7 +2,7 @@
 
 Owns every form a key is given in: passphrase, PKCS#8 PEM, BIP-39 phrase, raw seed.
 Must not read files or settings, and no text or error made here shows a secret.
-Imported by every layer, so it imports nothing of ours but the errors and the DIDs.
+Imported by every layer, so it imports nothing of ours but what is below it: errors, DIDs, PEM.
 """
 
 from __future__ import annotations
@@ -12,18 +12,13 @@ import secrets
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
 from mnemonic import Mnemonic
+from nacl.exceptions import BadSignatureError
+from nacl.signing import SigningKey, VerifyKey
 
 from bg_charm_service.dids import did_of, is_did, public_key_of
 from bg_charm_service.errors import InvalidInput
+from bg_charm_service.pem_keys import pem_of, seed_of
 
 #: The name of the space that holds the service's own cells.
 SYSTEM_SPACE_NAME = "toolshed-system"
@@ -70,21 +65,7 @@ class Identity:
     @classmethod
     def from_pem(cls, pem: bytes) -> Identity:
         """Read an unencrypted PKCS#8 PEM private key."""
-        try:
-            key = load_pem_private_key(pem, password=None)
-        except TypeError:
-            raise InvalidInput(
-                "The PEM key is encrypted; give an Ed25519 key without a password."
-            ) from None
-        except (ValueError, UnsupportedAlgorithm):
-            raise InvalidInput(
-                "This is not a readable PEM private key; expected an Ed25519 key in PKCS#8 form, "
-                "which starts with -----BEGIN PRIVATE KEY-----."
-            ) from None
-        if not isinstance(key, Ed25519PrivateKey):
-            kind = type(key).__name__.removesuffix("PrivateKey").strip("_")
-            raise InvalidInput(f"The PEM key is not an Ed25519 key but one of kind {kind}.")
-        return cls(key.private_bytes_raw())
+        return cls(seed_of(pem))
 
     @classmethod
     def from_mnemonic(cls, phrase: str) -> Identity:
@@ -118,7 +99,7 @@ class Identity:
 
     def to_pem(self) -> bytes:
         """Write the private key as unencrypted PKCS#8 PEM."""
-        return self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return pem_of(self.seed)
 
     def to_mnemonic(self) -> str:
         """Write the private key as a BIP-39 phrase of 24 English words."""
@@ -126,26 +107,26 @@ class Identity:
 
     def sign(self, message: bytes) -> bytes:
         """Make the Ed25519 signature of a message."""
-        return self._key.sign(message)
+        return self._key.sign(message).signature
 
     def __repr__(self) -> str:
         return f"Identity({self.did()})"
 
     @cached_property
-    def _key(self) -> Ed25519PrivateKey:
-        return Ed25519PrivateKey.from_private_bytes(self.seed)
+    def _key(self) -> SigningKey:
+        return SigningKey(self.seed)
 
     @cached_property
     def _did(self) -> str:
-        public_key = self._key.public_key().public_bytes_raw()
-        return did_of(public_key)
+        return did_of(bytes(self._key.verify_key))
 
 
 def verify(did: str, message: bytes, signature: bytes) -> bool:
     """Tell whether the DID's identity made this signature; raises InvalidInput for no DID."""
     try:
-        Ed25519PublicKey.from_public_bytes(public_key_of(did)).verify(signature, message)
-    except InvalidSignature:
+        VerifyKey(public_key_of(did)).verify(message, signature)
+    # The second is for what has not the length of a signature.
+    except (BadSignatureError, ValueError):
         return False
     return True
 

@@ -16,8 +16,8 @@ PACKAGE_DIR = Path(__file__).parents[2] / PACKAGE
 #: What each layer holds, the lowest first. A sub-package stands for all of its modules, and
 #: `(package)` for the package itself, which re-exports the author's API.
 LAYERS = {
-    "values": "model errors limits limit_names json_values quantities dids identity refs sealing"
-    " signing",
+    "values": "model errors limits limit_names json_values quantities dids pem_keys identity refs"
+    " sealing signing",
     "author's API": "(package) charm cells fields blueprint asking snapshot links binding loading"
     " integration stored_cell integrations charms",
     "policy": "batching clock fairness redaction retry sandbox_mode schedule settlement run_size",

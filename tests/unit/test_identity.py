@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 
 import base58
 import pytest
@@ -92,6 +94,36 @@ def test_pem_of_rfc_8410_is_read() -> None:
     identity = Identity.from_pem(RFC_8410_PEM)
     assert public_key_of(identity.did()) == RFC_8410_PUBLIC_KEY
     assert identity.to_pem() == RFC_8410_PEM
+
+
+@pytest.mark.parametrize(
+    "pem",
+    [
+        RFC_8410_PEM.replace(b"\n", b"\r\n"),
+        b"My key, made in May.\n" + RFC_8410_PEM,
+        RFC_8410_PEM[:50] + b"\n" + RFC_8410_PEM[50:],
+        ed25519.Ed25519PrivateKey.from_private_bytes(
+            Identity.from_pem(RFC_8410_PEM).seed
+        ).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+    ],
+    ids=["other line ends", "with words", "folded elsewhere", "another library's"],
+)
+def test_pem_may_look_otherwise(pem: bytes) -> None:
+    """The same key in any PEM that is PKCS#8 is the same identity."""
+    assert Identity.from_pem(pem) == Identity.from_pem(RFC_8410_PEM)
+
+
+def test_usual_keys_need_no_large_library() -> None:
+    """A process that reads, writes and uses keys in the usual form saves its megabytes."""
+    code = (
+        "import sys\n"
+        "from bg_charm_service.identity import Identity, verify\n"
+        "one = Identity.generate()\n"
+        "assert Identity.from_pem(one.to_pem()) == one\n"
+        "assert verify(one.did(), b'text', one.sign(b'text'))\n"
+        "assert 'cryptography' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_zero_seed_gives_known_phrase() -> None:
