@@ -42,6 +42,7 @@ class Database:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
+        #: So many transactions have written something.
         self.commits = 0
         self._depth = 0
         self._commits = NumberedCommits(connection)
@@ -106,13 +107,13 @@ class Database:
         try:
             with self._failures:
                 self._undo()
-                self.connection.execute("BEGIN IMMEDIATE")
+                self._commits.begin()
                 self._depth = 1
                 yield
                 self._check_transaction()
                 for callback in self._before_commit:
                     callback()
-                self._commit()
+                self.commits += self._commit()
         except BaseException:
             self._after_commit.clear()
             with suppress(sqlite3.Error):
@@ -122,7 +123,6 @@ class Database:
         finally:
             self._depth = 0
             self._before_commit.clear()
-        self.commits += 1
         callbacks, self._after_commit = self._after_commit, []
         for callback in callbacks:
             callback()
@@ -220,8 +220,8 @@ class Database:
         """Fold the log into the file and close; closing twice is fine."""
         self.connection.close()
 
-    def _commit(self) -> None:
-        self._commits.make()
+    def _commit(self) -> bool:
+        return self._commits.make()
 
     def _tell_undone(self) -> None:
         for listener in self.on_undo:

@@ -21,14 +21,21 @@ class NumberedCommits:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self._changes_before = 0
         self._is_in_doubt = False
 
-    def make(self) -> None:
+    def begin(self) -> None:
+        """Begin a transaction that may write."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._changes_before = self._connection.total_changes
+
+    def make(self) -> bool:
         """Commit; an error that comes after the fact is none, since all is on disk.
 
-        Raises CommitInDoubt when nobody can tell.
+        Says whether a row was changed: a number is counted, and written, only then. Raises
+        CommitInDoubt when nobody can tell.
         """
-        (number,) = self._connection.execute(_COUNT).fetchone()
+        number = self._count()
         try:
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
@@ -37,6 +44,7 @@ class NumberedCommits:
             logger.bind(event="commit_late_error").warning(
                 "The database reported an error for a change that it has made: {}", error
             )
+        return number is not None
 
     def check(self) -> None:
         """Raise CommitInDoubt after a commit that nobody can tell of.
@@ -46,9 +54,18 @@ class NumberedCommits:
         if self._is_in_doubt:
             raise CommitInDoubt
 
-    def _is_made(self, number: int) -> bool:
+    def _count(self) -> int | None:
+        """Give this commit its number; None when there is nothing to commit."""
+        if self._connection.total_changes == self._changes_before:
+            return None
+        (number,) = self._connection.execute(_COUNT).fetchone()
+        return int(number)
+
+    def _is_made(self, number: int | None) -> bool:
         if self._connection.in_transaction:
             return False
+        if number is None:
+            return True
         try:
             (newest,) = self._connection.execute(_NEWEST).fetchone()
         except sqlite3.Error as error:

@@ -188,18 +188,20 @@ class SilentSupervisor(Supervisor):
 class TrustingDatabase(Database):
     """Believes every error of a commit, also of one that was made; this was once so."""
 
-    def _commit(self) -> None:
+    def _commit(self) -> bool:
         self.connection.execute("COMMIT")
+        return True
 
 
 class CarelessDatabase(Database):
     """Takes every commit for made."""
 
-    def _commit(self) -> None:
+    def _commit(self) -> bool:
         with contextlib.suppress(sqlite3.Error):
             super()._commit()
         if self.connection.in_transaction:
             self.connection.execute("ROLLBACK")
+        return True
 
 
 class WallClock(LifeClock):

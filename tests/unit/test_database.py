@@ -165,6 +165,29 @@ def late_database(*, unreadable: int) -> Database:
     return database
 
 
+def test_nothing_written_is_nothing_on_disk(database: Database, tmp_path: Path) -> None:
+    """A transaction that changed no row writes nothing to the disk, and is no commit."""
+    add_one = "INSERT OR IGNORE INTO totals VALUES ('a', 1)"
+    with database.transaction():
+        database.execute(add_one)
+    log = tmp_path / "test.db-wal"
+    before = log.read_bytes(), database.commits
+    with database.transaction():
+        database.execute(add_one)
+        database.execute("DELETE FROM totals WHERE name = 'b'")
+        with database.savepoint():
+            assert ["a"] == names(database)
+    assert before == (log.read_bytes(), database.commits)
+
+
+def test_there_is_no_doubt_about_nothing() -> None:
+    """A commit of nothing that reports an error is as good as made, whatever can be read."""
+    database = late_database(unreadable=9)
+    with database.transaction():
+        pass
+    assert 0 == database.commits
+
+
 def test_commit_that_fails_after_the_fact_is_made() -> None:
     """An error that comes once all is on disk is none: whatever waits for the commit is called."""
     called: list[str] = []
