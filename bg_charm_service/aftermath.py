@@ -72,6 +72,7 @@ class Aftermath:
     def clear_up(self) -> str:
         """Put back what the run has changed; names what makes this process unfit for another."""
         changed = self._settings.put_back() if self._settings is not None else ""
+        self._run_loop.renew()
         return changed or self._library_threads() or self._hoard() or self._age()
 
     def _strangers(self) -> list[threading.Thread]:

@@ -1,12 +1,13 @@
 """The event loop of a worker: runs a handler's coroutine until every task it started is over.
 
-One for the life of the worker, since a run is shorter than the making of a loop; what belongs to
-one run is set anew for each. Used by the worker.
+It stays for the next run, which is often shorter than the making of a loop, unless something of
+this one may be left on it. Used by the worker.
 """
 
 from __future__ import annotations
 
 import asyncio
+import selectors
 from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,14 +17,17 @@ from weakref import WeakSet
 
 from bg_charm_service.deadline import Deadline, RunStopped
 
+#: A loop listens to so many files of its own: other threads wake it by one.
+_OWN_FILES = 1
+
 
 class RunLoop:
     """Runs one handler at a time."""
 
     def __init__(self) -> None:
         self._loop = _Loop()
-        # Also a handler that is no coroutine may ask for the loop of its thread.
-        asyncio.set_event_loop(self._loop)
+        self._policy = asyncio.get_event_loop_policy()
+        self._be_current()
         self._executor = _LazyExecutor()
         self._unhandled: list[BaseException] = []
         #: The tasks that the handler of this run started, and those that they did.
@@ -71,6 +75,15 @@ class RunLoop:
         self._loop.close()
         asyncio.set_event_loop(None)
 
+    def renew(self) -> None:
+        """See to it that the next run has a loop with nothing of this one on it."""
+        if self._loop.is_used:
+            # Closing ends the threads of what it has: not those of an executor that a run brought.
+            self._loop.set_default_executor(self._executor)
+            self._loop.close()
+            self._loop = _Loop()
+        self._be_current()
+
     def leftovers(self) -> str:
         """Name what the next handler would find here; empty when there is nothing."""
         if self._loop.is_closed():
@@ -89,7 +102,8 @@ class RunLoop:
                 await _cancel_others()
                 raise
             finally:
-                await self._loop.shutdown_asyncgens()
+                if self._loop.has_generators:
+                    await self._loop.shutdown_asyncgens()
         finally:
             self._loop.stop()
 
@@ -97,6 +111,7 @@ class RunLoop:
         self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any
     ) -> asyncio.Task[Any]:
         task = asyncio.Task(coroutine, loop=loop, **options)
+        self._loop.has_futures = True
         self._tasks.add(task)
         return task
 
@@ -113,19 +128,59 @@ class RunLoop:
         self._tasks.clear()
         return [error for task in unseen if (error := _error_of(task)) is not None]
 
-    def _keep_unhandled(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    def _keep_unhandled(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if loop is not self._loop:
+            # Of an earlier run: it was garbage until now.
+            return
         error = context.get("exception")
         self._unhandled.append(error or RuntimeError(str(context.get("message"))))
 
+    def _be_current(self) -> None:
+        """Be the loop of this thread, also for a handler that is no coroutine."""
+        asyncio.set_event_loop_policy(self._policy)
+        asyncio.set_event_loop(self._loop)
+
 
 class _Loop(asyncio.SelectorEventLoop):
-    """Tells whether something waits to be called."""
+    """Tells what is on it."""
 
     _ready: deque[asyncio.Handle]
+    _scheduled: list[asyncio.TimerHandle]
+    _signal_handlers: dict[int, asyncio.Handle]
+    _selector: selectors.BaseSelector
+    _asyncgens: WeakSet[Any]
+    _asyncgens_shutdown_called: bool
+    _executor_shutdown_called: bool
+
+    #: Whether a run has made a task or a future. What these raised unseen comes up whenever the
+    #: collector finds them, and must not be taken for another run's.
+    has_futures = False
+
+    def create_future(self) -> asyncio.Future[Any]:
+        self.has_futures = True
+        return super().create_future()
 
     @property
     def has_callbacks(self) -> bool:
         return bool(self._ready)
+
+    @property
+    def has_generators(self) -> bool:
+        return len(self._asyncgens) > 0
+
+    @property
+    def is_used(self) -> bool:
+        """Whether a run has left anything here that another could notice."""
+        return (
+            self.has_futures
+            or self.has_callbacks
+            or self.is_closed()
+            or self.get_debug()
+            or bool(self._scheduled or self._signal_handlers)
+            or len(self._selector.get_map()) > _OWN_FILES
+            or self._asyncgens_shutdown_called
+            or self._executor_shutdown_called
+        )
 
 
 class _LazyExecutor(ThreadPoolExecutor):

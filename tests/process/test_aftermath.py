@@ -66,6 +66,43 @@ def leave_files_open(charm):
 """
 
 
+#: Leaves something on the loop that its handler runs on, or tells what it finds there.
+ENTANGLER = """\
+import asyncio
+import gc
+import os
+
+from bg_charm_service import Charm
+
+class Entangler(Charm):
+    async def bg_updater(self, event: dict) -> None:
+        await globals()[event["deed"]]()
+
+async def work():
+    gc.collect()
+    await asyncio.to_thread(int)
+    await asyncio.sleep(0.05)
+
+async def leave_a_timer():
+    asyncio.get_running_loop().call_later(0.01, os._exit, 3)
+
+async def leave_a_reader():
+    told, tell = os.pipe()
+    os.close(tell)
+    asyncio.get_running_loop().add_reader(told, os._exit, 3)
+
+async def end_the_threads():
+    await asyncio.get_running_loop().shutdown_default_executor()
+
+async def leave_a_failure():
+    future = asyncio.get_running_loop().create_future()
+    try:
+        raise ValueError
+    except ValueError as error:
+        future.set_exception(error)
+"""
+
+
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service with one worker, so that all charms come after each other in it."""
@@ -103,3 +140,15 @@ def test_a_worker_that_has_less_to_give_is_replaced(service: Service, deed: str)
     run = victim.perform(deed="look")
     assert ("success", "success") == (meddled["status"], run["status"])
     assert meddled["worker"] != run["worker"]
+
+
+@pytest.mark.parametrize(
+    "deed", ["leave_a_timer", "leave_a_reader", "end_the_threads", "leave_a_failure"]
+)
+def test_nothing_waits_on_the_loop_for_the_next_run(service: Service, deed: str) -> None:
+    """What a run leaves to be called later is called never, and costs nobody a worker."""
+    entangler, victim = service.add(ENTANGLER), service.add(ENTANGLER)
+    entangled = entangler.perform(deed=deed)
+    run = victim.perform(deed="work")
+    assert ("success", "success", "") == (entangled["status"], run["status"], run["error"])
+    assert entangled["worker"] == run["worker"]

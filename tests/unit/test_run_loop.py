@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
+import os
+import signal
 import threading
+import warnings
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -90,18 +95,121 @@ def test_threads_for_blocking_calls_end_with_the_run(run_loop: RunLoop) -> None:
 
 
 def test_threads_that_a_run_brings_are_not_those_of_the_next(run_loop: RunLoop) -> None:
-    """An executor that a handler has set is forgotten after its run."""
+    """An executor that a handler has set is forgotten after its run, and is still its author's."""
     own = ThreadPoolExecutor(thread_name_prefix="own")
+    names: list[str] = []
 
     async def bring() -> None:
         asyncio.get_running_loop().set_default_executor(own)
+        await use()
 
     async def use() -> None:
-        assert "charm_0" == await asyncio.to_thread(lambda: threading.current_thread().name)
+        names.append(await asyncio.to_thread(lambda: threading.current_thread().name))
 
-    run_loop.run(bring(), Deadline(3600))
-    run_loop.run(use(), Deadline(3600))
+    for handler in (bring, use, bring):
+        run_loop.run(handler(), Deadline(3600))
+        run_loop.renew()
+    assert ["own_0", "charm_0", "own_0"] == names
     own.shutdown()
+
+
+class Leavings:
+    """What a handler may leave on the loop, by the name of a method."""
+
+    def __init__(self, end: contextlib.ExitStack) -> None:
+        self._calls: list[str] = []
+        self._end = end
+
+    async def a_timer(self) -> None:
+        asyncio.get_running_loop().call_later(0, self._calls.append, "timer")
+
+    async def a_reader(self) -> None:
+        told, tell = os.pipe()
+        os.close(tell)
+        asyncio.get_running_loop().add_reader(told, self._calls.append, "reader")
+        self._end.callback(os.close, told)
+
+    async def a_signal_handler(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGUSR2, self._calls.append, "signal")
+
+    async def a_callback_behind_an_exit(self) -> None:
+        asyncio.get_running_loop().call_soon(self._calls.append, "callback")
+        raise SystemExit
+
+    async def no_more_threads(self) -> None:
+        await asyncio.get_running_loop().shutdown_default_executor()
+
+    async def no_loop(self) -> None:
+        asyncio.set_event_loop(None)
+
+    async def another_policy(self) -> None:
+        asyncio.set_event_loop_policy(asyncio.DefaultEventLoopPolicy())
+
+    async def debugging(self) -> None:
+        asyncio.get_running_loop().set_debug(True)
+
+    async def a_failure_that_nobody_saw(self) -> None:
+        future = asyncio.get_running_loop().create_future()
+        try:
+            raise ValueError("of the run before")
+        except ValueError as error:
+            # It knows this frame, and this frame knows the future: only the collector ends them.
+            future.set_exception(error)
+
+
+@pytest.mark.parametrize("deed", [name for name in vars(Leavings) if not name.startswith("_")])
+def test_nothing_on_the_loop_is_left_to_the_next_run(run_loop: RunLoop, deed: str) -> None:
+    """Whatever a run has left there, the next one has a loop as the first one had."""
+    found: list[object] = []
+
+    async def look() -> None:
+        gc.collect()
+        loop = asyncio.get_running_loop()
+        turn = loop.create_future()
+        loop.call_later(0, loop.call_soon, turn.set_result, None)
+        await turn
+        found.extend([loop, await asyncio.to_thread(int), loop.get_debug()])
+
+    with contextlib.ExitStack() as end:
+        leavings = Leavings(end)
+        with contextlib.suppress(SystemExit):
+            run_loop.run(getattr(leavings, deed)(), Deadline(3600))
+        run_loop.renew()
+        current = asyncio.get_event_loop_policy().get_event_loop()
+        run_loop.run(look(), Deadline(3600))
+    assert [current, 0, False] == found
+    assert [] == leavings._calls
+    assert signal.SIG_DFL is signal.getsignal(signal.SIGUSR2)
+
+
+def test_generators_are_the_same_in_every_run(run_loop: RunLoop) -> None:
+    """A run that makes errors of warnings finds none about generators, however many ran before."""
+
+    async def numbers() -> AsyncIterator[int]:
+        yield 1
+
+    async def handler() -> None:
+        assert [1] == [number async for number in numbers()]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(3):
+            run_loop.run(handler(), Deadline(3600))
+            run_loop.renew()
+
+
+def test_a_loop_with_nothing_on_it_stays(run_loop: RunLoop) -> None:
+    """A loop is made anew only where a run has used what others could notice."""
+    loops: set[int] = set()
+
+    async def handler() -> None:
+        loops.add(id(asyncio.get_running_loop()))
+
+    for _ in range(3):
+        run_loop.run(handler(), Deadline(3600))
+        run_loop.renew()
+    assert 1 == len(loops)
 
 
 def test_a_failed_run_closes_its_generators(run_loop: RunLoop) -> None:
