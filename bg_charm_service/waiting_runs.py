@@ -10,7 +10,9 @@ from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from bg_charm_service.wire import Inspect, RunSpec
+from msgspec import structs
+
+from bg_charm_service.wire import TO_WORKER, Inspect, RunSpec
 from bg_charm_service.worker_handle import Binding
 
 
@@ -27,8 +29,17 @@ class WaitingBatch:
         for index, run in enumerate(self.runs):
             if run.run_id == run_id:
                 del self.runs[index], self.frames[index]
+                self._hand_on(run)
                 return run
         return None
+
+    def _hand_on(self, gone: RunSpec) -> None:
+        """Let the next run of the same source bring what the one that is gone would have."""
+        for index, run in enumerate(self.runs):
+            if run.source_hash == gone.source_hash:
+                heir = structs.replace(run, source=run.source or gone.source)
+                self.runs[index], self.frames[index] = heir, TO_WORKER.encode(heir)
+                return
 
 
 class WaitingRoom:

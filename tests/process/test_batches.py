@@ -384,6 +384,21 @@ def test_cancelled_in_the_middle(tmp_path: Path) -> None:
     with_pool(tmp_path, work)
 
 
+def test_cancelled_while_the_batch_waits(tmp_path: Path) -> None:
+    """Where the run that brought the source is cancelled, the next one with that source has it."""
+
+    async def work(bench: Bench) -> None:
+        assert ["well"] == await bench.made(bench.spec("well"))
+        walls = structs.replace(LIMITS, ports=(443,))
+        first, *others = (bench.spec("well", walls) for _ in range(3))
+        batch = [first, *(structs.replace(run, source=None) for run in others)]
+        assert bench.pool.dispatch(1, batch)
+        assert bench.pool.cancel(first.run_id)
+        assert ["cancelled", "well", "well"] == [how(end) for end in await bench.ends(*batch)]
+
+    with_pool(tmp_path, work)
+
+
 def test_cancelled_while_it_runs(tmp_path: Path) -> None:
     """A run under way is stopped with its worker, and the others of its batch are given back."""
 
