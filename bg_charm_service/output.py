@@ -58,6 +58,9 @@ class RunOutput(io.TextIOBase):
             self._run_id, self._line = "", ""
             self._stop_run = _ignore
 
+    def close(self) -> None:
+        """Stay open: it belongs to the process, not to the charm that has it now."""
+
     def writable(self) -> bool:
         return True
 

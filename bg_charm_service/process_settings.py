@@ -6,11 +6,14 @@ so that the worker is replaced. Used by the worker.
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import signal
 import socket
 import sys
+import threading
+import time
 
 from bg_charm_service.process_control import set_handler
 
@@ -20,8 +23,14 @@ _IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
 #: What a process may lower for itself and not raise again.
 _LIMITS = tuple(
     getattr(resource, name)
-    for name in ("RLIMIT_CPU", "RLIMIT_NOFILE", "RLIMIT_FSIZE", "RLIMIT_STACK", "RLIMIT_AS")
+    for name in (
+        *("RLIMIT_CPU", "RLIMIT_NOFILE", "RLIMIT_FSIZE", "RLIMIT_STACK", "RLIMIT_AS"),
+        *("RLIMIT_DATA", "RLIMIT_NPROC"),
+    )
 )
+
+#: The highest of the descriptors that every process has: input, output, errors.
+_LAST_STANDARD_FD = 2
 
 
 class ProcessSettings:
@@ -37,6 +46,11 @@ class ProcessSettings:
         os.umask(self._umask)
         self._blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         self._recursion = sys.getrecursionlimit()
+        # Asking for it sets it to what the system would take.
+        self._stack_bytes = threading.stack_size()
+        threading.stack_size(self._stack_bytes)
+        self._outputs = sys.stdout, sys.stderr
+        self._watchers = sys.gettrace(), sys.getprofile()
         self._limits = [resource.getrlimit(each) for each in _LIMITS]
 
     def put_back(self) -> str:
@@ -44,9 +58,17 @@ class ProcessSettings:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         for number in _IGNORED:
             set_handler(number, signal.SIG_IGN)
+        # Ignored, it would take from others how their child processes ended.
+        set_handler(signal.SIGCHLD, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._blocked)
         socket.setdefaulttimeout(None)
         sys.setrecursionlimit(self._recursion)
+        threading.stack_size(self._stack_bytes)
+        gc.enable()
+        sys.stdout, sys.stderr = self._outputs
+        if (sys.gettrace(), sys.getprofile()) != self._watchers:
+            sys.settrace(self._watchers[0])
+            sys.setprofile(self._watchers[1])
         os.umask(self._umask)
         self._put_environ_back()
         try:
@@ -63,6 +85,8 @@ class ProcessSettings:
         if self._environ_bytes != self._environ_before:
             os.environb.clear()
             os.environb.update(self._environ_before)
+            # The clock's zone may have been among it.
+            time.tzset()
 
 
 def _open_files(limit: int) -> str:
@@ -73,4 +97,6 @@ def _open_files(limit: int) -> str:
     except OSError:
         return "all files open that there may be"
     os.close(lowest)
+    if lowest <= _LAST_STANDARD_FD:
+        return "a closed standard stream"
     return f"{lowest} open files" if lowest > limit // 2 else ""
