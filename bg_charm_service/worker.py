@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextvars import copy_context
 from inspect import isawaitable
 from pathlib import Path
 from typing import Any
@@ -168,7 +169,9 @@ class Worker:
         self._output.begin(spec.run_id, limits, lambda: deadline.stop(RunFlood))
         try:
             with deadline:
-                charm = self._run_handler(spec, deadline)
+                charm_class = self._load(spec)
+                # What the handler sets in it, a precision for one, ends with it.
+                charm = copy_context().run(self._run_handler, charm_class, spec, deadline)
                 leak = self._aftermath.wait_for_rest()
                 found = changes(charm)
                 deadline.check()
@@ -189,8 +192,7 @@ class Worker:
         leak = leak or unfit
         return Answer(spec.run_id, time.perf_counter() - started, leak=leak, **answer)
 
-    def _run_handler(self, spec: RunSpec, deadline: Deadline) -> Charm:
-        charm_class = self._load(spec)
+    def _run_handler(self, charm_class: type[Charm], spec: RunSpec, deadline: Deadline) -> Charm:
         context = CharmContext(
             run_id=spec.run_id,
             job_id=spec.job_id,

@@ -10,11 +10,14 @@ from tests.process.running import Service
 
 #: Changes what belongs to its process, by the name of a deed, or tells what it finds there.
 MEDDLER = """\
+import decimal
+import gc
 import os
 import resource
 import signal
 import socket
 import sys
+import threading
 import time
 
 from bg_charm_service import Charm
@@ -36,7 +39,15 @@ def look(charm):
         "timeout": str(socket.getdefaulttimeout()),
         "recursion": str(sys.getrecursionlimit()),
         "pipe": str(signal.getsignal(signal.SIGPIPE)),
+        "children": str(signal.getsignal(signal.SIGCHLD)),
+        "zone": str(time.tzname),
+        "stack": str(threading.stack_size()),
+        "precision": str(decimal.getcontext().prec),
+        "collector": str(gc.isenabled()),
+        "watchers": str((sys.gettrace(), sys.getprofile())),
     }
+    print("printed", flush=True)
+    print("complained", file=sys.stderr)
 
 def set_all(charm):
     os.chdir("/usr")
@@ -48,6 +59,16 @@ def set_all(charm):
     socket.setdefaulttimeout(0.001)
     sys.setrecursionlimit(150)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    os.environ["TZ"] = "XYZ-5"
+    time.tzset()
+    threading.stack_size()
+    decimal.getcontext().prec = 3
+    gc.disable()
+    sys.settrace(lambda *_: None)
+    sys.setprofile(lambda *_: None)
+    sys.stdout.close()
+    sys.stdout = sys.stderr = None
 
 def set_a_clock(charm):
     signal.signal(signal.SIGVTALRM, signal.SIG_DFL)
@@ -60,6 +81,13 @@ def work(charm):
 
 def lower_a_limit(charm):
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+def lower_its_memory(charm):
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (most - 1, most - 1))
+
+def close_a_standard_stream(charm):
+    os.close(2)
 
 def leave_files_open(charm):
     KEPT.extend(os.open("/dev/null", os.O_RDONLY) for _ in range(20))
@@ -121,6 +149,7 @@ def test_settings_are_put_back(service: Service) -> None:
     assert {"success"} == {run["status"] for run in (before, meddled, after)}
     assert before["worker"] == meddled["worker"] == after["worker"]
     assert found == victim.get("found")
+    assert "printed\ncomplained\n" == after["log"]
 
 
 def test_a_clock_does_not_strike_in_the_next_run(service: Service) -> None:
@@ -132,9 +161,12 @@ def test_a_clock_does_not_strike_in_the_next_run(service: Service) -> None:
     assert meddled["worker"] == run["worker"]
 
 
-@pytest.mark.parametrize("deed", ["lower_a_limit", "leave_files_open"])
+@pytest.mark.parametrize(
+    "deed",
+    ["lower_a_limit", "lower_its_memory", "leave_files_open", "close_a_standard_stream"],
+)
 def test_a_worker_that_has_less_to_give_is_replaced(service: Service, deed: str) -> None:
-    """After lowered limits, and after many open files, the next run has a new worker."""
+    """After lowered limits, many open files or closed streams, the next run has a new worker."""
     meddler, victim = service.add(MEDDLER), service.add(MEDDLER)
     meddled = meddler.perform(deed=deed)
     run = victim.perform(deed="look")
