@@ -41,10 +41,11 @@ class WorkerChannel:
 
     def __init__(self) -> None:
         self.connection, self._their_connection = socket.socketpair()
-        self._out_fd, self._their_out_fd = os.pipe()
         self.connection.setblocking(False)
-        os.set_blocking(self._out_fd, False)
         self.tickets = TicketBox()
+        # The last, so that it is not open when there is no room for the others: it is but numbers.
+        self._out_fd, self._their_out_fd = os.pipe()
+        os.set_blocking(self._out_fd, False)
         #: The worker has closed its socket, or is gone.
         self.is_over = False
         #: Whether there is probably more to receive.
