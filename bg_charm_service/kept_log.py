@@ -5,31 +5,33 @@ Belongs to a worker's handle.
 
 from __future__ import annotations
 
-#: What a log may hold beyond the limit that the worker keeps itself, in characters.
-_SLACK = 8192
+#: What a log may hold beyond the limit that the worker keeps itself.
+_SLACK_BYTES = 8192
 
 
 class KeptLog:
     """The text so far."""
 
-    def __init__(self, limit: int = 0) -> None:
-        self._left = limit + _SLACK
+    def __init__(self, limit_bytes: int = 0) -> None:
+        self._left_bytes = limit_bytes + _SLACK_BYTES
         self._pieces: list[str] = []
 
     def add(self, text: str) -> None:
         """Keep a text, or what still fits of it."""
-        if self._left <= 0:
+        if self.is_full:
             return
-        kept = text[: self._left]
-        self._left -= len(kept)
-        self._pieces.append(kept)
-        if self._left <= 0:
-            self._pieces.append("\n… the rest was dropped\n")
+        # Most text takes a byte a letter, which costs no counting.
+        size_bytes = len(text) if text.isascii() else len(text.encode())
+        if size_bytes >= self._left_bytes:
+            text = text.encode()[: self._left_bytes].decode(errors="ignore")
+            text += "\n… the rest was dropped\n"
+        self._left_bytes -= size_bytes
+        self._pieces.append(text)
 
     @property
     def is_full(self) -> bool:
         """Whether nothing more is kept."""
-        return self._left <= 0
+        return self._left_bytes <= 0
 
     @property
     def text(self) -> str:

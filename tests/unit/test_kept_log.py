@@ -1,0 +1,35 @@
+"""What is kept of a log: as many bytes as it may have, whatever they say."""
+
+from __future__ import annotations
+
+import pytest
+
+from bg_charm_service.kept_log import KeptLog
+
+#: What the worker's own limit may be exceeded by, with the notice, in bytes.
+SLACK_BYTES = 8192 + 64
+
+
+@pytest.mark.parametrize("letter", ["x", "é", "語", "😀"])
+@pytest.mark.parametrize("piece", [1, 100, 1_000_000])
+def test_a_log_is_bounded_in_bytes(letter: str, piece: int) -> None:
+    """Letters of several bytes count for so many; the end of what is kept is a whole one."""
+    log = KeptLog(1000)
+    added = 0
+    while not log.is_full:
+        log.add(letter * piece)
+        added += piece
+    log.add("more")
+    kept, _, notice = log.text.partition("\n…")
+    assert kept == letter * len(kept)
+    assert 1000 <= len(kept.encode()) <= len(log.text.encode()) <= 1000 + SLACK_BYTES
+    assert "the rest was dropped" in notice
+
+
+def test_a_log_within_its_limit_is_kept_whole() -> None:
+    """Nothing is said of a rest where there is none."""
+    log = KeptLog(1000)
+    for text in ("é\n", "", "second"):
+        log.add(text)
+    assert "é\nsecond" == log.text
+    assert not log.is_full
