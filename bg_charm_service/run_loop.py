@@ -111,7 +111,6 @@ class RunLoop:
         self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any
     ) -> asyncio.Task[Any]:
         task = asyncio.Task(coroutine, loop=loop, **options)
-        self._loop.has_futures = True
         self._tasks.add(task)
         return task
 
@@ -159,6 +158,10 @@ class _Loop(asyncio.SelectorEventLoop):
     def create_future(self) -> asyncio.Future[Any]:
         self.has_futures = True
         return super().create_future()
+
+    def create_task(self, *args: Any, **options: Any) -> asyncio.Task[Any]:
+        self.has_futures = True
+        return super().create_task(*args, **options)
 
     @property
     def has_callbacks(self) -> bool:

@@ -183,6 +183,25 @@ def test_nothing_on_the_loop_is_left_to_the_next_run(run_loop: RunLoop, deed: st
     assert signal.SIG_DFL is signal.getsignal(signal.SIGUSR2)
 
 
+def test_a_loop_that_a_plain_handler_used_is_not_the_next_ones(run_loop: RunLoop) -> None:
+    """A task that failed there, and is garbage by the next run, is no failure of that."""
+
+    async def fail() -> None:
+        kept = [asyncio.current_task()]
+        raise ValueError(kept)
+
+    async def start() -> None:
+        asyncio.get_running_loop().create_task(fail())
+        await asyncio.sleep(0)
+
+    async def look() -> None:
+        gc.collect()
+
+    asyncio.get_event_loop_policy().get_event_loop().run_until_complete(start())
+    run_loop.renew()
+    run_loop.run(look(), Deadline(3600))
+
+
 def test_generators_are_the_same_in_every_run(run_loop: RunLoop) -> None:
     """A run that makes errors of warnings finds none about generators, however many ran before."""
 
