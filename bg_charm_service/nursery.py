@@ -81,14 +81,14 @@ class Nursery:
             scratch = str(self._scratch.make(number)) if self._scratch is not None else ""
             worker = WorkerHandle(number, self._clock.steady(), self._zygote.processes)
         except OSError as error:
+            self._clear(number)
             self._note_no_room(error)
             return None
         birth = Birth(scratch, limits.has_walls, limits.retire_bytes, limits.missing_walls)
         if self._zygote.spawn(number, birth, worker.channel.their_fds):
             return worker
         worker.close()
-        if self._scratch is not None:
-            self._scratch.discard(number)
+        self._clear(number)
         return None
 
     def note_ready(self) -> None:
@@ -143,6 +143,10 @@ class Nursery:
             self._boot_deaths += not self._is_proven
             self._back_off()
             self._on_lost()
+
+    def _clear(self, worker_no: int) -> None:
+        if self._scratch is not None:
+            self._scratch.discard(worker_no)
 
     def _note_no_room(self, error: OSError) -> None:
         # The system gives no process or descriptor now; it may later.

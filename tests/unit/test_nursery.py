@@ -1,0 +1,45 @@
+"""Workers come when there is room for them, and what did not come costs nothing."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.unit.paper_zygote import PaperBench, on_paper
+
+#: So few descriptors that nothing more can be opened.
+NO_FILES = 3
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """Let this process open no file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (NO_FILES, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_workers_that_there_is_no_room_for(tmp_path: Path) -> None:
+    """Where no file can be opened nothing is left of the tries, and they come later."""
+
+    async def work(bench: PaperBench) -> None:
+        with no_descriptors():
+            for worker in list(bench.workers):
+                worker.die()
+            await bench.until(lambda: not len(bench.pool.workers))
+            for _ in range(3):
+                bench.clock.ahead_seconds += 1000.0
+                bench.pool.tick()
+            assert 0 == len(bench.pool.workers)
+        assert [] == os.listdir(tmp_path)
+        bench.clock.ahead_seconds += 1000.0
+        await bench.until(lambda: bench.pool.free_workers().count == 2)
+        assert 2 == len(os.listdir(tmp_path))
+
+    on_paper(work, scratch_root=tmp_path)
