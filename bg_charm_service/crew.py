@@ -5,11 +5,11 @@ from __future__ import annotations
 import heapq
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from operator import itemgetter
 
 from bg_charm_service.limits import Walls
-from bg_charm_service.pool_contract import FreeWorkers, Isolation
+from bg_charm_service.pool_contract import FreeWorkers, Isolation, PoolLimits
 from bg_charm_service.worker_handle import Binding, WorkerHandle, WorkerState
 
 #: A worker leaves a space that has work only for one that used so much less, in worker-seconds.
@@ -19,8 +19,8 @@ QUANTUM_SECONDS = 0.2
 class Crew:
     """Workers by number, each bound to whom it has served."""
 
-    def __init__(self, isolation: Isolation = Isolation.SPACE) -> None:
-        self._isolation = isolation
+    def __init__(self, limits: PoolLimits) -> None:
+        self._limits = limits
         self._workers: dict[int, WorkerHandle] = {}
 
     def add(self, worker: WorkerHandle) -> None:
@@ -51,7 +51,7 @@ class Crew:
 
     def binding(self, space_key: int, walls: Walls) -> Binding:
         """Whom a worker is bound to that makes a run of that space behind those walls."""
-        is_shared = self._isolation is Isolation.SHARED
+        is_shared = self._limits.isolation is Isolation.SHARED
         return Binding(None if is_shared else space_key, walls)
 
     def idle_for(self, binding: Binding) -> WorkerHandle | None:
@@ -66,22 +66,18 @@ class Crew:
 
     def fresh(self) -> WorkerHandle | None:
         """A free worker that has run nothing."""
-        return next((worker for worker in self.idle() if worker.binding is None), None)
+        return next((worker for worker in self if worker.is_fresh), None)
 
     def idle(self) -> list[WorkerHandle]:
         """The free workers."""
         return [worker for worker in self if worker.state is WorkerState.IDLE]
 
-    def free(self, most_at_once: int) -> FreeWorkers:
-        """Count the free workers by the space they are bound to."""
+    def free(self, owed: int = 0) -> FreeWorkers:
+        """Count the free workers by the space they are bound to; `owed` more runs have room."""
         idle = self.idle()
         spaces = [w.binding.space_key for w in idle if w.binding is not None]
         bound = Counter(space_key for space_key in spaces if space_key is not None)
-        unbound = len(idle) - bound.total()
-        if self._isolation is Isolation.RUN:
-            # The others are there to be ready, not to make runs beside these.
-            unbound = min(unbound, max(0, most_at_once - self.busy))
-        return FreeWorkers(bound, unbound)
+        return FreeWorkers(bound, len(idle) - bound.total(), self._room(owed))
 
     def to_replace(self, space_key: int) -> WorkerHandle | None:
         """The bound free worker to replace for a run that none is free for.
@@ -104,7 +100,7 @@ class Crew:
         Given is what each space that has work used lately, in worker-seconds: who used least comes
         first. `owed` of the fresh workers that come are for others.
         """
-        if self._isolation is not Isolation.SPACE:
+        if self._limits.isolation is not Isolation.SPACE:
             return []
         idle = self.idle()
         bound = [(w.binding.space_key, w) for w in idle if w.binding is not None]
@@ -124,9 +120,25 @@ class Crew:
             moved.append(worker)
         return moved
 
+    def to_refresh(self, busy: Collection[int]) -> list[WorkerHandle]:
+        """The worker to replace so that a fresh one is in reserve; none while there is one.
+
+        The longest idle one whose space is none of the busy ones, which have work. None while all
+        are busy, when a fresh one could do nothing; nor while some are missing: where births fail,
+        it would not come.
+        """
+        if self._limits.isolation is not Isolation.SPACE or not self.is_complete:
+            return []
+        if not self._room():
+            return []
+        if any(worker.is_fresh or worker.is_changing for worker in self):
+            return []
+        bound = [w for w in self.idle() if w.binding and w.binding.space_key not in busy]
+        return sorted(bound, key=lambda worker: worker.idle_since)[:1]
+
     def has_unused(self, since: float) -> bool:
-        """Whether a worker has been free since then."""
-        return any(
+        """Whether a worker has been free since then, and may be used."""
+        return self._room() > 0 and any(
             worker.state is WorkerState.IDLE and worker.idle_since <= since
             for worker in self._workers.values()
         )
@@ -135,6 +147,16 @@ class Crew:
     def busy(self) -> int:
         """How many make a run, or load a source."""
         return sum(worker.state is WorkerState.BUSY for worker in self)
+
+    @property
+    def in_reserve(self) -> int:
+        """How many are ready, and bound to nobody yet."""
+        return sum(worker.is_fresh for worker in self)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether there are as many as there are to be."""
+        return len(self._workers) >= self._limits.workers
 
     @property
     def is_at_rest(self) -> bool:
@@ -147,6 +169,10 @@ class Crew:
 
     def __len__(self) -> int:
         return len(self._workers)
+
+    def _room(self, owed: int = 0) -> int:
+        """How many more may have something to do."""
+        return max(0, self._limits.max_concurrent - self.busy - owed)
 
 
 def _serves(worker: WorkerHandle, space_key: int) -> bool:

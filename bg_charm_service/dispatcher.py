@@ -64,8 +64,8 @@ class Dispatcher:
 
         After each step: nothing else would wake the loop when a space has just run out of work.
         """
-        hot = self._queue.spaces_left_hot()
-        if hot and not self.runs.is_exclusive and self._pool.free_workers().count:
+        if not self.runs.is_exclusive and self._pool.free_workers().bound:
+            hot = self._queue.spaces_left_hot()
             self._pool.rebalance(self.share.used_seconds(hot, now))
 
     def claim(self, now: float) -> list[Batch]:

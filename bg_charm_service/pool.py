@@ -51,7 +51,7 @@ class Pool:
         self.limits = limits
         self.most_in_a_go = limits.runs_a_worker
         self.created = 0
-        self.workers = Crew(limits.isolation)
+        self.workers = Crew(limits)
         self._clock = clock
         self._wake = wake
         self._waiting = WaitingRoom()
@@ -111,8 +111,7 @@ class Pool:
     @property
     def wants_ticks(self) -> bool:
         """Whether there is something to watch: runs under way, workers starting or missing."""
-        is_full = len(self.workers) >= self.limits.workers
-        return self._is_started and not (is_full and self.workers.is_at_rest)
+        return self._is_started and not (self.workers.is_complete and self.workers.is_at_rest)
 
     def tick(self) -> None:
         """Kill late runs, retire old workers, and fork the missing ones."""
@@ -135,11 +134,13 @@ class Pool:
 
     def free_workers(self) -> FreeWorkers:
         """Count the workers that could take a run right now."""
-        return self.workers.free(self.limits.max_concurrent)
+        return self.workers.free(self._waiting.batches)
 
     def rebalance(self, used_seconds: Mapping[int, float]) -> None:
-        """Move workers to spaces that have work and none free: each moves by being replaced."""
-        for worker in self.workers.to_move(used_seconds, len(self._waiting)):
+        """Move workers to spaces in need, or one to the reserve: each moves by being replaced."""
+        crew = self.workers
+        moved = crew.to_move(used_seconds, len(self._waiting)) or crew.to_refresh(used_seconds)
+        for worker in moved:
             worker.end(Ending.RETIRED)
 
     def knows_source(self, space_key: int, walls: Walls, source_hash: str) -> bool:

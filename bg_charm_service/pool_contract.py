@@ -5,6 +5,7 @@ Simulations bring a pool of their own.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,8 +39,17 @@ class PoolLimits:
 
     @property
     def workers(self) -> int:
-        """How many workers there are to be: with fresh ones ready where each run wants one."""
-        return self.max_concurrent * (2 if self.isolation is Isolation.RUN else 1)
+        """How many workers there are to be: those that make runs, and the reserve."""
+        return self.max_concurrent + self.reserve
+
+    @property
+    def reserve(self) -> int:
+        """How many fresh workers are kept ready beside those that make runs.
+
+        One for a space that has none; as many again where each run wants one of its own.
+        """
+        by_isolation = {Isolation.RUN: self.max_concurrent, Isolation.SPACE: 1}
+        return by_isolation.get(self.isolation, 0)
 
     @property
     def runs_a_worker(self) -> int:
@@ -54,22 +64,27 @@ class PoolLimits:
 
 @dataclass(slots=True)
 class FreeWorkers:
-    """A count of free workers, by the space they are bound to, to hand out from."""
+    """A count of free workers, by the space they are bound to, to hand out from.
+
+    Only `room` of them may be used: the others are there to be ready.
+    """
 
     bound: Counter[int]
     unbound: int
+    room: int = sys.maxsize
 
     @property
     def count(self) -> int:
-        """How many there are."""
-        return self.bound.total() + self.unbound
+        """How many may be used."""
+        return min(self.bound.total() + self.unbound, self.room)
 
     def has(self, space_key: int) -> bool:
         """Whether there is one for a space."""
-        return self.unbound > 0 or self.bound.get(space_key, 0) > 0
+        return self.room > 0 and (self.unbound > 0 or self.bound.get(space_key, 0) > 0)
 
     def take(self, space_key: int) -> None:
         """Count one off for a space that has one."""
+        self.room -= 1
         if self.bound.get(space_key, 0) > 0:
             self.bound[space_key] -= 1
         else:
@@ -101,7 +116,8 @@ class WorkerPool(Protocol):
     def rebalance(self, used_seconds: Mapping[int, float]) -> None:
         """Move workers to spaces that have work and none free, those that used least first.
 
-        Given is what each space that has work used lately, in worker-seconds.
+        Given is what each space that has work used lately, in worker-seconds. With none in need,
+        keep a fresh worker in reserve.
         """
 
     def dispatch(self, space_key: int, runs: Sequence[RunSpec]) -> bool:

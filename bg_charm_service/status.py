@@ -173,6 +173,7 @@ class StatusBoard:
             average_task_ms=self._task_ms / done if done else 0.0,
             workers_busy=self._pool.workers.busy,
             workers_total=len(self._pool.workers),
+            workers_in_reserve=self._pool.workers.in_reserve,
             workers_created=self._pool.created,
             workers_recycled=self._pool.recycled,
             workers_crashed=self._pool.crashed,
@@ -238,7 +239,7 @@ class StatusBoard:
             views.append(
                 WorkerView(
                     pid=worker.pid,
-                    state=worker.state,
+                    state="in reserve" if worker.is_fresh else worker.state,
                     space=run.space if run else None,
                     charm=run.charm_id if run else None,
                     runs=worker.runs,

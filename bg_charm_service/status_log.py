@@ -41,6 +41,7 @@ def _lines(status: ServiceStatus) -> Iterator[tuple[str, str]]:
     yield (
         "workers",
         f"Workers: {status.workers_busy} busy of {status.workers_total}, "
+        f"{status.workers_in_reserve} in reserve, "
         f"{status.workers_created} created, {status.workers_recycled} recycled, "
         f"{status.workers_crashed} crashed; {many(status.tasks_completed, 'task')} completed, "
         f"{status.tasks_failed} failed, average {status.average_task_ms:.1f} ms, "

@@ -14,7 +14,7 @@ from bg_charm_service.sandbox_mode import Sandboxing
 
 @dataclass(frozen=True, slots=True)
 class WorkerView:
-    """One worker process."""
+    """One worker process; its state is one of WorkerState, or `in reserve`: bound to nobody yet."""
 
     pid: int
     state: str
@@ -97,6 +97,7 @@ class ServiceStatus:
     average_task_ms: float
     workers_busy: int
     workers_total: int
+    workers_in_reserve: int
     workers_created: int
     workers_recycled: int
     workers_crashed: int

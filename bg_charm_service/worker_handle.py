@@ -127,6 +127,11 @@ class WorkerHandle:
         return self.state in (WorkerState.STARTING, WorkerState.STOPPING)
 
     @property
+    def is_fresh(self) -> bool:
+        """Whether it is ready, and has been given nothing yet."""
+        return self.state is WorkerState.IDLE and self.binding is None
+
+    @property
     def run_cpu_seconds(self) -> float:
         """The processor time of the run under way between the first and the last look at it."""
         return self.usage.cpu_seconds - self._cpu_before

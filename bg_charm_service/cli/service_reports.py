@@ -153,8 +153,9 @@ def _facts(found: ServiceStatus, now: float) -> Iterator[tuple[str, Any]]:
         )
         yield (
             "pool",
-            f"{found.workers_busy} busy of {found.workers_total}, {found.workers_created:,} "
-            f"created, {found.workers_recycled:,} recycled, {found.workers_crashed:,} crashed",
+            f"{found.workers_busy} busy of {found.workers_total}, {found.workers_in_reserve} in "
+            f"reserve, {found.workers_created:,} created, {found.workers_recycled:,} recycled, "
+            f"{found.workers_crashed:,} crashed",
         )
         yield (
             "tasks",

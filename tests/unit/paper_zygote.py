@@ -227,6 +227,19 @@ class PaperBench:
         assert self.pool.dispatch(space_key, runs)
         return runs
 
+    async def bind_all(self) -> list[PaperWorker]:
+        """Let every worker make a run of a space of its own, so that none is fresh.
+
+        Gives them in that order.
+        """
+        makers = []
+        await self.until(lambda: self.pool.workers.is_complete and self.pool.workers.is_at_rest)
+        for space_key in range(1, len(self.pool.workers) + 1):
+            run = self.out(space_key, limits=other_walls(100 + space_key))
+            makers.append(self.maker(run))
+            await self.answered(run)
+        return makers
+
     def maker(self, run: RunSpec) -> PaperWorker:
         """The worker that was given a run."""
         handle = self.pool.workers.making(run.run_id)

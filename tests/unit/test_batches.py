@@ -331,8 +331,7 @@ class TestCancelling:
         """A run of a batch that waits for a worker is taken out of it."""
 
         async def work(bench: PaperBench) -> None:
-            for run in [bench.out(1), bench.out(2)]:
-                await bench.answered(run)
+            await bench.bind_all()
             runs = bench.out_together(2, limits=other_walls(1))
             assert bench.pool.cancel(runs[0].run_id)
             await bench.until(partial(bench.pool.workers.making, runs[1].run_id))

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from bg_charm_service.crew import QUANTUM_SECONDS, Crew
 from bg_charm_service.limits import Walls
-from bg_charm_service.pool_contract import Isolation
+from bg_charm_service.pool_contract import Isolation, PoolLimits
 from bg_charm_service.processes import Processes
 from bg_charm_service.worker_handle import Binding, WorkerHandle, WorkerState
 
 WALLS = Walls(ports=(443,))
 
+LIMITS = PoolLimits(max_concurrent=3)
+
 
 @pytest.fixture
 def crew() -> Iterator[Crew]:
     """A crew whose workers are closed at the end."""
-    made = Crew()
+    made = Crew(LIMITS)
     yield made
     for worker in made:
         worker.close()
@@ -89,10 +92,66 @@ class TestMoving:
     @pytest.mark.parametrize("isolation", [Isolation.SHARED, Isolation.RUN])
     def test_nobody_moves_where_workers_are_not_of_a_space(self, isolation: Isolation) -> None:
         """Where a worker serves any space, none is replaced for the sake of one."""
-        crew = Crew(isolation)
+        crew = Crew(replace(LIMITS, isolation=isolation))
         worker = join(crew, 1)
         assert [] == crew.to_move({2: 0.0})
         worker.close()
+
+
+class TestReserve:
+    """One fresh worker is kept beside those that make runs."""
+
+    def join_all(self, crew: Crew) -> list[WorkerHandle]:
+        """Add as many bound workers as there are to be, each idle for longer than the next."""
+        workers = [join(crew, space_key) for space_key in range(1, LIMITS.workers + 1)]
+        for worker in workers:
+            worker.idle_since = float(worker.worker_no)
+        return workers
+
+    def test_longest_idle_one_makes_place(self, crew: Crew) -> None:
+        """The worker that was used last is the likeliest to be used again."""
+        first, *_ = self.join_all(crew)
+        assert [first] == crew.to_refresh([])
+
+    def test_space_with_work_keeps_its_worker(self, crew: Crew) -> None:
+        """A worker that is about to have a run is not replaced for one that may be of use."""
+        _, second, *_ = self.join_all(crew)
+        assert [second] == crew.to_refresh({1})
+        assert [] == crew.to_refresh(range(1, LIMITS.workers + 1))
+
+    def test_one_is_enough(self, crew: Crew) -> None:
+        """Nobody makes place while a fresh worker is there, or on its way."""
+        *_, last = self.join_all(crew)
+        last.binding = None
+        assert [] == crew.to_refresh([])
+        last.state = WorkerState.STARTING
+        assert [] == crew.to_refresh([])
+
+    def test_none_is_made_while_all_are_busy(self, crew: Crew) -> None:
+        """A fresh worker could do nothing then, and the one that makes place might."""
+        first, *others = self.join_all(crew)
+        for worker in others:
+            worker.state = WorkerState.BUSY
+        assert [] == crew.to_refresh([])
+        others[0].state = WorkerState.IDLE
+        assert [first] == crew.to_refresh([])
+
+    def test_nobody_goes_where_none_comes(self, crew: Crew) -> None:
+        """While workers are missing, those that are there are not replaced."""
+        *_, last = self.join_all(crew)
+        crew.drop(last)
+        assert [] == crew.to_refresh([])
+        last.close()
+
+    @pytest.mark.parametrize("isolation", [Isolation.SHARED, Isolation.RUN])
+    def test_only_where_workers_are_of_a_space(self, isolation: Isolation) -> None:
+        """Any worker serves any space under `shared`, and none serves twice under `run`."""
+        limits = replace(LIMITS, isolation=isolation)
+        crew = Crew(limits)
+        workers = [join(crew, 1) for _ in range(limits.workers)]
+        assert [] == crew.to_refresh([])
+        for worker in workers:
+            worker.close()
 
 
 class TestReplacing:

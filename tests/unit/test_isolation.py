@@ -41,9 +41,7 @@ def test_run_waits_for_a_worker_with_its_walls() -> None:
     """Where every worker has other walls, one is replaced, and the run's time starts with it."""
 
     async def work(bench: PaperBench) -> None:
-        runs = [bench.out(1), bench.out(1, limits=other_walls(1))]
-        for run in runs:
-            await bench.answered(run)
+        await bench.bind_all()
         waiting = bench.out(1, limits=other_walls(2))
         assert bench.pool.workers.making(waiting.run_id) is None
         bench.clock.ahead_seconds = 3600.0
@@ -57,10 +55,8 @@ def test_promised_room_is_there_whatever_the_walls() -> None:
     """As many runs as there are free workers are taken, and all are made."""
 
     async def work(bench: PaperBench) -> None:
-        bound = [bench.out(1), bench.out(2)]
-        for run in bound:
-            await bench.answered(run)
-        wanted = [bench.out(3), bench.out(1, limits=other_walls(1))]
+        await bench.bind_all()
+        wanted = [bench.out(7), bench.out(1, limits=other_walls(1))]
         assert not bench.pool.dispatch(4, [bench.run_spec()])
         for run in wanted:
             await bench.until(partial(bench.pool.workers.making, run.run_id))
@@ -74,8 +70,7 @@ class TestWaitingRuns:
 
     async def wait(self, bench: PaperBench) -> RunSpec:
         """Let a run wait."""
-        for run in [bench.out(1), bench.out(2)]:
-            await bench.answered(run)
+        await bench.bind_all()
         return bench.out(1, limits=other_walls(1))
 
     def test_cancelled(self) -> None:
@@ -84,8 +79,7 @@ class TestWaitingRuns:
         async def work(bench: PaperBench) -> None:
             waiting = await self.wait(bench)
             assert bench.pool.cancel(waiting.run_id)
-            await bench.until(lambda: bench.pool.free_workers().count == 2)
-            (end,) = bench.ended(waiting)
+            end = await bench.end_of(waiting)
             assert (None, None, True) == (end.answer, end.death, end.is_cancelled)
             assert not bench.pool.cancel(waiting.run_id)
 
@@ -112,6 +106,62 @@ class TestWaitingRuns:
             bench.zygotes[0].lose()
             end = await bench.end_of(waiting)
             assert (None, None, False) == (end.answer, end.death, end.is_orphaned)
+
+        on_paper(work)
+
+
+class TestReserve:
+    """Under `space` one fresh worker more is there, for a space that has none."""
+
+    def test_serves_at_once(self) -> None:
+        """A run in a space without a worker waits for none to start."""
+
+        async def work(bench: PaperBench) -> None:
+            bound = [bench.out(1), bench.out(2)]
+            await bench.answered(bound[0])
+            await bench.until(lambda: bench.pool.workers.in_reserve)
+            run = bench.out(3)
+            assert bench.maker(run) is not None
+            assert 0 == bench.pool.workers.in_reserve
+
+        on_paper(work)
+
+    def test_makes_no_run_beyond_the_limit(self) -> None:
+        """With as many runs under way as there may be, it stays what it is."""
+
+        async def work(bench: PaperBench) -> None:
+            runs = [bench.out(1), bench.out(2)]
+            await bench.until(lambda: bench.pool.workers.in_reserve)
+            assert 0 == bench.pool.free_workers().count
+            assert not bench.pool.free_workers().has(3)
+            assert not bench.pool.dispatch(3, [bench.run_spec()])
+            await bench.answered(runs[0])
+            assert 1 == bench.pool.free_workers().count
+
+        on_paper(work)
+
+    def test_is_renewed_by_the_longest_idle_worker(self) -> None:
+        """Once it is taken another takes its place, and there is never a process more."""
+
+        async def work(bench: PaperBench) -> None:
+            oldest, *_ = await bench.bind_all()
+            bench.pool.rebalance({})
+            assert 3 == len(bench.pool.workers)
+            await bench.until(lambda: bench.pool.workers.in_reserve)
+            assert oldest.is_dead
+            bench.pool.rebalance({})
+            assert 3 == len(bench.pool.workers)
+            assert [oldest] == [one for one in bench.workers if one.is_dead]
+
+        on_paper(work)
+
+    def test_source_is_loaded_while_all_are_busy(self) -> None:
+        """Whoever adds a charm does not wait for the runs under way."""
+
+        async def work(bench: PaperBench) -> None:
+            makers = {bench.maker(run) for run in (bench.out(1), bench.out(2))}
+            bench.pool.inspect(Inspect(1, "source", "some.py", None, (), LIMITS))
+            await bench.until(lambda: any(one.hear() for one in {*bench.workers} - makers))
 
         on_paper(work)
 
@@ -161,10 +211,7 @@ def test_fresh_worker_of_an_inspection_has_run_nothing() -> None:
     """A source is loaded in a worker that nobody was served by, at every level."""
 
     async def work(bench: PaperBench) -> None:
-        runs = [bench.out(1), bench.out(2)]
-        makers = {bench.maker(run) for run in runs}
-        for run in runs:
-            await bench.answered(run)
+        makers = await bench.bind_all()
         bench.pool.inspect(Inspect(1, "source", "some.py", None, (), LIMITS))
         heard: list[tuple[PaperWorker, ToWorker]] = []
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from bg_charm_service.limits import Limits
 from bg_charm_service.pool import Pool
-from bg_charm_service.pool_contract import PoolLimits
+from bg_charm_service.pool_contract import Isolation, PoolLimits
 from bg_charm_service.pool_events import InspectFinished, PoolEvent, RunFinished
 from bg_charm_service.wire import Inspect, RunSpec
 
@@ -41,6 +41,10 @@ time.sleep(1)
 {SOURCE}"""
 
 
+#: One worker, and none in reserve.
+ONE_WORKER = PoolLimits(max_concurrent=1, isolation=Isolation.SHARED)
+
+
 class Time:
     """The machine's clock, with a hand that moves it."""
 
@@ -59,7 +63,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.clock, self.news = Time(), asyncio.Event()
-        self.pool = Pool(PoolLimits(max_concurrent=1), self.clock, self.news.set, lambda: 0.5)
+        self.pool = Pool(ONE_WORKER, self.clock, self.news.set, lambda: 0.5)
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Tick until something is true."""
@@ -121,7 +125,8 @@ def test_answer_in_time_counts_when_the_service_was_held_up() -> None:
 
     async def work(bench: Bench) -> None:
         assert bench.pool.dispatch(1, [spec("1.1", values={})])
-        (worker,) = bench.pool.workers
+        worker = bench.pool.workers.making("1.1")
+        assert worker is not None
         # Nothing is read meanwhile: the loop of this process stands still.
         assert select.select([worker.channel.connection], [], [], PATIENCE_SECONDS)[0]
         bench.clock.ahead_seconds = 3600
