@@ -286,6 +286,8 @@ class World:
         """Check that nothing waits longer than the stated bound; once it is calm."""
         assert self.service is not None
         assert self.disk.connection is not None
+        # What was committed a moment ago has not been read yet.
+        self._look()
         problems = [
             *invariants.overdue(self.service, self.disk.connection, OVERDUE_SECONDS),
             *self._lost_sends(),
