@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from bg_charm_service.errors import FailureCause
 from bg_charm_service.limits import Limits
 from bg_charm_service.pool import Pool
-from bg_charm_service.pool_contract import PoolLimits
+from bg_charm_service.pool_contract import Isolation, PoolLimits
 from bg_charm_service.pool_events import InspectFinished, PoolEvent, RunFinished
 from bg_charm_service.wire import Inspect, RunSpec
 from tests.process.pools import run_with_pool
@@ -113,7 +113,9 @@ class Bench:
 
     def __init__(self, scratch: Path) -> None:
         self._news = asyncio.Event()
-        limits = PoolLimits(max_concurrent=1, kill_grace_seconds=0.5, scratch_root=scratch)
+        # Under `shared` there is none in reserve.
+        isolation = Isolation.SHARED
+        limits = PoolLimits(1, kill_grace_seconds=0.5, scratch_root=scratch, isolation=isolation)
         self.pool = Pool(limits, Clock(), self._news.set, lambda: 0.5)
         self.events: list[PoolEvent] = []
         self._runs = 0
