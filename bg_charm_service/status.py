@@ -239,7 +239,8 @@ class StatusBoard:
             views.append(
                 WorkerView(
                     pid=worker.pid,
-                    state="in reserve" if worker.is_fresh else worker.state,
+                    state=worker.state,
+                    in_reserve=worker.is_fresh,
                     space=run.space if run else None,
                     charm=run.charm_id if run else None,
                     runs=worker.runs,

@@ -14,10 +14,11 @@ from bg_charm_service.sandbox_mode import Sandboxing
 
 @dataclass(frozen=True, slots=True)
 class WorkerView:
-    """One worker process; its state is one of WorkerState, or `in reserve`: bound to nobody yet."""
+    """One worker process; one in reserve is idle, and bound to nobody yet."""
 
     pid: int
     state: str
+    in_reserve: bool
     space: str | None
     charm: str | None
     runs: int

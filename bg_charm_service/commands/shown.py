@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from bg_charm_service.commands.shapes import job_view, run_view
 from bg_charm_service.errors import NotFound
 from bg_charm_service.identity import SYSTEM_SPACE_NAME, space_did
 from bg_charm_service.limit_names import write_limits
-from bg_charm_service.model import CharmRef, FieldKind, JobStatus
+from bg_charm_service.model import CharmHealth, CharmRef, FieldKind, JobStatus
 from bg_charm_service.status_views import ServiceStatus
 from bg_charm_service.store.charm_lists import CharmFilter, CharmOrder, Standing
 from bg_charm_service.store.charms import CharmRecord
@@ -66,7 +66,7 @@ class ShownCommands(Desk):
             listed=frozenset(listed),
         )
         charms, more = self.store.charm_lists.page(wanted, query.order, query.cursor, query.limit)
-        return [self._view(charm) for charm in charms], more
+        return self._views(charms), more
 
     def bulletin(self) -> Bulletin:
         """What the admin charm of the system space says on top of every page."""
@@ -80,7 +80,9 @@ class ShownCommands(Desk):
 
     def recent_outcomes(self, ref: CharmRef, limit: int) -> list[tuple[str, float]]:
         """Status and duration in milliseconds of a charm's newest runs, the oldest first."""
-        return self.store.runs.outcomes(self.charm(ref).charm_key, limit)
+        key = self.store.charms.key_of(ref)
+        # Without one, this says so.
+        return self.store.runs.outcomes(key or self.charm(ref).charm_key, limit)
 
     def run(self, ref: CharmRef, number: int) -> RunView:
         """One recorded run of a charm by its number."""
@@ -94,7 +96,7 @@ class ShownCommands(Desk):
         charm = self.charm(ref)
         letter = self.parts.queue.dead_letter(charm.charm_key)
         return CharmDetail(
-            charm=self._view(charm),
+            charm=self._views([charm])[0],
             file_name=charm.file_name,
             doc=charm.schema.doc,
             streams=charm.schema.streams,
@@ -189,23 +191,44 @@ class ShownCommands(Desk):
                 shown.append(LinkView(link.field, path, link.is_writable))
         return shown
 
-    def _view(self, charm: CharmRecord) -> CharmView:
+    def _views(self, charms: Sequence[CharmRecord]) -> list[CharmView]:
+        """Show charms, with one look at each table for all of them."""
+        keys = [charm.charm_key for charm in charms]
+        health = self.store.health.get_many(keys)
+        entries = self.store.health.entries(keys)
+        registered_at = self.store.registrations.times(keys)
+        names = self.store.spaces.names({charm.space_key for charm in charms})
+        return [
+            self._view(
+                charm,
+                health[charm.charm_key],
+                names.get(charm.space_key, ""),
+                registered_at.get(charm.charm_key),
+                entries[charm.charm_key].interval_seconds,
+            )
+            for charm in charms
+        ]
+
+    def _view(
+        self,
+        charm: CharmRecord,
+        health: CharmHealth,
+        space_name: str,
+        registered_at: float | None,
+        interval_seconds: float | None,
+    ) -> CharmView:
         key = charm.charm_key
-        health = self.store.health.get(key)
-        registration = self.store.registrations.find(key, charm.ref)
-        space = self.store.spaces.find(charm.ref.space)
-        entry = self.store.health.entry(key)
         clock = self.parts.clock
         due = self.parts.planner.due_at(key)
         return CharmView(
             space=charm.ref.space,
-            space_name=space.name if space else "",
+            space_name=space_name,
             charm_id=charm.ref.charm_id,
             name=charm.name,
             short_name=charm.ref.short_name,
             cause=charm.cause,
             integration=self.office.roster.label(key),
-            registered=registration is not None,
+            registered=registered_at is not None,
             listed_by=self.office.roster.listed_by(key),
             enabled=health.is_enabled,
             disabled_by=health.disabled_by,
@@ -213,11 +236,11 @@ class ShownCommands(Desk):
             status=health.status,
             created_at=charm.created_at,
             updated_at=charm.updated_at,
-            registered_at=registration.created_at if registration else 0.0,
+            registered_at=registered_at or 0.0,
             last_run=health.last_run,
             last_success=health.last_success,
             next_due=None if due is None else due - clock.steady() + clock.now(),
-            interval_seconds=entry.interval_seconds or self.office.interval_seconds,
+            interval_seconds=interval_seconds or self.office.interval_seconds,
             consecutive_failures=health.consecutive_failures,
             last_error=health.last_error,
             last_error_cause=health.last_error_cause,

@@ -12,16 +12,13 @@ from bg_charm_service.views import IntegrationView, NewCharm, SpaceView
 class SystemCommands(CharmCommands):
     """What concerns no single charm."""
 
-    def spaces(self) -> list[SpaceView]:
-        """Every space with its owners."""
+    def spaces(self, after: str = "", limit: int = -1) -> list[SpaceView]:
+        """Every space with its owners, or so many of them from behind the one with a DID."""
+        last = self.store.spaces.find(after) if after else None
+        found = self.store.spaces.page(last.space_key if last is not None else 0, limit)
         return [
-            SpaceView(
-                space.did,
-                space.name,
-                tuple(self.store.spaces.owners(space.space_key)),
-                space.created_at,
-            )
-            for space in self.store.spaces.all()
+            SpaceView(space.did, space.name, tuple(owners), space.created_at)
+            for space, owners in found
         ]
 
     def grant_space(self, name_or_did: str, did: str) -> None:

@@ -91,6 +91,14 @@ class Charms:
         )
         return charm_record(row) if row else None
 
+    def key_of(self, ref: CharmRef) -> int | None:
+        """The key of a charm, where no more is needed of it; None for an unknown or removed one."""
+        row = self._database.row(
+            "SELECT charm_key FROM charms WHERE space = ? AND charm_id = ? AND removed_at IS NULL",
+            (ref.space, ref.charm_id),
+        )
+        return int(row[0]) if row else None
+
     def find_removed(self, ref: CharmRef) -> CharmRecord | None:
         """Look up a charm that was removed lately."""
         row = self._database.row(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from sys import intern
 
 from bg_charm_service.database import Database
 from bg_charm_service.model import CharmRef, Registration
+from bg_charm_service.row_keys import KEYS, json_keys
 
 
 class Registrations:
@@ -21,6 +23,15 @@ class Registrations:
             (charm_key,),
         )
         return Registration(ref, *row) if row else None
+
+    def times(self, charm_keys: Sequence[int]) -> dict[int, float]:
+        """When those of several charms that are registered were, by key."""
+        rows = self._database.rows(
+            f"SELECT charm_key, created_at FROM {KEYS} CROSS JOIN registrations"
+            " ON charm_key = wanted",
+            (json_keys(charm_keys),),
+        )
+        return dict(rows)
 
     def put(self, charm_key: int, integration: str, now: float) -> bool:
         """Register a charm, or again under another label; says whether it is new."""

@@ -6,10 +6,14 @@ anyone from its name.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 from bg_charm_service.database import Database
 from bg_charm_service.errors import InvalidInput
+from bg_charm_service.row_keys import KEYS, json_keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +54,27 @@ class Spaces:
         self.grant(space.space_key, owner, granted_by=owner, now=now)
         return space
 
-    def all(self) -> list[Space]:
-        """Every space, in order of creation."""
+    def names(self, space_keys: Collection[int]) -> dict[int, str]:
+        """The names of several spaces, by key."""
         rows = self._database.rows(
-            "SELECT space_key, did, name, created_at FROM spaces ORDER BY space_key"
+            f"SELECT space_key, name FROM {KEYS} CROSS JOIN spaces ON space_key = wanted",
+            (json_keys(sorted(space_keys)),),
         )
-        return [Space(*row) for row in rows]
+        return dict(rows)
+
+    def page(self, after: int = 0, limit: int = -1) -> list[tuple[Space, list[str]]]:
+        """Spaces with their owners, the creator first, in order of creation from behind a key."""
+        rows = self._database.rows(
+            "SELECT s.space_key, s.did, s.name, s.created_at, o.did, o.granted_by <> o.did,"
+            " o.granted_at FROM (SELECT * FROM spaces WHERE space_key > ? ORDER BY space_key"
+            " LIMIT ?) AS s CROSS JOIN space_owners AS o USING (space_key)",
+            (after, limit),
+        )
+        rows.sort(key=itemgetter(0, 5, 6, 4))
+        return [
+            (Space(*space), [row[4] for row in found])
+            for space, found in groupby(rows, key=itemgetter(0, 1, 2, 3))
+        ]
 
     def grant(self, space_key: int, did: str, *, granted_by: str, now: float) -> None:
         """Make an identity an owner; granting twice changes nothing."""

@@ -87,7 +87,7 @@ def test_space_is_made_once(store: Store) -> None:
         found.created_at,
         store.spaces.owners(space.space_key),
     )
-    assert [found] == store.spaces.all()
+    assert [(found, [OWNER])] == store.spaces.page()
     assert store.spaces.find(OTHER) is None
 
 

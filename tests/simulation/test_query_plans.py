@@ -46,7 +46,7 @@ ALLOWED = {
     "SELECT 1 FROM spaces LIMIT 1": "one row is enough",
     "DELETE FROM sessions WHERE expires_at": "of people; when one begins",
     "FROM space_owners WHERE space_key = ?": "the owners of one space are few",
-    "FROM spaces ORDER BY space_key": "all spaces are asked for",
+    "FROM spaces WHERE space_key > ? ORDER BY": "a page of spaces, or all that are asked for",
     "FROM tokens ORDER BY token_id": "all tokens are asked for, which people made",
     "INDEXED BY jobs_suspect": "jobs that several services died with",
     "DELETE FROM ack_queue_jobs WHERE status = 5": "an index of the few finished jobs",

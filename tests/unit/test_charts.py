@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,11 +22,23 @@ MINUTES = st.lists(
 
 @given(OUTCOMES)
 def test_bars_of_runs_fit(outcomes: list[tuple[str, float]]) -> None:
-    """Each run has a bar inside the chart, in order, the last at the right end."""
-    bars = charts.spark_bars(outcomes, 30)
-    assert [status for status, _ in outcomes] == [bar.kind for bar in bars]
-    assert all(0 < bar.height <= charts.SPARK_HEIGHT and bar.y >= 0 for bar in bars)
-    assert not bars or 29 * charts.SPARK_STEP == bars[-1].x
+    """Each run has a bar of its kind inside the chart, in order, the last at the right end."""
+    bars = sorted(
+        (float(x), shape.kind, float(y), float(height))
+        for shape in charts.spark_shapes(outcomes, 30)
+        for x, y, height in re.findall(r"M(\S+) (\S+)h3v(\S+)h-3z", shape.outline)
+    )
+    assert [status for status, _ in outcomes] == [kind for _, kind, _, _ in bars]
+    ends = [(30 - place) * charts.SPARK_STEP for place in range(len(outcomes), 0, -1)]
+    assert ends == [x for x, _, _, _ in bars]
+    assert all(0 < height and y >= 0 for _, _, y, height in bars)
+    assert all(abs(y + height - charts.SPARK_HEIGHT) < 0.01 for _, _, y, height in bars)
+
+
+def test_bars_of_a_kind_are_one_shape() -> None:
+    """A row of alike runs is drawn at once."""
+    shapes = charts.spark_shapes([("success", 1.0), ("failure", 2.0), ("success", 3.0)], 30)
+    assert ["success", "failure"] == [shape.kind for shape in shapes]
 
 
 @given(MINUTES)

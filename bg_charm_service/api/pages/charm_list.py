@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import urlencode
@@ -12,7 +12,7 @@ from fastapi import Query, Request
 from fastapi.responses import Response
 
 from bg_charm_service.api.access import Service
-from bg_charm_service.api.callers import Bounded, Changing, Page
+from bg_charm_service.api.callers import Bounded, Caller, Changing, Page
 from bg_charm_service.api.pages import charts
 from bg_charm_service.api.pages.charm_actions import Action, act
 from bg_charm_service.api.pages.forms import Form
@@ -21,7 +21,8 @@ from bg_charm_service.commands import CharmQuery, Commands
 from bg_charm_service.errors import InvalidInput, ServiceError
 from bg_charm_service.model import CharmRef
 from bg_charm_service.store.charm_lists import CharmOrder, Standing
-from bg_charm_service.views import CharmView
+from bg_charm_service.store.spaces import Space
+from bg_charm_service.views import CharmView, SpaceView
 
 router = make_page_router()
 
@@ -30,6 +31,9 @@ PAGE_CHARMS = 50
 
 #: Runs in a sparkline.
 SPARK_RUNS = 30
+
+#: Spaces that the filter offers; any other is found by its name in the address.
+_OFFERED_SPACES = 200
 
 #: Charms of a selection that run at a time.
 _RUNS_AT_A_TIME = 5
@@ -54,7 +58,7 @@ class Row:
     """A charm of the list with its newest runs as bars."""
 
     charm: CharmView
-    bars: list[charts.Bar]
+    shapes: list[charts.Shape]
     runs_text: str
 
 
@@ -96,7 +100,7 @@ async def show_charms(
         following=f"/?{urlencode({**kept, 'cursor': more})}" if more else None,
         orders=_ORDERS,
         standings=_STANDINGS,
-        spaces=[one for one in service.spaces() if caller.may_touch(one.did)],
+        spaces=_offered_spaces(service, caller),
         integrations=[] if caller.spaces else [one.integration for one in status.integrations],
     )
 
@@ -140,8 +144,15 @@ async def _problems(works: list[Awaitable[str]]) -> list[str]:
 def _row(service: Commands, charm: CharmView) -> Row:
     ref = CharmRef(charm.space, charm.charm_id)
     outcomes = service.recent_outcomes(ref, SPARK_RUNS)
-    bars = charts.spark_bars(outcomes, SPARK_RUNS)
-    return Row(charm, bars, charts.describe_outcomes(outcomes))
+    shapes = charts.spark_shapes(outcomes, SPARK_RUNS)
+    return Row(charm, shapes, charts.describe_outcomes(outcomes))
+
+
+def _offered_spaces(service: Commands, caller: Caller) -> Sequence[SpaceView | Space]:
+    if caller.spaces is None:
+        return service.spaces(limit=_OFFERED_SPACES)
+    found = map(service.space, sorted(caller.spaces)[:_OFFERED_SPACES])
+    return [space for space in found if space is not None]
 
 
 def _own_page(then: str) -> str:

@@ -54,7 +54,7 @@ async def show_charm(
         detail=detail,
         charm=detail.charm,
         ref=ref,
-        bars=charts.spark_bars(outcomes, _BARS),
+        shapes=charts.spark_shapes(outcomes, _BARS),
         bar_places=_BARS,
         runs_text=charts.describe_outcomes(outcomes),
         log_characters=_LOG_CHARACTERS,

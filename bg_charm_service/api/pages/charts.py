@@ -12,6 +12,9 @@ from bg_charm_service.status_views import MinuteView
 SPARK_HEIGHT = 20
 SPARK_STEP = 4
 
+#: The height of the shortest bar of a sparkline.
+_LEAST_HEIGHT = 5
+
 #: The hour's height, and each minute's width with its gap.
 HOUR_HEIGHT = 56
 HOUR_STEP = 6
@@ -28,17 +31,27 @@ class Bar:
     kind: str
 
 
-def spark_bars(outcomes: Sequence[tuple[str, float]], places: int) -> list[Bar]:
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """All bars of a kind, as the outline of one path: a page has very many bars."""
+
+    kind: str
+    outline: str
+
+
+def spark_shapes(outcomes: Sequence[tuple[str, float]], places: int) -> list[Shape]:
     """A bar for each run, the newest at the right; its height is the run's duration, log-scaled."""
     longest = max((duration for _, duration in outcomes), default=0.0)
     scale = math.log1p(longest) or 1.0
-    first = places - len(outcomes)
-    bars = []
-    for place, (status, duration) in enumerate(outcomes):
-        height = round(5 + (SPARK_HEIGHT - 5) * math.log1p(duration) / scale, 1)
-        x = (first + place) * SPARK_STEP
-        bars.append(Bar(x, round(SPARK_HEIGHT - height, 1), SPARK_STEP - 1, height, status))
-    return bars
+    most, width = SPARK_HEIGHT - _LEAST_HEIGHT, SPARK_STEP - 1
+    x = (places - len(outcomes)) * SPARK_STEP
+    outlines: dict[str, list[str]] = {}
+    for status, duration in outcomes:
+        height = round(_LEAST_HEIGHT + most * math.log1p(duration) / scale, 1)
+        outline = f"M{x} {round(SPARK_HEIGHT - height, 1)}h{width}v{height}h-{width}z"
+        outlines.setdefault(status, []).append(outline)
+        x += SPARK_STEP
+    return [Shape(status, "".join(parts)) for status, parts in outlines.items()]
 
 
 def hour_bars(minutes: Sequence[MinuteView]) -> list[Bar]:

@@ -45,9 +45,22 @@ async def show_attention(
 
 
 @router.get("/spaces")
-async def show_spaces(request: Request, service: Service, caller: Listing) -> Response:
+async def show_spaces(
+    request: Request,
+    service: Service,
+    caller: Listing,
+    after: Annotated[str, Query(max_length=300)] = "",
+) -> Response:
     """Show the spaces and who owns them."""
-    return page(request, "spaces.html", spaces=service.spaces(), operator=service.office.operator)
+    spaces = service.spaces(after, _ROWS + 1)
+    return page(
+        request,
+        "spaces.html",
+        spaces=spaces[:_ROWS],
+        is_first_page=not after,
+        more=spaces[_ROWS - 1].did if len(spaces) > _ROWS else None,
+        operator=service.office.operator,
+    )
 
 
 @router.get("/integrations")
