@@ -107,6 +107,7 @@ READING = {
     "charms": {
         "find",
         "find_removed",
+        "key_of",
         "get",
         "get_many",
         "find_by_cause",
