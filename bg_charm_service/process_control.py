@@ -19,6 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+from bg_charm_service.proc_files import read_proc
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -79,9 +81,8 @@ def end_group(pid: int) -> None:
 
 def children_of(pid: int) -> list[int]:
     """The direct children of a process."""
-    listing = Path(f"/proc/{pid}/task/{pid}/children")
     try:
-        return [int(child) for child in listing.read_text().split()]
+        return [int(child) for child in read_proc(f"/proc/{pid}/task/{pid}/children").split()]
     except OSError:
         # Only where there is no such file: each process forked from here would carry it along.
         import psutil

@@ -8,14 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 
+from bg_charm_service.proc_files import read_proc
+
 #: What counts as memory: a process's own pages, those it shares with others, swapped ones, and
 #: the tables of all, which grow with every page that is only looked at.
-_MEMORY = ("RssAnon", "RssShmem", "VmSwap", "VmPTE")
+_MEMORY = (b"RssAnon", b"RssShmem", b"VmSwap", b"VmPTE")
+_THREADS = b"Threads"
+_SWITCHES = (b"voluntary_ctxt_switches", b"nonvoluntary_ctxt_switches")
+
+#: A process cannot put a line of its own there: its name stands in one line, whatever it holds.
+_FIGURE = re.compile(rb"^(%b):\s+(\d+)" % b"|".join((*_MEMORY, _THREADS, *_SWITCHES)), re.MULTILINE)
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
@@ -23,37 +30,48 @@ _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 #: those of its children that it has waited for.
 _TIMES = slice(11, 15)
 
+#: Nobody counted them.
+_UNKNOWN = -1
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a process uses at one moment; the processor time is all since its start."""
+    """What a process uses at one moment; the processor time is all since its start.
+
+    `switches` says how often its main thread has begun or ceased to wait.
+    """
 
     memory_bytes: int = 0
     threads: int = 0
     cpu_seconds: float = 0.0
+    switches: int = _UNKNOWN
+
+    def is_still(self, before: Usage) -> bool:
+        """Whether no thread of it has run since an earlier moment, a fraction of a second ago."""
+        return self.threads == 1 and self.switches != _UNKNOWN and self == before
 
 
 def read_usage(pid: int) -> Usage | None:
     """Read what a process uses; None when it is gone."""
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
+        status = read_proc(f"/proc/{pid}/status")
     except OSError:
         return _ask_psutil(pid)
-    lines = (line.partition(":") for line in status.splitlines())
-    values = {name: value.split() for name, _, value in lines}
-    if "Threads" not in values:
+    figures = {name: int(value) for name, value in _FIGURE.findall(status)}
+    if _THREADS not in figures:
         return _ask_psutil(pid)
     # A process that has ended and was not waited for has no memory to tell of.
-    memory = sum(int(values[name][0]) for name in _MEMORY if name in values) * 1024
-    return Usage(memory, int(values["Threads"][0]), read_cpu_seconds(pid))
+    memory = sum(figures.get(name, 0) for name in _MEMORY) * 1024
+    switches = sum(figures.get(name, 0) for name in _SWITCHES)
+    return Usage(memory, figures[_THREADS], read_cpu_seconds(pid), switches)
 
 
 def read_cpu_seconds(pid: int) -> float:
     """Read the processor time of a process since its start; 0 when it is gone."""
     try:
         # The name comes second, in brackets, and may hold any character.
-        _, _, rest = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")
-        return sum(int(ticks) for ticks in rest.split()[_TIMES]) / _TICKS_PER_SECOND
+        _, _, rest = read_proc(f"/proc/{pid}/stat").rpartition(b")")
+        return sum(map(int, rest.split()[_TIMES])) / _TICKS_PER_SECOND
     except OSError:
         usage = _ask_psutil(pid)
         return usage.cpu_seconds if usage else 0.0

@@ -9,7 +9,7 @@ import contextlib
 
 import psutil
 
-from bg_charm_service.process_control import end_group
+from bg_charm_service.process_control import children_of, end_group
 from bg_charm_service.process_usage import Usage, read_usage
 
 
@@ -19,6 +19,10 @@ class Processes:
     def usage(self, pid: int) -> Usage | None:
         """Read what a process uses; None when it is gone."""
         return read_usage(pid)
+
+    def stands_still(self, pid: int, now: Usage, before: Usage) -> bool:
+        """Whether nothing of a process has run between two readings, nor of what it started."""
+        return now.is_still(before) and not children_of(pid)
 
     def own_bytes(self, pid: int) -> int:
         """Read what a process holds in memory and shares with nobody; not cheap."""

@@ -56,9 +56,11 @@ class ScratchRoot:
         self._throw_away([path])
         return _make(path)
 
-    def measure(self, worker_no: int, pid: int, limit_bytes: int) -> ScratchUsage:
+    def measure(
+        self, worker_no: int, pid: int, limit_bytes: int, *, with_hidden: bool = True
+    ) -> ScratchUsage:
         """Count what a worker keeps there; bounded, and safe to call in a thread."""
-        return measure(self._of(worker_no), pid, limit_bytes)
+        return measure(self._of(worker_no), pid, limit_bytes, with_hidden=with_hidden)
 
     def empty(self, worker_no: int) -> bool:
         """Empty the directory if that is quickly done; after False, its worker must be retired."""

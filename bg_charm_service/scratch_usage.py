@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from bg_charm_service.proc_files import read_proc
 from bg_charm_service.tree_removal import open_directory
 
 #: More files and directories than this are too many, whatever their size.
@@ -25,6 +26,9 @@ MOST_LEVELS = 64
 _LEAST_BYTES = 4096
 
 _BLOCK_BYTES = 512
+
+#: How a line of `maps` ends whose file has no name any more.
+_DELETED = b" (deleted)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +43,22 @@ class _TooMuchError(Exception):
     """Counting has passed a limit."""
 
 
-def measure(directory: Path, pid: int, limit_bytes: int) -> ScratchUsage:
+def measure(
+    directory: Path, pid: int, limit_bytes: int, *, with_hidden: bool = True
+) -> ScratchUsage:
     """Count what a directory holds, and what a process holds open without a name.
 
-    A file without a name that is mapped but not open, or on its way through a socket, cannot be
-    looked at: it counts as the largest one there can be. What cannot be read counts as nothing;
-    may be called in a thread.
+    A file without a name that is mapped but not open, or on its way through a socket, is hidden:
+    it cannot be looked at, and counts as the largest one there can be. To find those takes ten
+    times as long as the rest. What cannot be read counts as nothing; may be called in a thread.
     """
     count = _Count(limit_bytes)
     try:
         with contextlib.suppress(OSError):
             count.add_directory(directory)
-        count.add_unlinked(directory, pid)
+        sockets = count.add_open(pid)
+        if with_hidden:
+            count.add_hidden(directory, pid, sockets)
     except _TooMuchError as error:
         return ScratchUsage(count.used_bytes, str(error))
     return ScratchUsage(count.used_bytes)
@@ -84,15 +92,23 @@ class _Count:
             for level in levels:
                 level.close()
 
-    def add_unlinked(self, directory: Path, pid: int) -> None:
-        """Count the files that a process has open or mapped, and that have no name any more."""
+    def add_open(self, pid: int) -> list[str]:
+        """Count the open files of a process that have no name any more; gives its sockets."""
+        sockets = []
         for name in _listed(f"/proc/{pid}/fd"):
             with contextlib.suppress(OSError):
                 found = os.stat(f"/proc/{pid}/fd/{name}")
                 if stat.S_ISREG(found.st_mode) and found.st_nlink == 0:
                     self._add(found)
                 elif stat.S_ISSOCK(found.st_mode):
-                    self._use(self._limit_bytes * _sent_files(pid, name))
+                    sockets.append(name)
+        return sockets
+
+    def add_hidden(self, directory: Path, pid: int, sockets: list[str]) -> None:
+        """Count the files without a name that are in these sockets, or mapped and not open."""
+        for name in sockets:
+            with contextlib.suppress(OSError):
+                self._use(self._limit_bytes * _sent_files(pid, name))
         for inode in _mapped_unlinked(directory, pid):
             if inode not in self._inodes:
                 self._inodes.add(inode)
@@ -141,19 +157,22 @@ def _listed(directory: str) -> list[str]:
 
 def _sent_files(pid: int, fd: str) -> int:
     """Count the descriptors that were sent to a process through a socket, and not received yet."""
-    _, _, rest = Path(f"/proc/{pid}/fdinfo/{fd}").read_text().partition("scm_fds:")
+    _, _, rest = read_proc(f"/proc/{pid}/fdinfo/{fd}").partition(b"scm_fds:")
     return int(rest.split()[0]) if rest else 0
 
 
 def _mapped_unlinked(directory: Path, pid: int) -> Iterator[int]:
     """Give the inodes of what is mapped without a name, of this directory or of memory only."""
     try:
-        lines = Path(f"/proc/{pid}/maps").read_text(errors="surrogateescape").splitlines()
+        maps = read_proc(f"/proc/{pid}/maps")
     except OSError:
         return
-    places = (f"{os.path.realpath(directory)}/", "/memfd:")
-    for line in lines:
-        if line.endswith(" (deleted)"):
+    if _DELETED not in maps:
+        return
+    places = (os.fsencode(f"{os.path.realpath(directory)}/"), b"/memfd:")
+    # Only that ends a line: names may hold what else does elsewhere.
+    for line in maps.split(b"\n"):
+        if line.endswith(_DELETED):
             *_, inode, path = line.split(maxsplit=5)
             if path.startswith(places):
                 yield int(inode)

@@ -5,6 +5,7 @@ Log, CLI, API and page all show this one. Fed by the supervisor; asked by the co
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -116,10 +117,11 @@ class StatusBoard:
             _keep(self._roster.failing, charm_key, belongs=health.consecutive_failures > 0)
             _keep(self._roster.disabled, charm_key, belongs=not health.is_enabled)
 
-    def measure(self) -> None:
-        """Read the workers' memory and CPU."""
+    async def measure(self) -> None:
+        """Read the workers' memory and CPU; others get their turn between two of them."""
         for worker in self._pool.workers:
             worker.measure(is_exact=True)
+            await asyncio.sleep(0)
 
     def snapshot(self) -> ServiceStatus:
         """Give the state of the service now."""

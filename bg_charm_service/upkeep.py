@@ -81,7 +81,7 @@ class Upkeep:
         limits: UpkeepLimits,
         *,
         integrations: tuple[str, ...],
-        measure: Callable[[], None],
+        measure: Callable[[], Awaitable[None]],
         wake: Callable[[], None],
         storage: StorageWatch,
         checkup: Callable[[], Awaitable[None]],
@@ -192,7 +192,7 @@ class Upkeep:
 
     async def stats(self) -> None:
         """Refresh what the status shows of processes."""
-        self._measure()
+        await self._measure()
 
     def _take_list(self, integration_id: str, refs: tuple[CharmRef, ...]) -> None:
         found = {}

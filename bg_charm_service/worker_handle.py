@@ -19,6 +19,7 @@ from bg_charm_service.process_usage import Usage
 from bg_charm_service.processes import Processes
 from bg_charm_service.wire import Inspect, LogText, RunSpec, answer_limit_bytes
 from bg_charm_service.worker_channel import Allowance, WorkerChannel
+from bg_charm_service.worker_looks import Looks
 
 #: Messages of a run beyond one for each byte of its log and each field that it may ask for.
 _MORE_MESSAGES = 64
@@ -92,7 +93,7 @@ class WorkerHandle:
         self.usage = Usage()
         self.own_bytes = 0
         self.output_bytes = 0
-        self.scratch_after = 0.0
+        self.looks = Looks()
         self.ending: Ending | None = None
         self.detail = ""
         self.known_sources: set[str] = set()
@@ -240,6 +241,10 @@ class WorkerHandle:
             self._measured_number, self._cpu_before = self.number, usage.cpu_seconds
         if is_exact:
             self.own_bytes = self._processes.own_bytes(self.pid)
+
+    def stands_still_since(self, before: Usage) -> bool:
+        """Whether nothing in it ran between an earlier measurement and the last one."""
+        return self._processes.stands_still(self.pid, self.usage, before)
 
     def end(self, ending: Ending, detail: str = "") -> None:
         """Kill the worker with its process group; the first reason given stands."""

@@ -1,6 +1,7 @@
 """Looks after workers that live: kills what is late or uses too much, finds worn-out workers.
 
-Called by the pool at every tick; reads processes seldom enough to cost nothing.
+Called by the pool at every tick. Each worker is looked at in its own time, and seldom enough to
+cost little, however many there are.
 """
 
 from __future__ import annotations
@@ -17,11 +18,18 @@ from bg_charm_service.worker_handle import Ending, WorkerHandle, WorkerState
 #: A worker that is not ready after this is given up, in seconds.
 BOOT_SECONDS = 30.0
 
-#: How often workers that make runs are measured, in seconds.
+#: How often a worker that makes a run is measured, in seconds; of very many, each more seldom, so
+#: that they are no more than so many a second together.
 MEASURE_SECONDS = 0.25
+MOST_LOOKS_A_SECOND = 400
 
-#: How often idle workers are read too: their memory cannot grow by a charm's doing.
+#: How often idle workers are read too, whose memory cannot grow by a charm's doing; and for all
+#: what they share with others, which takes long: a few at a time.
 MEASURE_ALL_SECONDS = 15.0
+_EXACT_A_TICK = 5
+
+#: How often it is looked for scratch files that are hidden, which takes long too, in seconds.
+HIDDEN_SECONDS = 2.0
 
 #: Looking at scratch files is paused for so many times as long as it took: a charm cannot keep the
 #: service busy with counting them.
@@ -45,8 +53,7 @@ class WorkerWatch:
         self._hear = hear
         self._clock = clock
         self._scratch = scratch
-        self._next_measure = 0.0
-        self._next_measure_all = 0.0
+        self._between_looks = MEASURE_SECONDS
 
     def late(self, workers: Iterable[WorkerHandle]) -> list[WorkerHandle]:
         """Give the workers to kill for their time, once what they answered meanwhile was read.
@@ -94,30 +101,42 @@ class WorkerWatch:
             worker.end(Ending.LOG, f"writing {written} of output; a run may write {most}")
 
     def _measure(self, workers: Collection[WorkerHandle], now: float) -> None:
-        if now < self._next_measure:
-            return
-        self._next_measure = now + MEASURE_SECONDS
-        is_full = now >= self._next_measure_all
-        if is_full:
-            self._next_measure_all = now + MEASURE_ALL_SECONDS
+        busy, exact_left = 0, _EXACT_A_TICK
         for worker in workers:
-            is_busy = worker.state is WorkerState.BUSY
-            if is_busy or is_full:
-                worker.measure(is_exact=is_full)
+            looks, is_busy = worker.looks, worker.state is WorkerState.BUSY
+            busy += is_busy
+            is_exact = now >= looks.exact_after and exact_left > 0
+            if not is_exact and not (is_busy and now >= looks.usage_after):
+                continue
+            looks.usage_after = now + self._between_looks
+            if is_exact:
+                exact_left -= 1
+                looks.exact_after = now + MEASURE_ALL_SECONDS
+            worker.measure(is_exact=is_exact)
             if is_busy and worker.pid:
-                grace = self._limits.kill_grace_seconds
-                found = excess(worker.usage, worker.run_cpu_seconds, worker.limits, grace)
-                if found is not None:
-                    self._end(worker, *found)
-                elif self._scratch is not None and now >= worker.scratch_after:
-                    self._look_at_scratch(worker, self._scratch)
+                self._look_at_run(worker, now)
+        self._between_looks = max(MEASURE_SECONDS, busy / MOST_LOOKS_A_SECOND)
 
-    def _look_at_scratch(self, worker: WorkerHandle, scratch: ScratchRoot) -> None:
+    def _look_at_run(self, worker: WorkerHandle, now: float) -> None:
+        grace = self._limits.kill_grace_seconds
+        found = excess(worker.usage, worker.run_cpu_seconds, worker.limits, grace)
+        if found is not None:
+            self._end(worker, *found)
+        elif self._scratch is not None and now >= worker.looks.files_after:
+            self._look_at_scratch(worker, self._scratch, now)
+
+    def _look_at_scratch(self, worker: WorkerHandle, scratch: ScratchRoot, now: float) -> None:
+        looks, usage = worker.looks, worker.usage
+        if looks.counted_at is not None and worker.stands_still_since(looks.counted_at):
+            return
+        with_hidden = now >= looks.hidden_after
         begun = self._clock.steady()
         limit = worker.limits.scratch_bytes
-        used = scratch.measure(worker.worker_no, worker.pid, limit)
+        used = scratch.measure(worker.worker_no, worker.pid, limit, with_hidden=with_hidden)
         ended = self._clock.steady()
-        worker.scratch_after = ended + _SCRATCH_PAUSE * (ended - begun)
+        looks.files_after = ended + _SCRATCH_PAUSE * (ended - begun)
+        if with_hidden:
+            looks.hidden_after, looks.counted_at = now + HIDDEN_SECONDS, usage
         if used.excess:
             self._end(worker, Ending.SCRATCH, f"keeping {used.excess} in its scratch directory")
 

@@ -72,7 +72,7 @@ class Week:
             *(bench.database, bench.store, bench.queue, bench.planner, Roster(bench.store)),
             *(no_scanner, bench.clock, UpkeepLimits(60, 60, DAY, DAY)),
             integrations=(),
-            measure=lambda: None,
+            measure=_nothing,
             wake=lambda: None,
             storage=bench.supervisor.storage,
             checkup=_nothing,

@@ -24,12 +24,12 @@ LAYERS = {
     "storage": "data_directory storage_errors numbered_commits database row_keys migrations"
     " schema_steps schema_version copying integrity job_queue store doctor",
     "workers": "frames wire tickets worker_requests remains source_inspection kept_log"
-    " batch_watch sandbox process_control deadline run_loop aftermath output"
+    " batch_watch sandbox proc_files process_control deadline run_loop aftermath output"
     " zygote worker worker_boot"
     " run_failure refusals"
     " scratch scratch_usage tree_removal worker_handle worker_watch worker_channel"
-    " worker_protocol process_usage process_settings processes waiting_runs zygote_client"
-    " nursery crew reception"
+    " worker_protocol worker_looks process_usage process_settings processes waiting_runs"
+    " zygote_client nursery crew reception"
     " pool pool_contract pool_events"
     " scan_process scan_child scan_group scan_protocol discovery listing",
     "service": "in_flight turns run_limits limit_views planner dispatcher preparing settler"

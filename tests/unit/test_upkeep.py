@@ -21,7 +21,7 @@ def make(bench: Bench, scanner: Any) -> Upkeep:
         *(bench.database, bench.store, bench.queue, bench.planner, Roster(bench.store)),
         *(scanner, bench.clock, UpkeepLimits(60, 60, 86400, 86400)),
         integrations=("listing",) if scanner is not None else (),
-        measure=lambda: None,
+        measure=nothing,
         wake=lambda: None,
         storage=bench.supervisor.storage,
         checkup=nothing,

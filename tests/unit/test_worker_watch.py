@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 
 from bg_charm_service.limits import Limits
+from bg_charm_service.pool_contract import PoolLimits
 from bg_charm_service.process_usage import Usage, read_cpu_seconds, read_usage
-from bg_charm_service.worker_handle import Ending
-from bg_charm_service.worker_watch import excess
+from bg_charm_service.processes import Processes
+from bg_charm_service.scratch import ScratchRoot
+from bg_charm_service.scratch_usage import ScratchUsage
+from bg_charm_service.worker_handle import Ending, WorkerHandle, WorkerState
+from bg_charm_service.worker_watch import WorkerWatch, excess
 
 MEGABYTE = 1024 * 1024
 LIMITS = Limits(memory_bytes=64 * MEGABYTE, threads=8, cpu_seconds=2.0)
@@ -69,3 +77,191 @@ def test_process_that_is_gone_uses_nothing() -> None:
         assert 0 == zombie.memory_bytes
     assert read_usage(process.pid) is None
     assert 0.0 == read_cpu_seconds(process.pid)
+
+
+def told(process: subprocess.Popen[bytes], word: bytes) -> Usage:
+    """Let a program do something and wait again; gives what it uses then."""
+    assert process.stdin is not None
+    process.stdin.write(word + b"\n")
+    process.stdin.flush()
+    return waiting(process)
+
+
+def waiting(process: subprocess.Popen[bytes]) -> Usage:
+    """Read what a program uses once it has answered, and waits for the next word."""
+    assert process.stdout is not None
+    assert b"done\n" == process.stdout.readline()
+    # It has answered a moment before it waits.
+    while psutil.Process(process.pid).status() != psutil.STATUS_SLEEPING:
+        pass
+    usage = read_usage(process.pid)
+    assert usage is not None
+    return usage
+
+
+WAITER = """
+import subprocess, sys, threading, time
+print("done", flush=True)
+for word in sys.stdin:
+    if word == "thread\\n":
+        threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+    if word == "child\\n":
+        subprocess.Popen(["/bin/sleep", "600"], stdin=subprocess.DEVNULL)
+    print("done", flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_process_that_waits_stands_still() -> None:
+    """One that has not run since is known to be as it was; threads and children may have run."""
+    processes = Processes()
+    command = [sys.executable, "-c", WAITER]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
+        first = waiting(process)
+        again = read_usage(process.pid)
+        assert again is not None
+        assert processes.stands_still(process.pid, again, first)
+        woken = told(process, b"nothing")
+        assert not processes.stands_still(process.pid, woken, first)
+        with_child = told(process, b"child")
+        assert not processes.stands_still(process.pid, with_child, with_child)
+        processes.end_group(process.pid)
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
+        waiting(process)
+        with_thread = told(process, b"thread")
+        assert not processes.stands_still(process.pid, with_thread, with_thread)
+        processes.end_group(process.pid)
+    assert not Usage(threads=1).is_still(Usage(threads=1))
+
+
+class Clock:
+    """Time that a test sets."""
+
+    seconds = 0.0
+
+    def now(self) -> float:
+        return self.seconds
+
+    def steady(self) -> float:
+        return self.seconds
+
+
+class PaperProcesses(Processes):
+    """What a test says that a process uses, by its number; counts how often each was asked for."""
+
+    def __init__(self) -> None:
+        self.uses: dict[int, Usage] = {}
+        self.looks: Counter[int] = Counter()
+        self.exact_looks: Counter[int] = Counter()
+
+    def usage(self, pid: int) -> Usage | None:
+        self.looks[pid] += 1
+        return self.uses.get(pid, Usage(MEGABYTE, 1, 0.0, 7))
+
+    def stands_still(self, pid: int, now: Usage, before: Usage) -> bool:
+        return now.is_still(before)
+
+    def own_bytes(self, pid: int) -> int:
+        self.exact_looks[pid] += 1
+        return 0
+
+
+class CountingScratch(ScratchRoot):
+    """Remembers whose files were counted, and whether the hidden ones too."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.counted: list[tuple[int, bool]] = []
+
+    def measure(
+        self, worker_no: int, pid: int, limit_bytes: int, *, with_hidden: bool = True
+    ) -> ScratchUsage:
+        self.counted.append((worker_no, with_hidden))
+        return ScratchUsage(0)
+
+
+class Watched:
+    """Workers on paper under a watch."""
+
+    def __init__(self, path: Path, count: int) -> None:
+        self.clock, self.processes = Clock(), PaperProcesses()
+        self.scratch = CountingScratch(path)
+        limits = PoolLimits()
+        self._watch = WorkerWatch(limits, self.clock, self.scratch, hear=lambda worker: None)
+        self.workers = [WorkerHandle(number, 0.0, self.processes) for number in range(1, count + 1)]
+        for worker in self.workers:
+            worker.pid, worker.state = worker.worker_no, WorkerState.BUSY
+
+    def look(self, seconds: float) -> None:
+        """Let the watch look for so long, a hundred times a second."""
+        for _ in range(round(seconds * 100)):
+            self.clock.seconds += 0.01
+            assert [] == self._watch.look(self.workers)
+
+    def close(self) -> None:
+        """Close the workers' ends."""
+        for worker in self.workers:
+            worker.close()
+
+
+@pytest.fixture
+def watch(tmp_path: Path) -> Iterator[Callable[[int], Watched]]:
+    """Make a watch over so many workers."""
+    made: list[Watched] = []
+
+    def make(count: int) -> Watched:
+        made.append(Watched(tmp_path, count))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def test_a_run_that_waits_is_counted_once(watch: Callable[[int], Watched]) -> None:
+    """Scratch files are counted again only of a worker that may have made some since."""
+    bench = watch(1)
+    bench.look(10.0)
+    assert [(1, True)] == bench.scratch.counted
+    bench.processes.uses[1] = Usage(MEGABYTE, 1, 0.0, 8)
+    bench.look(10.0)
+    assert [(1, True)] * 2 == bench.scratch.counted
+
+
+def test_hidden_files_are_looked_for_more_seldom(watch: Callable[[int], Watched]) -> None:
+    """Those of a worker that goes on and on are looked for every two seconds."""
+    bench = watch(1)
+    for second in range(10):
+        bench.processes.uses[1] = Usage(MEGABYTE, 1, float(second), second)
+        bench.look(1.0)
+    assert 5 == bench.scratch.counted.count((1, True))
+    assert len(bench.scratch.counted) > 5
+
+
+@pytest.mark.parametrize(("count", "least", "most"), [(5, 35, 40), (400, 9, 10)])
+def test_looking_costs_no_more_with_many_workers(
+    watch: Callable[[int], Watched], count: int, least: int, most: int
+) -> None:
+    """Each worker is looked at four times a second, of very many each more seldom, and in turn."""
+    bench = watch(count)
+    bench.look(1.0)
+    bench.processes.looks.clear()
+    bench.look(10.0)
+    looks = [bench.processes.looks[worker.pid] for worker in bench.workers]
+    # Exact ones come on top, every quarter of a minute.
+    assert least <= min(looks)
+    assert max(looks) <= most + 1
+
+
+def test_what_takes_long_is_made_a_few_at_a_time(watch: Callable[[int], Watched]) -> None:
+    """Exact memory is read of all, in the end, but of five in one go at most."""
+    bench = watch(12)
+    for done in (5, 10, 12, 12):
+        bench.look(0.01)
+        assert done == bench.processes.exact_looks.total()
+    bench.look(16.0)
+    assert 24 == bench.processes.exact_looks.total()
