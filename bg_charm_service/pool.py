@@ -185,8 +185,9 @@ class Pool:
             self._waiting.add_inspection(request, TO_WORKER.encode(request))
         except FrameError:
             self._reception.events.append(InspectFinished(request.request_id, None))
-            self._wake()
         self.start()
+        # Whoever ticks may have nothing to watch so far, and sleep for longer than this may take.
+        self._wake()
 
     def cancel(self, run_id: str) -> bool:
         """Stop a run: kill the worker that makes it, or let it wait no more; False without it."""

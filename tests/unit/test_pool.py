@@ -120,6 +120,19 @@ def test_source_that_says_it_has_booted_frees_no_worker() -> None:
     with_pool(work)
 
 
+def test_inspection_is_watched_from_its_beginning() -> None:
+    """Whoever ticks the pool is told that there is something to watch, if a worker was free too."""
+
+    async def work(bench: Bench) -> None:
+        bench.news.clear()
+        assert not bench.pool.wants_ticks
+        bench.pool.inspect(Inspect(1, SOURCE, "some.py", None, (), LIMITS))
+        assert bench.pool.wants_ticks
+        assert bench.news.is_set()
+
+    with_pool(work)
+
+
 def test_answer_in_time_counts_when_the_service_was_held_up() -> None:
     """A run that answered within its limit has not timed out, however late that is read."""
 
