@@ -96,9 +96,9 @@ class Pool:
         return self._reception.on_idle_death
 
     def start(self) -> None:
-        """Have workers from now on; they report when they are ready. Starting twice is fine.
+        """Have workers from now on, who report; raises DataDirectoryError without a place for them.
 
-        Raises DataDirectoryError when there is no place for their scratch directories.
+        Starting twice is fine.
         """
         if not self._is_started and self._scratch is not None:
             try:
@@ -186,7 +186,7 @@ class Pool:
         except FrameError:
             self._reception.events.append(InspectFinished(request.request_id, None))
         self.start()
-        # Whoever ticks may have nothing to watch so far, and sleep for longer than this may take.
+        # Whoever ticks may sleep for longer than this may take.
         self._wake()
 
     def cancel(self, run_id: str) -> bool:

@@ -14,8 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bg_charm_service.errors import FrameError
+from bg_charm_service.limits import Limits
 from bg_charm_service.tickets import TicketBox
-from bg_charm_service.wire import FROM_WORKER, FromWorker
+from bg_charm_service.wire import FROM_WORKER, FromWorker, answer_limit_bytes
 
 _READ_BYTES = 64 * 1024
 
@@ -32,8 +33,18 @@ class Allowance:
     messages: int
 
 
+#: Messages of a run beyond one for each byte of its log and each field that it may ask for.
+_MORE_MESSAGES = 64
+
 #: Until it has something to do, a worker may say that it is ready.
 BOOT_ALLOWANCE = Allowance(frame_bytes=1024, total_bytes=1024, messages=1)
+
+
+def run_allowance(limits: Limits) -> Allowance:
+    """What a run with these limits may say, besides what it asks for."""
+    answer = answer_limit_bytes(limits)
+    messages = limits.log_bytes + _MORE_MESSAGES
+    return Allowance(answer, answer + limits.flood_bytes, messages)
 
 
 class WorkerChannel:

@@ -18,11 +18,8 @@ from bg_charm_service.limits import Limits, Walls
 from bg_charm_service.process_usage import Usage
 from bg_charm_service.processes import Processes
 from bg_charm_service.wire import Inspect, LogText, RunSpec, answer_limit_bytes
-from bg_charm_service.worker_channel import Allowance, WorkerChannel
+from bg_charm_service.worker_channel import Allowance, WorkerChannel, run_allowance
 from bg_charm_service.worker_looks import Looks
-
-#: Messages of a run beyond one for each byte of its log and each field that it may ask for.
-_MORE_MESSAGES = 64
 
 
 class WorkerState(StrEnum):
@@ -294,10 +291,3 @@ class WorkerHandle:
     def _take_back(self) -> set[int]:
         """Take back the tickets of what is not begun."""
         return self.channel.tickets.take_back() & {self.number, *(no for no, _ in self.behind)}
-
-
-def run_allowance(limits: Limits) -> Allowance:
-    """What a run with these limits may say, besides what it asks for."""
-    answer = answer_limit_bytes(limits)
-    messages = limits.log_bytes + _MORE_MESSAGES
-    return Allowance(answer, answer + limits.flood_bytes, messages)
