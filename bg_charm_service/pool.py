@@ -138,9 +138,8 @@ class Pool:
 
     def rebalance(self, used_seconds: Mapping[int, float]) -> None:
         """Move workers to spaces in need, or one to the reserve: each moves by being replaced."""
-        crew = self.workers
-        moved = crew.to_move(used_seconds, len(self._waiting)) or crew.to_refresh(used_seconds)
-        for worker in moved:
+        moved = self.workers.to_move(used_seconds, len(self._waiting))
+        for worker in moved or self.workers.to_refresh(used_seconds):
             worker.end(Ending.RETIRED)
 
     def knows_source(self, space_key: int, walls: Walls, source_hash: str) -> bool:
