@@ -125,7 +125,6 @@ class Cradle:
         self.names = sandbox.name_files() if Wall.FILES not in self.missing else None
         self._plan: WallPlan | None = None
         self._problem = ""
-        _set_environment(birth)
         if birth.has_walls:
             try:
                 sandbox.prepare(self.missing)
@@ -172,6 +171,7 @@ def run_worker(
     faulthandler.enable(2, all_threads=False)
     keep_own_status_open()
     birth = cradle.birth
+    _set_environment(birth)
     if birth.scratch:
         os.chdir(birth.scratch)
     try:
@@ -215,7 +215,7 @@ def _why_outdated(names: dict[str, tuple[int, int]] | None) -> str:
 
 
 def _set_environment(birth: Birth) -> None:
-    """Set what a worker that is forked next finds in its environment."""
+    """Set what is this worker's alone; not before it is forked, or its zygote grew with each."""
     if birth.scratch:
         # Everything temporary goes there.
         os.environ |= dict.fromkeys(("HOME", "TMPDIR", "TEMP", "TMP"), birth.scratch)

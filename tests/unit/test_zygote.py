@@ -8,12 +8,16 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
 
+from bg_charm_service.sandbox import Wall
 from bg_charm_service.wire import Birth, Exited, FromZygote, Spawned
+from bg_charm_service.worker_boot import Cradle
 from bg_charm_service.zygote_client import ZygoteClient, read_reports
 
 
@@ -136,3 +140,12 @@ def test_endless_reports_are_read_in_turns() -> None:
             sent -= len(reports)
         assert 0 == sent
         assert turns > 1
+
+
+@pytest.mark.parametrize("has_walls", [False, True])
+def test_what_a_worker_is_given_is_not_kept(tmp_path: Path, has_walls: bool) -> None:  # noqa: FBT001
+    """A zygote's environment stays as it is: the system would keep each value for ever."""
+    before = dict(os.environ), tempfile.tempdir
+    missing = tuple(map(str, Wall)) if has_walls else ()
+    Cradle(Birth(str(tmp_path), has_walls, missing_walls=missing)).close()
+    assert before == (dict(os.environ), tempfile.tempdir)
