@@ -77,6 +77,9 @@ class FrameDecoder(Generic[Message]):
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             raise self._refuse(f"a frame does not decode: {error}") from None
         self._start = end
+        if end == len(data):
+            # It may have been large, and nothing may come for long.
+            self._data, self._start = b"", 0
         self.taken_bytes += _HEADER_BYTES + length
         return message
 

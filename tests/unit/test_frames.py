@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import tracemalloc
 from contextlib import suppress
 
 import msgspec
@@ -56,6 +57,20 @@ def test_message_comes_as_soon_as_it_is_whole() -> None:
     assert [] == decoder.feed(frame[:-1])
     assert [Ask("hello", b"x" * 100)] == decoder.feed(frame[-1:] + frame[:3])
     assert [Ask("hello", b"x" * 100)] == decoder.feed(frame[3:])
+
+
+def test_nothing_is_kept_of_what_was_taken() -> None:
+    """A large message takes memory while somebody has it, and no longer."""
+    frame = CODEC.encode(Ask("large", bytes(10_000_000)))
+    tracemalloc.start()
+    try:
+        decoder = CODEC.decoder()
+        for start in range(0, len(frame), 1_000_000):
+            decoder.add(frame[start : start + 1_000_000])
+        assert decoder.take() is not None
+        assert tracemalloc.get_traced_memory()[0] < 100_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_body_is_the_receivers_own() -> None:
