@@ -33,6 +33,10 @@ from bg_charm_service.wire import FieldValue
 #: While nobody waits for them, commits are so far apart, in seconds: many answers share one.
 GROUP_SECONDS = 0.004
 
+#: Turns of the loop before a step: in the first a request is read that came during the last step,
+#: in the second it is answered. Otherwise it would wait for the next step too.
+_TURNS_OF_OTHERS = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -279,6 +283,8 @@ class Supervisor:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._collect_until - parts.clock.steady()):
                     await self._is_wanted.wait()
+        for _ in range(_TURNS_OF_OTHERS):
+            await asyncio.sleep(0)
         self._wake.clear()
         self._is_wanted.clear()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -372,6 +373,58 @@ async def _loop(bench: Bench) -> asyncio.Task[None]:
     task = asyncio.create_task(bench.supervisor.run())
     await asyncio.sleep(0)
     return task
+
+
+class _BusyPool(PaperPool):
+    """Has news again and again, and sends a request in the third step."""
+
+    def __init__(self, wake: Callable[[], None], send: Callable[[], object]) -> None:
+        super().__init__(workers=1)
+        self._wake, self._send = wake, send
+        self.steps = 0
+
+    def tick(self) -> None:
+        self.steps += 1
+        if self.steps == 3:
+            self._send()
+        if self.steps < 1000:
+            self._wake()
+
+
+def test_requests_are_answered_between_steps(path: Path) -> None:
+    """However busy the loop is, who asked during a step is answered before the next one."""
+
+    async def work() -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        pools: list[_BusyPool] = []
+        answered_after: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def open_pool(_: Clock, wake: Callable[[], None]) -> WorkerPool:
+            pools.append(_BusyPool(wake, lambda: theirs.send(b"!")))
+            return pools[0]
+
+        async def answer() -> None:
+            answered_after.set_result(pools[0].steps)
+
+        tasks = []
+
+        def read() -> None:
+            ours.recv(1)
+            tasks.append(asyncio.create_task(answer()))
+
+        bench = Bench(path, open_pool=open_pool)
+        asyncio.get_running_loop().add_reader(ours, read)
+        tasks.append(asyncio.create_task(bench.supervisor.run()))
+        assert 3 == await answered_after
+        await bench.supervisor.stop_now()
+        await asyncio.gather(*tasks)
+        bench.database.close()
+        asyncio.get_running_loop().remove_reader(ours)
+        ours.close()
+        theirs.close()
+
+    asyncio.run(work())
 
 
 def test_loop_sleeps_while_it_may_not_claim(path: Path) -> None:
