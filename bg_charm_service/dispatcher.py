@@ -49,12 +49,19 @@ class Dispatcher:
         self._preparation = Preparation(database, store, queue, limits)
         self.runs = RunsInFlight()
         self.share = FairShare()
+        #: Since when, by the steady clock, jobs may be ready of which none has gone out; None
+        #: while there are none.
+        self.waiting_since: float | None = None
 
     def wants_to_claim(self, now: float) -> bool:
         """Whether a space may have a job that a worker is free for."""
         # Asked first in any case: a hint that nobody takes up would keep the loop from sleeping.
         turns = self._turns(now)
         hot = self._queue.hot_spaces(now, without=turns.full_integrations)
+        if not hot:
+            self.waiting_since = None
+        elif self.waiting_since is None:
+            self.waiting_since = now
         if not hot or turns.are_over() or self.runs.is_exclusive:
             return False
         return any(turns.has_worker(space_key) for space_key in turns.within_reach(hot))
@@ -116,6 +123,7 @@ class Dispatcher:
         Reads nothing: what a claim needs was read in its transaction, or it was not claimed.
         """
         self.runs.add([each.run for each in batch], self._clock.steady())
+        self.waiting_since = None
         first = batch[0]
         space_key, walls = first.run.claim.space_key, first.limits.walls
         sent: set[str] = set()

@@ -250,6 +250,7 @@ def _assemble(
         supervisor.storage,
         backups,
         checkups,
+        dispatcher,
     )
     events = Events(clock.now())
     supervisor.on_settled += [board.settled, events.settled]

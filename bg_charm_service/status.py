@@ -17,6 +17,7 @@ from bg_charm_service import __version__
 from bg_charm_service.backups import Backups
 from bg_charm_service.checkups import Checkups
 from bg_charm_service.clock import Clock
+from bg_charm_service.dispatcher import Dispatcher
 from bg_charm_service.job_queue import JobQueue
 from bg_charm_service.model import CharmRef
 from bg_charm_service.planner import Planner
@@ -36,6 +37,9 @@ TOP_FAILING = 10
 
 #: Over how long lag is averaged, in seconds.
 _LAG_SECONDS = 60
+
+#: So long jobs may be ready without any of them being begun, in seconds.
+_UNHEALTHY_WAIT_SECONDS = 60.0
 
 #: Runs that start later than this on average make the service unhealthy, in milliseconds.
 _UNHEALTHY_LAG_MS = 10_000
@@ -82,6 +86,7 @@ class StatusBoard:
         storage: StorageWatch,
         backups: Backups,
         checkups: Checkups,
+        dispatcher: Dispatcher,
     ) -> None:
         self._about = about
         self._store = store
@@ -102,6 +107,7 @@ class StatusBoard:
         self._storage = storage
         self._backups = backups
         self._checkups = checkups
+        self._dispatcher = dispatcher
 
     def settled(self, settled: Sequence[Settled]) -> None:
         """Count settlements that are on disk."""
@@ -202,7 +208,16 @@ class StatusBoard:
             problems.append(
                 f"Runs start {mean_lag_ms / 1000:.0f} s late: raise --max-concurrent or --interval."
             )
+        if self._about.is_polling and (since := self._dispatcher.waiting_since) is not None:
+            waited = self._clock.steady() - since
+            if waited > _UNHEALTHY_WAIT_SECONDS:
+                problems.append(f"Jobs wait, but none has begun for {waited:.0f} s: {self._why()}")
         return tuple(problems)
+
+    def _why(self) -> str:
+        if self._pool.workers.busy:
+            return "long runs keep the workers busy; raise --max-concurrent."
+        return "no worker can be had; the log says why."
 
     def _integrations(self) -> list[IntegrationStatus]:
         executions = self._store.totals.with_prefix("executions/")

@@ -1,0 +1,73 @@
+"""What the status says of a service in which jobs wait and nothing begins."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from bg_charm_service.identity import Identity
+from bg_charm_service.limits import Limits
+from bg_charm_service.pool_contract import PoolLimits
+from bg_charm_service.service import ServiceConfig, open_service
+from bg_charm_service.surroundings import Surroundings
+from bg_charm_service.views import NewCharm
+from tests.unit.paper_zygote import PATIENCE_SECONDS, PaperWorker, PaperZygote, Time
+
+COUNTER = Path(__file__).parents[2] / "charms/counter.py"
+
+
+def counter(space: str) -> NewCharm:
+    """Describe a counter in a space of its own."""
+    text = COUNTER.read_text()
+    return NewCharm(text, "counter.py", space, None, {}, {}, {}, "counter", True, "manual")
+
+
+async def turn() -> None:
+    """Let the service take a turn."""
+    await asyncio.sleep(0)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let the service go on until something is true."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not condition():
+            await turn()
+
+
+def test_jobs_that_nobody_begins_make_the_service_unhealthy(tmp_path: Path) -> None:
+    """While one run holds the only worker for long, what waits behind it is not hidden."""
+    config = ServiceConfig(tmp_path, Identity.from_passphrase("a test"), is_polling=False)
+    polling = ServiceConfig(
+        tmp_path,
+        Identity.from_passphrase("a test"),
+        is_polling=True,
+        limits=Limits(timeout_seconds=3600.0),
+        pool=PoolLimits(max_concurrent=1),
+    )
+    clock, workers = Time(), list[PaperWorker]()
+
+    async def work() -> None:
+        async with open_service(config, Surroundings(clock=clock)) as service:
+            for space in ("one", "two"):
+                await service.commands.add_charm(counter(space))
+        world = Surroundings(clock=clock, open_zygote=lambda: PaperZygote(workers))
+        async with open_service(polling, world) as service:
+            status = service.commands.status
+            await until(lambda: status().workers_busy == 1 and status().jobs_pending == 1)
+            assert () == status().problems
+
+            def is_unhealthy_later() -> bool:
+                clock.ahead_seconds += 0.1
+                return not status().healthy
+
+            await until(is_unhealthy_later)
+            (problem,) = status().problems
+            assert problem.startswith("Jobs wait, but none has begun for 6")
+            assert "long runs keep the workers busy" in problem
+
+    try:
+        asyncio.run(work())
+    finally:
+        for worker in workers:
+            worker.die()
