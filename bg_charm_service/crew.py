@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Collection, Iterator, Mapping
-from operator import itemgetter
 
 from bg_charm_service.limits import Walls
 from bg_charm_service.pool_contract import FreeWorkers, Isolation, PoolLimits
@@ -14,6 +13,10 @@ from bg_charm_service.worker_handle import Binding, WorkerHandle, WorkerState
 
 #: A worker leaves a space that has work only for one that used so much less, in worker-seconds.
 QUANTUM_SECONDS = 0.2
+
+#: For so long a free worker is kept, in seconds: by its space, or as the reserve of spaces that
+#: have none. One that has others takes it only after that: a new process costs more than a wait.
+KEPT_SECONDS = 1.0
 
 
 class Crew:
@@ -72,12 +75,18 @@ class Crew:
         """The free workers."""
         return [worker for worker in self if worker.state is WorkerState.IDLE]
 
-    def free(self, owed: int = 0) -> FreeWorkers:
+    def free(self, now: float, owed: int = 0) -> FreeWorkers:
         """Count the free workers by the space they are bound to; `owed` more runs have room."""
         idle = self.idle()
         spaces = [w.binding.space_key for w in idle if w.binding is not None]
         bound = Counter(space_key for space_key in spaces if space_key is not None)
-        return FreeWorkers(bound, len(idle) - bound.total(), self._room(owed))
+        unbound = len(idle) - bound.total()
+        served: frozenset[int | None] = frozenset()
+        if unbound and self._limits.isolation is Isolation.SPACE:
+            fresh = (worker for worker in idle if worker.binding is None)
+            if not any(_has_rested(worker, now) for worker in fresh):
+                served = self._served()
+        return FreeWorkers(bound, unbound, self._room(owed), served)
 
     def to_replace(self, space_key: int) -> WorkerHandle | None:
         """The bound free worker to replace for a run that none is free for.
@@ -94,11 +103,13 @@ class Crew:
             return []
         return sorted(self.idle(), key=lambda worker: worker.idle_since)[:1]
 
-    def to_move(self, used_seconds: Mapping[int, float], owed: int = 0) -> list[WorkerHandle]:
+    def to_move(
+        self, used_seconds: Mapping[int, float], now: float, owed: int = 0
+    ) -> list[WorkerHandle]:
         """The free workers to replace, so that spaces that have work and none free get one.
 
-        Given is what each space that has work used lately, in worker-seconds: who used least comes
-        first. `owed` of the fresh workers that come are for others.
+        Given is what each space that has work used lately, in worker-seconds: who has no worker at
+        all, and who used least, comes first. `owed` of the fresh workers that come are for others.
         """
         if self._limits.isolation is not Isolation.SPACE:
             return []
@@ -107,17 +118,24 @@ class Crew:
         if not bound:
             return []
         # Workers without a space, now or soon, serve the first of them.
-        unbound = len(idle) - len(bound) + sum(w.is_changing for w in self) - owed
-        have = {space_key for space_key, _ in bound}
-        wanted = [(used, key) for key, used in used_seconds.items() if key not in have]
-        in_need = heapq.nsmallest(max(0, unbound) + len(bound), wanted)[max(0, unbound) :]
-        candidates = [(used_seconds.get(key, math.inf), w) for key, w in bound if key is not None]
-        candidates.sort(key=itemgetter(0), reverse=True)
-        moved = []
-        for (needed, _), (used, worker) in zip(in_need, candidates, strict=False):
-            if used <= needed + QUANTUM_SECONDS:
+        unbound = max(0, len(idle) - len(bound) + sum(w.is_changing for w in self) - owed)
+        have, served = {space_key for space_key, _ in bound}, self._served()
+        wanted = [(k in served, used, k) for k, used in used_seconds.items() if k not in have]
+        in_need = heapq.nsmallest(unbound + len(bound), wanted)[unbound:]
+        candidates = deque(
+            sorted(
+                ((used_seconds.get(key, math.inf), w) for key, w in bound if key is not None),
+                key=lambda each: (-each[0], each[1].idle_since),
+            )
+        )
+        moved: list[WorkerHandle] = []
+        for is_served, needed, _ in in_need:
+            if not candidates:
                 break
-            moved.append(worker)
+            used, worker = candidates[0]
+            if used > needed + QUANTUM_SECONDS and (not is_served or _has_rested(worker, now)):
+                moved.append(worker)
+                candidates.popleft()
         return moved
 
     def to_refresh(self, busy: Collection[int]) -> list[WorkerHandle]:
@@ -170,6 +188,11 @@ class Crew:
     def __len__(self) -> int:
         return len(self._workers)
 
+    def _served(self) -> frozenset[int | None]:
+        """The spaces that have workers, busy or free."""
+        alive = (WorkerState.IDLE, WorkerState.BUSY)
+        return frozenset(w.binding.space_key for w in self if w.binding and w.state in alive)
+
     def _room(self, owed: int = 0) -> int:
         """How many more may have something to do."""
         return max(0, self._limits.max_concurrent - self.busy - owed)
@@ -177,3 +200,8 @@ class Crew:
 
 def _serves(worker: WorkerHandle, space_key: int) -> bool:
     return worker.binding is not None and worker.binding.space_key == space_key
+
+
+def _has_rested(worker: WorkerHandle, now: float) -> bool:
+    """Whether whoever has the first right to a free worker has had it for long enough."""
+    return now - worker.idle_since >= KEPT_SECONDS

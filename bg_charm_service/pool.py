@@ -134,11 +134,11 @@ class Pool:
 
     def free_workers(self) -> FreeWorkers:
         """Count the workers that could take a run right now."""
-        return self.workers.free(self._waiting.batches)
+        return self.workers.free(self._clock.steady(), self._waiting.batches)
 
     def rebalance(self, used_seconds: Mapping[int, float]) -> None:
         """Move workers to spaces in need, or one to the reserve: each moves by being replaced."""
-        moved = self.workers.to_move(used_seconds, len(self._waiting))
+        moved = self.workers.to_move(used_seconds, self._clock.steady(), len(self._waiting))
         for worker in moved or self.workers.to_refresh(used_seconds):
             worker.end(Ending.RETIRED)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -66,12 +66,14 @@ class PoolLimits:
 class FreeWorkers:
     """A count of free workers, by the space they are bound to, to hand out from.
 
-    Only `room` of them may be used: the others are there to be ready.
+    Only `room` of them may be used: the others are there to be ready. The last unbound one is not
+    for the spaces that are `served`, which have workers.
     """
 
     bound: Counter[int]
     unbound: int
     room: int = sys.maxsize
+    served: Set[int | None] = frozenset()
 
     @property
     def count(self) -> int:
@@ -80,7 +82,8 @@ class FreeWorkers:
 
     def has(self, space_key: int) -> bool:
         """Whether there is one for a space."""
-        return self.room > 0 and (self.unbound > 0 or self.bound.get(space_key, 0) > 0)
+        has_unbound = self.unbound > (space_key in self.served)
+        return self.room > 0 and (has_unbound or self.bound.get(space_key, 0) > 0)
 
     def take(self, space_key: int) -> None:
         """Count one off for a space that has one."""

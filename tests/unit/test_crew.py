@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from bg_charm_service.crew import QUANTUM_SECONDS, Crew
+from bg_charm_service.crew import KEPT_SECONDS, QUANTUM_SECONDS, Crew
 from bg_charm_service.limits import Walls
 from bg_charm_service.pool_contract import Isolation, PoolLimits
 from bg_charm_service.processes import Processes
@@ -16,6 +16,9 @@ from bg_charm_service.worker_handle import Binding, WorkerHandle, WorkerState
 WALLS = Walls(ports=(443,))
 
 LIMITS = PoolLimits(max_concurrent=3)
+
+#: Long after all workers came.
+NOW = 1000.0
 
 
 @pytest.fixture
@@ -47,54 +50,69 @@ class TestMoving:
     def test_idle_worker_of_a_space_without_work_moves(self, crew: Crew) -> None:
         """A space in need takes the worker that has nothing to do."""
         idle = join(crew, 1)
-        assert [idle] == crew.to_move({2: 0.0})
+        assert [idle] == crew.to_move({2: 0.0}, NOW)
 
     def test_nobody_moves_for_a_space_that_is_served(self, crew: Crew) -> None:
         """A space that has a free worker needs no other."""
         join(crew, 1)
         join(crew, 2)
-        assert [] == crew.to_move({1: 0.0})
+        assert [] == crew.to_move({1: 0.0}, NOW)
 
     def test_unbound_and_starting_workers_come_first(self, crew: Crew) -> None:
         """Nobody moves while as many workers without a space are there, or on their way."""
         join(crew, None)
         join(crew, None, WorkerState.STARTING)
         join(crew, 9)
-        assert [] == crew.to_move({1: 0.0, 2: 0.0})
+        assert [] == crew.to_move({1: 0.0, 2: 0.0}, NOW)
 
     def test_worker_leaves_work_only_for_who_used_clearly_less(self, crew: Crew) -> None:
         """A worker whose space has work stays, until that space had clearly more than its share."""
         busy_space = join(crew, 1)
         near = {2: 0.0, 1: QUANTUM_SECONDS / 2}
         far = {2: 0.0, 1: QUANTUM_SECONDS * 2}
-        assert [] == crew.to_move(near)
-        assert [busy_space] == crew.to_move(far)
+        assert [] == crew.to_move(near, NOW)
+        assert [busy_space] == crew.to_move(far, NOW)
 
     def test_as_many_move_as_spaces_are_in_need(self, crew: Crew) -> None:
         """One worker for each space in need, not more."""
         for space_key in (1, 2, 3):
             join(crew, space_key)
-        assert 2 == len(crew.to_move({8: 0.0, 9: 0.1}))
+        assert 2 == len(crew.to_move({8: 0.0, 9: 0.1}, NOW))
 
     def test_busy_workers_stay(self, crew: Crew) -> None:
         """A run under way is not interrupted for fairness."""
         join(crew, 1, WorkerState.BUSY)
-        assert [] == crew.to_move({2: 0.0})
+        assert [] == crew.to_move({2: 0.0}, NOW)
 
     def test_fresh_workers_that_are_owed_count_for_others(self, crew: Crew) -> None:
         """A worker that comes for a run which waits serves no space in need."""
         idle = join(crew, 1)
         join(crew, None, WorkerState.STARTING)
         needs = {2: 0.0}
-        assert [] == crew.to_move(needs)
-        assert [idle] == crew.to_move(needs, owed=1)
+        assert [] == crew.to_move(needs, NOW)
+        assert [idle] == crew.to_move(needs, NOW, owed=1)
+
+    def test_worker_that_was_just_at_work_is_kept(self, crew: Crew) -> None:
+        """A space that has workers waits a moment for its own; one that has none does not."""
+        idle = join(crew, 1)
+        idle.idle_since = NOW - KEPT_SECONDS / 2
+        join(crew, 2, WorkerState.BUSY)
+        assert [] == crew.to_move({2: 0.0}, NOW)
+        assert [idle] == crew.to_move({2: 0.0, 3: 9.0}, NOW)
+        assert [idle] == crew.to_move({2: 0.0}, NOW + KEPT_SECONDS)
+
+    def test_longest_idle_one_moves_first(self, crew: Crew) -> None:
+        """Of several that have nothing to do, the one that was used last is kept."""
+        newer, older = join(crew, 1), join(crew, 1)
+        newer.idle_since, older.idle_since = 2.0, 1.0
+        assert [older] == crew.to_move({2: 0.0}, NOW)
 
     @pytest.mark.parametrize("isolation", [Isolation.SHARED, Isolation.RUN])
     def test_nobody_moves_where_workers_are_not_of_a_space(self, isolation: Isolation) -> None:
         """Where a worker serves any space, none is replaced for the sake of one."""
         crew = Crew(replace(LIMITS, isolation=isolation))
         worker = join(crew, 1)
-        assert [] == crew.to_move({2: 0.0})
+        assert [] == crew.to_move({2: 0.0}, NOW)
         worker.close()
 
 
@@ -152,6 +170,25 @@ class TestReserve:
         assert [] == crew.to_refresh([])
         for worker in workers:
             worker.close()
+
+    def test_new_reserve_is_for_who_has_no_worker(self, crew: Crew) -> None:
+        """A space that has workers takes the last fresh one only when nobody else has wanted it."""
+        fresh = join(crew, None)
+        fresh.idle_since = NOW
+        join(crew, 1, WorkerState.BUSY)
+        soon, later = crew.free(NOW), crew.free(NOW + KEPT_SECONDS)
+        assert (True, False) == (soon.has(2), soon.has(1))
+        assert (True, True) == (later.has(2), later.has(1))
+
+    def test_several_fresh_ones_are_for_anybody(self, crew: Crew) -> None:
+        """After a start, a space may have as many as it has work for; one is left for others."""
+        for _ in range(2):
+            join(crew, None).idle_since = NOW
+        join(crew, 1, WorkerState.BUSY)
+        free = crew.free(NOW)
+        assert free.has(1)
+        free.take(1)
+        assert (True, False) == (free.has(2), free.has(1))
 
 
 class TestReplacing:
