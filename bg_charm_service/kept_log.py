@@ -5,6 +5,10 @@ Belongs to a worker's handle.
 
 from __future__ import annotations
 
+import codecs
+
+_Decoder = codecs.getincrementaldecoder("utf-8")
+
 #: What a log may hold beyond the limit that the worker keeps itself.
 _SLACK_BYTES = 8192
 
@@ -15,6 +19,13 @@ class KeptLog:
     def __init__(self, limit_bytes: int = 0) -> None:
         self._left_bytes = limit_bytes + _SLACK_BYTES
         self._pieces: list[str] = []
+        self._decoder: codecs.IncrementalDecoder | None = None
+
+    def add_raw(self, data: bytes) -> None:
+        """Keep bytes as text, also where one piece ends within a letter; show what is no text."""
+        if self._decoder is None:
+            self._decoder = _Decoder("backslashreplace")
+        self.add(self._decoder.decode(data))
 
     def add(self, text: str) -> None:
         """Keep a text, or what still fits of it."""
@@ -36,4 +47,6 @@ class KeptLog:
     @property
     def text(self) -> str:
         """All that was kept."""
+        if self._decoder is not None:
+            self.add(self._decoder.decode(b"", final=True))
         return "".join(self._pieces)

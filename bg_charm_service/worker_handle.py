@@ -220,7 +220,7 @@ class WorkerHandle:
             self.output_bytes += len(data)
             is_wanted = self.run is not None or self.state is WorkerState.STARTING
             if is_wanted and not self._log.is_full:
-                self._log.add(data.decode("utf-8", "backslashreplace"))
+                self._log.add_raw(data)
 
     @property
     def boot_output(self) -> str:

@@ -33,3 +33,13 @@ def test_a_log_within_its_limit_is_kept_whole() -> None:
         log.add(text)
     assert "é\nsecond" == log.text
     assert not log.is_full
+
+
+@pytest.mark.parametrize("size", range(1, 6))
+def test_raw_output_is_text_however_it_is_cut(size: int) -> None:
+    """A letter that comes in two pieces is one; what is no letter is shown as what it is."""
+    data = "é語😀".encode() + b"\xff" + "é".encode() + b"\xe8\xaa"
+    log = KeptLog(1000)
+    for start in range(0, len(data), size):
+        log.add_raw(data[start : start + size])
+    assert "é語😀\\xffé\\xe8\\xaa" == log.text == log.text
