@@ -396,7 +396,7 @@ def test_cancelled_while_the_batch_waits(tmp_path: Path) -> None:
         assert bench.pool.cancel(first.run_id)
         assert ["cancelled", "well", "well"] == [how(end) for end in await bench.ends(*batch)]
 
-    with_pool(tmp_path, work)
+    with_pool(tmp_path, work, isolation=Isolation.SHARED)
 
 
 def test_cancelled_while_it_runs(tmp_path: Path) -> None:
