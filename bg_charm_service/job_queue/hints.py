@@ -1,7 +1,7 @@
 """Which spaces may have a job ready: in memory, so that idle spaces cost no query.
 
 A superset of the truth. A hint too many costs one look; one too few would leave a job lying.
-Kept by the queue, which adds a hint only once the job behind it is committed.
+Kept by the queue. What is found there is forgotten only once that is committed.
 """
 
 from __future__ import annotations

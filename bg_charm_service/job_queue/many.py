@@ -30,14 +30,18 @@ class JobBatches(CountedQueue):
         return {row[0] for row in rows}
 
     def put_polls(self, polls: Sequence[NewJob], *, now: float) -> None:
-        """Queue polls of charms that have no live one."""
+        """Queue polls of charms that have no live one; they may be claimed at once."""
         if not polls:
             return
         is_noted = self._notes_integrations
         jobs = [poll.columns(now, is_noted=is_noted) for poll in polls]
         self._database.executemany(sql.INSERT, jobs)
         self._database.after_commit(partial(self._tally, pending=len(polls)))
-        self._hint_all((poll.space_key for poll in polls), min(poll.run_at for poll in polls))
+        earliest = min(poll.run_at for poll in polls)
+        for space_key in {poll.space_key for poll in polls}:
+            # Not only once this is committed: those that are claimed in the same transaction share
+            # its commit. Where it is undone instead, the hint costs a look.
+            self._hints.add(earliest, space_key)
 
     def claim(
         self,

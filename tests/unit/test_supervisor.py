@@ -375,6 +375,16 @@ async def _loop(bench: Bench) -> asyncio.Task[None]:
     return task
 
 
+def test_due_poll_is_out_with_one_commit(bench: Bench) -> None:
+    """A poll is planned and claimed together, where a worker is free for it."""
+    charm = bench.charm()
+    with bench.database.transaction():
+        bench.planner.poll_now(charm.charm_key, charm.ref.space)
+    before = bench.database.commits
+    assert [charm.ref.charm_id] == bench.step()
+    assert 1 == bench.database.commits - before
+
+
 class _BusyPool(PaperPool):
     """Has news again and again, and sends a request in the third step."""
 
