@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from loguru import logger
@@ -19,6 +18,7 @@ from bg_charm_service.dispatcher import Batch, Dispatcher
 from bg_charm_service.errors import ServiceError, ServiceStopping, StorageError
 from bg_charm_service.inspections import Inspections
 from bg_charm_service.job_queue import JobQueue
+from bg_charm_service.pacing import Pace
 from bg_charm_service.planner import Planner
 from bg_charm_service.pool_contract import WorkerPool
 from bg_charm_service.pool_events import FieldWanted, InspectFinished, PoolEvent
@@ -29,13 +29,6 @@ from bg_charm_service.storage_watch import StorageWatch
 from bg_charm_service.store import Store
 from bg_charm_service.waiters import Waiters
 from bg_charm_service.wire import FieldValue
-
-#: While nobody waits for them, commits are so far apart, in seconds: many answers share one.
-GROUP_SECONDS = 0.004
-
-#: Turns of the loop before a step: in the first a request is read that came during the last step,
-#: in the second it is answered. Otherwise it would wait for the next step too.
-_TURNS_OF_OTHERS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +65,13 @@ class Supervisor:
         self._is_over = False
         self._settled_something = asyncio.Event()
         self._polling = polling
-        #: How often workers are looked after while they run, start or are missing.
-        self._watch_seconds = watch_seconds
-        #: The longest the loop sleeps: the watchdog is fed by its turns.
-        self.longest_sleep_seconds = 5.0
-        self._wake = wake
-        #: Set while somebody outside waits for the next step.
-        self._is_wanted = asyncio.Event()
+        self.pace = Pace(
+            *(parts.clock, parts.planner, parts.queue, parts.pool, parts.dispatcher, wake),
+            watch_seconds=watch_seconds,
+        )
         self._unsettled: list[PoolEvent] = []
         self._waiters = Waiters()
         self._endings = RunEndings(parts.database, parts.store, parts.dispatcher, parts.settler)
-        #: Until then, answers are collected before they are settled.
-        self._collect_until = 0.0
 
     def rescue(self) -> None:
         """Give jobs that were claimed when an earlier supervisor died back to the queue."""
@@ -98,7 +86,9 @@ class Supervisor:
         try:
             while not self._is_over:
                 self.step()
-                await self._sleep()
+                retry_at = self.storage.retry_at if self.storage.problem else None
+                is_polling = self._polling and not self.is_draining
+                await self.pace.rest(retry_at=retry_at, is_polling=is_polling)
         except BaseException as error:
             # Nobody is left to answer those who wait.
             fault = ServiceError("The service ended by a fault of its own.")
@@ -133,12 +123,12 @@ class Supervisor:
             self._settled_something.set()
             if not parts.dispatcher.runs:
                 # A suspect may have waited for this; it was still counted as out a moment ago.
-                self._wake.set()
+                self.pace.stir()
         for batch in batches:
             unstarted = parts.dispatcher.send(batch)
             if unstarted:
                 self._take_in(unstarted)
-                self._wake.set()
+                self.pace.stir()
         if self._polling and not self.is_draining:
             parts.dispatcher.move_workers(now)
 
@@ -179,8 +169,7 @@ class Supervisor:
 
     def wake(self) -> None:
         """Let the loop take its next step at once."""
-        self._is_wanted.set()
-        self._wake.set()
+        self.pace.hurry()
 
     def run_job(self, job_id: int) -> None:
         """Run a job that was just queued, also when the service does not poll."""
@@ -218,7 +207,7 @@ class Supervisor:
         )
         if not (events or has_due or wants_jobs or self.storage.problem):
             return [], batches
-        self._collect_until = now + GROUP_SECONDS
+        self.pace.note_commit(now)
         with parts.database.transaction():
             if self.storage.problem:
                 # A step that has nothing to write would not show that the trouble is over.
@@ -261,40 +250,3 @@ class Supervisor:
             # Without the value the run ends as a stale one: it is made again, at no cost.
             self.storage.note(error)
             return FieldValue(wanted.field, None)
-
-    async def _sleep(self) -> None:
-        """Wait for the next event, due time or look at the workers."""
-        parts = self.parts
-        now = parts.clock.steady()
-        until = now + self.longest_sleep_seconds
-        if self.storage.problem:
-            until = self.storage.retry_at
-        elif self._polling and not self.is_draining:
-            waiting = (parts.queue.next_run_at(), parts.planner.next_due)
-            until = min([until, *(moment for moment in waiting if moment is not None)])
-        if parts.pool.wants_ticks:
-            until = min(until, now + self._watch_seconds)
-        try:
-            async with asyncio.timeout(max(0.0, until - now)):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
-        if self._may_collect:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._collect_until - parts.clock.steady()):
-                    await self._is_wanted.wait()
-        for _ in range(_TURNS_OF_OTHERS):
-            await asyncio.sleep(0)
-        self._wake.clear()
-        self._is_wanted.clear()
-
-    @property
-    def _may_collect(self) -> bool:
-        """Whether to wait a moment for more answers: many share a commit, and nobody idles."""
-        parts = self.parts
-        runs, now = parts.dispatcher.runs, parts.clock.steady()
-        if now >= self._collect_until or not runs.are_at_work:
-            return False
-        if not parts.pool.free_workers().count:
-            return True
-        return runs.have_company and not parts.dispatcher.wants_to_claim(now)

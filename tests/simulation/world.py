@@ -222,7 +222,7 @@ class World:
         async with open_service(self._config, surroundings) as service:
             self.service = service
             # Whatever the service does in time, it does not do by looking often.
-            service.supervisor.longest_sleep_seconds = 600.0
+            service.supervisor.pace.longest_seconds = 600.0
             side = [asyncio.create_task(service.upkeep.run())]
             side += [asyncio.create_task(director(self, service)) for director in directors]
             ending = asyncio.create_task(self.deploy.wait())

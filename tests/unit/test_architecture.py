@@ -33,8 +33,8 @@ LAYERS = {
     " pool pool_contract pool_events"
     " scan_process scan_child scan_group scan_protocol discovery listing",
     "service": "in_flight turns run_limits limit_views planner dispatcher preparing settler"
-    " run_endings testimony run_writes rescue waiters inspections supervisor surroundings roster"
-    " upkeep scans"
+    " run_endings testimony run_writes rescue waiters inspections pacing supervisor surroundings"
+    " roster upkeep scans"
     " status run_history events commands views status_views service run_log"
     " storage_watch backups backup_files backup_hook integrity_child restoring checkups"
     " stopped_doctor demo_charm",
