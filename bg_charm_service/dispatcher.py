@@ -89,7 +89,8 @@ class Dispatcher:
         batches: list[Batch] = []
         turns = self._turns(now)
         hot = self._queue.hot_spaces(now, without=turns.full_integrations)
-        waiting: Iterable[int] = self.share.in_turn(turns.within_reach(hot))
+        reachable, at_work = turns.within_reach(hot), self.runs.at_work(now)
+        waiting: Iterable[int] = self.share.in_turn(reachable, now, at_work)
         # Rounds of one turn a space, so that a space with many jobs gets what others leave.
         while not turns.are_over():
             served = []

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 #: After this long, use counts half, in seconds.
 HALF_LIFE_SECONDS = 60.0
@@ -43,6 +44,16 @@ def may_take_last(under_way: int, typical_seconds: float | None, *, has_others: 
     """
     is_short = typical_seconds is not None and typical_seconds <= SHORT_SECONDS
     return under_way == 0 or is_short or not has_others
+
+
+class AtWork(NamedTuple):
+    """How many workers make runs of a space, and for how long they have been at it, together."""
+
+    workers: int
+    seconds: float
+
+
+_NOBODY = AtWork(0, 0.0)
 
 
 class FairShare:
@@ -83,13 +94,21 @@ class FairShare:
         used = self._used.get
         return {key: used(key, 0.0) / scale for key in space_keys}
 
-    def in_turn(self, space_keys: Iterable[int]) -> Iterator[int]:
-        """The spaces, the one that used least lately first; those not asked for cost no sorting."""
-        used = self._used.get
-        heap = [(used(key, 0.0), key) for key in space_keys]
+    def in_turn(
+        self, space_keys: Iterable[int], now: float, at_work: Mapping[int, AtWork]
+    ) -> Iterator[int]:
+        """The spaces, the one that used least lately first; those not asked for cost no sorting.
+
+        What is at work counts with what it used so far; of equals, who has fewer workers is first.
+        """
+        used, scale = self._used.get, self._scale(now)
+        heap = []
+        for key in space_keys:
+            workers, seconds = at_work.get(key, _NOBODY)
+            heap.append((used(key, 0.0) + seconds * scale, workers, key))
         heapq.heapify(heap)
         while heap:
-            yield heapq.heappop(heap)[1]
+            yield heapq.heappop(heap)[2]
 
     def _scale(self, now: float) -> float:
         """How much a second of now weighs in the units of the sums."""

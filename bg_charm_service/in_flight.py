@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from bg_charm_service.fairness import AtWork
 from bg_charm_service.job_queue import Claim
 from bg_charm_service.model import CharmHealth
 from bg_charm_service.store.charms import CharmRecord
@@ -119,6 +120,13 @@ class RunsInFlight:
     def of_space(self, space_key: int) -> int:
         """How many workers make runs of a space."""
         return len(self._batches.get(space_key, ()))
+
+    def at_work(self, now: float) -> dict[int, AtWork]:
+        """The spaces whose runs use workers: how many, and for how long."""
+        return {
+            space_key: AtWork(len(batches), sum([now - one.begun for one in batches]))
+            for space_key, batches in self._batches.items()
+        }
 
     def longest_seconds(self, space_key: int, now: float) -> float:
         """For how long the longest of a space's runs has been under way; 0 without any."""

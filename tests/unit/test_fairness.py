@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from bg_charm_service.fairness import (
     HALF_LIFE_SECONDS,
     SHORT_SECONDS,
+    AtWork,
     FairShare,
     may_take_last,
 )
@@ -22,7 +23,7 @@ NOW = 1_790_000_000.0
 def order_at(shares: FairShare, spaces: Collection[int], now: float) -> list[int]:
     """Give the spaces as they are to be served."""
     used = shares.used_seconds(spaces, now)
-    in_turn = list(shares.in_turn(spaces))
+    in_turn = list(shares.in_turn(spaces, now, {}))
     assert in_turn == sorted(used, key=lambda key: (used[key], key))
     return in_turn
 
@@ -58,6 +59,14 @@ def test_old_use_is_forgotten() -> None:
     shares.charge(1, 1000.0, NOW)
     shares.charge(2, 0.0, NOW + HALF_LIFE_SECONDS * 60)
     assert [1, 3] == order_at(shares, [1, 3], NOW + HALF_LIFE_SECONDS * 60)
+
+
+def test_what_is_at_work_counts() -> None:
+    """A run counts with what it has used so far; of equals, fewer workers come first."""
+    shares = FairShare()
+    shares.charge(1, 1.0, NOW)
+    at_work = {2: AtWork(1, 2.0), 3: AtWork(2, 0.0), 4: AtWork(1, 0.0)}
+    assert [5, 4, 3, 1, 2] == list(shares.in_turn([1, 2, 3, 4, 5], NOW, at_work))
 
 
 def test_use_is_told_as_of_now() -> None:

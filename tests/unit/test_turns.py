@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -186,3 +187,16 @@ def test_nothing_is_looked_for_that_a_cap_forbids(tmp_path: Path) -> None:
             bench.pool.end(bench.pool.out[0])
             bench.step()
             assert 1 == len(bench.pool.out)
+
+
+def test_workers_that_come_one_by_one_are_shared(tmp_path: Path) -> None:
+    """What is under way counts: while the first runs go on, no space gets all fresh workers."""
+    spaces = [f"did:key:{number}" for number in range(4)]
+    with opened(tmp_path, workers=0) as bench:
+        for space in spaces:
+            add_charms(bench, space, 5)
+        for _ in range(3 * len(spaces)):
+            bench.pool.unbound += 1
+            bench.step()
+            bench.clock.seconds += 0.01
+        assert dict.fromkeys(spaces, 3) == Counter(run.space for run in bench.pool.out)
