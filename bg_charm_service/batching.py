@@ -19,6 +19,10 @@ MOST_SECONDS = 0.05
 #: So much may their values take together, in bytes.
 MOST_BYTES = 1024 * 1024
 
+#: Where the runs of a space took longer than that lately, each, so many are looked at in a go: those
+#: that are read and go elsewhere cost more than the few that are quick could save.
+_FEW_RUNS = 8
+
 #: A charm whose runs take no longer than this may share a worker's go, in milliseconds.
 _SHORT_MS = 10.0
 
@@ -28,6 +32,11 @@ _MOST_SOURCES = 10_000
 
 #: How much the newest runs say about how long those of a source take, beside those before.
 _NEWEST_WEIGHT = 0.5
+
+
+def most_runs(typical_seconds: float | None) -> int:
+    """How many runs of a space may go together, by what one took lately; None when none did."""
+    return _FEW_RUNS if (typical_seconds or 0.0) > MOST_SECONDS else MOST_RUNS
 
 
 class SourceTimes:

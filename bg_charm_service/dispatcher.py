@@ -185,7 +185,8 @@ class Dispatcher:
     def _claim_turn(self, space_key: int, now: float, without: Set[str]) -> Batch | None:
         """Claim what one worker makes in a go; None when the space has nothing ready."""
         choice = self._preparation.choice()
-        most = 1 if self._caps.per_integration else batching.MOST_RUNS
+        together = batching.most_runs(self.share.typical_seconds(space_key))
+        most = 1 if self._caps.per_integration else together
         most = min(most, self._pool.most_in_a_go)
         claims = self._queue.claim(space_key, most, now, without=without, choose=choice.choose)
         if not claims:

@@ -237,3 +237,10 @@ def test_batch_is_recorded_as_single_runs_are(tmp_path: Path) -> None:
         return {name: done.bench.database.rows(query) for name, query in queries.items()}
 
     assert tables(together=False) == tables(together=True)
+
+
+def test_of_slow_spaces_few_runs_are_looked_at() -> None:
+    """Where a run takes longer than a whole go may, reading a hundred for each would be waste."""
+    assert batching.MOST_RUNS == batching.most_runs(None)
+    assert batching.MOST_RUNS == batching.most_runs(batching.MOST_SECONDS)
+    assert 1 < batching.most_runs(1.0) < 10
