@@ -97,7 +97,13 @@ class Nursery:
         self._is_proven = True
 
     def note_boot_death(self, worker: WorkerHandle, exit_code: int | None) -> None:
-        """Note a worker that died before it was ready, and wait longer after each in a row."""
+        """Note a worker that died before it was ready, and wait longer after each in a row.
+
+        One that was never forked says nothing about those that are.
+        """
+        if not worker.pid:
+            self._note_no_room("the system gives no process, or no descriptors for one")
+            return
         logger.bind(event="worker_boot_failed", worker=worker.pid).error(
             "Worker {} died before it was ready (exit code {}): {}",
             worker.pid,
@@ -148,9 +154,9 @@ class Nursery:
         if self._scratch is not None:
             self._scratch.discard(worker_no)
 
-    def _note_no_room(self, error: OSError) -> None:
+    def _note_no_room(self, reason: object) -> None:
         # The system gives no process or descriptor now; it may later.
-        logger.bind(event="no_room").error("No worker can be started now: {}", error)
+        logger.bind(event="no_room").error("No worker can be started now: {}", reason)
         self._back_off()
 
     def _back_off(self) -> None:

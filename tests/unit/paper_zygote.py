@@ -119,10 +119,14 @@ class PaperZygote:
         self.control.setblocking(False)
         self.processes = Processes()
         self.is_lost = False
+        self.has_room = True
         self._workers = workers
         self._reports: list[FromZygote] = []
 
     def spawn(self, worker_no: int, birth: Birth, fds: list[int]) -> bool:
+        if not self.has_room:
+            self._report(Exited(worker_no, os.EX_OSERR))
+            return True
         worker = PaperWorker(worker_no, fds)
         self._workers.append(worker)
         self._report(Spawned(worker_no, worker.process.pid))

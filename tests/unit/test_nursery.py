@@ -6,8 +6,10 @@ import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
+from bg_charm_service.nursery import MAX_BOOT_DEATHS
 from tests.unit.paper_zygote import PaperBench, on_paper
 
 #: So few descriptors that nothing more can be opened.
@@ -41,5 +43,28 @@ def test_workers_that_there_is_no_room_for(tmp_path: Path) -> None:
         bench.clock.ahead_seconds += 1000.0
         await bench.until(lambda: bench.pool.free_workers().count == 2)
         assert len(bench.pool.workers) == len(os.listdir(tmp_path))
+
+    on_paper(work, scratch_root=tmp_path)
+
+
+def was_tried(bench: PaperBench, tries: int) -> bool:
+    """Whether more than so many workers were asked for beyond the first two, and none is left."""
+    return bench.pool.created > 2 + tries and not len(bench.pool.workers)
+
+
+def test_processes_that_there_is_no_room_for(tmp_path: Path) -> None:
+    """A system that gives no process is no reason to end: they come when it gives some."""
+
+    async def work(bench: PaperBench) -> None:
+        bench.zygotes[0].has_room = False
+        for worker in list(bench.workers):
+            worker.die()
+        for tries in range(MAX_BOOT_DEATHS):
+            bench.clock.ahead_seconds += 1000.0
+            await bench.until(partial(was_tried, bench, tries))
+        bench.zygotes[0].has_room = True
+        bench.clock.ahead_seconds += 1000.0
+        await bench.until(lambda: bench.pool.free_workers().count == 2)
+        assert bench.zygotes[0] is bench.zygotes[-1]
 
     on_paper(work, scratch_root=tmp_path)

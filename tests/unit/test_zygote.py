@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
 import signal
 import socket
@@ -19,6 +20,9 @@ from bg_charm_service.sandbox import Wall
 from bg_charm_service.wire import Birth, Exited, FromZygote, Spawned
 from bg_charm_service.worker_boot import Cradle
 from bg_charm_service.zygote_client import ZygoteClient, read_reports
+
+#: The longest that anything is waited for, in seconds.
+PATIENCE_SECONDS = 20.0
 
 
 class Births:
@@ -140,6 +144,25 @@ def test_endless_reports_are_read_in_turns() -> None:
             sent -= len(reports)
         assert 0 == sent
         assert turns > 1
+
+
+def test_no_room_for_a_worker(births: Births) -> None:
+    """One that cannot be had was never there; those that live go on, and others come later."""
+    births.spawn()
+    while not births.pids:
+        assert births.look(PATIENCE_SECONDS)
+    pid = births.client.pid
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{pid}/fd")) + 1, hard))
+    births.spawn()
+    while not births.exited:
+        assert births.look(PATIENCE_SECONDS)
+    assert ({2: os.EX_OSERR}, [1]) == (births.exited, list(births.pids))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+    births.spawn()
+    while len(births.pids) < 2:
+        assert births.look(PATIENCE_SECONDS)
+    assert {2: os.EX_OSERR} == births.exited
 
 
 @pytest.mark.parametrize("has_walls", [False, True])
