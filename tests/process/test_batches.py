@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import msgspec
 import pytest
 from msgspec import structs
 
+from bg_charm_service.batch_watch import STALL_SECONDS
 from bg_charm_service.errors import FailureCause
 from bg_charm_service.limits import Limits
 from bg_charm_service.pool import Pool
@@ -35,6 +37,9 @@ class Some(Charm):
     big: str = ""
 
     def bg_updater(self, event: dict) -> None:
+        if "diary" in event:
+            with open(event["diary"], "a") as diary:
+                diary.write(f"{self.context.run_id}\\n")
         getattr(self, event["do"])(event)
 
     def well(self, event):
@@ -257,6 +262,34 @@ def test_hang_in_the_middle(tmp_path: Path) -> None:
         ]
 
     with_pool(tmp_path, work)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_given_back_was_never_begun(tmp_path: Path, seed: int) -> None:
+    """Whatever runs do, each ends once; those that are made begin once, the others never."""
+    chance = random.Random(seed)
+    diary = tmp_path / "diary"
+    deeds = [*("well",) * 20, "sleep", "leave_file", "write", "change"]
+    endings = {"crash": FailureCause.SIGNAL, "exit": FailureCause.EXIT, "leak": "well"}
+
+    async def work(bench: Bench) -> None:
+        ended: dict[str, str] = {}
+        for _ in range(40):
+            chosen = chance.choices([*deeds, *endings], k=chance.randint(1, 30))
+            runs = [bench.spec(deed, diary=str(diary), seconds=0.01, text="raw") for deed in chosen]
+            await bench.begin(*runs)
+            await asyncio.sleep(chance.choice([0, 0.001, 0.01]))
+            # From here on what waits may be taken back.
+            bench.clock.seconds += STALL_SECONDS + 0.05
+            for deed, end in zip(chosen, await bench.ends(*runs), strict=True):
+                assert how(end) in ("back", endings.get(deed, "well"))
+                ended[end.run.run_id] = how(end)
+        begun = diary.read_text().split()
+        assert len(begun) == len(set(begun))
+        assert set(begun) == {run_id for run_id, end in ended.items() if end != "back"}
+        assert {"back", "well"} <= set(ended.values())
+
+    with_pool(tmp_path / "scratch", work)
 
 
 def test_limit_is_that_of_each_run(tmp_path: Path) -> None:
