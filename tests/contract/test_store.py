@@ -91,6 +91,21 @@ def test_space_is_made_once(store: Store) -> None:
     assert store.spaces.find(OTHER) is None
 
 
+def test_spaces_come_in_pages(store: Store) -> None:
+    """Pages follow each other in order of creation, each space with its creator first."""
+    made = [
+        store.spaces.ensure(f"{SPACE}{number}", name=str(number), owner=OTHER, now=NOW)
+        for number in range(3)
+    ]
+    store.spaces.grant(made[1].space_key, OWNER, granted_by=OTHER, now=NOW - 1)
+    assert [(made[0], [OTHER]), (made[1], [OTHER, OWNER])] == store.spaces.page(limit=2)
+    assert [(made[2], [OTHER])] == store.spaces.page(made[1].space_key, 2)
+    assert [] == store.spaces.page(made[2].space_key, 2)
+    assert {made[0].space_key: "0", made[2].space_key: "2"} == store.spaces.names(
+        {made[0].space_key, made[2].space_key}
+    )
+
+
 def test_owners_are_granted(store: Store) -> None:
     """An owner may be added, the creator stays the first, and nobody else may act."""
     space = store.spaces.ensure(SPACE, name="", owner=OWNER, now=NOW)
