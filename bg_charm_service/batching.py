@@ -19,8 +19,8 @@ MOST_SECONDS = 0.05
 #: So much may their values take together, in bytes.
 MOST_BYTES = 1024 * 1024
 
-#: Where the runs of a space took longer than that lately, each, so many are looked at in a go:
-#: those that are read and go elsewhere cost more than the few that are quick could save.
+#: Where each run of a space took longer than that lately, so many are looked at in a go: to read
+#: more of them costs more than the few that are quick could save.
 _FEW_RUNS = 8
 
 #: A charm whose runs take no longer than this may share a worker's go, in milliseconds.

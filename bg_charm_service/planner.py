@@ -15,6 +15,7 @@ from bg_charm_service.database import Database
 from bg_charm_service.job_queue import JobQueue, NewJob
 from bg_charm_service.model import POLL_EVENT, CharmRef
 from bg_charm_service.schedule import (
+    CATCH_UP_SECONDS,
     due_after_first,
     due_after_poll,
     due_after_restart,
@@ -28,6 +29,9 @@ PLAN_BATCH = 500
 
 #: The length of a run while none is known, in seconds.
 _FIRST_GUESS_SECONDS = 0.005
+
+#: Of very many charms whose runs nobody knows, a few run for so long before the others, in seconds.
+_LEARNING_SECONDS = 2.0
 
 
 class Planner:
@@ -55,11 +59,16 @@ class Planner:
         self._spaces: dict[int, str] = {}
         #: New and re-enabled charms: their next poll is half an interval away at least.
         self._first: set[int] = set()
+        #: Those that wait until it is known how long a run takes, and how many these were at first.
+        self._held: set[int] = set()
+        self._held_at_first = 0
 
     def load(self) -> None:
         """Take up the schedule that an earlier life of the service left behind."""
         rows = [row for row in self._store.health.scheduled() if row[4] is None]
-        self._take_up([(row[1], ScheduleEntry(row[0], row[2], row[3])) for row in rows])
+        entries = [(row[1], ScheduleEntry(row[0], row[2], row[3])) for row in rows]
+        self._hold_back(entries)
+        self._take_up([each for each in entries if each[1].charm_key not in self._held])
 
     def poll_now(self, charm_key: int, space: str) -> None:
         """Make a charm due at once, and then at its phase; inside a transaction."""
@@ -67,6 +76,7 @@ class Planner:
         self._store.health.set_due(charm_key, now)
 
         def place() -> None:
+            self._let_go([charm_key])
             self._first.add(charm_key)
             self._place(charm_key, space, now)
 
@@ -141,6 +151,7 @@ class Planner:
         charms, entries = self._store.charms.get_many(keys), self._store.health.entries(keys)
         live = self._queue.live_polls(keys)
         run_seconds = self._run_seconds()
+        is_flood = self._held_at_first * run_seconds > CATCH_UP_SECONDS * self._max_concurrent
         polls: list[NewJob] = []
         planned: list[tuple[float | None, int]] = []
         skipped: list[tuple[float | None, int]] = []
@@ -153,13 +164,18 @@ class Planner:
                 # A run that was settled a moment ago, in this transaction, has disabled it.
                 continue
             later = self._later(charm.ref, charm_key, entry, due, now, run_seconds)
+            self._place(charm_key, charm.ref.space, later)
+            if charm_key in self._held and is_flood:
+                # Not now, but in its place among the others.
+                continue
             if charm_key in live:
                 skipped.append((later, charm_key))
             else:
                 place = (charm.space_key, charm_key, charm.ref)
                 polls.append(NewJob(*place, charm.updater, POLL_EVENT, due))
                 planned.append((later, charm_key))
-            self._place(charm_key, charm.ref.space, later)
+        if self._held:
+            self._database.after_commit(lambda: self._let_go(keys))
         self._queue.put_polls(polls, now=self._clock.now())
         self._store.health.set_due_all(planned)
         if skipped:
@@ -186,8 +202,33 @@ class Planner:
     def _run_seconds(self) -> float:
         executions = self._store.totals.get("executions")
         if not executions:
-            return _FIRST_GUESS_SECONDS
+            return _LEARNING_SECONDS if self._held else _FIRST_GUESS_SECONDS
         return max(0.0005, self._store.totals.get("total_ms") / executions / 1000)
+
+    def _hold_back(self, entries: Sequence[tuple[str, ScheduleEntry]]) -> None:
+        """Where no run of any charm is known, let some show first how long theirs take.
+
+        All at once, slow charms would be late for longer than an interval; where quick ones go
+        together, slow ones are to be spread.
+        """
+        now = self._clock.steady()
+        overdue = [each for each in entries if (each[1].due_at or now) <= now]
+        if len(overdue) <= PLAN_BATCH or self._store.totals.get("executions"):
+            return
+        shown = overdue[:: len(overdue) // self._max_concurrent + 1]
+        self._held = {entry.charm_key for _, entry in overdue}
+        self._held -= {entry.charm_key for _, entry in shown}
+        self._held_at_first = len(self._held)
+        for space, entry in overdue:
+            if entry.charm_key in self._held:
+                self._place(entry.charm_key, space, now + _LEARNING_SECONDS)
+
+    def _let_go(self, charm_keys: Sequence[int]) -> None:
+        """Hold these back no more."""
+        self._held.difference_update(charm_keys)
+        if not self._held:
+            # One that was emptied stays as large as it was.
+            self._held = set()
 
     def _take_up(self, entries: Sequence[tuple[str, ScheduleEntry]]) -> None:
         """Place charms that an earlier life left behind, each with its space."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -56,6 +57,71 @@ def test_missed_polls_of_listed_charms_are_spread(bench: Bench) -> None:
     dues = [bench.planner.due_at(charm.charm_key) or 0.0 for charm in charms[1:]]
     assert 60 > max(dues) - now > 59
     assert 34 <= sum(due <= now + 1.01 for due in dues) <= 35
+
+
+def first_start(path: Path, count: int) -> Bench:
+    """Give a bench at the first start of a service with so many charms, none of which has run."""
+    bench = Bench(path / "first.db")
+    with bench.database.transaction():
+        for number in range(count):
+            charm = bench.charm(f"did:key:{number % 10}")
+            bench.store.registrations.put(charm.charm_key, "manual", 0)
+    bench.planner.load()
+    bench.step()
+    return bench
+
+
+def pending_after_learning(bench: Bench) -> int:
+    """Let the time pass in which the first charm shows its length; gives the jobs that wait."""
+    bench.clock.seconds += 2.0
+    for _ in range(10):
+        bench.step()
+    return bench.queue.pending
+
+
+@pytest.mark.parametrize("seconds", [1.0, None], ids=["slow", "slower than anybody waited for"])
+def test_many_new_charms_that_are_slow_are_spread(tmp_path: Path, seconds: float | None) -> None:
+    """At a first start each has its place in the first interval: nothing piles up."""
+    bench = first_start(tmp_path, 600)
+    (run,) = bench.pool.out
+    if seconds is not None:
+        bench.pool.end(run, seconds=seconds)
+    bench.clock.seconds += seconds or 0.0
+    bench.step()
+    assert 0 == pending_after_learning(bench)
+    dues = [bench.planner.due_at(key) or 0.0 for key in range(1, 601)]
+    assert 0 < min(dues) - bench.clock.seconds
+    assert max(dues) - bench.clock.seconds <= 60
+    in_a_second = Counter(int(due) for due in dues)
+    assert max(in_a_second.values()) < 30
+    bench.database.close()
+
+
+def test_many_new_charms_that_are_quick_start_at_once(tmp_path: Path) -> None:
+    """Nobody waits for his place where all are done in a moment."""
+    bench = first_start(tmp_path, 600)
+    (run,) = bench.pool.out
+    bench.pool.end(run, seconds=0.001)
+    assert 590 < pending_after_learning(bench)
+    bench.database.close()
+
+
+def test_who_is_asked_for_is_not_held_back(tmp_path: Path) -> None:
+    """A charm that is enabled by hand meanwhile is polled now, like any other."""
+    bench = first_start(tmp_path, 600)
+    assert 0 == bench.queue.pending
+    with bench.database.transaction():
+        bench.planner.poll_now(300, "did:key:0")
+    bench.step()
+    assert 1 == bench.queue.pending
+    bench.database.close()
+
+
+def test_few_new_charms_start_at_once(tmp_path: Path) -> None:
+    """A usual number of charms waits for nothing."""
+    bench = first_start(tmp_path, 100)
+    assert 100 == bench.queue.pending + len(bench.pool.out)
+    bench.database.close()
 
 
 def test_charm_whose_planning_failed_is_due_again(
