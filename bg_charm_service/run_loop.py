@@ -148,6 +148,7 @@ class _Loop(asyncio.SelectorEventLoop):
     _signal_handlers: dict[int, asyncio.Handle]
     _selector: selectors.BaseSelector
     _asyncgens: WeakSet[Any]
+    _stopping: bool
     _asyncgens_shutdown_called: bool
     _executor_shutdown_called: bool
 
@@ -178,6 +179,7 @@ class _Loop(asyncio.SelectorEventLoop):
             self.has_futures
             or self.has_callbacks
             or self.is_closed()
+            or self._stopping
             or self.get_debug()
             or bool(self._scheduled or self._signal_handlers)
             or len(self._selector.get_map()) > _OWN_FILES

@@ -202,6 +202,20 @@ def test_a_loop_that_a_plain_handler_used_is_not_the_next_ones(run_loop: RunLoop
     run_loop.run(look(), Deadline(3600))
 
 
+def test_a_loop_that_a_plain_handler_stopped_runs_the_next(run_loop: RunLoop) -> None:
+    """To stop a loop that does not run would stop it as soon as it does."""
+    notes: list[str] = []
+
+    async def handler() -> None:
+        await asyncio.sleep(0)
+        notes.append("run")
+
+    asyncio.get_event_loop_policy().get_event_loop().stop()
+    run_loop.renew()
+    run_loop.run(handler(), Deadline(3600))
+    assert ["run"] == notes
+
+
 def test_generators_are_the_same_in_every_run(run_loop: RunLoop) -> None:
     """A run that makes errors of warnings finds none about generators, however many ran before."""
 
