@@ -16,7 +16,7 @@ QUANTUM_SECONDS = 0.2
 
 #: For so long a free worker is kept, in seconds: by its space, or as the reserve of spaces that
 #: have none. One that has others takes it only after that: a new process costs more than a wait.
-KEPT_SECONDS = 1.0
+KEPT_SECONDS = 2.0
 
 
 class Crew:
