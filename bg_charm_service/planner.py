@@ -249,6 +249,7 @@ class Planner:
 
     def _forget(self, charm_key: int) -> None:
         self._due.pop(charm_key, None)
+        self._let_go([charm_key])
         space = self._spaces.pop(charm_key, None)
         if space is not None:
             self._in_space[space] -= 1
