@@ -151,18 +151,27 @@ def test_no_room_for_a_worker(births: Births) -> None:
     births.spawn()
     while not births.pids:
         assert births.look(PATIENCE_SECONDS)
-    pid = births.client.pid
-    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{pid}/fd")) + 1, hard))
-    births.spawn()
+    os.kill(births.pids[1], signal.SIGKILL)
     while not births.exited:
         assert births.look(PATIENCE_SECONDS)
-    assert ({2: os.EX_OSERR}, [1]) == (births.exited, list(births.pids))
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+    # It reaps only once it has closed what that worker was given.
+    pid = births.client.pid
+    at_rest = len(os.listdir(f"/proc/{pid}/fd"))
     births.spawn()
     while len(births.pids) < 2:
         assert births.look(PATIENCE_SECONDS)
-    assert {2: os.EX_OSERR} == births.exited
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (at_rest + 1, hard))
+    births.spawn()
+    while len(births.exited) < 2:
+        assert births.look(PATIENCE_SECONDS)
+    ended = {1: -signal.SIGKILL, 3: os.EX_OSERR}
+    assert (ended, [1, 2]) == (births.exited, list(births.pids))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+    births.spawn()
+    while len(births.pids) < 3:
+        assert births.look(PATIENCE_SECONDS)
+    assert ended == births.exited
 
 
 @pytest.mark.parametrize("has_walls", [False, True])
