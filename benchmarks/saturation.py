@@ -7,7 +7,6 @@ Used by the scenarios that measure how fast it runs.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -69,8 +68,8 @@ def _try(
 
     interval = f"--interval={population.size / demand.per_second:.3f}"
     with bench.service(population, interval, *flags) as service:
-        wait_until_more(count, 0)
-        time.sleep(1.0)
+        # At a first start, most charms wait until a few have shown how long a run takes.
+        wait_until_more(count, population.size // 4)
         waiting.clear()
         done = rate(watch(count, _PROBE_SECONDS))
     return done, 0 not in waiting
