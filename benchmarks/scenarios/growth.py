@@ -70,6 +70,11 @@ def _rows(
     if full:
         asked = Asked("at most", 1.1)
         rows.append(Row("beside when history was full", sizes[-1] / full, "times", asked=asked))
+        # From here on each run drops an old one from the history, as it does on any later day.
+        filled = int(population.size * KEPT * 1.2)
+        after = rate_between(samples, filled, filled + part)
+        rows.append(Row("rate once history was full", after, "/s"))
+        rows.append(Row("last beside once history was full", last / after, "times"))
     return rows
 
 
