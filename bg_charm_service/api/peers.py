@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bg_charm_service.api.origins import is_loopback
+from bg_charm_service.proc_files import read_proc
 from bg_charm_service.process_control import children_of
 
 #: What the kernel lists of connections: both, since an IPv6 socket may speak IPv4.
@@ -46,11 +47,11 @@ def _is_below(pid: int) -> bool:
         if pid <= 1:
             return False
         try:
-            stat = Path(f"/proc/{pid}/stat").read_text()
+            stat = read_proc(f"/proc/{pid}/stat")
         except OSError:
             return False
         # The name of the program stands in brackets, and may hold anything.
-        pid = int(stat.rpartition(")")[2].split()[1])
+        pid = int(stat.rpartition(b")")[2].split()[1])
         if pid == os.getpid():
             return True
     return False
