@@ -58,7 +58,12 @@ def _rows(
     first = rate_between(samples, begun, begun + part)
     last = rate_between(samples, done - part, done)
     full = next(
-        (size for one, size in zip(samples, sizes, strict=True) if _is_full(one, population)), None
+        (
+            size
+            for one, size in zip(samples, sizes, strict=True)
+            if one.count >= _when_full(population)
+        ),
+        None,
     )
     rows = [
         Row("runs", done, "", walls=walls, note=f"{population.size:,} charms, {KEPT} runs kept"),
@@ -70,17 +75,18 @@ def _rows(
     if full:
         asked = Asked("at most", 1.1)
         rows.append(Row("beside when history was full", sizes[-1] / full, "times", asked=asked))
-        # From here on each run drops an old one from the history, as it does on any later day.
-        filled = int(population.size * KEPT * 1.2)
+    # From here on each run drops an old one from the history, as it does on any later day.
+    filled = _when_full(population)
+    if done >= filled + part:
         after = rate_between(samples, filled, filled + part)
         rows.append(Row("rate once history was full", after, "/s"))
         rows.append(Row("last beside once history was full", last / after, "times"))
     return rows
 
 
-def _is_full(sample: Sample, population: Population) -> bool:
-    """Whether every charm has made as many runs as are kept, and some more."""
-    return sample.count >= population.size * KEPT * 1.2
+def _when_full(population: Population) -> int:
+    """After how many runs every charm has made as many as are kept, and some more."""
+    return int(population.size * KEPT * 1.2)
 
 
 def stored_bytes(data_dir: Path) -> int:
