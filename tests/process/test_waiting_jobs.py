@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from bg_charm_service.identity import Identity
@@ -38,9 +39,8 @@ async def until(condition: Callable[[], object]) -> None:
 def test_jobs_that_nobody_begins_make_the_service_unhealthy(tmp_path: Path) -> None:
     """While one run holds the only worker for long, what waits behind it is not hidden."""
     config = ServiceConfig(tmp_path, Identity.from_passphrase("a test"), is_polling=False)
-    polling = ServiceConfig(
-        tmp_path,
-        Identity.from_passphrase("a test"),
+    polling = replace(
+        config,
         is_polling=True,
         limits=Limits(timeout_seconds=3600.0),
         pool=PoolLimits(max_concurrent=1),
