@@ -118,7 +118,7 @@ class ServiceProcess:
     def zygote_pid(self) -> int:
         """The process that forks the workers."""
         for child in psutil.Process(self.pid).children():
-            if "bg_charm_service.zygote" in " ".join(child.cmdline()):
+            if "bg_charm_service.workers.runtime.zygote" in " ".join(child.cmdline()):
                 return child.pid
         raise Failed("The service has no process that forks workers.")
 

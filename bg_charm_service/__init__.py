@@ -10,28 +10,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bg_charm_service.cells import Cell as Cell
-    from bg_charm_service.cells import Secret as Secret
-    from bg_charm_service.cells import Stream as Stream
-    from bg_charm_service.charm import Charm as Charm
-    from bg_charm_service.charm import CharmContext as CharmContext
-    from bg_charm_service.integration import CellIntegration as CellIntegration
-    from bg_charm_service.integration import Integration as Integration
-    from bg_charm_service.integration import IntegrationCellConfig as IntegrationCellConfig
-    from bg_charm_service.integration import read_cell as read_cell
+    from bg_charm_service.scanning.integration import CellIntegration as CellIntegration
+    from bg_charm_service.scanning.integration import Integration as Integration
+    from bg_charm_service.scanning.integration import IntegrationCellConfig as IntegrationCellConfig
+    from bg_charm_service.scanning.integration import read_cell as read_cell
+    from bg_charm_service.sdk.cells import Cell as Cell
+    from bg_charm_service.sdk.cells import Secret as Secret
+    from bg_charm_service.sdk.cells import Stream as Stream
+    from bg_charm_service.sdk.charm import Charm as Charm
+    from bg_charm_service.sdk.charm import CharmContext as CharmContext
 
-__version__ = "0.1.0"
+from bg_charm_service.domain.version import VERSION
+
+__version__ = VERSION
 
 _HOMES = {
-    "Cell": "bg_charm_service.cells",
-    "CellIntegration": "bg_charm_service.integration",
-    "Charm": "bg_charm_service.charm",
-    "CharmContext": "bg_charm_service.charm",
-    "Integration": "bg_charm_service.integration",
-    "IntegrationCellConfig": "bg_charm_service.integration",
-    "Secret": "bg_charm_service.cells",
-    "Stream": "bg_charm_service.cells",
-    "read_cell": "bg_charm_service.integration",
+    "Cell": "bg_charm_service.sdk.cells",
+    "CellIntegration": "bg_charm_service.scanning.integration",
+    "Charm": "bg_charm_service.sdk.charm",
+    "CharmContext": "bg_charm_service.sdk.charm",
+    "Integration": "bg_charm_service.scanning.integration",
+    "IntegrationCellConfig": "bg_charm_service.scanning.integration",
+    "Secret": "bg_charm_service.sdk.cells",
+    "Stream": "bg_charm_service.sdk.cells",
+    "read_cell": "bg_charm_service.scanning.integration",
 }
 
 __all__ = [

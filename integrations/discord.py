@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bg_charm_service.cells import Cell
+from bg_charm_service import Cell
 from bg_charm_service.integration import CellIntegration, has_updater
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from bg_charm_service.api.entrance import Entrance
-    from bg_charm_service.commands import Commands
+    from bg_charm_service.api.auth.login_codes import Entrance
+    from bg_charm_service.service.commands import Commands
 
 
 def create_app(commands: Commands, entrance: Entrance | None = None) -> FastAPI:
@@ -22,6 +22,6 @@ def create_app(commands: Commands, entrance: Entrance | None = None) -> FastAPI:
     Without an entrance it is not reached over the network.
     """
     from bg_charm_service.api import application
-    from bg_charm_service.api import entrance as entrances
+    from bg_charm_service.api.auth import login_codes as entrances
 
     return application.build_app(commands, entrance or entrances.Entrance())

@@ -6,24 +6,24 @@ import importlib.metadata
 
 from fastapi import FastAPI
 
-from bg_charm_service.api import (
+from bg_charm_service.api.auth.authentication import Doorman
+from bg_charm_service.api.auth.body_limit import BodyLimit
+from bg_charm_service.api.auth.login_codes import Entrance, LoginCodes
+from bg_charm_service.api.auth.origin_middleware import Gate
+from bg_charm_service.api.auth.throttle import Attempts
+from bg_charm_service.api.error_responses import add_failures
+from bg_charm_service.api.pages import PAGES
+from bg_charm_service.api.routes import backup_routes as keeping_routes
+from bg_charm_service.api.routes import (
     charm_routes,
     event_routes,
-    keeping_routes,
     limit_routes,
     login_routes,
     run_routes,
-    service_routes,
     token_routes,
 )
-from bg_charm_service.api.attempts import Attempts
-from bg_charm_service.api.body_limit import BodyLimit
-from bg_charm_service.api.credentials import Doorman
-from bg_charm_service.api.entrance import Entrance, LoginCodes
-from bg_charm_service.api.failures import add_failures
-from bg_charm_service.api.gate import Gate
-from bg_charm_service.api.pages import PAGES
-from bg_charm_service.commands import Commands
+from bg_charm_service.api.routes import registration_routes as service_routes
+from bg_charm_service.service.commands import Commands
 
 
 def build_app(commands: Commands, entrance: Entrance) -> FastAPI:

@@ -17,8 +17,8 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from bg_charm_service.api.listeners import SOCKET, TCP, Tagged
-from bg_charm_service.api.peers import comes_from_within
+from bg_charm_service.api.auth.listeners import SOCKET, TCP, Tagged
+from bg_charm_service.api.auth.peers import comes_from_within
 
 #: How long an answer under way may take to go out at a stop, in seconds.
 _CLOSE_SECONDS = 5.0

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from bg_charm_service.dids import is_did
-from bg_charm_service.errors import InvalidInput
-from bg_charm_service.identity import space_did
-from bg_charm_service.model import CharmRef
-from bg_charm_service.refs import is_merkle_id
+from bg_charm_service.domain.dids import is_did
+from bg_charm_service.domain.errors import InvalidInput
+from bg_charm_service.domain.identity import space_did
+from bg_charm_service.domain.merkle import is_merkle_id
+from bg_charm_service.domain.model import CharmRef
 
 
 class CharmType(click.ParamType[CharmRef]):
@@ -115,7 +115,7 @@ class SecondsType(click.ParamType[float | None]):
     name = "seconds"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: Any) -> float | None:
-        from bg_charm_service.quantities import seconds
+        from bg_charm_service.domain.quantities import seconds
 
         if value == "default":
             return None

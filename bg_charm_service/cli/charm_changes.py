@@ -19,9 +19,9 @@ from bg_charm_service.cli.arguments import (
 )
 from bg_charm_service.cli.printing import note, print_json
 from bg_charm_service.cli.session import Session, json_option, pass_session, path_of
-from bg_charm_service.errors import InvalidInput
-from bg_charm_service.model import CharmRef
-from bg_charm_service.quantities import size_text
+from bg_charm_service.domain.errors import InvalidInput
+from bg_charm_service.domain.model import CharmRef
+from bg_charm_service.domain.quantities import size_text
 
 #: A source, or a line of an import, is not larger; a device that never ends would fill the memory.
 LARGEST_LINE_BYTES = 16 * 1024 * 1024
@@ -84,7 +84,7 @@ def add(
 
     Adding the same source under the same cause again is the same charm.
     """
-    from bg_charm_service.views import AddedCharm
+    from bg_charm_service.domain.views import AddedCharm
 
     if integration and not register:
         raise click.UsageError("--integration labels a registration: give --register as well.")
@@ -133,7 +133,7 @@ def update(
 
     Id, state, history and registration stay. A run under way ends on the old source.
     """
-    from bg_charm_service.views import UpdateReport
+    from bg_charm_service.domain.views import UpdateReport
 
     body = {
         "source": read_source(file),
@@ -176,7 +176,7 @@ def set_field(session: Session, ref: CharmRef, field: str, value: str) -> None:
 @pass_session
 def send(session: Session, ref: CharmRef, event: str, stream: str | None, as_json: bool) -> None:
     """Send an event to a stream of a charm, by default {}."""
-    from bg_charm_service.api.answers import QueuedJob
+    from bg_charm_service.api.responses import QueuedJob
 
     async def work(client: Any) -> tuple[Any, bool]:
         body = {"stream": stream, "event": read_json(event)}
@@ -241,7 +241,7 @@ def interval(session: Session, ref: CharmRef, seconds: float | None) -> None:
 @pass_session
 def requeue(session: Session, ref: CharmRef, as_json: bool) -> None:
     """Try the dead letter of a charm again."""
-    from bg_charm_service.api.answers import QueuedJob
+    from bg_charm_service.api.responses import QueuedJob
 
     answer = session.ask(lambda client: client.post(*path_of(ref, "requeue")))
     if as_json:

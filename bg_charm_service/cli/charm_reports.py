@@ -29,13 +29,13 @@ from bg_charm_service.cli.wording import (
     seconds,
     visible,
 )
-from bg_charm_service.model import CharmRef
+from bg_charm_service.domain.model import CharmRef
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from bg_charm_service.client import Client
-    from bg_charm_service.views import CharmDetail, CharmView, RunView
+    from bg_charm_service.cli.client import Client
+    from bg_charm_service.domain.views import CharmDetail, CharmView, RunView
 
 #: Charms fetched in one request.
 _PAGE = 500
@@ -81,7 +81,7 @@ def list_charms(session: Session, space: str | None, as_json: bool) -> None:
 @pass_session
 def show(session: Session, ref: CharmRef, as_json: bool) -> None:
     """Show registration, status, last error, totals and newest runs."""
-    from bg_charm_service.views import CharmDetail
+    from bg_charm_service.domain.views import CharmDetail
 
     answer = session.ask(lambda client: client.get(*path_of(ref)))
     if as_json:
@@ -122,7 +122,7 @@ def get(session: Session, ref: CharmRef, field: str | None, as_json: bool) -> No
 
 async def fetch_charms(client: Client, space: str | None) -> list[CharmView]:
     """Get all charms, of one space or of all, page by page."""
-    from bg_charm_service.api.answers import CharmPage
+    from bg_charm_service.api.responses import CharmPage
 
     charms: list[CharmView] = []
     cursor: str | None = ""

@@ -12,13 +12,13 @@ from bg_charm_service.cli.charm_reports import standing_cell
 from bg_charm_service.cli.printing import note, print_json, print_line, print_text
 from bg_charm_service.cli.session import Session, json_option, pass_session, path_of
 from bg_charm_service.cli.wording import milliseconds, moment, one_line
-from bg_charm_service.errors import ServiceError, ServiceStopping
-from bg_charm_service.model import CharmRef
+from bg_charm_service.domain.errors import ServiceError, ServiceStopping
+from bg_charm_service.domain.model import CharmRef
 
 if TYPE_CHECKING:
-    from bg_charm_service.client import Client
-    from bg_charm_service.settings import Settings
-    from bg_charm_service.views import RunView
+    from bg_charm_service.cli.client import Client
+    from bg_charm_service.daemon.settings import Settings
+    from bg_charm_service.domain.views import RunView
 
 #: How often `--follow` asks for new runs, in seconds.
 _FOLLOW_SECONDS = 1.0
@@ -41,7 +41,7 @@ def run(session: Session, ref: CharmRef, as_json: bool) -> None:
     Joins a poll under way. A disabled charm runs without being enabled. A failure is recorded,
     but not counted.
     """
-    from bg_charm_service.views import RunReport
+    from bg_charm_service.domain.views import RunReport
 
     answer = session.ask(lambda client: client.post(*path_of(ref, "run")))
     report = answer.read(RunReport)
@@ -95,7 +95,7 @@ def logs(session: Session, ref: CharmRef, limit: int, follow: bool, as_json: boo
 
 
 async def _newest(client: Client, ref: CharmRef, limit: int) -> list[RunView]:
-    from bg_charm_service.views import RunView
+    from bg_charm_service.domain.views import RunView
 
     answer = await client.get(*path_of(ref, "runs"), limit=limit)
     return answer.read(list[RunView])[::-1]
@@ -104,7 +104,7 @@ async def _newest(client: Client, ref: CharmRef, limit: int) -> list[RunView]:
 async def _follow(settings: Settings, ref: CharmRef, cursor: int, *, as_json: bool) -> None:
     import asyncio
 
-    from bg_charm_service.client import connect
+    from bg_charm_service.cli.client import connect
 
     # Connected anew each time: the service may restart, and while it does not run nothing new
     # can come, so that the directory is never opened, and never kept from a service that starts.
@@ -125,7 +125,7 @@ async def _follow(settings: Settings, ref: CharmRef, cursor: int, *, as_json: bo
 
 async def _after(client: Client, ref: CharmRef, cursor: int) -> list[RunView]:
     """Get the runs after the one with this number, the oldest first."""
-    from bg_charm_service.views import RunView
+    from bg_charm_service.domain.views import RunView
 
     found: list[RunView] = []
     before: int | None = None

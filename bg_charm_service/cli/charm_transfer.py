@@ -14,13 +14,13 @@ import click
 from bg_charm_service.cli.charm_changes import LARGEST_LINE_BYTES, read_source
 from bg_charm_service.cli.printing import print_error, print_json
 from bg_charm_service.cli.session import Session, json_option, pass_session
-from bg_charm_service.errors import InvalidInput
-from bg_charm_service.quantities import size_text
+from bg_charm_service.domain.errors import InvalidInput
+from bg_charm_service.domain.quantities import size_text
 
 if TYPE_CHECKING:
     from click._termui_impl import ProgressBar
 
-    from bg_charm_service.client import Client
+    from bg_charm_service.cli.client import Client
 
 #: One request carries at most so many charms, and not many more bytes than this.
 BATCH_CHARMS = 500
@@ -93,7 +93,7 @@ def export_charms(session: Session) -> None:
 
 
 async def _import(client: Client, file: BinaryIO, tally: Tally) -> None:
-    from bg_charm_service.api.answers import Imported
+    from bg_charm_service.api.responses import Imported
 
     with _progress(file) as progress:
         for batch in batches(lines_of(file), base_directory(file), tally):

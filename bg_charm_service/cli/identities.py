@@ -10,9 +10,9 @@ import click
 from bg_charm_service.cli.printing import note, print_json
 from bg_charm_service.cli.session import Session, json_option, pass_session
 from bg_charm_service.cli.usage import OrderedGroup
-from bg_charm_service.errors import InvalidInput
-from bg_charm_service.identity import Identity
-from bg_charm_service.operator_identity import operator_identity
+from bg_charm_service.daemon.operator_identity import operator_identity
+from bg_charm_service.domain.errors import InvalidInput
+from bg_charm_service.domain.identity import Identity
 
 
 @click.command()

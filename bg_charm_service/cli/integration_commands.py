@@ -17,7 +17,7 @@ from bg_charm_service.cli.wording import one_line, percent, relative
 @pass_session
 def list_integrations(session: Session, as_json: bool) -> None:
     """List the integrations that can be run, and their last scan."""
-    from bg_charm_service.views import IntegrationView
+    from bg_charm_service.domain.views import IntegrationView
 
     answer = session.ask(lambda client: client.get("integrations"))
     if as_json:
@@ -54,7 +54,7 @@ def initialize(session: Session, integration: str | None) -> None:
 
 def initialize_integration(session: Session, integration: str) -> None:
     """Initialize an integration's cell and say what became of it."""
-    from bg_charm_service.api.answers import Done
+    from bg_charm_service.api.responses import Done
 
     answer = session.ask(lambda client: client.post("integrations", integration, "initialize"))
     click.echo(answer.read(Done).message)

@@ -5,19 +5,19 @@ from __future__ import annotations
 import click
 
 from bg_charm_service.cli.audit import audit
+from bg_charm_service.cli.backup import backup, doctor, restore
 from bg_charm_service.cli.charms import charm
 from bg_charm_service.cli.identities import identity
 from bg_charm_service.cli.integration_commands import initialize_integration, integration
-from bg_charm_service.cli.keeping import backup, doctor, restore
 from bg_charm_service.cli.limits import limits
-from bg_charm_service.cli.opening import open_page
-from bg_charm_service.cli.registering import register, unregister
+from bg_charm_service.cli.login import open_page
+from bg_charm_service.cli.registration import register, unregister
 from bg_charm_service.cli.service_reports import dead_letters, status
 from bg_charm_service.cli.session import Session
+from bg_charm_service.cli.setting_options import click_options
 from bg_charm_service.cli.spaces import add_admin_charm, space
 from bg_charm_service.cli.tokens import token
 from bg_charm_service.cli.usage import ProgramGroup, available_integrations
-from bg_charm_service.options import click_options
 
 
 def _run(ctx: click.Context, session: Session) -> None:
@@ -26,7 +26,7 @@ def _run(ctx: click.Context, session: Session) -> None:
     if session.settings.initialize:
         initialize_integration(session, session.settings.integration)
         return
-    from bg_charm_service.daemon import run_service
+    from bg_charm_service.daemon.process import run_service
 
     run_service(session.settings)
 

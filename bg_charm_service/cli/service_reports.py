@@ -21,14 +21,14 @@ from bg_charm_service.cli.wording import (
     seconds,
     span,
 )
-from bg_charm_service.model import CharmRef
-from bg_charm_service.sandbox_mode import Isolation
+from bg_charm_service.domain.model import CharmRef
+from bg_charm_service.domain.sandbox_mode import Isolation
 
 if TYPE_CHECKING:
-    from bg_charm_service.client import Client
-    from bg_charm_service.sandbox_mode import Sandboxing
-    from bg_charm_service.status_views import ServiceStatus
-    from bg_charm_service.views import JobView
+    from bg_charm_service.cli.client import Client
+    from bg_charm_service.domain.sandbox_mode import Sandboxing
+    from bg_charm_service.domain.views import JobView
+    from bg_charm_service.service.status.views import ServiceStatus
 
 #: Dead letters fetched in one request.
 _PAGE = 500
@@ -39,7 +39,7 @@ _PAGE = 500
 @pass_session
 def status(session: Session, as_json: bool) -> None:
     """Show how the service is doing."""
-    from bg_charm_service.status_views import ServiceStatus
+    from bg_charm_service.service.status.views import ServiceStatus
 
     answer = session.ask(lambda client: client.get("status"))
     if as_json:
@@ -102,7 +102,7 @@ def dead_letters(session: Session, as_json: bool) -> None:
 
 
 async def _fetch_dead_letters(client: Client) -> list[JobView]:
-    from bg_charm_service.api.answers import JobPage
+    from bg_charm_service.api.responses import JobPage
 
     jobs: list[JobView] = []
     cursor: int | None = 0

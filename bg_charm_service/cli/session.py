@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from bg_charm_service.errors import InvalidInput
-from bg_charm_service.model import CharmRef
-from bg_charm_service.settings import Settings, load_settings
+from bg_charm_service.daemon.settings import Settings, load_settings
+from bg_charm_service.domain.errors import InvalidInput
+from bg_charm_service.domain.model import CharmRef
 
 if TYPE_CHECKING:
-    from bg_charm_service.client import Client
+    from bg_charm_service.cli.client import Client
 
 Given = TypeVar("Given")
 
@@ -40,7 +40,7 @@ class Session:
         """Do some work with a client of the service."""
         import asyncio
 
-        from bg_charm_service.client import open_client
+        from bg_charm_service.cli.client import open_client
 
         async def ask() -> Given:
             async with open_client(self.settings) as client:

@@ -11,7 +11,7 @@ from bg_charm_service.cli.printing import note, print_facts, print_json
 from bg_charm_service.cli.session import Session, json_option, pass_session
 from bg_charm_service.cli.usage import OrderedGroup
 from bg_charm_service.cli.wording import relative
-from bg_charm_service.identity import space_did
+from bg_charm_service.domain.identity import space_did
 
 
 @click.command()
@@ -31,7 +31,7 @@ def did(name: str, as_json: bool) -> None:
 @pass_session
 def list_spaces(session: Session, as_json: bool) -> None:
     """List the spaces and who owns them."""
-    from bg_charm_service.views import SpaceView
+    from bg_charm_service.domain.views import SpaceView
 
     answer = session.ask(lambda client: client.get("spaces"))
     if as_json:
@@ -78,7 +78,7 @@ def add_admin_charm(session: Session, granted: str | None) -> None:
 
     The first operator who opens an empty store owns its system space, and may let others in.
     """
-    from bg_charm_service.api.answers import Done
+    from bg_charm_service.api.responses import Done
 
     body = {"grant": granted}
     answer = session.ask(lambda client: client.post("admin-charm", body=body))

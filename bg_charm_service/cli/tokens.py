@@ -11,8 +11,8 @@ from bg_charm_service.cli.printing import note, print_json, print_table
 from bg_charm_service.cli.session import Session, json_option, pass_session
 from bg_charm_service.cli.usage import OrderedGroup
 from bg_charm_service.cli.wording import one_line, relative
-from bg_charm_service.errors import InvalidInput
-from bg_charm_service.identity import space_did
+from bg_charm_service.domain.errors import InvalidInput
+from bg_charm_service.domain.identity import space_did
 
 #: The units that a length of time may be written in, in seconds.
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -54,7 +54,7 @@ def new(
 
     This is the only time that it is shown: just its hash is stored.
     """
-    from bg_charm_service.api.answers import MadeToken
+    from bg_charm_service.api.responses import MadeToken
 
     body = {
         "name": name,
@@ -76,7 +76,7 @@ def new(
 @pass_session
 def list_tokens(session: Session, as_json: bool) -> None:
     """List the tokens, those that are valid no more too."""
-    from bg_charm_service.store.tokens import TokenRecord
+    from bg_charm_service.storage.sqlite.store.tokens import TokenRecord
 
     answer = session.ask(lambda client: client.get("tokens"))
     if as_json:
@@ -116,7 +116,7 @@ def revoke(session: Session, name: str) -> None:
 
 
 def _status(token: object, now: float) -> str:
-    from bg_charm_service.store.tokens import TokenRecord
+    from bg_charm_service.storage.sqlite.store.tokens import TokenRecord
 
     assert isinstance(token, TokenRecord)
     if token.revoked_at is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from bg_charm_service.cli.boundary import told_in_one_line
+from bg_charm_service.cli.error_output import told_in_one_line
 
 
 class OrderedGroup(click.Group):
@@ -46,8 +46,8 @@ def available_integrations() -> Iterable[str]:
     """Give the ids of the integrations that can be run, as the service would find them."""
     import asyncio
 
-    from bg_charm_service.clock import SystemClock
-    from bg_charm_service.scans import Scanner
+    from bg_charm_service.domain.clock import SystemClock
+    from bg_charm_service.scanning.scanner import Scanner
 
     directory = click.get_current_context().params.get("integrations_dir")
 

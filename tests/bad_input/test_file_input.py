@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bg_charm_service.cli.root import root
-from bg_charm_service.data_directory import DATABASE_NAME, LOCK_NAME, SOCKET_NAME
+from bg_charm_service.storage.data_directory import DATABASE_NAME, LOCK_NAME, SOCKET_NAME
 from tests.bad_input.values import BODIES
 from tests.process.program import COUNTER, Program
 

@@ -20,8 +20,8 @@ import pytest
 from fastapi.routing import APIRoute
 
 from bg_charm_service.api import create_app
-from bg_charm_service.clock import SystemClock
-from bg_charm_service.commands import Commands
+from bg_charm_service.domain.clock import SystemClock
+from bg_charm_service.service.commands import Commands
 from tests.bad_input.values import BODIES, CONTENT_TYPES, FEW_JSON_VALUES, FEW_TEXTS
 from tests.process.program import COUNTER
 from tests.process.running import PATIENCE_SECONDS, Service

@@ -10,10 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 from bg_charm_service.cli.root import root
-from bg_charm_service.errors import InvalidInput
-from bg_charm_service.options import click_options
-from bg_charm_service.setting import Setting, Variable
-from bg_charm_service.settings import SETTINGS, load_settings
+from bg_charm_service.cli.setting_options import click_options
+from bg_charm_service.daemon.setting import Setting, Variable
+from bg_charm_service.daemon.settings import SETTINGS, load_settings
+from bg_charm_service.domain.errors import InvalidInput
 from tests.bad_input.values import ARGUMENTS, TEXTS
 
 FLAGS = [setting for setting in SETTINGS if setting.takes_value]

@@ -12,9 +12,9 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Protocol
 
-from bg_charm_service.database import Database
-from bg_charm_service.job_queue import JobQueue
-from bg_charm_service.store import Store
+from bg_charm_service.storage.sqlite.database import Database
+from bg_charm_service.storage.sqlite.job_queue import JobQueue
+from bg_charm_service.storage.sqlite.store import Store
 
 
 def nothing() -> None:

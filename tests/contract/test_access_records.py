@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from bg_charm_service.database import Database
-from bg_charm_service.store import Store
-from bg_charm_service.store import audit as audit_module
+from bg_charm_service.storage.sqlite.database import Database
+from bg_charm_service.storage.sqlite.store import Store
+from bg_charm_service.storage.sqlite.store import audit as audit_module
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bg_charm_service.job_queue import Claim, JobQueue
-from bg_charm_service.model import Origin
-from bg_charm_service.store.charms import CharmRecord
+from bg_charm_service.domain.model import Origin
+from bg_charm_service.storage.sqlite.job_queue import Claim, JobQueue
+from bg_charm_service.storage.sqlite.store.charms import CharmRecord
 from tests.contract.engine import ENGINES, Engine
 from tests.contract.test_store import add_charm
 

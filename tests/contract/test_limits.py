@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bg_charm_service.limits import LimitChanges
-from bg_charm_service.model import CharmRef, CharmSchema
-from bg_charm_service.store.charms import CharmRecord
+from bg_charm_service.domain.limits import LimitChanges
+from bg_charm_service.domain.model import CharmRef, CharmSchema
+from bg_charm_service.storage.sqlite.store.charms import CharmRecord
 from tests.contract.engine import Engine
 
 NONE = LimitChanges()

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bg_charm_service.errors import FailureCause
-from bg_charm_service.identity import Identity
-from bg_charm_service.model import (
+from bg_charm_service.domain.errors import FailureCause
+from bg_charm_service.domain.identity import Identity
+from bg_charm_service.domain.model import (
     CharmHealth,
     CharmRef,
     CharmSchema,
@@ -16,11 +16,11 @@ from bg_charm_service.model import (
     FieldKind,
     FieldSchema,
 )
-from bg_charm_service.store import Store
-from bg_charm_service.store.cells import INLINE_BYTES
-from bg_charm_service.store.charms import CharmRecord
-from bg_charm_service.store.health import ScheduleEntry
-from bg_charm_service.store.runs import RunRecord
+from bg_charm_service.storage.sqlite.store import Store
+from bg_charm_service.storage.sqlite.store.cells import INLINE_BYTES
+from bg_charm_service.storage.sqlite.store.charms import CharmRecord
+from bg_charm_service.storage.sqlite.store.health import ScheduleEntry
+from bg_charm_service.storage.sqlite.store.runs import RunRecord
 from tests.contract.engine import SQLiteEngine
 
 OWNER = Identity.from_passphrase("the owner").did()

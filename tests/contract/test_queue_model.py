@@ -11,8 +11,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from bg_charm_service.job_queue import SUSPECT_DELIVERIES, Claim, JobQueue
-from bg_charm_service.model import CharmRef, Origin
+from bg_charm_service.domain.model import CharmRef, Origin
+from bg_charm_service.storage.sqlite.job_queue import SUSPECT_DELIVERIES, Claim, JobQueue
 from tests.contract.engine import ENGINES, Engine
 
 Result = TypeVar("Result")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bg_charm_service.model import CharmRef, CharmSchema
-from bg_charm_service.store.charms import CharmRecord
+from bg_charm_service.domain.model import CharmRef, CharmSchema
+from bg_charm_service.storage.sqlite.store.charms import CharmRecord
 from tests.contract.engine import Engine
 
 SCHEMA = CharmSchema("Some", "Some", "", (), ("bgUpdater",))

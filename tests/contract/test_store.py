@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from bg_charm_service.errors import FailureCause, InvalidInput
-from bg_charm_service.model import (
+from bg_charm_service.domain.errors import FailureCause, InvalidInput
+from bg_charm_service.domain.model import (
     CharmHealth,
     CharmRef,
     CharmSchema,
@@ -16,10 +16,10 @@ from bg_charm_service.model import (
     FieldSchema,
     Registration,
 )
-from bg_charm_service.store import Store
-from bg_charm_service.store.charms import CharmRecord
-from bg_charm_service.store.health import ScheduleEntry
-from bg_charm_service.store.runs import RunRecord
+from bg_charm_service.storage.sqlite.store import Store
+from bg_charm_service.storage.sqlite.store.charms import CharmRecord
+from bg_charm_service.storage.sqlite.store.health import ScheduleEntry
+from bg_charm_service.storage.sqlite.store.runs import RunRecord
 from tests.contract.engine import Engine
 
 OWNER, OTHER = "did:key:owner", "did:key:other"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bg_charm_service import sandbox
+from bg_charm_service.workers import sandbox
 from tests.hostile.runners import ordinary_user
 from tests.hostile.yard import Yard, Yards
 from tests.process.running import Runner

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
-from bg_charm_service.pool import Pool
+from bg_charm_service.workers.pool.pool import Pool
 
 
 class HasPool(Protocol):

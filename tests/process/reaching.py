@@ -11,8 +11,8 @@ from typing import Any
 
 import httpx2
 
-from bg_charm_service.identity import Identity, space_did
-from bg_charm_service.signing import RequestText, authorization
+from bg_charm_service.api.auth.request_signing import RequestText, authorization
+from bg_charm_service.domain.identity import Identity, space_did
 from tests.process.program import COUNTER
 from tests.process.running import PATIENCE_SECONDS, RunningCharm, Service
 

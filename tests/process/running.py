@@ -299,7 +299,7 @@ class Service:
         for child in psutil.Process(self.pid).children():
             # Others come and go, those that scan.
             with suppress(psutil.NoSuchProcess):
-                if "bg_charm_service.zygote" in " ".join(child.cmdline()):
+                if "bg_charm_service.workers.runtime.zygote" in " ".join(child.cmdline()):
                     return child.pid
         raise AssertionError("there is no process that forks workers")
 

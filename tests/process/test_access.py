@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from bg_charm_service.identity import DEFAULT_PASSPHRASE, Identity, space_did
+from bg_charm_service.domain.identity import DEFAULT_PASSPHRASE, Identity, space_did
 from tests.process.reaching import OWNER, Reached, Signed, reached
 
 Client = Callable[..., httpx2.Response]
@@ -147,7 +147,7 @@ def callers(door: Reached) -> Iterator[dict[str, Client]]:
 
 def csrf_of(client: httpx2.Client) -> str:
     """Compute what a form of a session carries, as the page would have it."""
-    from bg_charm_service.api.credentials import csrf_of as computed
+    from bg_charm_service.api.auth.authentication import csrf_of as computed
 
     (secret,) = client.cookies.values()
     return computed(secret)

@@ -8,8 +8,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from bg_charm_service.identity import space_did
-from bg_charm_service.refs import refer
+from bg_charm_service.domain.identity import space_did
+from bg_charm_service.domain.merkle import refer
 from tests.process.program import COUNTER, Program, wait_until
 
 Json = dict[str, Any]

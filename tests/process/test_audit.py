@@ -10,10 +10,10 @@ import pytest
 from fastapi.routing import APIRoute
 
 from bg_charm_service.api import create_app
-from bg_charm_service.api.callers import Need, need_of
-from bg_charm_service.clock import SystemClock
-from bg_charm_service.commands import Commands
-from bg_charm_service.identity import Identity, space_did
+from bg_charm_service.api.auth.authorization import Need, need_of
+from bg_charm_service.domain.clock import SystemClock
+from bg_charm_service.domain.identity import Identity, space_did
+from bg_charm_service.service.commands import Commands
 from tests.process.program import COUNTER
 from tests.process.running import Refused, RunningCharm, Service
 

@@ -12,13 +12,13 @@ import msgspec
 import pytest
 from msgspec import structs
 
-from bg_charm_service.batch_watch import STALL_SECONDS
-from bg_charm_service.errors import FailureCause
-from bg_charm_service.limits import Limits
-from bg_charm_service.pool import Pool
-from bg_charm_service.pool_contract import Isolation, PoolLimits
-from bg_charm_service.pool_events import FieldWanted, PoolEvent, RunFinished
-from bg_charm_service.wire import FieldValue, RunSpec
+from bg_charm_service.domain.errors import FailureCause
+from bg_charm_service.domain.limits import Limits
+from bg_charm_service.workers.pool.batch_monitor import STALL_SECONDS
+from bg_charm_service.workers.pool.contract import Isolation, PoolLimits
+from bg_charm_service.workers.pool.events import FieldWanted, PoolEvent, RunFinished
+from bg_charm_service.workers.pool.pool import Pool
+from bg_charm_service.workers.protocol.messages import FieldValue, RunSpec
 from tests.process.pools import run_with_pool
 
 #: The longest that anything is waited for, in seconds.

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
-from bg_charm_service.identity import space_did
-from bg_charm_service.refs import refer
+from bg_charm_service.domain.identity import space_did
+from bg_charm_service.domain.merkle import refer
 from tests.process.reaching import Reached, reached
 from tests.process.test_access import csrf_of
 

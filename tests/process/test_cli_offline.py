@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bg_charm_service.data_directory import user_name
-from bg_charm_service.identity import Identity, space_did
+from bg_charm_service.domain.identity import Identity, space_did
+from bg_charm_service.storage.data_directory import user_name
 from tests.process.program import COUNTER, Program
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from bg_charm_service.identity import space_did
+from bg_charm_service.domain.identity import space_did
 from tests.process.program import COUNTER
 from tests.process.reaching import Reached, reached
 

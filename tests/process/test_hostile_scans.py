@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bg_charm_service.scan_child import MAX_CELLS, ScanError
-from bg_charm_service.scan_protocol import TO_SERVICE, Listed, ReadCell
-from bg_charm_service.scans import Scanner
+from bg_charm_service.scanning.child import MAX_CELLS, ScanError
+from bg_charm_service.scanning.protocol import TO_SERVICE, Listed, ReadCell
+from bg_charm_service.scanning.scanner import Scanner
 from tests.process.test_scanner import REF, Service
 
 ANSWER = TO_SERVICE.encode(Listed((), (), initialised=True))

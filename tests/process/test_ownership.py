@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bg_charm_service.identity import Identity, space_did
+from bg_charm_service.domain.identity import Identity, space_did
 from tests.process.program import COUNTER, Program
 
 SECOND_PASS = "the second operator"

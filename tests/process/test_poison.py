@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from bg_charm_service.model import CharmRef, CharmSchema
-from bg_charm_service.pool import Pool
-from bg_charm_service.pool_contract import Isolation, PoolLimits
-from bg_charm_service.settlement import RunStatus
+from bg_charm_service.domain.model import CharmRef, CharmSchema
+from bg_charm_service.domain.outcome_policy import RunStatus
+from bg_charm_service.workers.pool.contract import Isolation, PoolLimits
+from bg_charm_service.workers.pool.pool import Pool
 from tests.unit.test_supervisor import Bench
 
 #: The longest that anything here is waited for, in seconds.

@@ -16,14 +16,14 @@ import psutil
 import pytest
 from loguru import logger
 
-from bg_charm_service.errors import NotFound, ServiceStopping
-from bg_charm_service.identity import space_did
-from bg_charm_service.integration import CellAddress
-from bg_charm_service.model import CharmRef
-from bg_charm_service.refs import refer
-from bg_charm_service.scan_child import MAX_LINES, ScanError
-from bg_charm_service.scan_protocol import CellWrite
-from bg_charm_service.scans import ScanLimits, Scanner
+from bg_charm_service.domain.errors import NotFound, ServiceStopping
+from bg_charm_service.domain.identity import space_did
+from bg_charm_service.domain.merkle import refer
+from bg_charm_service.domain.model import CharmRef
+from bg_charm_service.scanning.child import MAX_LINES, ScanError
+from bg_charm_service.scanning.integration import CellAddress
+from bg_charm_service.scanning.protocol import CellWrite
+from bg_charm_service.scanning.scanner import ScanLimits, Scanner
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "integrations"
 ROOT = Path(__file__).parents[2]

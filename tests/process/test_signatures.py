@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from bg_charm_service.identity import Identity, space_did
-from bg_charm_service.signing import RequestText, authorization
+from bg_charm_service.api.auth.request_signing import RequestText, authorization
+from bg_charm_service.domain.identity import Identity, space_did
 from tests.process.reaching import OPERATOR_PASS, OWNER, Reached, Signed, reached
 from tests.process.running import Service
 

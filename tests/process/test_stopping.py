@@ -7,13 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.running import (
-    Refused,
-    Service,
-    wait_until_ended,
-    watched,
-    watched_descendants,
-)
+from tests.process.running import Refused, Service, wait_until_ended, watched, watched_descendants
 
 
 @pytest.fixture

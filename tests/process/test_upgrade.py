@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bg_charm_service.migrations import STEPS
+from bg_charm_service.storage.sqlite.migrations import STEPS
 from tests.process.running import Service
 
 DATABASES = Path(__file__).parents[1] / "fixtures" / "databases"

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from bg_charm_service.identity import Identity
-from bg_charm_service.limits import Limits
-from bg_charm_service.pool_contract import PoolLimits
-from bg_charm_service.service import ServiceConfig, open_service
-from bg_charm_service.surroundings import Surroundings
-from bg_charm_service.views import NewCharm
+from bg_charm_service.domain.identity import Identity
+from bg_charm_service.domain.limits import Limits
+from bg_charm_service.domain.views import NewCharm
+from bg_charm_service.service.bootstrap import ServiceConfig, open_service
+from bg_charm_service.service.dependencies import Surroundings
+from bg_charm_service.workers.pool.contract import PoolLimits
 from tests.unit.paper_zygote import PATIENCE_SECONDS, PaperWorker, PaperZygote, Time
 
 COUNTER = Path(__file__).parents[2] / "charms/counter.py"

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from bg_charm_service.errors import FailureCause
-from bg_charm_service.limits import Limits
-from bg_charm_service.pool import Pool
-from bg_charm_service.pool_contract import Isolation, PoolLimits
-from bg_charm_service.pool_events import InspectFinished, PoolEvent, RunFinished
-from bg_charm_service.wire import Inspect, RunSpec
+from bg_charm_service.domain.errors import FailureCause
+from bg_charm_service.domain.limits import Limits
+from bg_charm_service.workers.pool.contract import Isolation, PoolLimits
+from bg_charm_service.workers.pool.events import InspectFinished, PoolEvent, RunFinished
+from bg_charm_service.workers.pool.pool import Pool
+from bg_charm_service.workers.protocol.messages import Inspect, RunSpec
 from tests.process.pools import run_with_pool
 
 #: The longest that anything here is waited for, in seconds.

@@ -15,20 +15,20 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from bg_charm_service.database import Database
-from bg_charm_service.dispatcher import Dispatcher
-from bg_charm_service.in_flight import InFlight
-from bg_charm_service.job_queue import JobQueue
-from bg_charm_service.model import Outcome
-from bg_charm_service.planner import Planner
-from bg_charm_service.pool import Pool
-from bg_charm_service.pool_events import PoolEvent, RunFinished
-from bg_charm_service.settler import Settled, Settler
-from bg_charm_service.store.health import ScheduleEntry
-from bg_charm_service.supervisor import Supervisor
-from bg_charm_service.surroundings import PartTypes
-from bg_charm_service.wire import Answer, RunSpec
-from bg_charm_service.worker_handle import WorkerHandle
+from bg_charm_service.domain.model import Outcome
+from bg_charm_service.service.dependencies import PartTypes
+from bg_charm_service.storage.sqlite.database import Database
+from bg_charm_service.storage.sqlite.job_queue import JobQueue
+from bg_charm_service.storage.sqlite.store.health import ScheduleEntry
+from bg_charm_service.supervisor.completer import Settled, Settler
+from bg_charm_service.supervisor.dispatcher import Dispatcher
+from bg_charm_service.supervisor.in_flight import InFlight
+from bg_charm_service.supervisor.loop import Supervisor
+from bg_charm_service.supervisor.poll_planner import Planner
+from bg_charm_service.workers.pool.events import PoolEvent, RunFinished
+from bg_charm_service.workers.pool.pool import Pool
+from bg_charm_service.workers.pool.worker_process import WorkerHandle
+from bg_charm_service.workers.protocol.messages import Answer, RunSpec
 from tests.simulation.timeline import LifeClock
 from tests.simulation.workers import SimulatedProcesses
 from tests.simulation.world import Bug

@@ -10,9 +10,9 @@ import json
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bg_charm_service.errors import FailureCause
-from bg_charm_service.model import CharmSchema, FieldKind, FieldSchema
-from bg_charm_service.wire import Answer, RunSpec, SendSpec
+from bg_charm_service.domain.errors import FailureCause
+from bg_charm_service.domain.model import CharmSchema, FieldKind, FieldSchema
+from bg_charm_service.workers.protocol.messages import Answer, RunSpec, SendSpec
 
 POST = "post"
 

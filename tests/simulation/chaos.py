@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable
 
-from bg_charm_service.service import Service
+from bg_charm_service.service.bootstrap import Service
 from tests.simulation.disk import Armed, Fault
 from tests.simulation.plan import draw_temper
 from tests.simulation.world import World

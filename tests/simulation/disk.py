@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from bg_charm_service.database import Database
+from bg_charm_service.storage.sqlite.database import Database
 from tests.simulation.timeline import Killed
 
 
@@ -43,7 +43,7 @@ _CODES = {
 
 #: Functions that open transactions for others: a commit point has the name of their caller.
 _CARRIERS = {"Desk.change"}
-_DATABASE = {"bg_charm_service.database", "bg_charm_service.numbered_commits"}
+_DATABASE = {"bg_charm_service.storage.sqlite.database", "bg_charm_service.storage.sqlite.commits"}
 
 
 @dataclass(slots=True)

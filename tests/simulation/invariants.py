@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from bg_charm_service.service import Service
+from bg_charm_service.service.bootstrap import Service
 from tests.simulation.disk import FaultyConnection
 
 _SCHEDULE = """SELECT c.charm_key, h.due_at, h.disabled_by, h.interval_seconds

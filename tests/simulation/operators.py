@@ -12,11 +12,11 @@ import random
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from bg_charm_service.batching import MOST_RUNS
-from bg_charm_service.errors import CommitInDoubt, ServiceError
-from bg_charm_service.model import CharmRef
-from bg_charm_service.service import Service
-from bg_charm_service.views import NewCharm
+from bg_charm_service.domain.errors import CommitInDoubt, ServiceError
+from bg_charm_service.domain.model import CharmRef
+from bg_charm_service.domain.views import NewCharm
+from bg_charm_service.service.bootstrap import Service
+from bg_charm_service.supervisor.batch_policy import MOST_RUNS
 from tests.simulation.cast import POST, Kind, source_of
 from tests.simulation.plan import Plan, draw_temper
 from tests.simulation.world import LISTER, Member, Violated, World

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from loguru import logger
 
-from bg_charm_service.service import Service
+from bg_charm_service.service.bootstrap import Service
 from tests.simulation.chaos import Chaos
 from tests.simulation.operators import Operators
 from tests.simulation.plan import OVERDUE_SECONDS, Plan, draw_plan

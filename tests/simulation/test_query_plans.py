@@ -16,12 +16,12 @@ from itertools import product
 import pytest
 from loguru import logger
 
-from bg_charm_service.commands import CharmQuery, Commands
-from bg_charm_service.database import Database
-from bg_charm_service.errors import ServiceError
-from bg_charm_service.model import CharmRef
-from bg_charm_service.service import Service
-from bg_charm_service.store.charm_lists import CharmOrder, Standing
+from bg_charm_service.domain.errors import ServiceError
+from bg_charm_service.domain.model import CharmRef
+from bg_charm_service.service.bootstrap import Service
+from bg_charm_service.service.commands import CharmQuery, Commands
+from bg_charm_service.storage.sqlite.database import Database
+from bg_charm_service.storage.sqlite.store.charm_lists import CharmOrder, Standing
 from tests.simulation.operators import Operators
 from tests.simulation.plan import draw_plan
 from tests.simulation.world import World

@@ -16,10 +16,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from bg_charm_service.errors import SPENT_WORKER, FailureCause
-from bg_charm_service.process_usage import Usage
-from bg_charm_service.processes import Processes
-from bg_charm_service.wire import (
+from bg_charm_service.domain.errors import SPENT_WORKER, FailureCause
+from bg_charm_service.workers.pool.process_usage import Usage
+from bg_charm_service.workers.pool.processes import Processes
+from bg_charm_service.workers.pool.zygote_client import ZygoteLink
+from bg_charm_service.workers.protocol.messages import (
     FROM_WORKER,
     TO_WORKER,
     Answer,
@@ -37,7 +38,6 @@ from bg_charm_service.wire import (
     SendSpec,
     Spawned,
 )
-from bg_charm_service.zygote_client import ZygoteLink
 from tests.simulation.cast import DESERVED, DONE_WELL, SPOILS_NEXT, Deed, good_answer, schema_of
 
 #: Beyond every real process, so that a stray signal can hit nobody.

@@ -17,18 +17,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bg_charm_service.database import Database
-from bg_charm_service.errors import CommitInDoubt, FailureCause, WorkerBootError
-from bg_charm_service.identity import Identity
-from bg_charm_service.limits import Limits
-from bg_charm_service.model import CharmRef
-from bg_charm_service.pool_contract import PoolLimits
-from bg_charm_service.sandbox_mode import SandboxMode
-from bg_charm_service.scans import Catalogue, Scanner, ScanResult
-from bg_charm_service.service import Service, ServiceConfig, open_service
-from bg_charm_service.settlement import FailurePolicy
-from bg_charm_service.surroundings import PartTypes, Surroundings
-from bg_charm_service.wire import RunSpec
+from bg_charm_service.domain.errors import CommitInDoubt, FailureCause, WorkerBootError
+from bg_charm_service.domain.identity import Identity
+from bg_charm_service.domain.limits import Limits
+from bg_charm_service.domain.model import CharmRef
+from bg_charm_service.domain.outcome_policy import FailurePolicy
+from bg_charm_service.domain.sandbox_mode import SandboxMode
+from bg_charm_service.scanning.scanner import Catalogue, Scanner, ScanResult
+from bg_charm_service.service.bootstrap import Service, ServiceConfig, open_service
+from bg_charm_service.service.dependencies import PartTypes, Surroundings
+from bg_charm_service.storage.sqlite.database import Database
+from bg_charm_service.workers.pool.contract import PoolLimits
+from bg_charm_service.workers.protocol.messages import RunSpec
 from tests.simulation import invariants
 from tests.simulation.cast import Deed, Kind, Temper, payload_of
 from tests.simulation.disk import Disk, FaultyConnection

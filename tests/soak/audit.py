@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bg_charm_service.data_directory import DATABASE_NAME
+from bg_charm_service.storage.data_directory import DATABASE_NAME
 from tests.soak.ledger import Ledger, numbers_in
 
 #: No row may be found by these; each is told with its first column.

@@ -28,7 +28,9 @@ def zygotes(service: Service) -> list[psutil.Process]:
     with suppress(psutil.Error):
         for process in psutil.Process(service.pid).children():
             with suppress(psutil.Error):
-                if any("bg_charm_service.zygote" in word for word in process.cmdline()):
+                if any(
+                    "bg_charm_service.workers.runtime.zygote" in word for word in process.cmdline()
+                ):
                     found.append(process)
     return found
 

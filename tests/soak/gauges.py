@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from bg_charm_service.data_directory import DATABASE_NAME
+from bg_charm_service.storage.data_directory import DATABASE_NAME
 from tests.process.running import Service
 from tests.soak.cast import HISTORY_JOBS, HISTORY_RUNS, RUN_LOG_BYTES, WORKERS
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bg_charm_service.data_directory import DATABASE_NAME
+from bg_charm_service.storage.data_directory import DATABASE_NAME
 from tests.process.running import RunningCharm, Service
 from tests.soak.audit import Expected, audit
 from tests.soak.cast import SOAKED

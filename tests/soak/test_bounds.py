@@ -17,12 +17,12 @@ from typing import Any
 import psutil
 import pytest
 
-from bg_charm_service.errors import FailureCause
-from bg_charm_service.model import FieldKind
-from bg_charm_service.pool_events import RunFinished
-from bg_charm_service.roster import Roster
-from bg_charm_service.upkeep import Upkeep, UpkeepLimits
-from bg_charm_service.wire import Answer, FailureSpec, RunSpec
+from bg_charm_service.domain.errors import FailureCause
+from bg_charm_service.domain.model import FieldKind
+from bg_charm_service.service.maintenance.cycle import Upkeep, UpkeepLimits
+from bg_charm_service.supervisor.polled_charms import Roster
+from bg_charm_service.workers.pool.events import RunFinished
+from bg_charm_service.workers.protocol.messages import Answer, FailureSpec, RunSpec
 from tests.unit.test_supervisor import Bench
 
 CHARMS = 100

@@ -16,12 +16,12 @@ from dataclasses import replace
 
 import msgspec
 
-from bg_charm_service.limits import Limits
-from bg_charm_service.pool import Pool
-from bg_charm_service.pool_contract import PoolLimits
-from bg_charm_service.pool_events import IdleDeath, PoolEvent, RunFinished
-from bg_charm_service.processes import Processes
-from bg_charm_service.wire import (
+from bg_charm_service.domain.limits import Limits
+from bg_charm_service.workers.pool.contract import PoolLimits
+from bg_charm_service.workers.pool.events import IdleDeath, PoolEvent, RunFinished
+from bg_charm_service.workers.pool.pool import Pool
+from bg_charm_service.workers.pool.processes import Processes
+from bg_charm_service.workers.protocol.messages import (
     FROM_WORKER,
     TO_WORKER,
     Answer,

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bg_charm_service.database import Database
-from bg_charm_service.in_flight import InFlight
-from bg_charm_service.job_queue import JobQueue
-from bg_charm_service.limits import Limits
-from bg_charm_service.model import (
+from bg_charm_service.domain.limits import Limits
+from bg_charm_service.domain.model import (
     POLL_EVENT,
     CharmRef,
     CharmSchema,
@@ -17,14 +14,17 @@ from bg_charm_service.model import (
     FieldSchema,
     Origin,
 )
-from bg_charm_service.planner import Planner
-from bg_charm_service.pool_events import RunFinished
-from bg_charm_service.run_limits import RunLimits
-from bg_charm_service.settlement import FailurePolicy
-from bg_charm_service.settler import Settled, Settler
-from bg_charm_service.store import Store
-from bg_charm_service.store.charms import CharmRecord
-from bg_charm_service.wire import Answer, RunSpec
+from bg_charm_service.domain.outcome_policy import FailurePolicy
+from bg_charm_service.storage.sqlite.database import Database
+from bg_charm_service.storage.sqlite.job_queue import JobQueue
+from bg_charm_service.storage.sqlite.store import Store
+from bg_charm_service.storage.sqlite.store.charms import CharmRecord
+from bg_charm_service.supervisor.completer import Settled, Settler
+from bg_charm_service.supervisor.in_flight import InFlight
+from bg_charm_service.supervisor.limit_resolver import RunLimits
+from bg_charm_service.supervisor.poll_planner import Planner
+from bg_charm_service.workers.pool.events import RunFinished
+from bg_charm_service.workers.protocol.messages import Answer, RunSpec
 
 NOW = 1_790_000_000.0
 SPACE, ELSEWHERE = "did:key:here", "did:key:elsewhere"

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bg_charm_service.api.bodies import RegistrationBody, read_charm, to_json
-from bg_charm_service.errors import InvalidInput
-from bg_charm_service.identity import space_did
-from bg_charm_service.model import CharmRef
-from bg_charm_service.refs import refer
-from bg_charm_service.views import NewCharm
+from bg_charm_service.api.requests import RegistrationBody, read_charm, to_json
+from bg_charm_service.domain.errors import InvalidInput
+from bg_charm_service.domain.identity import space_did
+from bg_charm_service.domain.merkle import refer
+from bg_charm_service.domain.model import CharmRef
+from bg_charm_service.domain.views import NewCharm
 
 DEMO = space_did("demo")
 CHARM_ID = refer({})

@@ -13,56 +13,39 @@ from pathlib import Path
 PACKAGE = "bg_charm_service"
 PACKAGE_DIR = Path(__file__).parents[2] / PACKAGE
 
-#: What each layer holds, the lowest first. A sub-package stands for all of its modules, and
-#: `(package)` for the package itself, which re-exports the author's API.
-LAYERS = {
-    "values": "model errors limits limit_names json_values quantities dids pem_keys identity refs"
-    " sealing signing",
-    "author's API": "(package) charm cells fields blueprint asking snapshot links binding loading"
-    " integration stored_cell integrations charms",
-    "policy": "batching clock fairness redaction retry sandbox_mode schedule settlement run_size",
-    "storage": "data_directory storage_errors numbered_commits database row_keys migrations"
-    " schema_steps schema_version copying integrity job_queue store doctor",
-    "workers": "frames wire tickets worker_requests remains source_inspection kept_log"
-    " batch_watch sandbox proc_files process_control deadline run_loop aftermath output"
-    " zygote worker worker_boot"
-    " run_failure refusals"
-    " scratch scratch_usage tree_removal worker_handle worker_watch worker_channel"
-    " worker_protocol worker_looks process_usage process_settings processes waiting_runs"
-    " zygote_client nursery crew reception"
-    " pool pool_contract pool_events"
-    " scan_process scan_child scan_group scan_protocol discovery listing",
-    "service": "in_flight turns run_limits limit_views planner dispatcher preparing settler"
-    " run_endings testimony run_writes rescue waiters inspections pacing supervisor surroundings"
-    " roster upkeep scans"
-    " status run_history events commands views status_views service run_log"
-    " storage_watch backups backup_files backup_hook integrity_child restoring checkups"
-    " stopped_doctor demo_charm",
-    "edges": "__main__ api cli client service_socket daemon configuration setting settings options"
-    " operator_identity logs status_log systemd announcements",
+#: Each folder, and the folders that its modules may import; an arrow includes what lies below it.
+#: What a folder holds that is listed by itself (`storage/sqlite`) is not part of it. Everything may
+#: import `domain`. `(public)` is the package's root: what authors of charms and integrations import.
+MAY_IMPORT = {
+    "cli": "daemon api service scanning storage",
+    "daemon": "api service supervisor scanning workers/pool storage",
+    "api": "service storage workers/protocol",
+    "service": "supervisor scanning workers/pool workers/protocol workers/sandbox storage",
+    "supervisor": "workers/pool workers/protocol storage",
+    "scanning": "sdk workers/protocol integrations",
+    "workers": "",
+    "workers/pool": "workers/protocol workers/sandbox",
+    "workers/runtime": "sdk workers/protocol workers/sandbox",
+    "workers/sandbox": "",
+    "workers/protocol": "",
+    "storage": "storage/sqlite",
+    "storage/sqlite": "storage",
+    "sdk": "",
+    "domain": "",
+    "integrations": "(public)",
+    "charms": "(public)",
 }
 
-MEMBERS = {
-    layer: {name.replace("(package)", "") for name in names.split()}
-    for layer, names in LAYERS.items()
-}
-HEIGHTS = {name: height for height, names in enumerate(MEMBERS.values()) for name in names}
+#: What stands beside the folders: data, the entry of the program, and re-exports of a few lines
+#: under the public names that documents give.
+BESIDE = {"__init__.py", "__main__.py", "py.typed"}
+PUBLIC_MODULES = {"integration.py", "signing.py"}
+LONGEST_PUBLIC_MODULE_LINES = 30
 
-#: An outside package that only these modules may import.
-OWNERS = {
-    "persistqueue": {"job_queue"},
-    "sqlite3": MEMBERS["storage"],
-}
-
-#: A module of ours that only these may import: what runs the code of a charm.
-INSIDE_WORKERS = {
-    *MEMBERS["author's API"],
-    *("worker", "worker_boot", "run_failure", "source_inspection"),
-}
-DOORS = {"binding": INSIDE_WORKERS, "loading": INSIDE_WORKERS}
+#: An outside package that only modules in these folders may import.
+OWNERS = {"persistqueue": "storage/sqlite/job_queue", "sqlite3": "storage"}
 
 VAGUE_NAMES = {"util", "utils", "common", "helper", "helpers", "misc"}
-LONGEST_MODULE_LINES = 300
 
 
 @dataclass(frozen=True)
@@ -141,9 +124,11 @@ def inside(target: str) -> str | None:
     return target.removeprefix(f"{PACKAGE}.") if target.startswith(f"{PACKAGE}.") else None
 
 
-def part(name: str) -> str:
-    """Return the module or sub-package directly below the package."""
-    return name.partition(".")[0]
+def folder(name: str) -> str:
+    """Return the listed folder that a module lies in, the deepest one."""
+    parts = name.split(".")
+    heads = ["/".join(parts[:length]) for length in range(len(parts), 0, -1)]
+    return next((head for head in heads if head in MAY_IMPORT), "(public)")
 
 
 def internal() -> Iterator[tuple[Import, str]]:
@@ -155,24 +140,43 @@ def internal() -> Iterator[tuple[Import, str]]:
 
 
 def test_rules_see_the_package() -> None:
-    """The reading works: it finds the modules, their imports, and the symlinked folders."""
-    assert {"model", "errors", "systemd"} <= sources().keys()
-    assert any(found.importer == "model" and target == "errors" for found, target in internal())
+    """The reading works: it finds modules in every folder, their imports, and the symlinks."""
+    assert MAY_IMPORT.keys() <= {folder(name) for name in sources()}
+    assert any("sdk" == folder(one.importer) and "domain" == folder(to) for one, to in internal())
 
 
-def test_every_module_has_a_layer() -> None:
-    """A module that no layer names is a question that somebody has to answer here."""
-    assert [] == sorted(name for name in sources() if part(name) not in HEIGHTS)
+def test_the_package_is_its_folders() -> None:
+    """At the root lie the folders that are named above, and nothing that is not named."""
+    named = {name.partition("/")[0] for name in MAY_IMPORT} | BESIDE | PUBLIC_MODULES
+    there = {path.name for path in PACKAGE_DIR.iterdir() if path.name != "__pycache__"}
+    assert named == there
 
 
-def test_imports_point_down() -> None:
-    """A module imports from its own layer and from those below it."""
-    upward = [
-        str(found)
-        for found, target in internal()
-        if HEIGHTS.get(part(target), 0) > HEIGHTS.get(part(found.importer), len(LAYERS))
-    ]
-    assert [] == upward
+def test_public_modules_only_pass_names_on() -> None:
+    """What documents name at the package's root is a list of imports, with a docstring."""
+    for name in PUBLIC_MODULES:
+        text = (PACKAGE_DIR / name).read_text()
+        _docstring, *rest = ast.parse(text).body
+        assert all(isinstance(node, ast.ImportFrom) for node in rest), name
+        assert len(text.splitlines()) <= LONGEST_PUBLIC_MODULE_LINES, name
+
+
+def test_imports_follow_the_arrows() -> None:
+    """A module imports from its own folder, from those that its folder may, and from `domain`."""
+    strangers = []
+    for found, target in internal():
+        home, there = folder(found.importer), folder(target)
+        allowed = {home, "domain", *MAY_IMPORT.get(home, "").split()}
+        if home != "(public)" and there not in allowed:
+            strangers.append(str(found))
+    assert [] == strangers
+
+
+def test_no_arrow_is_drawn_for_nothing() -> None:
+    """What a folder may import, it does: the list says how things are."""
+    drawn = {(home, there) for home, all_of in MAY_IMPORT.items() for there in all_of.split()}
+    used = {(folder(found.importer), folder(target)) for found, target in internal()}
+    assert set() == drawn - used
 
 
 def test_modules_do_not_import_each_other_in_a_ring() -> None:
@@ -202,17 +206,8 @@ def test_every_resource_has_one_owner() -> None:
     strangers = [
         str(found)
         for found in imports()
-        if part(found.importer) not in OWNERS.get(part(found.target), {part(found.importer)})
-    ]
-    assert [] == strangers
-
-
-def test_charm_code_is_loaded_in_workers_only() -> None:
-    """Only the worker, and the package that shows the author's API, import the loader of charms."""
-    strangers = [
-        str(found)
-        for found, target in internal()
-        if part(found.importer) not in DOORS.get(target, {part(found.importer)})
+        if (owner := OWNERS.get(found.target.partition(".")[0])) is not None
+        and not found.importer.replace(".", "/").startswith(owner)
     ]
     assert [] == strangers
 
@@ -220,7 +215,9 @@ def test_charm_code_is_loaded_in_workers_only() -> None:
 def test_charms_import_the_author_api_only() -> None:
     """A shipped charm shows what an author may do: it imports the package's top level alone."""
     assert [] == [
-        str(found) for found, target in internal() if part(found.importer) == "charms" and target
+        str(found)
+        for found, target in internal()
+        if found.importer.partition(".")[0] == "charms" and target
     ]
 
 
@@ -229,12 +226,6 @@ def test_modules_have_names_of_their_own() -> None:
     last_names = {name: name.rpartition(".")[2] for name in sources() if name}
     taken = (sys.stdlib_module_names | VAGUE_NAMES) - {"__main__"}
     assert [] == sorted(name for name, last in last_names.items() if last in taken)
-
-
-def test_modules_are_short() -> None:
-    """A module over 300 lines holds more than one thing."""
-    lengths = {name: len(path.read_text().splitlines()) for name, path in sources().items()}
-    assert {} == {name: n for name, n in lengths.items() if n > LONGEST_MODULE_LINES}
 
 
 def test_modules_say_what_they_own() -> None:

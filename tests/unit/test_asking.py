@@ -7,11 +7,11 @@ import textwrap
 import msgspec
 import pytest
 
-from bg_charm_service.binding import describe, load_class
-from bg_charm_service.errors import InvalidInput
-from bg_charm_service.limit_names import check_changes, read_changes, write_limits
-from bg_charm_service.limits import LimitChanges, Limits
-from bg_charm_service.model import CharmSchema
+from bg_charm_service.domain.errors import InvalidInput
+from bg_charm_service.domain.limit_names import check_changes, read_changes, write_limits
+from bg_charm_service.domain.limits import LimitChanges, Limits
+from bg_charm_service.domain.model import CharmSchema
+from bg_charm_service.workers.runtime.charm_binding import describe, load_class
 
 
 def asks_of(body: str, header: str = "class Mine(Charm):") -> LimitChanges:

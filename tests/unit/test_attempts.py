@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bg_charm_service.api.attempts import FREE_ATTEMPTS, Attempts
-from bg_charm_service.api.entrance import CODE_SECONDS, LoginCodes
-from bg_charm_service.errors import TooManyAttempts
+from bg_charm_service.api.auth.login_codes import CODE_SECONDS, LoginCodes
+from bg_charm_service.api.auth.throttle import FREE_ATTEMPTS, Attempts
+from bg_charm_service.domain.errors import TooManyAttempts
 
 HERE = "192.0.2.1"
 

@@ -7,10 +7,10 @@ from functools import partial
 import pytest
 from msgspec import structs
 
-from bg_charm_service.batch_watch import LATE_SECONDS, STALL_SECONDS
-from bg_charm_service.errors import FailureCause
-from bg_charm_service.pool_contract import Isolation
-from bg_charm_service.wire import (
+from bg_charm_service.domain.errors import FailureCause
+from bg_charm_service.workers.pool.batch_monitor import LATE_SECONDS, STALL_SECONDS
+from bg_charm_service.workers.pool.contract import Isolation
+from bg_charm_service.workers.protocol.messages import (
     Answer,
     FailureSpec,
     FetchField,

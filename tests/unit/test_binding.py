@@ -20,7 +20,9 @@ from hypothesis import strategies as st
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from bg_charm_service import Cell, Charm, CharmContext, Secret, Stream
-from bg_charm_service.binding import (
+from bg_charm_service.domain.errors import NotFound, StateError
+from bg_charm_service.domain.model import CharmSchema, FieldKind, FieldSchema
+from bg_charm_service.workers.runtime.charm_binding import (
     Changes,
     LinkInfo,
     bind,
@@ -29,8 +31,6 @@ from bg_charm_service.binding import (
     handler,
     validate_field,
 )
-from bg_charm_service.errors import NotFound, StateError
-from bg_charm_service.model import CharmSchema, FieldKind, FieldSchema
 
 CONTEXT = CharmContext(run_id="7.2", job_id=7, attempt=2, space="did:key:z6Mk", charm_id="baedrei")
 

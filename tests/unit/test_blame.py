@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from bg_charm_service.errors import FailureCause
-from bg_charm_service.wire import Answer, FetchField, FieldValue, LogText, ToWorker
+from bg_charm_service.domain.errors import FailureCause
+from bg_charm_service.workers.protocol.messages import (
+    Answer,
+    FetchField,
+    FieldValue,
+    LogText,
+    ToWorker,
+)
 from tests.unit.paper_zygote import PaperBench, on_paper
 
 

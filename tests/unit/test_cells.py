@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from bg_charm_service import Cell, Secret, Stream
-from bg_charm_service.errors import StateError
+from bg_charm_service.domain.errors import StateError
 
 CHARM = {"$NAME": "Mail", "bgUpdater": {"$stream": True}, "auth": {"scope": ["read", "send"]}}
 

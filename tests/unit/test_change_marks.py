@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bg_charm_service.database import Database
-from bg_charm_service.model import (
+from bg_charm_service.domain.model import (
     CharmHealth,
     CharmRef,
     CharmSchema,
@@ -15,10 +14,11 @@ from bg_charm_service.model import (
     FieldKind,
     FieldSchema,
 )
-from bg_charm_service.store import Store
-from bg_charm_service.store.change_marks import ChangeMarks
-from bg_charm_service.store.charms import CharmRecord
-from bg_charm_service.store.links import Link
+from bg_charm_service.storage.change_marks import ChangeMarks
+from bg_charm_service.storage.sqlite.database import Database
+from bg_charm_service.storage.sqlite.store import Store
+from bg_charm_service.storage.sqlite.store.charms import CharmRecord
+from bg_charm_service.storage.sqlite.store.links import Link
 
 SCHEMA = CharmSchema(
     "Counter", "Counter", "", (FieldSchema("count", FieldKind.VALUE, b"0"),), ("bgUpdater",)

@@ -13,7 +13,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from bg_charm_service import Cell, Charm, CharmContext, Secret, Stream
-from bg_charm_service.errors import StateError
+from bg_charm_service.domain.errors import StateError
 
 
 class Settings(BaseModel):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bg_charm_service.api.pages import charts
-from bg_charm_service.status_views import MinuteView
+from bg_charm_service.service.status.views import MinuteView
 
 OUTCOMES = st.lists(
     st.tuples(st.sampled_from(["success", "failure", "stale"]), st.floats(0, 1e9)), max_size=30

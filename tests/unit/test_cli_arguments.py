@@ -19,9 +19,9 @@ from bg_charm_service.cli.arguments import (
     SpaceType,
     read_json,
 )
-from bg_charm_service.identity import space_did
-from bg_charm_service.model import CharmRef
-from bg_charm_service.refs import refer
+from bg_charm_service.domain.identity import space_did
+from bg_charm_service.domain.merkle import refer
+from bg_charm_service.domain.model import CharmRef
 
 CHARM_ID = refer({})
 DEMO = space_did("demo")

@@ -9,9 +9,9 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from bg_charm_service.cli.boundary import told_in_one_line
+from bg_charm_service.cli.error_output import told_in_one_line
 from bg_charm_service.cli.root import root
-from bg_charm_service.errors import Conflict
+from bg_charm_service.domain.errors import Conflict
 
 ORIGINAL_HELP = """\
 Background Charm Service

@@ -9,8 +9,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from bg_charm_service.client import Answer, Client, connect
-from bg_charm_service.errors import (
+from bg_charm_service.cli.client import Answer, Client, connect
+from bg_charm_service.daemon.settings import Settings
+from bg_charm_service.domain.errors import (
     AuthorizationError,
     Conflict,
     InvalidInput,
@@ -18,8 +19,7 @@ from bg_charm_service.errors import (
     ServiceError,
     ServiceStopping,
 )
-from bg_charm_service.settings import Settings
-from bg_charm_service.views import FieldView
+from bg_charm_service.domain.views import FieldView
 
 Responder = Callable[[httpx2.Request], httpx2.Response]
 

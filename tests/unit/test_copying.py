@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from bg_charm_service.copying import copy_database
-from bg_charm_service.database import Database
-from bg_charm_service.errors import BackupError, ServiceStopping
-from bg_charm_service.integrity import facts_of, problems_of
-from bg_charm_service.migrations import STEPS
+from bg_charm_service.domain.errors import BackupError, ServiceStopping
+from bg_charm_service.storage.sqlite.copying import copy_database
+from bg_charm_service.storage.sqlite.database import Database
+from bg_charm_service.storage.sqlite.integrity import facts_of, problems_of
+from bg_charm_service.storage.sqlite.migrations import STEPS
 
 
 @pytest.fixture

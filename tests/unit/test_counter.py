@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bg_charm_service.binding import changes, describe, load_class
+from bg_charm_service.workers.runtime.charm_binding import changes, describe, load_class
 
 SOURCE = Path(__file__).parents[2] / "charms" / "counter.py"
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from bg_charm_service.crew import KEPT_SECONDS, QUANTUM_SECONDS, Crew
-from bg_charm_service.limits import Walls
-from bg_charm_service.pool_contract import Isolation, PoolLimits
-from bg_charm_service.processes import Processes
-from bg_charm_service.worker_handle import Binding, WorkerHandle, WorkerState
+from bg_charm_service.domain.limits import Walls
+from bg_charm_service.workers.pool.contract import Isolation, PoolLimits
+from bg_charm_service.workers.pool.processes import Processes
+from bg_charm_service.workers.pool.worker_process import Binding, WorkerHandle, WorkerState
+from bg_charm_service.workers.pool.worker_set import KEPT_SECONDS, QUANTUM_SECONDS, Crew
 
 WALLS = Walls(ports=(443,))
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from bg_charm_service.data_directory import DataDirectory, user_name, why_unusable
-from bg_charm_service.errors import DataDirectoryBusy, DataDirectoryError
+from bg_charm_service.domain.errors import DataDirectoryBusy, DataDirectoryError
+from bg_charm_service.storage.data_directory import DataDirectory, user_name, why_unusable
 
 NOBODY = pwd.getpwnam("nobody")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -116,7 +116,7 @@ def test_foreign_directory_names_owner_and_command(tmp_path: Path) -> None:
     if owner != NOBODY.pw_name:
         script = (
             "import os, sys; from pathlib import Path;"
-            "from bg_charm_service.data_directory import why_unusable;"
+            "from bg_charm_service.storage.data_directory import why_unusable;"
             "print(why_unusable(Path(sys.argv[1]), PermissionError(13, 'no')))"
         )
         told = run_as_nobody(script, tmp_path) if os.geteuid() == 0 else ""
@@ -142,7 +142,7 @@ def test_root_goes_on_as_the_owner(open_to_all: Path, uid: int) -> None:
     os.chown(path, uid, NOBODY.pw_gid)
     script = (
         "import os, sys; from pathlib import Path;"
-        "from bg_charm_service.data_directory import DataDirectory;"
+        "from bg_charm_service.storage.data_directory import DataDirectory;"
         "DataDirectory.open(Path(sys.argv[1])); print(os.geteuid())"
     )
     ran = subprocess.run(

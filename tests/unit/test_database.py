@@ -10,8 +10,13 @@ from typing import Any
 
 import pytest
 
-from bg_charm_service.database import Database
-from bg_charm_service.errors import CommitInDoubt, DataDirectoryError, SchemaTooNew, StorageError
+from bg_charm_service.domain.errors import (
+    CommitInDoubt,
+    DataDirectoryError,
+    SchemaTooNew,
+    StorageError,
+)
+from bg_charm_service.storage.sqlite.database import Database
 
 
 @pytest.fixture

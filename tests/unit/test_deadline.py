@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bg_charm_service.deadline import Deadline, RunTimeout
+from bg_charm_service.workers.runtime.deadline import Deadline, RunTimeout
 
 
 @pytest.fixture(autouse=True)

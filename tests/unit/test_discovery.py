@@ -7,8 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from bg_charm_service.discovery import ENTRY_POINT_GROUP, Source, find_sources, load_integration
-from bg_charm_service.errors import InvalidInput
+from bg_charm_service.domain.errors import InvalidInput
+from bg_charm_service.scanning.discovery import (
+    ENTRY_POINT_GROUP,
+    Source,
+    find_sources,
+    load_integration,
+)
 
 GOOD = """
 class Mine:

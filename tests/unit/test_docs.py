@@ -11,9 +11,9 @@ from pathlib import Path
 import click
 import pytest
 
-from bg_charm_service.binding import describe, load_class
 from bg_charm_service.cli.root import root
-from bg_charm_service.discovery import Source, load_integration
+from bg_charm_service.scanning.discovery import Source, load_integration
+from bg_charm_service.workers.runtime.charm_binding import describe, load_class
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "bg_charm_service"

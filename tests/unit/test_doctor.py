@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bg_charm_service.database import Database
-from bg_charm_service.doctor import (
+from bg_charm_service.storage.sqlite.checks import (
     Finding,
     Scope,
     Severity,
@@ -18,8 +17,9 @@ from bg_charm_service.doctor import (
     findings_of,
     mend,
 )
-from bg_charm_service.job_queue import JobQueue
-from bg_charm_service.store.registrations import Registrations
+from bg_charm_service.storage.sqlite.database import Database
+from bg_charm_service.storage.sqlite.job_queue import JobQueue
+from bg_charm_service.storage.sqlite.store.registrations import Registrations
 from tests.unit.test_supervisor import Bench
 
 #: Damage, what is found then, and whether it can be mended; charm 1 and job 1 are there.

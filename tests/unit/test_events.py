@@ -7,7 +7,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bg_charm_service.events import Events, Reader
+from bg_charm_service.service.event_feed import Events, Reader
 
 
 def numbers(events: Events, reader: Reader) -> list[int] | None:

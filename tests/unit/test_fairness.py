@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bg_charm_service.fairness import (
+from bg_charm_service.supervisor.fair_share import (
     HALF_LIFE_SECONDS,
     SHORT_SECONDS,
     AtWork,

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bg_charm_service.errors import FrameError
-from bg_charm_service.frames import FrameCodec, FrameReader
+from bg_charm_service.domain.errors import FrameError
+from bg_charm_service.workers.protocol.framing import FrameCodec, FrameReader
 
 
 class Ask(msgspec.Struct, frozen=True, tag=True):

@@ -9,10 +9,10 @@ import pytest
 from fastapi.routing import APIRoute
 
 from bg_charm_service.api import create_app
-from bg_charm_service.api.access import make_router
-from bg_charm_service.api.callers import Changing, GuardedRoute, Need, Reading, need_of
-from bg_charm_service.clock import SystemClock
-from bg_charm_service.commands import Commands
+from bg_charm_service.api.auth.authorization import Changing, GuardedRoute, Need, Reading, need_of
+from bg_charm_service.api.dependencies import make_router
+from bg_charm_service.domain.clock import SystemClock
+from bg_charm_service.service.commands import Commands
 
 #: What everybody may have: it is the same for all, and changes nothing but a session.
 PUBLIC = {"/login", "/logout", "/docs", "/favicon.ico", "/static/{name:path}"}

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from bg_charm_service.errors import FailureCause
-from bg_charm_service.model import Failure
-from bg_charm_service.wire import (
+from bg_charm_service.domain.errors import FailureCause
+from bg_charm_service.domain.model import Failure
+from bg_charm_service.workers.protocol.messages import (
     FROM_WORKER,
     Answer,
     FetchField,

@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bg_charm_service.dids import is_did, public_key_of
-from bg_charm_service.errors import InvalidInput
-from bg_charm_service.identity import (
+from bg_charm_service.domain.dids import is_did, public_key_of
+from bg_charm_service.domain.errors import InvalidInput
+from bg_charm_service.domain.identity import (
     DEFAULT_PASSPHRASE,
     SYSTEM_SPACE_NAME,
     Identity,
@@ -117,7 +117,7 @@ def test_usual_keys_need_no_large_library() -> None:
     """A process that reads, writes and uses keys in the usual form saves its megabytes."""
     code = (
         "import sys\n"
-        "from bg_charm_service.identity import Identity, verify\n"
+        "from bg_charm_service.domain.identity import Identity, verify\n"
         "one = Identity.generate()\n"
         "assert Identity.from_pem(one.to_pem()) == one\n"
         "assert verify(one.did(), b'text', one.sign(b'text'))\n"

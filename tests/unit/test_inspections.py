@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from bg_charm_service.database import Database
-from bg_charm_service.errors import CompilerError, FailureCause
-from bg_charm_service.inspections import Inspections
-from bg_charm_service.limits import LimitChanges, Limits
-from bg_charm_service.model import CharmSchema, Failure, FieldKind, FieldSchema
-from bg_charm_service.pool_events import InspectFinished
-from bg_charm_service.run_limits import RunLimits
-from bg_charm_service.store import Store
-from bg_charm_service.wire import FROM_WORKER, MOST_SETS, Inspect, Inspected
+from bg_charm_service.domain.errors import CompilerError, FailureCause
+from bg_charm_service.domain.limits import LimitChanges, Limits
+from bg_charm_service.domain.model import CharmSchema, Failure, FieldKind, FieldSchema
+from bg_charm_service.storage.sqlite.database import Database
+from bg_charm_service.storage.sqlite.store import Store
+from bg_charm_service.supervisor.limit_resolver import RunLimits
+from bg_charm_service.supervisor.source_inspections import Inspections
+from bg_charm_service.workers.pool.events import InspectFinished
+from bg_charm_service.workers.protocol.messages import FROM_WORKER, MOST_SETS, Inspect, Inspected
 from tests.unit.test_supervisor import PaperPool
 
 FIELD = FieldSchema("count", FieldKind.VALUE, b"0")

@@ -9,10 +9,15 @@ from typing import Any
 
 import pytest
 
-from bg_charm_service.cells import Cell
-from bg_charm_service.errors import InvalidInput
-from bg_charm_service.identity import space_did
-from bg_charm_service.integration import (
+from bg_charm_service.domain.errors import InvalidInput
+from bg_charm_service.domain.identity import space_did
+from bg_charm_service.domain.merkle import refer
+from bg_charm_service.domain.model import CharmRef
+from bg_charm_service.integrations.discord import integration as discord
+from bg_charm_service.integrations.gcal import integration as gcal
+from bg_charm_service.integrations.gmail import integration as gmail
+from bg_charm_service.scanning.charm_list import MAX_PROBLEMS, parse_manual_charms, read_listed
+from bg_charm_service.scanning.integration import (
     CellAddress,
     CellIntegration,
     IntegrationCellConfig,
@@ -21,12 +26,7 @@ from bg_charm_service.integration import (
     initialize_cell,
     read_cell,
 )
-from bg_charm_service.integrations.discord import integration as discord
-from bg_charm_service.integrations.gcal import integration as gcal
-from bg_charm_service.integrations.gmail import integration as gmail
-from bg_charm_service.listing import MAX_PROBLEMS, parse_manual_charms, read_listed
-from bg_charm_service.model import CharmRef
-from bg_charm_service.refs import refer
+from bg_charm_service.sdk.cells import Cell
 
 SYSTEM = "did:key:z6Mkfuw7h6jDwqVb6wimYGys14JFcyTem4Kqvdj9DjpFhY88"
 SPACE = space_did("demo")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from bg_charm_service.pool_contract import Isolation
-from bg_charm_service.wire import Answer, Inspect, RunSpec, ToWorker
+from bg_charm_service.workers.pool.contract import Isolation
+from bg_charm_service.workers.protocol.messages import Answer, Inspect, RunSpec, ToWorker
 from tests.unit.paper_zygote import LIMITS, PaperBench, PaperWorker, on_paper, other_walls
 
 

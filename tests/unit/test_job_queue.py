@@ -11,10 +11,11 @@ import pytest
 from persistqueue import SQLiteAckQueue
 from persistqueue.serializers import json as json_serializer
 
-from bg_charm_service.data_directory import DATABASE_NAME
-from bg_charm_service.database import Database
-from bg_charm_service.job_queue import JobQueue, rows
-from bg_charm_service.model import CharmRef, Origin
+from bg_charm_service.domain.model import CharmRef, Origin
+from bg_charm_service.storage.data_directory import DATABASE_NAME
+from bg_charm_service.storage.sqlite.database import Database
+from bg_charm_service.storage.sqlite.job_queue import JobQueue
+from bg_charm_service.storage.sqlite.job_queue import sql as rows
 
 NOW = 1000.0
 REF = CharmRef("did:key:space", "charm")

@@ -7,7 +7,7 @@ import json
 import pytest
 from pydantic_core import from_json
 
-from bg_charm_service.json_values import MOST_DEPTH, check_json
+from bg_charm_service.domain.json_values import MOST_DEPTH, check_json
 
 
 def nested(depth: int, opening: str = "[", closing: str = "]", inside: str = "") -> bytes:

@@ -9,9 +9,15 @@ import pytest
 from pydantic import BaseModel
 
 from bg_charm_service import Cell, Charm, CharmContext, Stream
-from bg_charm_service.binding import Changes, LinkInfo, MemorySnapshot, bind, changes
-from bg_charm_service.errors import StateError
-from bg_charm_service.model import Send
+from bg_charm_service.domain.errors import StateError
+from bg_charm_service.domain.model import Send
+from bg_charm_service.workers.runtime.charm_binding import (
+    Changes,
+    LinkInfo,
+    MemorySnapshot,
+    bind,
+    changes,
+)
 
 #: A list that holds itself.
 ENDLESS: list[Any] = []

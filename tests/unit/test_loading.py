@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from bg_charm_service.binding import (
+from bg_charm_service.domain.errors import CompilerError
+from bg_charm_service.sdk.charm import CharmContext
+from bg_charm_service.workers.runtime.charm_binding import (
     MemorySnapshot,
     author_traceback,
     bind,
@@ -17,8 +19,6 @@ from bg_charm_service.binding import (
     handler,
     load_class,
 )
-from bg_charm_service.charm import CharmContext
-from bg_charm_service.errors import CompilerError
 
 HEADER = "from bg_charm_service import Cell, Charm, Secret, Stream\n"
 HANDLER = "    def bg_updater(self, event): pass\n"

@@ -14,11 +14,11 @@ import pytest
 from loguru import logger
 from msgspec.structs import replace
 
-from bg_charm_service.errors import FailureCause, InvalidInput
-from bg_charm_service.logs import open_logs
-from bg_charm_service.model import CharmRef, Failure, Job, Origin
-from bg_charm_service.run_log import RunLog
-from bg_charm_service.settings import Settings
+from bg_charm_service.daemon.logs import open_logs
+from bg_charm_service.daemon.run_log import RunLog
+from bg_charm_service.daemon.settings import Settings
+from bg_charm_service.domain.errors import FailureCause, InvalidInput
+from bg_charm_service.domain.model import CharmRef, Failure, Job, Origin
 
 REF = CharmRef(
     "did:key:z6Mkfuw7h6jDwqVb6wimYGys14JFcyTem4Kqvdj9DjpFhY88",

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from bg_charm_service import migrations
-from bg_charm_service.errors import SchemaTooNew
-from bg_charm_service.migrations import STEPS, migrate
+from bg_charm_service.domain.errors import SchemaTooNew
+from bg_charm_service.storage.sqlite import migrations
+from bg_charm_service.storage.sqlite.migrations import STEPS, migrate
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from bg_charm_service.nursery import MAX_BOOT_DEATHS
+from bg_charm_service.workers.pool.spawner import MAX_BOOT_DEATHS
 from tests.unit.paper_zygote import PaperBench, on_paper
 
 #: So few descriptors that nothing more can be opened.

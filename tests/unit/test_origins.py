@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bg_charm_service.api.origins import LOOPBACK_NAMES, Doorplate, Source, is_loopback
+from bg_charm_service.api.auth.allowed_origins import LOOPBACK_NAMES, Doorplate, Source, is_loopback
 
 NEAR = Doorplate(LOOPBACK_NAMES, frozenset({8000}))
 FAR = Doorplate(LOOPBACK_NAMES | {"charms.example"}, frozenset({8000, 443}), is_open=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bg_charm_service.limits import Limits
-from bg_charm_service.output import RunOutput
+from bg_charm_service.domain.limits import Limits
+from bg_charm_service.workers.runtime.log_capture import RunOutput
 
 FLOOD_FACTOR = 256
 

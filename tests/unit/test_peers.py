@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bg_charm_service.api.peers import comes_from_within
+from bg_charm_service.api.auth.peers import comes_from_within
 
 #: Takes a name that is no text, and connects.
 _NAMELESS = """

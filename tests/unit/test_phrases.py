@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from bg_charm_service.api.pages import phrases
-from bg_charm_service.errors import FailureCause
-from bg_charm_service.views import CharmView
+from bg_charm_service.domain.errors import FailureCause
+from bg_charm_service.domain.views import CharmView
 
 CHARM = CharmView(
     space="did:key:z1",

@@ -7,11 +7,11 @@ import select
 import time
 from collections.abc import Awaitable, Callable
 
-from bg_charm_service.limits import Limits
-from bg_charm_service.pool import Pool
-from bg_charm_service.pool_contract import Isolation, PoolLimits
-from bg_charm_service.pool_events import InspectFinished, PoolEvent, RunFinished
-from bg_charm_service.wire import Inspect, RunSpec
+from bg_charm_service.domain.limits import Limits
+from bg_charm_service.workers.pool.contract import Isolation, PoolLimits
+from bg_charm_service.workers.pool.events import InspectFinished, PoolEvent, RunFinished
+from bg_charm_service.workers.pool.pool import Pool
+from bg_charm_service.workers.protocol.messages import Inspect, RunSpec
 
 #: The longest that anything here is waited for, in seconds.
 PATIENCE_SECONDS = 20.0

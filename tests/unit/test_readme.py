@@ -11,8 +11,8 @@ import click
 import pytest
 
 from bg_charm_service.cli.root import root
-from bg_charm_service.setting import Setting
-from bg_charm_service.settings import SETTINGS
+from bg_charm_service.daemon.setting import Setting
+from bg_charm_service.daemon.settings import SETTINGS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bg_charm_service.redaction import MARK, MIN_CHARACTERS, redact, secret_texts
+from bg_charm_service.domain.redaction import MARK, MIN_CHARACTERS, redact, secret_texts
 
 
 def test_texts_inside_a_value_are_replaced() -> None:

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bg_charm_service.errors import InvalidInput
-from bg_charm_service.refs import MAX_DEPTH, is_merkle_id, refer
+from bg_charm_service.domain.errors import InvalidInput
+from bg_charm_service.domain.merkle import MAX_DEPTH, is_merkle_id, refer
 
 EMPTY_MAP_ID = "baedreiejlbo3grw733nk7wp5mzjfqyzpa7hquspn4yt4np6zq3375fpavq"
 

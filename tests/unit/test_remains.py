@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bg_charm_service.remains import Remains
-from bg_charm_service.scratch import ScratchRoot
+from bg_charm_service.workers.pool.scratch.directory import ScratchRoot
+from bg_charm_service.workers.protocol.leftovers import Remains
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_directory_that_is_gone_is_noticed(scratch: Path) -> None:
 def test_output_is_noticed_until_it_is_read(closed: int) -> None:
     """Raw output that nobody has read shows, also where one of its descriptors is closed."""
     code = (
-        "import os, sys; from bg_charm_service.remains import Remains\n"
+        "import os, sys; from bg_charm_service.workers.protocol.leftovers import Remains\n"
         "remains = Remains('')\n"
         f"if {closed}: os.close(1)\n"
         "before = remains.are_there()\n"

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from bg_charm_service.binding import changes, load_class
-from bg_charm_service.errors import StateError
+from bg_charm_service.domain.errors import StateError
+from bg_charm_service.workers.runtime.charm_binding import changes, load_class
 
 SOURCE = Path(__file__).parents[2] / "charms" / "rss.py"
 

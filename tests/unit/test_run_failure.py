@@ -6,11 +6,11 @@ import errno
 
 import pytest
 
-from bg_charm_service.deadline import RunCpuLimit, RunFlood, RunTimeout
-from bg_charm_service.errors import CompilerError, FailureCause, StateError, StateTooLarge
-from bg_charm_service.limits import Limits
-from bg_charm_service.run_failure import failure_of
-from bg_charm_service.wire import FailureSpec, RunSpec
+from bg_charm_service.domain.errors import CompilerError, FailureCause, StateError, StateTooLarge
+from bg_charm_service.domain.limits import Limits
+from bg_charm_service.workers.protocol.messages import FailureSpec, RunSpec
+from bg_charm_service.workers.runtime.deadline import RunCpuLimit, RunFlood, RunTimeout
+from bg_charm_service.workers.runtime.failure_report import failure_of
 
 LIMITS = Limits(timeout_seconds=3.5, cpu_seconds=2.0, threads=8, log_bytes=1024)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bg_charm_service.run_history import MINUTES, RunHistory
-from bg_charm_service.settlement import RunStatus
+from bg_charm_service.domain.outcome_policy import RunStatus
+from bg_charm_service.service.status.run_history import MINUTES, RunHistory
 
 
 def test_an_hour_has_sixty_minutes() -> None:

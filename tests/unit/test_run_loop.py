@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from bg_charm_service.deadline import Deadline
-from bg_charm_service.run_loop import RunLoop
+from bg_charm_service.workers.runtime.deadline import Deadline
+from bg_charm_service.workers.runtime.event_loop import RunLoop
 
 
 @pytest.fixture

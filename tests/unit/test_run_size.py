@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bg_charm_service.errors import StateTooLarge
-from bg_charm_service.run_size import MOST_SENDS, check_run_size, check_state_size
+from bg_charm_service.domain.errors import StateTooLarge
+from bg_charm_service.domain.size_limits import MOST_SENDS, check_run_size, check_state_size
 
 
 def test_up_to_the_limit_is_fine() -> None:

@@ -14,11 +14,18 @@ from pathlib import Path
 import pytest
 
 import bg_charm_service
-from bg_charm_service.errors import SandboxError
-from bg_charm_service.process_control import children_of
-from bg_charm_service.sandbox import Wall, allow_ports, folder_around, landlock, probe, raise_walls
-from bg_charm_service.sandbox.kernel import MACHINE
-from bg_charm_service.sandbox.syscalls import (
+from bg_charm_service.domain.errors import SandboxError
+from bg_charm_service.workers.protocol.processes import children_of
+from bg_charm_service.workers.sandbox import (
+    Wall,
+    allow_ports,
+    folder_around,
+    landlock,
+    probe,
+    raise_walls,
+)
+from bg_charm_service.workers.sandbox.kernel import MACHINE
+from bg_charm_service.workers.sandbox.syscalls import (
     LANDLOCK_CREATE_RULESET,
     LANDLOCK_RESTRICT_SELF,
     number,

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from bg_charm_service.sandbox import rules
-from bg_charm_service.sandbox.seccomp import Instruction, program
-from bg_charm_service.sandbox.syscalls import MACHINES, NEWEST, number
+from bg_charm_service.workers.sandbox import rules
+from bg_charm_service.workers.sandbox.seccomp import Instruction, program
+from bg_charm_service.workers.sandbox.syscalls import MACHINES, NEWEST, number
 
 ALLOW, KILL, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 EPERM, ENOSYS = ERRNO | errno.EPERM, ERRNO | errno.ENOSYS

@@ -6,11 +6,11 @@ import socket
 
 import pytest
 
-from bg_charm_service.api.ports import own_ports
-from bg_charm_service.errors import ServiceError
-from bg_charm_service.sandbox_mode import Isolation, Sandboxing, SandboxMode, choose_walls
-from bg_charm_service.settings import Settings
-from bg_charm_service.status_log import walls_text
+from bg_charm_service.daemon.ports import own_ports
+from bg_charm_service.daemon.settings import Settings
+from bg_charm_service.daemon.status_log import walls_text
+from bg_charm_service.domain.errors import ServiceError
+from bg_charm_service.domain.sandbox_mode import Isolation, Sandboxing, SandboxMode, choose_walls
 
 NAMES = ("files", "calls")
 

@@ -17,12 +17,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from bg_charm_service.frames import FrameReader
-from bg_charm_service.limits import Limits
-from bg_charm_service.sandbox import Wall
-from bg_charm_service.tickets import TicketBox
-from bg_charm_service.wire import FROM_WORKER, TO_WORKER, Answer, Birth, LogText, Ready, RunSpec
-from bg_charm_service.zygote_client import ZygoteClient
+from bg_charm_service.domain.limits import Limits
+from bg_charm_service.workers.pool.zygote_client import ZygoteClient
+from bg_charm_service.workers.protocol.framing import FrameReader
+from bg_charm_service.workers.protocol.messages import (
+    FROM_WORKER,
+    TO_WORKER,
+    Answer,
+    Birth,
+    LogText,
+    Ready,
+    RunSpec,
+)
+from bg_charm_service.workers.protocol.start_tickets import TicketBox
+from bg_charm_service.workers.sandbox import Wall
 from tests.unit.walled import Place, attempt, missing_walls, place
 
 CHARM = """
@@ -169,7 +177,7 @@ def test_nothing_is_left_open(asker: Asker) -> None:
 
 def test_it_knows_its_own_memory_and_threads(asker: Asker) -> None:
     """Also where /proc cannot be opened any more."""
-    own = "__import__('bg_charm_service.process_control').process_control"
+    own = "__import__('bg_charm_service.workers.protocol.processes').workers.protocol.processes"
     memory = asker.ask(f"{own}.own_memory_bytes()")
     threads = asker.ask(f"{own}.own_thread_count()")
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from bg_charm_service.model import CharmRef
-from bg_charm_service.schedule import (
+from bg_charm_service.domain.model import CharmRef
+from bg_charm_service.domain.poll_schedule import (
     due_after_first,
     due_after_poll,
     due_after_restart,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bg_charm_service.schema_version import stored_schema_version
+from bg_charm_service.storage.sqlite.schema_version import stored_schema_version
 
 
 def numbers(*, fold: bool) -> list[str]:

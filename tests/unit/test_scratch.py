@@ -14,9 +14,9 @@ from subprocess import DEVNULL, PIPE, Popen
 
 import pytest
 
-from bg_charm_service.scratch import ScratchRoot
-from bg_charm_service.scratch_usage import MOST_ENTRIES, MOST_LEVELS
-from bg_charm_service.tree_removal import remove_tree
+from bg_charm_service.workers.pool.scratch.directory import ScratchRoot
+from bg_charm_service.workers.pool.scratch.removal import remove_tree
+from bg_charm_service.workers.pool.scratch.usage import MOST_ENTRIES, MOST_LEVELS
 
 MEGABYTE = 1024 * 1024
 NOBODY = 65534

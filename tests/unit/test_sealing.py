@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bg_charm_service.errors import AuthorizationError, InvalidInput
-from bg_charm_service.identity import Identity
-from bg_charm_service.sealing import DataKey
+from bg_charm_service.domain.errors import AuthorizationError, InvalidInput
+from bg_charm_service.domain.identity import Identity
+from bg_charm_service.storage.secret_encryption import DataKey
 
 OWNER = Identity.from_passphrase("the owner")
 STRANGER = Identity.from_passphrase("a stranger")

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from bg_charm_service.cells import Cell
-from bg_charm_service.discovery import Source, load_integration
-from bg_charm_service.identity import space_did
-from bg_charm_service.integration import CellAddress, IntegrationCellConfig
-from bg_charm_service.refs import refer
+from bg_charm_service.domain.identity import space_did
+from bg_charm_service.domain.merkle import refer
+from bg_charm_service.scanning.discovery import Source, load_integration
+from bg_charm_service.scanning.integration import CellAddress, IntegrationCellConfig
+from bg_charm_service.sdk.cells import Cell
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "integrations"
 

@@ -11,18 +11,18 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bg_charm_service.configuration import service_config
-from bg_charm_service.errors import InvalidInput
-from bg_charm_service.fairness import Caps
-from bg_charm_service.identity import Identity
-from bg_charm_service.limits import Limits
-from bg_charm_service.operator_identity import operator_identity
-from bg_charm_service.options import click_options
-from bg_charm_service.pool_contract import PoolLimits
-from bg_charm_service.quantities import size, size_text
-from bg_charm_service.sandbox_mode import Isolation, SandboxMode
-from bg_charm_service.service import ServiceConfig
-from bg_charm_service.settings import SETTINGS, Settings, load_settings
+from bg_charm_service.cli.setting_options import click_options
+from bg_charm_service.daemon.operator_identity import operator_identity
+from bg_charm_service.daemon.service_config import service_config
+from bg_charm_service.daemon.settings import SETTINGS, Settings, load_settings
+from bg_charm_service.domain.errors import InvalidInput
+from bg_charm_service.domain.identity import Identity
+from bg_charm_service.domain.limits import Limits
+from bg_charm_service.domain.quantities import size, size_text
+from bg_charm_service.domain.sandbox_mode import Isolation, SandboxMode
+from bg_charm_service.service.bootstrap import ServiceConfig
+from bg_charm_service.supervisor.fair_share import Caps
+from bg_charm_service.workers.pool.contract import PoolLimits
 
 DEFAULT_DID = "did:key:z6MksHnZGdHxNoCqcC3kPvBSo2goCzLSWheQ8LrVpAtQwgwW"
 

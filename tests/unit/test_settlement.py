@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from msgspec.structs import replace
 
-from bg_charm_service.errors import FailureCause
-from bg_charm_service.model import (
+from bg_charm_service.domain.errors import FailureCause
+from bg_charm_service.domain.model import (
     CharmHealth,
     CharmRef,
     DisabledBy,
@@ -19,7 +19,7 @@ from bg_charm_service.model import (
     Origin,
     Outcome,
 )
-from bg_charm_service.settlement import (
+from bg_charm_service.domain.outcome_policy import (
     Decision,
     FailurePolicy,
     RunStatus,

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from bg_charm_service.errors import FailureCause
-from bg_charm_service.in_flight import InFlight
-from bg_charm_service.model import Failure, FieldKind
-from bg_charm_service.settlement import RunStatus, Step
-from bg_charm_service.store.links import Link
-from bg_charm_service.wire import Answer, FailureSpec
+from bg_charm_service.domain.errors import FailureCause
+from bg_charm_service.domain.model import Failure, FieldKind
+from bg_charm_service.domain.outcome_policy import RunStatus, Step
+from bg_charm_service.storage.sqlite.store.links import Link
+from bg_charm_service.supervisor.in_flight import InFlight
+from bg_charm_service.workers.protocol.messages import Answer, FailureSpec
 from tests.unit.settling import ELSEWHERE, NOW, Bench
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from bg_charm_service.errors import FailureCause
-from bg_charm_service.in_flight import InFlight
-from bg_charm_service.limits import LimitChanges, Limits
-from bg_charm_service.model import Failure, FieldKind
-from bg_charm_service.settlement import RunStatus, Step
-from bg_charm_service.store.charms import CharmRecord
-from bg_charm_service.store.links import Link
-from bg_charm_service.wire import Answer, FailureSpec, SendSpec
+from bg_charm_service.domain.errors import FailureCause
+from bg_charm_service.domain.limits import LimitChanges, Limits
+from bg_charm_service.domain.model import Failure, FieldKind
+from bg_charm_service.domain.outcome_policy import RunStatus, Step
+from bg_charm_service.storage.sqlite.store.charms import CharmRecord
+from bg_charm_service.storage.sqlite.store.links import Link
+from bg_charm_service.supervisor.in_flight import InFlight
+from bg_charm_service.workers.protocol.messages import Answer, FailureSpec, SendSpec
 from tests.unit.settling import ELSEWHERE, SPACE, Bench
 
 SMALL = Limits(state_bytes=1024)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from bg_charm_service.errors import InvalidInput
-from bg_charm_service.identity import Identity
-from bg_charm_service.signing import SCHEME, RequestText, Signature, authorization
+from bg_charm_service.api.auth.request_signing import SCHEME, RequestText, Signature, authorization
+from bg_charm_service.domain.errors import InvalidInput
+from bg_charm_service.domain.identity import Identity
 
 OWNER = Identity.from_passphrase("an owner")
 REQUEST = RequestText("POST", "localhost:8000", "/api/charms/x/run?y=1", b"{}")

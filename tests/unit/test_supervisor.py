@@ -12,15 +12,10 @@ from pathlib import Path
 import pytest
 from loguru import logger
 
-from bg_charm_service.clock import Clock
-from bg_charm_service.database import Database
-from bg_charm_service.dispatcher import Dispatcher
-from bg_charm_service.errors import FailureCause, ServiceError, StorageError, WorkerBootError
-from bg_charm_service.fairness import Caps
-from bg_charm_service.inspections import Inspections
-from bg_charm_service.job_queue import SUSPECT_DELIVERIES, JobQueue
-from bg_charm_service.limits import Limits, Walls
-from bg_charm_service.model import (
+from bg_charm_service.domain.clock import Clock
+from bg_charm_service.domain.errors import FailureCause, ServiceError, StorageError, WorkerBootError
+from bg_charm_service.domain.limits import Limits, Walls
+from bg_charm_service.domain.model import (
     POLL_EVENT,
     CharmHealth,
     CharmRef,
@@ -30,17 +25,22 @@ from bg_charm_service.model import (
     FieldSchema,
     Origin,
 )
-from bg_charm_service.planner import Planner
-from bg_charm_service.pool_contract import FreeWorkers, WorkerPool
-from bg_charm_service.pool_events import FieldWanted, PoolEvent, RunFinished
-from bg_charm_service.run_limits import RunLimits
-from bg_charm_service.settlement import FailurePolicy, RunStatus
-from bg_charm_service.settler import Settled, Settler
-from bg_charm_service.store import Store
-from bg_charm_service.store.charms import CharmRecord
-from bg_charm_service.store.links import Link
-from bg_charm_service.supervisor import Parts, Supervisor
-from bg_charm_service.wire import Answer, FieldValue, Inspect, RunSpec
+from bg_charm_service.domain.outcome_policy import FailurePolicy, RunStatus
+from bg_charm_service.storage.sqlite.database import Database
+from bg_charm_service.storage.sqlite.job_queue import SUSPECT_DELIVERIES, JobQueue
+from bg_charm_service.storage.sqlite.store import Store
+from bg_charm_service.storage.sqlite.store.charms import CharmRecord
+from bg_charm_service.storage.sqlite.store.links import Link
+from bg_charm_service.supervisor.completer import Settled, Settler
+from bg_charm_service.supervisor.dispatcher import Dispatcher
+from bg_charm_service.supervisor.fair_share import Caps
+from bg_charm_service.supervisor.limit_resolver import RunLimits
+from bg_charm_service.supervisor.loop import Parts, Supervisor
+from bg_charm_service.supervisor.poll_planner import Planner
+from bg_charm_service.supervisor.source_inspections import Inspections
+from bg_charm_service.workers.pool.contract import FreeWorkers, WorkerPool
+from bg_charm_service.workers.pool.events import FieldWanted, PoolEvent, RunFinished
+from bg_charm_service.workers.protocol.messages import Answer, FieldValue, Inspect, RunSpec
 
 
 class Time:

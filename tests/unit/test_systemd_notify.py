@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bg_charm_service.systemd import notify, watchdog_interval_seconds
+from bg_charm_service.daemon.systemd import notify, watchdog_interval_seconds
 
 
 @pytest.fixture

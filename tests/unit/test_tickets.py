@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bg_charm_service.tickets import TicketBox, take_ticket
+from bg_charm_service.workers.protocol.start_tickets import TicketBox, take_ticket
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from bg_charm_service import batching
-from bg_charm_service.fairness import Caps
-from bg_charm_service.limits import LimitChanges
-from bg_charm_service.model import FieldKind
-from bg_charm_service.store.charms import CharmRecord
+from bg_charm_service.domain.limits import LimitChanges
+from bg_charm_service.domain.model import FieldKind
+from bg_charm_service.storage.sqlite.store.charms import CharmRecord
+from bg_charm_service.supervisor import batch_policy as batching
+from bg_charm_service.supervisor.fair_share import Caps
 from tests.unit.test_supervisor import Bench, logged
 
 SHORT, LONG = 0.001, 0.5

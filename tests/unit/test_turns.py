@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from bg_charm_service.fairness import Caps
-from bg_charm_service.model import POLL_EVENT, CharmRef, CharmSchema, Origin
-from bg_charm_service.store.charms import CharmRecord
+from bg_charm_service.domain.model import POLL_EVENT, CharmRef, CharmSchema, Origin
+from bg_charm_service.storage.sqlite.store.charms import CharmRecord
+from bg_charm_service.supervisor.fair_share import Caps
 from tests.unit.test_supervisor import Bench
 
 MANY, ONE = "did:key:many", "did:key:one"

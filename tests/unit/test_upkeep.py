@@ -8,10 +8,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from bg_charm_service.model import CharmRef, DisabledBy
-from bg_charm_service.roster import Roster
-from bg_charm_service.scans import ScanResult
-from bg_charm_service.upkeep import Upkeep, UpkeepLimits
+from bg_charm_service.domain.model import CharmRef, DisabledBy
+from bg_charm_service.scanning.scanner import ScanResult
+from bg_charm_service.service.maintenance.cycle import Upkeep, UpkeepLimits
+from bg_charm_service.supervisor.polled_charms import Roster
 from tests.unit.test_supervisor import Bench, broken, logged
 
 

@@ -7,7 +7,7 @@ import resource
 
 import pytest
 
-from bg_charm_service.worker_channel import WorkerChannel
+from bg_charm_service.workers.pool.channel import WorkerChannel
 
 #: More descriptors than a channel has.
 MANY = 12

@@ -10,10 +10,17 @@ from typing import NamedTuple
 import pytest
 from msgspec import structs
 
-from bg_charm_service.limits import Limits
-from bg_charm_service.tickets import TicketBox
-from bg_charm_service.wire import TO_WORKER, FieldValue, GoOn, Inspect, RunSpec, ToWorker
-from bg_charm_service.worker_requests import Requests
+from bg_charm_service.domain.limits import Limits
+from bg_charm_service.workers.protocol.messages import (
+    TO_WORKER,
+    FieldValue,
+    GoOn,
+    Inspect,
+    RunSpec,
+    ToWorker,
+)
+from bg_charm_service.workers.protocol.start_tickets import TicketBox
+from bg_charm_service.workers.runtime.requests import Requests
 
 RUN = RunSpec(
     *("1.1", 1, 1, "did:key:here", "charm", "hash", None, "some.py", "Some", "bgUpdater"),

@@ -13,14 +13,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bg_charm_service.limits import Limits
-from bg_charm_service.pool_contract import PoolLimits
-from bg_charm_service.process_usage import Usage, read_cpu_seconds, read_usage
-from bg_charm_service.processes import Processes
-from bg_charm_service.scratch import ScratchRoot
-from bg_charm_service.scratch_usage import ScratchUsage
-from bg_charm_service.worker_handle import Ending, WorkerHandle, WorkerState
-from bg_charm_service.worker_watch import WorkerWatch, excess
+from bg_charm_service.domain.limits import Limits
+from bg_charm_service.workers.pool.contract import PoolLimits
+from bg_charm_service.workers.pool.process_usage import Usage, read_cpu_seconds, read_usage
+from bg_charm_service.workers.pool.processes import Processes
+from bg_charm_service.workers.pool.resource_monitor import WorkerWatch, excess
+from bg_charm_service.workers.pool.scratch.directory import ScratchRoot
+from bg_charm_service.workers.pool.scratch.usage import ScratchUsage
+from bg_charm_service.workers.pool.worker_process import Ending, WorkerHandle, WorkerState
 
 MEGABYTE = 1024 * 1024
 LIMITS = Limits(memory_bytes=64 * MEGABYTE, threads=8, cpu_seconds=2.0)

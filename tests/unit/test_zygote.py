@@ -16,10 +16,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bg_charm_service.sandbox import Wall
-from bg_charm_service.wire import Birth, Exited, FromZygote, Spawned
-from bg_charm_service.worker_boot import Cradle
-from bg_charm_service.zygote_client import ZygoteClient, read_reports
+from bg_charm_service.workers.pool.zygote_client import ZygoteClient, read_reports
+from bg_charm_service.workers.protocol.messages import Birth, Exited, FromZygote, Spawned
+from bg_charm_service.workers.runtime.boot import Cradle
+from bg_charm_service.workers.sandbox import Wall
 
 #: The longest that anything is waited for, in seconds.
 PATIENCE_SECONDS = 20.0
@@ -94,7 +94,11 @@ def test_no_end_of_a_worker_goes_unreported(births: Births) -> None:
 def test_it_loads_what_workers_need_and_no_more() -> None:
     """Every worker carries along what its zygote has loaded: no keys, no database, no server."""
     loaded = subprocess.run(
-        [sys.executable, "-c", "import sys, bg_charm_service.zygote; print(*sys.modules)"],
+        [
+            sys.executable,
+            "-c",
+            "import sys, bg_charm_service.workers.runtime.zygote; print(*sys.modules)",
+        ],
         check=True,
         capture_output=True,
         text=True,

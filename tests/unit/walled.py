@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bg_charm_service.sandbox import Wall, allow_ports, probe, raise_walls
-from bg_charm_service.sandbox.capabilities import give_up_gaining
-from bg_charm_service.sandbox.kernel import MACHINE, prctl
-from bg_charm_service.sandbox.syscalls import number
+from bg_charm_service.workers.sandbox import Wall, allow_ports, probe, raise_walls
+from bg_charm_service.workers.sandbox.capabilities import give_up_gaining
+from bg_charm_service.workers.sandbox.kernel import MACHINE, prctl
+from bg_charm_service.workers.sandbox.syscalls import number
 
 NOBODY = 65534
 

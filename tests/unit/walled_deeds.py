@@ -14,7 +14,7 @@ import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bg_charm_service.sandbox import Wall
+from bg_charm_service.workers.sandbox import Wall
 from tests.unit.walled import Attempt, Place, system_call
 
 _libc = ctypes.CDLL(None, use_errno=True)

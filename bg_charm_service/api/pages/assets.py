@@ -10,9 +10,9 @@ from pathlib import Path
 from fastapi import Request
 from fastapi.responses import RedirectResponse, Response
 
-from bg_charm_service.api.access import make_router
-from bg_charm_service.api.callers import Public
-from bg_charm_service.errors import NotFound
+from bg_charm_service.api.auth.authorization import Public
+from bg_charm_service.api.dependencies import make_router
+from bg_charm_service.domain.errors import NotFound
 
 router = make_router("files")
 

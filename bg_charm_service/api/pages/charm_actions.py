@@ -8,15 +8,15 @@ from enum import StrEnum
 from fastapi import Request
 from fastapi.responses import Response
 
-from bg_charm_service.api.access import Charm, Service
-from bg_charm_service.api.bodies import to_json
-from bg_charm_service.api.callers import Changing
+from bg_charm_service.api.auth.authorization import Changing
+from bg_charm_service.api.dependencies import Charm, Service
 from bg_charm_service.api.pages.forms import Form
 from bg_charm_service.api.pages.phrases import duration
 from bg_charm_service.api.pages.rendering import done, make_page_router, moved, page
-from bg_charm_service.commands import Commands
-from bg_charm_service.errors import InvalidInput
-from bg_charm_service.model import CharmRef
+from bg_charm_service.api.requests import to_json
+from bg_charm_service.domain.errors import InvalidInput
+from bg_charm_service.domain.model import CharmRef
+from bg_charm_service.service.commands import Commands
 
 router = make_page_router()
 

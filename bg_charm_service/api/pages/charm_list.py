@@ -11,18 +11,18 @@ from urllib.parse import urlencode
 from fastapi import Query, Request
 from fastapi.responses import Response
 
-from bg_charm_service.api.access import Service
-from bg_charm_service.api.callers import Bounded, Caller, Changing, Page
+from bg_charm_service.api.auth.authorization import Bounded, Caller, Changing, Page
+from bg_charm_service.api.dependencies import Service
 from bg_charm_service.api.pages import charts
 from bg_charm_service.api.pages.charm_actions import Action, act
 from bg_charm_service.api.pages.forms import Form
 from bg_charm_service.api.pages.rendering import done, make_page_router, page
-from bg_charm_service.commands import CharmQuery, Commands
-from bg_charm_service.errors import InvalidInput, ServiceError
-from bg_charm_service.model import CharmRef
-from bg_charm_service.store.charm_lists import CharmOrder, Standing
-from bg_charm_service.store.spaces import Space
-from bg_charm_service.views import CharmView, SpaceView
+from bg_charm_service.domain.errors import InvalidInput, ServiceError
+from bg_charm_service.domain.model import CharmRef
+from bg_charm_service.domain.views import CharmView, SpaceView
+from bg_charm_service.service.commands import CharmQuery, Commands
+from bg_charm_service.storage.sqlite.store.charm_lists import CharmOrder, Standing
+from bg_charm_service.storage.sqlite.store.spaces import Space
 
 router = make_page_router()
 

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 from fastapi import Path, Query, Request
 from fastapi.responses import Response
 
-from bg_charm_service.api.access import Charm, Service
-from bg_charm_service.api.callers import Listing, Reading
+from bg_charm_service.api.auth.authorization import Listing, Reading
+from bg_charm_service.api.dependencies import Charm, Service
 from bg_charm_service.api.pages import charts
 from bg_charm_service.api.pages.rendering import make_page_router, page
 from bg_charm_service.api.pages.state_view import shown_fields

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bg_charm_service.status_views import MinuteView
+from bg_charm_service.service.status.views import MinuteView
 
 #: A sparkline's height, and each bar's width with its gap.
 SPARK_HEIGHT = 20

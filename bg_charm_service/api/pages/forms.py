@@ -7,7 +7,7 @@ from urllib.parse import parse_qs
 
 from fastapi import Depends, Request
 
-from bg_charm_service.errors import InvalidInput
+from bg_charm_service.domain.errors import InvalidInput
 
 #: Fields that one form may have.
 _MOST_FIELDS = 2000

@@ -7,13 +7,13 @@ from typing import Annotated
 from fastapi import Query, Request
 from fastapi.responses import Response
 
-from bg_charm_service.api.access import Service
-from bg_charm_service.api.callers import Governing, Listing
+from bg_charm_service.api.auth.authorization import Governing, Listing
+from bg_charm_service.api.dependencies import Service
 from bg_charm_service.api.pages.rendering import make_page_router, page
-from bg_charm_service.commands import CharmQuery, Commands
-from bg_charm_service.model import CharmRef
-from bg_charm_service.store.charm_lists import CharmOrder, Standing
-from bg_charm_service.views import CharmView, JobView, RunView
+from bg_charm_service.domain.model import CharmRef
+from bg_charm_service.domain.views import CharmView, JobView, RunView
+from bg_charm_service.service.commands import CharmQuery, Commands
+from bg_charm_service.storage.sqlite.store.charm_lists import CharmOrder, Standing
 
 router = make_page_router()
 

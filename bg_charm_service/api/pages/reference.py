@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import Response
 
-from bg_charm_service.api.callers import Public
+from bg_charm_service.api.auth.authorization import Public
 from bg_charm_service.api.pages.rendering import make_page_router, page
 
 router = make_page_router()

@@ -17,14 +17,14 @@ from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from bg_charm_service import __version__
-from bg_charm_service.api.bodies import first_problem
-from bg_charm_service.api.callers import GuardedRoute, Kind, csrf_token, page_caller
-from bg_charm_service.api.failures import status_of
+from bg_charm_service.api.auth.authorization import GuardedRoute, Kind, csrf_token, page_caller
+from bg_charm_service.api.error_responses import status_of
 from bg_charm_service.api.pages import charts, phrases
 from bg_charm_service.api.pages.assets import asset_url
-from bg_charm_service.commands import Commands
-from bg_charm_service.errors import ServiceError
+from bg_charm_service.api.requests import first_problem
+from bg_charm_service.domain.errors import ServiceError
+from bg_charm_service.domain.version import VERSION
+from bg_charm_service.service.commands import Commands
 
 #: Only files of our own; nothing inline, no outside host, no frame around us.
 POLICY = (
@@ -133,7 +133,7 @@ def _templates() -> jinja2.Environment:
         advice=phrases.advice,
         charts=charts,
         asset=asset_url,
-        version=__version__,
+        version=VERSION,
         htmx_config=json.dumps(_HTMX),
     )
     return environment

@@ -7,7 +7,7 @@ import stat
 import struct
 import threading
 
-from bg_charm_service.wire import (
+from bg_charm_service.workers.protocol.messages import (
     FROM_WORKER,
     Answer,
     FetchField,

@@ -6,8 +6,8 @@ import stat
 import threading
 from typing import Any
 
-from bg_charm_service.errors import FailureCause
-from bg_charm_service.wire import FROM_WORKER, Answer, FailureSpec, SendSpec
+from bg_charm_service.domain.errors import FailureCause
+from bg_charm_service.workers.protocol.messages import FROM_WORKER, Answer, FailureSpec, SendSpec
 from tests.hostile.charms.hostile import Hostile, ends
 
 

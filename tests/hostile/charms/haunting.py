@@ -10,7 +10,9 @@ from typing import Any
 
 import msgspec
 
-from bg_charm_service import fields, wire, worker
+from bg_charm_service.sdk import fields
+from bg_charm_service.workers.protocol import messages as wire
+from bg_charm_service.workers.runtime import worker
 from tests.hostile.charms.hostile import Hostile, ends
 
 

@@ -77,7 +77,7 @@ def block_all_signals(charm: Hostile) -> None:
 @ends("timeout", "Timed out after 0.3 s")
 def forget_the_deadline(charm: Hostile) -> object:
     """By changing the code that keeps it."""
-    from bg_charm_service import deadline
+    from bg_charm_service.workers.runtime import deadline
 
     deadline.Deadline._strike = lambda *_: None  # type: ignore[method-assign]
     signal.signal(signal.SIGALRM, lambda *_: None)

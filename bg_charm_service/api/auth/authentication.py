@@ -1,0 +1,224 @@
+"""Finds out who asks: by the listener, a token, a signature, a session, or nobody.
+
+A credential that does not hold is refused, logged and counted, whatever the request wants; only
+a cookie that is over is taken for none, since browsers go on sending it. Called by the routes'
+guard, before a body is read.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from urllib.parse import parse_qs
+
+from fastapi import Request
+
+from bg_charm_service.api.auth.allowed_origins import Source, is_loopback
+from bg_charm_service.api.auth.authorization import Caller, Kind, Need
+from bg_charm_service.api.auth.listeners import SOCKET, TCP
+from bg_charm_service.api.auth.origin_middleware import source_of
+from bg_charm_service.api.auth.request_signing import SCHEME, WINDOW_SECONDS, RequestText, Signature
+from bg_charm_service.api.auth.throttle import Attempts
+from bg_charm_service.domain.errors import AuthorizationError, InvalidInput, NotSignedIn
+from bg_charm_service.domain.identity import COMMON_USER_PASSPHRASE, DEFAULT_PASSPHRASE, Identity
+from bg_charm_service.service.commands import Commands
+from bg_charm_service.service.commands.tokens import digest
+from bg_charm_service.storage.sqlite.store.tokens import TokenRecord
+
+#: Headers of a proxy: what comes through one is not from this machine.
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
+
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
+_OPERATOR = Caller(
+    "operator",
+    Kind.SOCKET,
+    SOCKET,
+    may_see_lists=True,
+    may_register=True,
+    may_read=True,
+    may_change=True,
+)
+
+
+class Doorman:
+    """Gives the caller of each request."""
+
+    def __init__(self, commands: Commands, attempts: Attempts) -> None:
+        self._commands = commands
+        self._attempts = attempts
+        public = (DEFAULT_PASSPHRASE, COMMON_USER_PASSPHRASE)
+        self._public_dids = {Identity.from_passphrase(each).did() for each in public}
+
+    async def identify(self, request: Request, need: Need) -> Caller:
+        """Give who asks; raises NotSignedIn, AuthorizationError, TooManyAttempts."""
+        if getattr(request.state, "listener", TCP) == SOCKET:
+            return _OPERATOR
+        authorization = request.headers.get("authorization")
+        if authorization is not None:
+            return await self._authorized(request, authorization)
+        if source_of(request) is Source.NAMED:
+            if need is Need.NOTHING and request.method not in _SAFE_METHODS:
+                raise AuthorizationError("Signing in is done on a page of the service's own.")
+            return Caller("a page of another origin", Kind.NOBODY, TCP)
+        secret = request.cookies.get(cookie_name(request), "")
+        is_live, token = self._commands.find_session(secret) if secret else (False, None)
+        if not is_live:
+            return self._nobody(request)
+        if request.method in _SAFE_METHODS or need is Need.NOTHING:
+            return _session(secret, token)
+        if await _has_csrf_token(request, secret):
+            return _session(secret, token)
+        if need is Need.REGISTERING:
+            # The button sends no token; that its page is ours is known by its origin.
+            is_ours = source_of(request) is Source.OURS
+            return _session(secret, token) if is_ours else self._nobody(request)
+        raise AuthorizationError("The form carries no valid CSRF token: reload its page.")
+
+    def check_entry(self, request: Request, is_good: Callable[[], bool]) -> None:
+        """Let a code or token that somebody entered count; raises NotSignedIn, TooManyAttempts.
+
+        One that is good is taken at any time: a link that follows a wrong code stands anywhere.
+        """
+        if is_good():
+            return
+        host = _peer(request)
+        self._attempts.check(host, b"")
+        self._attempts.failed(host, b"", "a login code or token that is not good")
+        raise NotSignedIn("This code or token is not good, was used already, or has expired.")
+
+    async def _authorized(self, request: Request, text: str) -> Caller:
+        scheme, _, rest = text.partition(" ")
+        host, key = _counted(request), _credential(scheme, rest)
+        self._attempts.check(host, key)
+        try:
+            if scheme.lower() == "bearer":
+                caller = self._bearer(rest.strip())
+            elif scheme.lower() == SCHEME.lower():
+                caller = await self._signer(request, rest)
+            else:
+                raise NotSignedIn(f"Expected Authorization: Bearer TOKEN, or {SCHEME} ….")
+        except NotSignedIn as error:
+            self._attempts.failed(host, key, str(error))
+            raise
+        self._attempts.succeeded(host, key)
+        return caller
+
+    def _bearer(self, text: str) -> Caller:
+        token = self._commands.find_token(text)
+        if token is None:
+            raise NotSignedIn("This token does not exist, was revoked, or has expired.")
+        return _of_token(token, f"token {token.name}", Kind.TOKEN)
+
+    async def _signer(self, request: Request, text: str) -> Caller:
+        try:
+            signature = Signature.parse(text)
+        except InvalidInput as error:
+            raise NotSignedIn(str(error)) from None
+        did = signature.did
+        spaces = self._commands.spaces_of(did)
+        if did in self._public_dids or not spaces:
+            raise NotSignedIn(
+                f"{did} owns no space here, or is a key that everybody can compute; an owner "
+                "makes it one with `bg-charm-service space grant SPACE DID`."
+            )
+        now = self._commands.parts.clock.now()
+        if abs(now - signature.time) > WINDOW_SECONDS:
+            raise NotSignedIn(f"The signature is not of this minute: the time here is {now:.0f}.")
+        target = request.scope["raw_path"]
+        if request.scope["query_string"]:
+            target += b"?" + request.scope["query_string"]
+        said = RequestText(
+            request.method,
+            request.headers.get("host", ""),
+            target.decode("latin-1"),
+            await request.body(),
+        )
+        if not signature.holds(said):
+            raise NotSignedIn("The signature does not hold for this request.")
+        # The nonce goes last: whoever has no key must not be able to use one up.
+        ends = signature.time + WINDOW_SECONDS + 1.0
+        if not self._commands.take_nonce(did, signature.nonce, ends):
+            raise NotSignedIn("This request was sent before: sign it again, with another nonce.")
+        return _full(f"key {did}", Kind.KEY, spaces=spaces)
+
+    def _nobody(self, request: Request) -> Caller:
+        is_direct = not any(name in request.headers for name in _FORWARDED)
+        is_near = is_direct and is_loopback(_peer(request))
+        return Caller("anonymous", Kind.NOBODY, TCP, may_see_lists=is_near, may_register=is_near)
+
+
+def cookie_name(request: Request) -> str:
+    """Give the name of the session's cookie; cookies of one host are shared by all its ports."""
+    server = request.scope.get("server") or ("", 0)
+    return f"bg_charm_session_{server[1]}"
+
+
+def csrf_of(secret: str) -> str:
+    """Give what the forms of a session carry."""
+    return digest(f"csrf {secret}").hex()
+
+
+async def _has_csrf_token(request: Request, secret: str) -> bool:
+    given = request.headers.get("x-csrf-token", "")
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if not given and kind == "application/x-www-form-urlencoded":
+        form = parse_qs((await request.body()).decode("latin-1"), max_num_fields=10_000)
+        given = form.get("csrf", [""])[0]
+    return hmac.compare_digest(given.encode(), csrf_of(secret).encode())
+
+
+def _session(secret: str, token: TokenRecord | None) -> Caller:
+    csrf = csrf_of(secret)
+    if token is None:
+        return _full("session", Kind.SESSION, csrf=csrf)
+    return _of_token(token, f"session of token {token.name}", Kind.SESSION, csrf)
+
+
+def _of_token(token: TokenRecord, name: str, kind: Kind, csrf: str = "") -> Caller:
+    return Caller(
+        name,
+        kind,
+        TCP,
+        may_see_lists=True,
+        may_register=not token.read_only,
+        may_read=True,
+        may_change=not token.read_only,
+        spaces=frozenset({token.space}) if token.space is not None else None,
+        csrf=csrf,
+        expires_at=token.expires_at,
+    )
+
+
+def _full(name: str, kind: Kind, *, spaces: frozenset[str] | None = None, csrf: str = "") -> Caller:
+    return Caller(
+        name,
+        kind,
+        TCP,
+        may_see_lists=True,
+        may_register=True,
+        may_read=True,
+        may_change=True,
+        spaces=spaces,
+        csrf=csrf,
+    )
+
+
+def _credential(scheme: str, rest: str) -> bytes:
+    """Give what stays the same of a credential from one request to the next, hashed."""
+    if scheme.lower() != SCHEME.lower():
+        return digest(rest)
+    try:
+        return digest(Signature.parse(rest).did)
+    except InvalidInput:
+        return b""
+
+
+def _counted(request: Request) -> str:
+    """Give what failures are counted by: a name bound to our address must not count as we do."""
+    host = _peer(request)
+    return host if getattr(request.state, "is_named", False) else f"{host}, by another name"
+
+
+def _peer(request: Request) -> str:
+    return request.client.host if request.client else ""

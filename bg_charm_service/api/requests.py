@@ -1,0 +1,220 @@
+"""The bodies of requests: what they may hold, and their change into the values of commands.
+
+Only the shape is checked here; whether a value makes sense is for the commands to say.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from bg_charm_service.domain.dids import is_did
+from bg_charm_service.domain.errors import InvalidInput
+from bg_charm_service.domain.merkle import is_merkle_id
+from bg_charm_service.domain.model import CharmRef
+from bg_charm_service.domain.views import NewCharm
+
+#: Findings of pydantic that are clearer in other words.
+_PLAIN_WORDS = {
+    "json_invalid": "The body is not JSON.",
+    "extra_forbidden": "There is no such member",
+    "model_type": "This is not a JSON object",
+    "model_attributes_type": "This is not a JSON object",
+    "recursion_loop": "This is nested too deeply",
+}
+
+
+def _encodable(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("This is not valid Unicode text") from None
+    return text
+
+
+#: JSON can spell half of a surrogate pair, which no file and no database takes.
+Text = Annotated[str, AfterValidator(_encodable)]
+
+
+class Body(BaseModel):
+    """A JSON object with exactly the documented members."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+#: A limit as its setting is written, a number where it is one; null takes it back.
+_Limit = int | float | Text | None
+
+
+class LimitsBody(Body):
+    """Limits to set: `network` is ports such as "443,5432", or "deny"; sizes are such as "64M"."""
+
+    timeout: _Limit = None
+    cpu: _Limit = None
+    memory: _Limit = None
+    files: _Limit = None
+    threads: _Limit = None
+    log: _Limit = None
+    state: _Limit = None
+    scratch: _Limit = None
+    network: _Limit = None
+
+    def given(self) -> dict[str, object]:
+        """Give the limits that the request names."""
+        return self.model_dump(exclude_unset=True)
+
+
+class CharmBody(Body):
+    """A charm to add, as in a line of an import file."""
+
+    source: Text
+    space: Text = Field(description="A space's DID or name")
+    file_name: Text = Field("charm.py", alias="file", description="For tracebacks and the cause")
+    class_name: Text | None = Field(None, alias="class")
+    cause: Text | None = Field(None, description="By default the file's name without its suffix")
+    values: dict[Text, JsonValue] = Field({}, alias="set")
+    links: dict[Text, Text] = Field({}, description="Field to SPACE/CHARM[/path]")
+    writable_links: dict[Text, Text] = {}
+    wants_registration: bool = Field(False, alias="register")
+    integration: Text = ""
+    limits: LimitsBody = Field(default_factory=LimitsBody, description="Only for the operator")
+
+    def to_charm(self) -> NewCharm:
+        """Give the value that the commands take."""
+        return NewCharm(
+            source=self.source,
+            file_name=self.file_name,
+            space=self.space,
+            class_name=self.class_name,
+            values={name: to_json(value, f"set.{name}") for name, value in self.values.items()},
+            links=self.links,
+            writable_links=self.writable_links,
+            cause=self.cause,
+            register=self.wants_registration,
+            integration=self.integration,
+            limits=self.limits.given(),
+        )
+
+
+class SourceBody(Body):
+    """New source for a charm."""
+
+    source: Text
+    file_name: Text = Field("charm.py", alias="file")
+    class_name: Text | None = Field(None, alias="class")
+    dry_run: bool = False
+
+
+class SendBody(Body):
+    """An event for one of a charm's streams, by default the one that polls use."""
+
+    stream: Text | None = None
+    event: JsonValue = {}
+
+
+class IntervalBody(Body):
+    """How often a charm is polled; null for the service's own interval."""
+
+    seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
+
+
+class GrantBody(Body):
+    """Whom to make an owner."""
+
+    did: Text
+
+
+class AdminCharmBody(Body):
+    """Whom to let into the system space besides its owner."""
+
+    grant: Text | None = None
+
+
+class BackupBody(Body):
+    """The file that a backup goes into, by its absolute path."""
+
+    path: Text
+
+
+class TokenBody(Body):
+    """A token to make."""
+
+    name: Text
+    space: Text | None = Field(None, description="The space that it is limited to")
+    read_only: bool = False
+    expires_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+
+
+class RegistrationBody(BaseModel):
+    """A registration, as the original's button and documents post it."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    piece_id: Text | None = Field(None, alias="pieceId")
+    charm_id: Text | None = Field(None, alias="charmId")
+    space: Text
+    integration: Text
+
+    @property
+    def charm_member(self) -> str:
+        """The member that names the charm."""
+        return "pieceId" if self.piece_id else "charmId"
+
+    def to_ref(self) -> CharmRef:
+        """Give the charm; raises InvalidInput naming the member that is wrong."""
+        if self.piece_id and self.charm_id and self.piece_id != self.charm_id:
+            raise InvalidInput("pieceId and charmId name two charms; give one of them.")
+        charm_id = self.piece_id or self.charm_id
+        if not charm_id:
+            raise InvalidInput("pieceId: Field required (charmId is taken as well)")
+        if not self.integration.strip():
+            raise InvalidInput("integration: It is empty.")
+        if not is_did(self.space):
+            raise InvalidInput(f"space: Invalid space ID: {self.space:.100}. Must be a valid DID.")
+        if not is_merkle_id(charm_id):
+            raise InvalidInput(
+                f"{self.charm_member}: Invalid charm ID: {charm_id:.100}. "
+                "Must be a valid merkle ID."
+            )
+        return CharmRef(self.space, charm_id)
+
+    @classmethod
+    def read(cls, body: bytes) -> RegistrationBody:
+        """Read a body of any content type; raises InvalidInput saying which member is wrong."""
+        try:
+            value = json.loads(body)
+        except (ValueError, RecursionError):
+            raise InvalidInput("The body is not JSON.") from None
+        if not isinstance(value, dict):
+            raise InvalidInput("The body is not a JSON object.")
+        try:
+            return cls.model_validate(value)
+        except ValidationError as error:
+            raise InvalidInput(first_problem(error.errors())) from None
+
+
+def read_charm(value: Any) -> NewCharm:
+    """Read one charm of an import; raises InvalidInput saying what is wrong with it."""
+    try:
+        return CharmBody.model_validate(value).to_charm()
+    except ValidationError as error:
+        raise InvalidInput(first_problem(error.errors())) from None
+
+
+def to_json(value: object, what: str) -> bytes:
+    """Write a JSON value compactly; raises InvalidInput for what JSON cannot hold."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return text.encode()
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"{what}: This is not a JSON value: {error}") from None
+
+
+def first_problem(problems: Any) -> str:
+    """Say in one line what the first of pydantic's findings is, and where."""
+    first = problems[0]
+    place = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
+    text = _PLAIN_WORDS.get(first["type"], first["msg"]).removeprefix("Value error, ")
+    return f"{place:.100}: {text}" if place and first["type"] != "json_invalid" else text

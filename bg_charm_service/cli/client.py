@@ -1,0 +1,255 @@
+"""The HTTP client of the service: over its socket while it runs, else in-process.
+
+While no service runs, the client opens the data directory itself, under the same lock, and speaks
+to the same routes without a socket. Raises only errors of ours. Called by the command line.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager as Opening
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import TypeVar
+from urllib.parse import quote
+
+import httpx2
+import msgspec
+import tenacity
+
+from bg_charm_service.cli.service_socket import is_somebody_there, socket_path
+from bg_charm_service.daemon.operator_identity import operator_identity
+from bg_charm_service.daemon.settings import Settings
+from bg_charm_service.domain.errors import (
+    AuthorizationError,
+    CompilerError,
+    Conflict,
+    DataDirectoryBusy,
+    InvalidInput,
+    NotFound,
+    NotSignedIn,
+    ServiceError,
+    ServiceStopping,
+    TooManyAttempts,
+)
+
+Kind = TypeVar("Kind")
+
+#: How long a data directory may be locked by one who does not answer yet, in seconds.
+BUSY_WAIT_SECONDS = 10.0
+
+_ERRORS: dict[int, type[ServiceError]] = {
+    400: InvalidInput,
+    401: NotSignedIn,
+    403: AuthorizationError,
+    404: NotFound,
+    409: Conflict,
+    413: InvalidInput,
+    429: TooManyAttempts,
+    503: ServiceStopping,
+}
+
+
+class Answer:
+    """A successful answer: the JSON as it came, read as a value only when asked."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    def read(self, kind: type[Kind]) -> Kind:
+        """Give the answer as one of our dataclasses."""
+        try:
+            return msgspec.json.decode(self.content, type=kind)
+        except msgspec.DecodeError as error:
+            raise ServiceError(
+                f"The service answered in an unknown form ({error}). Is it of another version?"
+            ) from None
+
+
+class Client:
+    """Sends requests, and raises what the service refused as the error it was."""
+
+    def __init__(self, http: httpx2.AsyncClient, *, is_online: bool) -> None:
+        self._http = http
+        self.is_online = is_online  #: a service runs, and answers
+
+    async def get(self, *path: str, **query: object) -> Answer:
+        """Get the resource at these segments of a path."""
+        return await self._send("GET", path, query=query)
+
+    async def post(self, *path: str, body: object = None) -> Answer:
+        """Post a JSON value, if any."""
+        return await self._send("POST", path, body=body)
+
+    async def put(self, *path: str, body: object) -> Answer:
+        """Put a JSON value; bytes are JSON already."""
+        return await self._send("PUT", path, body=body)
+
+    async def delete(self, *path: str) -> Answer:
+        """Delete a resource."""
+        return await self._send("DELETE", path)
+
+    async def pieces(self, *path: str) -> AsyncIterator[bytes]:
+        """Get a long answer in pieces."""
+        with _transport_errors():
+            async with self._http.stream("GET", _url(path)) as response:
+                if response.is_error:
+                    await response.aread()
+                    raise _error_of(response)
+                async for piece in response.aiter_bytes():
+                    yield piece
+
+    async def _send(
+        self,
+        method: str,
+        path: tuple[str, ...],
+        *,
+        query: dict[str, object] | None = None,
+        body: object = None,
+    ) -> Answer:
+        content: bytes | None = None
+        if isinstance(body, bytes):
+            content = body
+        elif body is not None:
+            content = json.dumps(body).encode()
+        headers = {"content-type": "application/json"} if content is not None else {}
+        given = {name: str(value) for name, value in (query or {}).items() if value is not None}
+        with _transport_errors():
+            response = await self._http.request(
+                method, _url(path), params=given, content=content, headers=headers
+            )
+        if response.is_error:
+            raise _error_of(response)
+        return Answer(response.content)
+
+
+@asynccontextmanager
+async def open_client(settings: Settings) -> AsyncIterator[Client]:
+    """Connect to the service of --url, or else to that of the data directory, or open that.
+
+    Raises DataDirectoryBusy when the directory stays locked and nobody answers on its socket (a
+    start, or another command, gets some time), DataDirectoryError when this user may not use it.
+    """
+    client, opened = await _open(settings)
+    async with opened:
+        yield client
+
+
+@asynccontextmanager
+async def reach(settings: Settings) -> AsyncIterator[Client | None]:
+    """Connect to the service of --url, or to the one that runs; gives None where none does."""
+    url, token = settings.service_url, settings.service_token
+    reaching: Opening[Client | None]
+    reaching = connect(settings) if url is None else _reach(url, token)
+    async with reaching as client:
+        yield client
+
+
+@asynccontextmanager
+async def connect(settings: Settings) -> AsyncIterator[Client | None]:
+    """Connect to the running service; gives None where none runs."""
+    with socket_path(settings.data_dir) as path:
+        if path is None or not is_somebody_there(path, settings.data_dir, BUSY_WAIT_SECONDS):
+            yield None
+            return
+        # Nothing is encrypted there, and to load certificates takes longer than the request.
+        transport = httpx2.AsyncHTTPTransport(uds=path, verify=False)
+        async with _http(transport) as http:
+            yield Client(http, is_online=True)
+
+
+@asynccontextmanager
+async def _reach(url: str, token: str | None) -> AsyncIterator[Client]:
+    """Connect to a service by its address; no proxy of the environment gets to see the token."""
+    headers = {"authorization": f"Bearer {token}"} if token is not None else {}
+    async with _http(httpx2.AsyncHTTPTransport(), url, headers) as http:
+        yield Client(http, is_online=True)
+
+
+@tenacity.retry(
+    retry=tenacity.retry_if_exception_type(DataDirectoryBusy),
+    wait=tenacity.wait_fixed(0.1),
+    stop=tenacity.stop_after_delay(BUSY_WAIT_SECONDS),
+    reraise=True,
+)
+async def _open(settings: Settings) -> tuple[Client, AsyncExitStack]:
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(reach(settings))
+        if client is None:
+            client = await stack.enter_async_context(_open_directory(settings))
+        return client, stack.pop_all()
+
+
+@asynccontextmanager
+async def _open_directory(settings: Settings) -> AsyncIterator[Client]:
+    from bg_charm_service.api import create_app
+    from bg_charm_service.api.auth.listeners import SOCKET, Tagged
+    from bg_charm_service.daemon.service_config import service_config
+    from bg_charm_service.service.bootstrap import open_service
+
+    _drop_logs()
+    identity = operator_identity(settings, os.environ)
+    async with open_service(service_config(settings, identity, is_polling=False)) as service:
+        app = Tagged(create_app(service.commands), SOCKET)
+        transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
+        async with _http(transport) as http:
+            yield Client(http, is_online=False)
+
+
+def _drop_logs() -> None:
+    """Print no log lines: what concerns the person comes as an error."""
+    from loguru import logger
+
+    logger.remove()
+    root = logging.getLogger()
+    if not root.handlers:
+        root.addHandler(logging.NullHandler())
+
+
+def _http(
+    transport: httpx2.AsyncBaseTransport,
+    url: str = "http://service",
+    headers: dict[str, str] | None = None,
+) -> httpx2.AsyncClient:
+    # A run may take as long as its limit says, so only connecting has a limit here.
+    timeout = httpx2.Timeout(None, connect=BUSY_WAIT_SECONDS)
+    return httpx2.AsyncClient(
+        transport=transport, base_url=url, headers=headers, timeout=timeout, trust_env=False
+    )
+
+
+def _url(path: tuple[str, ...]) -> str:
+    return "/api/" + "/".join(quote(segment, safe="") for segment in path)
+
+
+def _error_of(response: httpx2.Response) -> ServiceError:
+    kind = _ERRORS.get(response.status_code, ServiceError)
+    try:
+        problem = response.json()
+        text = str(problem["error"])
+        if problem.get("kind") == CompilerError.__name__:
+            kind = CompilerError
+    except (ValueError, KeyError, TypeError, AttributeError):
+        text = f"The service answered {response.status_code} {response.reason_phrase}."
+    return kind(text)
+
+
+@contextmanager
+def _transport_errors() -> Iterator[None]:
+    try:
+        yield
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"{error.object!a:.100} is not valid Unicode text.") from None
+    except httpx2.InvalidURL as error:
+        raise InvalidInput(f"The request cannot be sent: {error}") from None
+    except httpx2.ConnectError as error:
+        raise ServiceError(
+            f"{error.request.url.copy_with(path='/', query=None)} cannot be reached: {error}"
+        ) from None
+    except httpx2.TransportError as error:
+        raise ServiceStopping(
+            "The service ended the connection without an answer; it may be stopping, "
+            f"and its log says more ({type(error).__name__})."
+        ) from None

@@ -1,0 +1,213 @@
+"""Opens the ports that the page and the API are reached by, or says why that cannot be.
+
+Where to listen is `--listen`, else the host and port of `API_URL`, which then have to be this
+machine's. Called by the service as it starts.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from urllib.parse import SplitResult, urlsplit
+
+import psutil
+
+from bg_charm_service.api.auth.allowed_origins import LOOPBACK_NAMES, Doorplate, is_loopback
+from bg_charm_service.api.auth.login_codes import Entrance
+from bg_charm_service.daemon.settings import Settings
+from bg_charm_service.domain.errors import ServiceError
+
+#: A name that stands for the loopback addresses of both families.
+_BOTH = "localhost"
+
+#: Addresses of a family that this machine does not have at all.
+_NO_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The open ports, and how the service is found by them."""
+
+    sockets: tuple[socket.socket, ...]
+    entrance: Entrance
+
+    @property
+    def shown(self) -> str:
+        return ", ".join(_shown(each) for each in self.sockets)
+
+    @property
+    def numbers(self) -> frozenset[int]:
+        return frozenset(each.getsockname()[1] for each in self.sockets)
+
+
+def own_ports(settings: Settings) -> frozenset[int]:
+    """Give the ports that lead to this service, as far as the settings tell: none that is chosen.
+
+    Also that of API_URL when its host is this machine: a proxy may listen there.
+    """
+    api = urlsplit(settings.api_url)
+    found = {_port_of(api)} if _is_this_machine(api.hostname or "") else set()
+    if not settings.no_api:
+        found.add(_Told(settings).port)
+    return frozenset(found - {0})
+
+
+@contextmanager
+def open_ports(settings: Settings, *, has_token: bool) -> Iterator[Ports]:
+    """Open the ports that the settings name; they are closed at the end.
+
+    Raises ServiceError for a port that is taken, for an address that is not of this machine, and
+    for one that other machines reach while there is no token.
+    """
+    if settings.no_api:
+        yield Ports((), Entrance())
+        return
+    told = _Told(settings)
+    with ExitStack() as stack:
+        found = [stack.enter_context(each) for each in _bind_all(told)]
+        bound = [each.getsockname()[0] for each in found]
+        if not has_token and not all(is_loopback(host) for host in bound):
+            raise ServiceError(
+                f"{told.source} can be reached from other machines, and there is no token yet that "
+                "they would need. Make one first: bg-charm-service --data-dir "
+                f"{settings.data_dir} token new --name NAME"
+            )
+        for each in found:
+            each.listen(1024)
+        yield Ports(tuple(found), _entrance(settings, told, found))
+
+
+class _Told:
+    """What a person said of where to listen."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.is_listen = settings.listen is not None
+        self.api: SplitResult = urlsplit(settings.api_url)
+        parts = urlsplit(f"//{settings.listen}") if self.is_listen else self.api
+        self.host = (parts.hostname or "").lower()
+        self.port = _port_of(parts)
+        what = f"--listen={settings.listen}" if self.is_listen else f"API_URL={settings.api_url}"
+        self.source = what
+
+    def why_not(self, error: OSError) -> ServiceError:
+        """Say in one line why an address cannot be listened on."""
+        place = f"{self.source}: port {self.port}"
+        if error.errno == errno.EADDRINUSE:
+            return ServiceError(
+                f"{place} is taken by another program. Stop that one, or give "
+                "--listen=HOST:PORT with another port, or --no-api for no port."
+            )
+        if error.errno == errno.EACCES:
+            return ServiceError(
+                f"{place} is not for this user: give --listen=HOST:PORT with a port above 1023."
+            )
+        return self.not_ours(error.strerror or str(error))
+
+    def not_ours(self, reason: str) -> ServiceError:
+        """Say that a host is not of this machine."""
+        hint = "expected an address of this machine, or localhost"
+        if not self.is_listen:
+            hint = "say where to listen with --listen=HOST:PORT, or --no-api for no port"
+        return ServiceError(f"{self.source}: {self.host} is not of this machine ({reason}); {hint}")
+
+
+def _bind_all(told: _Told) -> list[socket.socket]:
+    """Bind each address of the host; all get the same port, also when the system chooses it."""
+    found: list[socket.socket] = []
+    port = told.port
+    addresses = _addresses(told)
+    try:
+        for family, host in addresses:
+            try:
+                found.append(_bind(family, host, port))
+            except OSError as error:
+                is_missing = error.errno in _NO_FAMILY and len(addresses) > 1
+                if is_missing and (found or (family, host) != addresses[-1]):
+                    continue
+                raise told.why_not(error) from None
+            port = found[0].getsockname()[1]
+    except BaseException:
+        for each in found:
+            each.close()
+        raise
+    return found
+
+
+def _addresses(told: _Told) -> list[tuple[socket.AddressFamily, str]]:
+    if told.host == _BOTH:
+        return [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
+    try:
+        found = socket.getaddrinfo(told.host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no name"
+        raise told.not_ours(str(reason)) from None
+    known = (socket.AF_INET, socket.AF_INET6)
+    return list(dict.fromkeys((one[0], str(one[4][0])) for one in found if one[0] in known))
+
+
+def _bind(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        # A port of a service that just ended may be taken again at once.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind((host, port))
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _entrance(settings: Settings, told: _Told, found: list[socket.socket]) -> Entrance:
+    port = found[0].getsockname()[1]
+    bound = {each.getsockname()[0] for each in found}
+    is_open = not all(is_loopback(host) for host in bound)
+    names = {*LOOPBACK_NAMES, told.host, *(host for host in bound if not _is_any(host))}
+    ports = {port}
+    if told.is_listen and told.api.hostname:
+        # With both given, API_URL is what people elsewhere call this service.
+        names.add(told.api.hostname.lower())
+        ports.add(_port_of(told.api))
+    if is_open:
+        names.add(socket.gethostname().lower())
+    plate = Doorplate(frozenset(names), frozenset(ports), is_open, frozenset(settings.allow_origin))
+    host = told.host
+    if _is_any(host) or is_loopback(host):
+        # Only the name stands for both families.
+        host = _BOTH if any(_is_any(each) for each in bound) else sorted(bound)[0]
+    return Entrance(plate, f"http://{_bracketed(host)}:{port}")
+
+
+def _port_of(parts: SplitResult) -> int:
+    if parts.port is None:
+        return 443 if parts.scheme == "https" else 80
+    return parts.port
+
+
+def _is_this_machine(host: str) -> bool:
+    """Whether a name or address is this machine's; no name server is asked."""
+    if host.lower() in (*LOOPBACK_NAMES, socket.gethostname().lower()) or is_loopback(host):
+        return True
+    return any(host == one.address for found in psutil.net_if_addrs().values() for one in found)
+
+
+def _is_any(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _shown(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{_bracketed(host)}:{port}"

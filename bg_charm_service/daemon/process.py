@@ -1,0 +1,296 @@
+"""The service as a process: signals, the socket, systemd, the log. Decides nothing about runs.
+
+Started by the command line when no command is given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import resource
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from typing import Any
+
+import tenacity
+from loguru import logger
+
+from bg_charm_service.api import create_app
+from bg_charm_service.api.server import is_answering, serve
+from bg_charm_service.daemon.demo_charm import add_demo
+from bg_charm_service.daemon.logs import Logs, open_logs
+from bg_charm_service.daemon.operator_identity import operator_identity
+from bg_charm_service.daemon.ports import Ports, open_ports
+from bg_charm_service.daemon.run_log import RunLog
+from bg_charm_service.daemon.service_config import service_config
+from bg_charm_service.daemon.settings import Settings
+from bg_charm_service.daemon.startup_log import (
+    tell_address,
+    tell_closed_ports,
+    tell_started,
+    warn_of_default_identity,
+    warn_of_missing_walls,
+)
+from bg_charm_service.daemon.status_log import log_status, many, one_line
+from bg_charm_service.daemon.systemd import is_listening, notify, watchdog_interval_seconds
+from bg_charm_service.domain.errors import DataDirectoryBusy, ServiceError
+from bg_charm_service.domain.outcome_policy import RunStatus, Step
+from bg_charm_service.service.bootstrap import Service, ServiceConfig, open_service
+from bg_charm_service.storage.data_directory import SOCKET_NAME
+from bg_charm_service.supervisor.completer import Settled
+
+#: How long a command may have the data directory open before a start gives up, in seconds.
+_BUSY_WAIT_SECONDS = 5.0
+
+#: When Python's collector of cycles looks, by generation: a step of the loop makes thousands of
+#: objects that are gone a moment later without it, and looking through them is a third of the step.
+_COLLECTOR_THRESHOLDS = (20_000, 50, 100)
+
+#: How often systemd is told the status, in seconds.
+_NOTIFY_SECONDS = 10.0
+
+
+def run_service(settings: Settings) -> None:
+    """Run until a signal stops it; raises ServiceError when it cannot start or go on."""
+    logs = open_logs(settings, sys.stdout)
+    gc.set_threshold(*_COLLECTOR_THRESHOLDS)
+    _allow_many_files()
+    try:
+        asyncio.run(_Daemon(settings, logs).run())
+    except ServiceError:
+        raise
+    except Exception:
+        logger.bind(event="crashed").exception("The service ended by a fault of its own")
+        raise
+    finally:
+        logs.close()
+
+
+def _allow_many_files() -> None:
+    """Have as many files open as may be: a worker takes four, and what is usual is 1,024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Some systems allow less than they say.
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+class _Daemon:
+    """One life of the service."""
+
+    def __init__(self, settings: Settings, logs: Logs) -> None:
+        self._settings = settings
+        self._logs = logs
+        self._stop_asked = asyncio.Event()
+        self._stop_now = asyncio.Event()
+        self._service: Service | None = None
+
+    async def run(self) -> None:
+        settings = self._settings
+        identity = operator_identity(settings, os.environ)
+        config = service_config(settings, identity, is_polling=True)
+        with self._signals():
+            async with _opened(config) as service:
+                self._service = service
+                # First, because runs that waited for this start are settled from here on.
+                run_log = RunLog(service.parts.clock.steady)
+                service.supervisor.on_settled.append(_RunTeller(service, run_log))
+                await self._check_integration(service)
+                has_token = service.commands.has_token()
+                with open_ports(settings, has_token=has_token) as ports:
+                    _close_ports(service, ports)
+                    app = create_app(service.commands, ports.entrance)
+                    async with serve(app, service.directory.socket_path, ports.sockets):
+                        tell_address(ports, app.state.codes)
+                        await self._serve(service, run_log)
+                run_log.flush()
+
+    async def _serve(self, service: Service, run_log: RunLog) -> None:
+        if self._settings.demo:
+            await add_demo(service)
+        tell_started(service)
+        warn_of_default_identity(service)
+        warn_of_missing_walls(service.sandboxing)
+        notify(READY=1, STATUS="running")
+        await self._until_stopped(
+            service,
+            service.upkeep.run(),
+            service.backups.run(),
+            _every(self._settings.log_interval_seconds, lambda: _log_status(service)),
+            _every(1.0, run_log.tick),
+            _every(_NOTIFY_SECONDS, lambda: _tell_systemd(service)),
+            _feed_watchdog(service),
+        )
+        notify(STOPPING=1, STATUS="stopping")
+        service.commands.office.events.close()
+        logger.bind(event="stopping").info(
+            "Stopping: {} under way may finish within {:g} s; signal again to stop at once",
+            many(len(service.parts.dispatcher.runs), "run"),
+            self._settings.drain_timeout_seconds,
+        )
+        limit_seconds = self._settings.drain_timeout_seconds
+        draining = asyncio.create_task(service.supervisor.drain(limit_seconds))
+        hurry = asyncio.create_task(self._stop_now.wait())
+        await asyncio.wait([draining, hurry], return_when=asyncio.FIRST_COMPLETED)
+        for task in (draining, hurry):
+            task.cancel()
+        await asyncio.gather(draining, hurry, return_exceptions=True)
+        _log_status(service)
+        await service.supervisor.stop_now()
+        logger.bind(event="stopped").info("Stopped")
+
+    async def _until_stopped(self, service: Service, *works: Coroutine[Any, Any, None]) -> None:
+        """Keep the side works going until a stop is asked for; raises what ends one of them."""
+        tasks = [asyncio.create_task(work) for work in works]
+        asked = asyncio.create_task(self._stop_asked.wait())
+        try:
+            done, _ = await asyncio.wait(
+                [asked, service.loop, *tasks], return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in done - {asked}:
+                task.result()
+        finally:
+            for task in [asked, *tasks]:
+                task.cancel()
+            await asyncio.gather(asked, *tasks, return_exceptions=True)
+
+    async def _check_integration(self, service: Service) -> None:
+        """Refuse an integration that does not exist; report those that cannot be used."""
+        catalogue = await service.scanner.describe()
+        for problem in catalogue.problems:
+            logger.bind(event="integration_broken").warning("{}", problem)
+        names = [info.id for info in catalogue.integrations]
+        if self._settings.integration not in names:
+            raise ServiceError(
+                f"Unknown integration: {self._settings.integration}. "
+                f"Available integrations: {', '.join(names)}"
+            )
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Turn signals into events; nothing else is done in a handler."""
+        loop = asyncio.get_running_loop()
+        calls: dict[signal.Signals, Callable[[], None]] = {
+            signal.SIGTERM: self._ask_to_stop,
+            signal.SIGINT: self._ask_to_stop,
+            signal.SIGHUP: self._logs.reopen,
+            signal.SIGUSR1: self._ask_for_status,
+        }
+        for number, call in calls.items():
+            loop.add_signal_handler(number, call)
+        try:
+            yield
+        finally:
+            for number in calls:
+                loop.remove_signal_handler(number)
+
+    def _ask_to_stop(self) -> None:
+        if self._stop_asked.is_set():
+            self._stop_now.set()
+        self._stop_asked.set()
+
+    def _ask_for_status(self) -> None:
+        if self._service is not None:
+            _log_status(self._service)
+
+
+@asynccontextmanager
+async def _opened(config: ServiceConfig) -> AsyncIterator[Service]:
+    """Open the service; a directory that a command has open for a moment is waited for.
+
+    Raises DataDirectoryBusy at once when a service answers on the directory's socket.
+    """
+    async with AsyncExitStack() as stack:
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception(lambda error: _is_held_by_a_command(config, error)),
+            wait=tenacity.wait_fixed(0.1),
+            stop=tenacity.stop_after_delay(_BUSY_WAIT_SECONDS),
+            reraise=True,
+        )
+
+        async def enter() -> Service:
+            return await stack.enter_async_context(open_service(config))
+
+        yield await retrying(enter)
+
+
+def _is_held_by_a_command(config: ServiceConfig, error: BaseException) -> bool:
+    return isinstance(error, DataDirectoryBusy) and not is_answering(config.data_dir / SOCKET_NAME)
+
+
+class _RunTeller:
+    """Writes a line about each settled run."""
+
+    def __init__(self, service: Service, run_log: RunLog) -> None:
+        self._service = service
+        self._run_log = run_log
+
+    def __call__(self, settled: Sequence[Settled]) -> None:
+        self._run_log.tick()
+        for one in settled:
+            self._tell(one)
+
+    def _tell(self, settled: Settled) -> None:
+        job, outcome, decision = settled.run.claim.job, settled.outcome, settled.decision
+        duration, worker = outcome.duration_seconds, settled.record.worker
+        if decision.status is RunStatus.SUCCESS:
+            self._run_log.succeeded(job, duration_seconds=duration, worker=worker)
+            return
+        if outcome.failure is None:
+            return
+        clock = self._service.parts.clock
+        is_retried = decision.step is Step.RETRY
+        self._run_log.failed(
+            job,
+            outcome.failure,
+            retry_at=decision.run_at - clock.steady() + clock.now() if is_retried else None,
+            duration_seconds=duration,
+            worker=worker,
+        )
+        if decision.disables:
+            self._run_log.disabled(
+                job.ref,
+                outcome.failure,
+                consecutive_failures=decision.health.consecutive_failures,
+                back_at=clock.now() + self._service.config.disabled_retry_seconds,
+            )
+
+
+async def _every(seconds: float, call: Callable[[], None]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        call()
+
+
+async def _feed_watchdog(service: Service) -> None:
+    """Tell systemd that the service lives, as long as its loop advances."""
+    interval_seconds = watchdog_interval_seconds()
+    if interval_seconds is None:
+        await asyncio.Event().wait()
+        return
+    while True:
+        turns = service.supervisor.turns
+        await asyncio.sleep(interval_seconds)
+        # A database that fails is told of; a start anew would not make room on a disk.
+        with service.supervisor.storage.noting():
+            service.parts.database.probe(write=False)
+        if service.supervisor.turns > turns:
+            notify(WATCHDOG=1)
+
+
+def _close_ports(service: Service, ports: Ports) -> None:
+    """Keep charms from the ports that page and API are on, also where the system chose them."""
+    limits = service.commands.office.limits
+    limits.closed_ports |= ports.numbers
+    tell_closed_ports(service, limits.closed_ports)
+
+
+def _log_status(service: Service) -> None:
+    log_status(service.commands.status())
+
+
+def _tell_systemd(service: Service) -> None:
+    if is_listening():
+        notify(STATUS=one_line(service.commands.status()))

@@ -1,0 +1,295 @@
+"""Every setting of the service in one table: flag, variable, default, reading and help together.
+
+Flags win over the environment, the environment over the default. An empty variable counts as
+not set. The command line takes its options from here and hands back what it was given.
+"""
+
+# ruff: noqa: RUF009 -- each default is a row of the table, made by setting on purpose
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from bg_charm_service.daemon.setting import Setting, Variable, ms, setting, written
+from bg_charm_service.domain.limit_names import limit_reader
+from bg_charm_service.domain.package_folder import PACKAGE_FOLDER
+from bg_charm_service.domain.quantities import (
+    address,
+    choice,
+    command,
+    count,
+    name,
+    one_of,
+    origins,
+    path,
+    seconds,
+    url,
+)
+from bg_charm_service.domain.sandbox_mode import Isolation, SandboxMode
+
+
+def default_data_dir() -> Path:
+    """Give `.cache` of the checkout that this package lies in, else the user's state directory."""
+    above_package = PACKAGE_FOLDER.resolve().parent
+    if (above_package / "setup.cfg").is_file():
+        return above_package / ".cache"
+    return Path(platformdirs.user_state_dir("bg-charm-service", appauthor=False))
+
+
+def _yes(text: str) -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the service was told; the order of the fields is the order of `--help`."""
+
+    charms: str = setting(
+        "", str, "--charms=<space/charm>,*", "Comma-separated list of space/charm IDs"
+    )
+    interval_seconds: float = setting(
+        60.0,
+        seconds,
+        "--interval=<seconds>",
+        "Update interval in seconds",
+        ms("CYCLE_INTERVAL_MS"),
+    )
+    failures: int = setting(
+        5,
+        count(1),
+        "--failures=<number>",
+        "Disable after N consecutive failures",
+        (Variable("MAX_CONSECUTIVE_FAILURES", count(1)),),
+    )
+    log_interval_seconds: float = setting(
+        300.0,
+        seconds,
+        "--log-interval=<seconds>",
+        "Log status interval in seconds",
+        ms("LOG_INTERVAL_MS"),
+    )
+    integration: str = setting("gmail", name, "--integration=<name>", "Integration to run")
+    initialize: bool = setting(False, _yes, "--initialize", "Initialize integration cell")
+    max_concurrent: int = setting(
+        5,
+        count(1, 10_000),
+        "--max-concurrent=<number>",
+        "Max concurrent jobs",
+        (Variable("MAX_CONCURRENT_JOBS", count(1, 10_000)),),
+    )
+    max_retries: int = setting(
+        3,
+        count(0),
+        "--max-retries=<number>",
+        "Max retry attempts for failed jobs",
+        (Variable("MAX_RETRIES", count(0)),),
+    )
+    timeout_seconds: float = setting(
+        30.0,
+        limit_reader("timeout"),
+        "--timeout=<seconds>",
+        "Limit for one run in seconds",
+        ms("CHARM_EXECUTION_TIMEOUT_MS"),
+    )
+    data_dir: Path = setting(
+        default_data_dir,
+        path,
+        "--data-dir=<dir>",
+        "Where everything is kept",
+        (Variable("KV_STORE_DIR", path),),
+        shown=".cache in a checkout, else the user's state directory",
+    )
+    listen: str | None = setting(
+        None, address, "--listen=<host:port>", "Where page and API listen, if not at API_URL"
+    )
+    no_api: bool = setting(False, _yes, "--no-api", "Listen on no port")
+    allow_origin: tuple[str, ...] = setting(
+        (),
+        origins,
+        "--allow-origin=<origin>,*",
+        "Pages elsewhere that may use the API, with a token",
+    )
+    service_url: str | None = setting(
+        None,
+        url,
+        "--url=<url>",
+        "The service that commands go to, if not this machine's",
+        (Variable("BG_CHARM_URL", url),),
+    )
+    service_token: str | None = setting(
+        None,
+        name,
+        "--token=<token>",
+        "Token for --url",
+        (Variable("BG_CHARM_TOKEN", name),),
+        is_secret=True,
+    )
+    demo: bool = setting(
+        False, _yes, "--demo", "Add the counter charm in space demo if nothing is there yet"
+    )
+    integrations_dir: Path | None = setting(
+        None, path, "--integrations-dir=<dir>", "Directory with integrations of your own"
+    )
+    drain_timeout_seconds: float = setting(
+        30.0, seconds, "--drain-timeout=<seconds>", "How long a stop waits for running jobs"
+    )
+    kill_grace_seconds: float = setting(
+        1.0, seconds, "--kill-grace=<seconds>", "From cancelling a run to killing it"
+    )
+    disabled_retry_seconds: float = setting(
+        86400.0,
+        seconds,
+        "--disabled-retry=<seconds>",
+        "When a charm disabled by failures comes back",
+    )
+    sandbox: SandboxMode = setting(
+        SandboxMode.AUTO,
+        choice(SandboxMode),
+        "--sandbox=<mode>",
+        "Walls around charms: require, auto (what this machine has) or off",
+    )
+    isolation: Isolation = setting(
+        Isolation.SPACE,
+        choice(Isolation),
+        "--isolation=<level>",
+        "What a worker process is shared by: space, shared (all) or run (nothing)",
+    )
+    charm_network: tuple[int, ...] = written(
+        "53,80,443",
+        limit_reader("network"),
+        "--charm-network=<ports>",
+        "TCP ports that charms may connect to, or deny",
+    )
+    worker_memory_bytes: int = written(
+        "512M",
+        limit_reader("memory"),
+        "--worker-memory=<size>",
+        "Memory one worker may use",
+    )
+    cpu_seconds: float = setting(
+        20.0, limit_reader("cpu"), "--cpu-limit=<seconds>", "Processor time that one run may use"
+    )
+    open_files: int = setting(
+        128,
+        limit_reader("files"),
+        "--open-files=<number>",
+        "Files and connections one run may open",
+    )
+    threads: int = setting(
+        64, limit_reader("threads"), "--threads=<number>", "Threads one run may have"
+    )
+    state_bytes: int = written(
+        "16M",
+        limit_reader("state"),
+        "--state-size=<size>",
+        "Largest state of a charm",
+    )
+    scratch_bytes: int = written(
+        "64M",
+        limit_reader("scratch"),
+        "--scratch-size=<size>",
+        "Files one run may keep in its scratch directory",
+    )
+    max_per_space: int = written(
+        "0",
+        count(0, 10_000),
+        "--max-per-space=<number>",
+        "Most runs of one space at a time, 0 for no cap",
+    )
+    max_per_integration: int = written(
+        "0",
+        count(0, 10_000),
+        "--max-per-integration=<number>",
+        "Most runs of one integration at a time, 0 for no cap",
+    )
+    worker_max_runs: int = setting(
+        1000, count(1), "--worker-max-runs=<number>", "Replace a worker after N runs"
+    )
+    worker_max_age_seconds: float = setting(
+        3600.0, seconds, "--worker-max-age=<seconds>", "Replace a worker of this age"
+    )
+    history_runs: int = setting(
+        100, count(1), "--history-runs=<number>", "Keep the newest N runs of a charm"
+    )
+    history_seconds: float = setting(
+        86400.0, seconds, "--history=<seconds>", "Keep no run that is older"
+    )
+    history_jobs: int = setting(
+        1000, count(1), "--history-jobs=<number>", "Keep the newest N finished jobs"
+    )
+    backup_every_seconds: float | None = setting(
+        None, seconds, "--backup-every=<seconds>", "Make a backup so often"
+    )
+    backup_keep: int = setting(
+        7, count(1), "--backup-keep=<number>", "Keep the newest N backups in --backup-dir"
+    )
+    backup_dir: Path | None = setting(
+        None,
+        path,
+        "--backup-dir=<dir>",
+        "Where backups go, if not to backups in the data directory",
+    )
+    backup_hook: tuple[str, ...] = setting(
+        (),
+        command,
+        "--backup-hook=<command>",
+        "Run this after each verified backup, with the file as its last argument",
+    )
+    run_log_bytes: int = written(
+        "64K", limit_reader("log"), "--run-log=<size>", "Keep so much output of a run"
+    )
+    log_format: str = setting(
+        "auto",
+        one_of("auto", "text", "json"),
+        "--log-format=<format>",
+        "auto (text on a terminal, else json), text or json",
+    )
+    log_file: Path | None = setting(
+        None, path, "--log-file=<file>", "Log to this file too; SIGHUP reopens it"
+    )
+    polling_interval_seconds: float = setting(0.1, seconds, env=ms("POLLING_INTERVAL_MS"))
+    token_refresh_timeout_seconds: float = setting(
+        10.0, seconds, env=ms("TOKEN_REFRESH_TIMEOUT_MS")
+    )
+    scan_timeout_seconds: float = setting(20.0, seconds, env=ms("SCAN_INTEGRATION_TIMEOUT_MS"))
+    maintenance_timeout_seconds: float = setting(
+        60.0, seconds, env=ms("MAINTENANCE_JOB_TIMEOUT_MS")
+    )
+    api_url: str = setting(
+        "http://localhost:8000",
+        url,
+        env=(Variable("API_URL", url), Variable("TOOLSHED_API_URL", url)),
+    )
+    identity_file: Path | None = setting(None, path, env=(Variable("IDENTITY", path),))
+    environment: str = setting("", str, env=(Variable("ENV", str),))
+    no_color: bool = setting(False, _yes, env=(Variable("NO_COLOR", _yes),))
+    fetch_timeout_seconds: float = 5.0
+
+
+#: The table itself, in the order of `--help`.
+SETTINGS: tuple[Setting, ...] = tuple(
+    dataclasses.replace(field.metadata["setting"], name=field.name)
+    for field in dataclasses.fields(Settings)
+    if "setting" in field.metadata
+)
+
+
+def load_settings(flags: Mapping[str, object], environ: Mapping[str, str]) -> Settings:
+    """Join flags (by field name, None or False for not given), environment and defaults.
+
+    Raises InvalidInput naming the flag or variable and what was written there.
+    """
+    given: dict[str, object] = {}
+    for row in SETTINGS:
+        value = flags.get(row.name)
+        if isinstance(value, str):
+            value = row.from_flag(value)
+        if value is None or value is False:
+            value = row.from_environment(environ)
+        if value is not None:
+            given[row.name] = value
+    return Settings(**given)  # type: ignore[arg-type]

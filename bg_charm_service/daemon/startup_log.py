@@ -1,0 +1,86 @@
+"""What the service says of itself as it starts: where it is, and what protects it, or does not.
+
+Lines of the log only; nothing is decided here. Called by the daemon.
+"""
+
+from __future__ import annotations
+
+import os
+
+from loguru import logger
+
+from bg_charm_service.api.auth.login_codes import LoginCodes
+from bg_charm_service.api.routes.token_routes import login_link
+from bg_charm_service.daemon.ports import Ports
+from bg_charm_service.daemon.status_log import many
+from bg_charm_service.domain.identity import DEFAULT_PASSPHRASE, Identity
+from bg_charm_service.domain.sandbox_mode import Isolation, Sandboxing, SandboxMode
+from bg_charm_service.domain.version import VERSION
+from bg_charm_service.service.bootstrap import Service
+
+
+def tell_address(ports: Ports, codes: LoginCodes) -> None:
+    """Say where page and API are, and how to sign in."""
+    if not ports.sockets:
+        return
+    logger.bind(event="listening", url=ports.entrance.base_url).info(
+        "Page and API: {}", ports.shown
+    )
+    link = login_link(ports.entrance, codes)
+    logger.bind(event="login_link").info(
+        "Sign in within {:g} minutes: {} (later: bg-charm-service open)",
+        link.expires_seconds / 60,
+        link.url,
+    )
+
+
+def tell_started(service: Service) -> None:
+    """Say that the service runs, and with what."""
+    logger.bind(event="started").info(
+        "bg-charm-service {} started: process {}, data in {}, {} polled every {:g} s with {}; "
+        "status: bg-charm-service status",
+        VERSION,
+        os.getpid(),
+        service.directory.path,
+        many(len(service.commands.office.roster), "charm"),
+        service.config.interval_seconds,
+        many(service.config.pool.max_concurrent, "worker"),
+    )
+
+
+def warn_of_default_identity(service: Service) -> None:
+    """Warn of the passphrase that everybody knows."""
+    if service.config.identity.did() == Identity.from_passphrase(DEFAULT_PASSPHRASE).did():
+        logger.bind(event="default_identity").warning(
+            "The operator's identity is the public default: secrets are only as safe as the "
+            "files' permissions; set OPERATOR_PASS or IDENTITY before anything secret is stored"
+        )
+
+
+def warn_of_missing_walls(sandboxing: Sandboxing) -> None:
+    """Warn of what does not stand between charms and this machine, and between spaces."""
+    if sandboxing.mode is SandboxMode.OFF:
+        logger.bind(event="walls_off").warning(
+            "--sandbox=off: charms run without walls; they can do whatever this user can"
+        )
+    elif sandboxing.missing:
+        logger.bind(event="walls_missing").warning(
+            "Not all walls around charms can be had here: {}. Run only charms that you trust with "
+            "that; --sandbox=require refuses to start without all walls",
+            sandboxing.missing_text,
+        )
+    if sandboxing.isolation is Isolation.SHARED:
+        logger.bind(event="spaces_shared").warning(
+            "--isolation=shared: there are no walls between spaces; a charm can read and change "
+            "what charms of other spaces do in the same worker"
+        )
+
+
+def tell_closed_ports(service: Service, closed: frozenset[int]) -> None:
+    """Say which allowed ports are left out after all, being the service's own."""
+    for port in sorted(closed.intersection(service.config.limits.ports)):
+        logger.bind(event="own_port_closed").info(
+            "Charms cannot connect to port {}, on any host: this service's page and API are on a "
+            "port of that number",
+            port,
+        )

@@ -1,0 +1,235 @@
+"""The values that cross layers: frozen, comparable, without behaviour beyond their own text form.
+
+Times are float seconds since the epoch unless the name says otherwise; JSON values are
+bytes of compact UTF-8 JSON, so that nothing is encoded twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+
+import msgspec
+
+from bg_charm_service.domain.dids import is_did
+from bg_charm_service.domain.errors import FailureCause, InvalidInput
+from bg_charm_service.domain.limits import LimitChanges
+from bg_charm_service.domain.merkle import is_merkle_id
+
+#: The streams that a poll may use, in the order in which they are tried.
+UPDATER_STREAMS = (
+    "bgUpdater",
+    "integrationUpdater",
+    "updater",
+    "googleUpdater",
+    "githubUpdater",
+    "notionUpdater",
+    "calendarUpdater",
+    "discordUpdater",
+)
+
+#: The event that a poll sends.
+POLL_EVENT = b"{}"
+
+
+class CharmRef(msgspec.Struct, frozen=True, order=True):
+    """Names one charm: the DID of its space and its merkle id."""
+
+    space: str
+    charm_id: str
+
+    @classmethod
+    def parse(cls, text: str) -> CharmRef:
+        """Read `space/charmId`; raises InvalidInput with the original's wording."""
+        space, slash, charm_id = text.strip().partition("/")
+        if not (space and slash and charm_id) or "/" in charm_id:
+            raise InvalidInput(f"Invalid charm format: {text}. Expected format: space/charmId")
+        if not is_did(space):
+            raise InvalidInput(f"Invalid space ID: {space}. Must be a valid DID.")
+        if not is_merkle_id(charm_id):
+            raise InvalidInput(f"Invalid charm ID: {charm_id}. Must be a valid merkle ID.")
+        return cls(space, charm_id)
+
+    @property
+    def short_name(self) -> str:
+        """`#<last 4 of space>/#<last 4 of charm>`, as the admin page shows it."""
+        return f"#{self.space[-4:]}/#{self.charm_id[-4:]}"
+
+    def __str__(self) -> str:
+        return f"{self.space}/{self.charm_id}"
+
+
+class Origin(StrEnum):
+    """Who asked for a job."""
+
+    POLL = "poll"  #: the schedule
+    SEND = "send"  #: a person or a charm sent an event
+    RUN_NOW = "run_now"  #: a person asked for a poll now; its failure is not counted
+
+
+class Priority(IntEnum):
+    """Higher first, then older first."""
+
+    EXECUTE_CHARM = 8
+    SCAN_INTEGRATION = 5
+    RESET = 3
+    CLEANUP = 2
+    STATS = 1
+
+
+class JobStatus(StrEnum):
+    """A job's status as people see it."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+class Job(msgspec.Struct, frozen=True):
+    """A durable request to run one stream of one charm.
+
+    `attempt` counts from 1; `deliveries` counts how often this attempt was handed out;
+    `fence` is the number of the newest claim, 0 before the first.
+    """
+
+    job_id: int
+    ref: CharmRef
+    stream: str
+    event: bytes
+    origin: Origin
+    priority: int
+    run_at: float
+    attempt: int
+    deliveries: int
+    fence: int
+    created_at: float
+
+    @property
+    def run_id(self) -> str:
+        """Names the attempt: unchanged by redelivery and stale re-runs, new for a retry."""
+        return f"{self.job_id}.{self.attempt}"
+
+
+class FieldKind(StrEnum):
+    """What a field of a charm holds."""
+
+    VALUE = "value"
+    SECRET = "secret"  #: encrypted at rest, redacted wherever state is shown
+    CELL = "cell"  #: a link to a cell elsewhere
+    STREAM = "stream"  #: a link to a stream elsewhere
+
+
+@dataclass(frozen=True, slots=True)
+class FieldSchema:
+    """One typed field of a charm class; `default` is None when a value must be given."""
+
+    name: str
+    kind: FieldKind
+    default: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class CharmSchema:
+    """What a worker learned by loading a charm's source."""
+
+    class_name: str
+    name: str
+    doc: str
+    fields: tuple[FieldSchema, ...]
+    streams: tuple[str, ...]
+    #: The limits that its class asks for; what it says of the network is its `ports`.
+    asks: LimitChanges = field(default_factory=LimitChanges)
+
+    @property
+    def updater(self) -> str | None:
+        """The stream a poll sends to: the first well-known name that the charm has."""
+        return next((name for name in UPDATER_STREAMS if name in self.streams), None)
+
+    @property
+    def has_values_only(self) -> bool:
+        """Whether it has neither links nor secrets."""
+        return all(field.kind is FieldKind.VALUE for field in self.fields)
+
+    def field(self, name: str) -> FieldSchema | None:
+        """Find a field by its name."""
+        return next((f for f in self.fields if f.name == name), None)
+
+
+class Send(msgspec.Struct, frozen=True):
+    """An event that a run sent through one of its stream links."""
+
+    field: str
+    event: bytes
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Why and how an attempt failed."""
+
+    cause: FailureCause
+    message: str
+    traceback: str = ""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """The one result type of an attempt.
+
+    `writes` names fields of the charm; a linked field stands for the linked value.
+    `stale` says that a value moved under the run, which is then run again.
+    """
+
+    duration_seconds: float
+    failure: Failure | None = None
+    writes: dict[str, bytes] = {}
+    sends: tuple[Send, ...] = ()
+    stale: bool = False
+    cancelled: bool = False
+
+    @property
+    def success(self) -> bool:
+        return self.failure is None and not self.stale and not self.cancelled
+
+
+class DisabledBy(StrEnum):
+    """Why a charm is not polled."""
+
+    FAILURES = "failures"  #: comes back after a day
+    HAND = "hand"  #: stays until a person enables it
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """The entry that makes the service poll a charm; times in float seconds, 0 for never."""
+
+    ref: CharmRef
+    integration: str
+    created_at: float
+    updated_at: float
+
+
+class CharmHealth(msgspec.Struct, frozen=True):
+    """What the service remembers of a charm's runs; durations in milliseconds."""
+
+    status: str = ""
+    disabled_at: float = 0.0
+    disabled_by: DisabledBy | None = None
+    last_run: float = 0.0
+    last_success: float = 0.0
+    consecutive_failures: int = 0
+    last_error: str = ""
+    last_error_cause: FailureCause | None = None
+    last_error_at: float = 0.0
+    executions: int = 0
+    successes: int = 0
+    failures: int = 0
+    stale_streak: int = 0
+    skipped_polls: int = 0
+    runs_recorded: int = 0
+    total_ms: float = 0.0
+    min_ms: float = 0.0
+    max_ms: float = 0.0
+    last_ms: float = 0.0
+
+    @property
+    def is_enabled(self) -> bool:
+        return self.disabled_by is None

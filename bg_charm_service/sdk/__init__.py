@@ -1,0 +1,1 @@
+"""What authors of charms import; it runs in workers, beside their code."""

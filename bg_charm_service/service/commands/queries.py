@@ -1,0 +1,256 @@
+"""Commands that only look: lists, details, state, history, status."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from bg_charm_service.domain.errors import NotFound
+from bg_charm_service.domain.identity import SYSTEM_SPACE_NAME, space_did
+from bg_charm_service.domain.limit_names import write_limits
+from bg_charm_service.domain.model import CharmHealth, CharmRef, FieldKind, JobStatus
+from bg_charm_service.domain.views import (
+    Bulletin,
+    CharmDetail,
+    CharmView,
+    FieldView,
+    JobView,
+    LinkView,
+    RunView,
+)
+from bg_charm_service.service.commands.base import Desk
+from bg_charm_service.service.commands.shapes import job_view, run_view
+from bg_charm_service.service.status.views import ServiceStatus
+from bg_charm_service.storage.sqlite.store.charm_lists import CharmFilter, CharmOrder, Standing
+from bg_charm_service.storage.sqlite.store.charms import CharmRecord
+
+_EXPORT_PAGE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class CharmQuery:
+    """Which charms a page lists, in which order, from behind which cursor.
+
+    `text` is a part of a name or cause, an id, or a short name; `space` a name or DID.
+    """
+
+    text: str = ""
+    space: str | None = None
+    integration: str | None = None
+    standing: Standing | None = None
+    order: CharmOrder = CharmOrder.ADDED
+    cursor: str = ""
+    limit: int = 100
+
+
+class ShownCommands(Desk):
+    """What the service tells."""
+
+    def list_charms(self, query: CharmQuery) -> tuple[list[CharmView], str | None]:
+        """A page of charms, and the cursor of the next one; None at the end."""
+        space_key = None
+        if query.space is not None:
+            space = self.store.spaces.find(space_did(query.space))
+            if space is None:
+                return [], None
+            space_key = space.space_key
+        listed = self.office.roster.listed_only(query.integration) if query.integration else ()
+        wanted = CharmFilter(
+            text=query.text,
+            standing=query.standing,
+            space_key=space_key,
+            integration=query.integration,
+            listed=frozenset(listed),
+        )
+        charms, more = self.store.charm_lists.page(wanted, query.order, query.cursor, query.limit)
+        return self._views(charms), more
+
+    def bulletin(self) -> Bulletin:
+        """What the admin charm of the system space says on top of every page."""
+        space = self.space(SYSTEM_SPACE_NAME)
+        charm = self.store.charms.find_by_cause(space.space_key, "admin") if space else None
+        if charm is None:
+            return Bulletin()
+        state = msgspec.json.decode(self.shown_state(charm), type=dict[str, Any])
+        said = {name: state.get(name) for name in ("title", "notice")}
+        return Bulletin(**{name: text for name, text in said.items() if isinstance(text, str)})
+
+    def recent_outcomes(self, ref: CharmRef, limit: int) -> list[tuple[str, float]]:
+        """Status and duration in milliseconds of a charm's newest runs, the oldest first."""
+        key = self.store.charms.key_of(ref)
+        # Without one, this says so.
+        return self.store.runs.outcomes(key or self.charm(ref).charm_key, limit)
+
+    def run(self, ref: CharmRef, number: int) -> RunView:
+        """One recorded run of a charm by its number."""
+        record = self.store.runs.numbered(self.charm(ref).charm_key, number)
+        if record is None:
+            raise NotFound(f"Run {number} of {ref} is not kept any more.")
+        return run_view(record)
+
+    def show_charm(self, ref: CharmRef) -> CharmDetail:
+        """All that is known of a charm but its state and logs."""
+        charm = self.charm(ref)
+        letter = self.parts.queue.dead_letter(charm.charm_key)
+        return CharmDetail(
+            charm=self._views([charm])[0],
+            file_name=charm.file_name,
+            doc=charm.schema.doc,
+            streams=charm.schema.streams,
+            updater=charm.updater,
+            fields=tuple(FieldView(field.name, field.kind) for field in charm.schema.fields),
+            links=tuple(self._links(charm)),
+            limits=self.office.limits.shown_for_charm(charm),
+            dead_letter=job_view(letter, JobStatus.FAILED) if letter else None,
+            waiting_jobs=self.parts.queue.waiting(charm.charm_key),
+            history=tuple(self.runs(ref, None, 10)),
+        )
+
+    def state(self, ref: CharmRef) -> bytes:
+        """A charm's whole state as one JSON object, secrets redacted."""
+        return self.shown_state(self.charm(ref))
+
+    def field(self, ref: CharmRef, name: str) -> bytes:
+        """One field's JSON; a secret is redacted, a link gives the value it leads to."""
+        charm = self.charm(ref)
+        for link in self.store.links.of(charm.charm_key):
+            target = self.store.charms.get(link.target_key)
+            if link.field == name and target is not None and target.schema.field(link.path[0]):
+                inner = self.field(target.ref, link.path[0])
+                is_secret = inner == msgspec.json.encode({"$secret": True})
+                value = self.store.links.read(target, link).value
+                return inner if is_secret or value is None else value
+        state = msgspec.json.decode(self.shown_state(charm), type=dict[str, msgspec.Raw])
+        if name not in state:
+            names = ", ".join(field.name for field in charm.schema.fields) or "none"
+            raise NotFound(f"{charm.name} has no field {name}; it has {names}.")
+        return bytes(state[name])
+
+    def source(self, ref: CharmRef) -> str:
+        """A charm's source text."""
+        return self.store.charms.source(self.charm(ref).source_hash)
+
+    def runs(self, ref: CharmRef, before: int | None, limit: int) -> list[RunView]:
+        """A charm's recorded runs, newest first; of a removed charm too, while they are kept."""
+        charm = self.store.charms.find(ref) or self.store.charms.find_removed(ref)
+        if charm is None:
+            charm = self.charm(ref)
+        records = self.store.runs.of(charm.charm_key, before=before, limit=limit)
+        return [run_view(record) for record in records]
+
+    def dead_letters(self, after: int, limit: int) -> list[JobView]:
+        """The dead letters of all charms, oldest first."""
+        letters = self.parts.queue.dead_letters(after, limit)
+        return [job_view(letter, JobStatus.FAILED) for letter in letters]
+
+    def status(self) -> ServiceStatus:
+        """The snapshot of the service."""
+        return self.office.board.snapshot()
+
+    def export(self) -> Iterator[bytes]:
+        """All charms, a JSON object each, in the form that import takes; secrets are left out."""
+        after = 0
+        while charms := self.store.charms.page(space=None, after=after, limit=_EXPORT_PAGE):
+            for charm in charms:
+                yield self._exported(charm)
+            after = charms[-1].charm_key
+
+    def _exported(self, charm: CharmRecord) -> bytes:
+        registration = self.store.registrations.find(charm.charm_key, charm.ref)
+        state = self.store.cells.state(charm)
+        kept = [field.name for field in charm.schema.fields if field.kind is FieldKind.VALUE]
+        links = {link.field: link.target for link in self._links(charm) if not link.writable}
+        writable = {link.field: link.target for link in self._links(charm) if link.writable}
+        space = self.store.spaces.find(charm.ref.space)
+        limits = write_limits(self.store.limits.of_charm(charm.charm_key))
+        return msgspec.json.encode(
+            {
+                "source": self.store.charms.source(charm.source_hash),
+                "file": charm.file_name,
+                "class": charm.schema.class_name,
+                "space": (space.name if space else "") or charm.ref.space,
+                "cause": charm.cause,
+                "set": {name: state[name] for name in kept if name in state},
+                "links": links,
+                "writable_links": writable,
+                "register": registration is not None,
+                "integration": registration.integration if registration else "",
+                **({"limits": limits} if limits else {}),
+            }
+        )
+
+    def _links(self, charm: CharmRecord) -> list[LinkView]:
+        shown = []
+        for link in self.store.links.of(charm.charm_key):
+            target = self.store.charms.get(link.target_key)
+            if target is not None:
+                path = "/".join([str(target.ref), *link.path])
+                shown.append(LinkView(link.field, path, link.is_writable))
+        return shown
+
+    def _views(self, charms: Sequence[CharmRecord]) -> list[CharmView]:
+        """Show charms, with one look at each table for all of them."""
+        keys = [charm.charm_key for charm in charms]
+        health = self.store.health.get_many(keys)
+        entries = self.store.health.entries(keys)
+        registered_at = self.store.registrations.times(keys)
+        names = self.store.spaces.names({charm.space_key for charm in charms})
+        return [
+            self._view(
+                charm,
+                health[charm.charm_key],
+                names.get(charm.space_key, ""),
+                registered_at.get(charm.charm_key),
+                entries[charm.charm_key].interval_seconds,
+            )
+            for charm in charms
+        ]
+
+    def _view(
+        self,
+        charm: CharmRecord,
+        health: CharmHealth,
+        space_name: str,
+        registered_at: float | None,
+        interval_seconds: float | None,
+    ) -> CharmView:
+        key = charm.charm_key
+        clock = self.parts.clock
+        due = self.parts.planner.due_at(key)
+        return CharmView(
+            space=charm.ref.space,
+            space_name=space_name,
+            charm_id=charm.ref.charm_id,
+            name=charm.name,
+            short_name=charm.ref.short_name,
+            cause=charm.cause,
+            integration=self.office.roster.label(key),
+            registered=registered_at is not None,
+            listed_by=self.office.roster.listed_by(key),
+            enabled=health.is_enabled,
+            disabled_by=health.disabled_by,
+            disabled_at=health.disabled_at,
+            status=health.status,
+            created_at=charm.created_at,
+            updated_at=charm.updated_at,
+            registered_at=registered_at or 0.0,
+            last_run=health.last_run,
+            last_success=health.last_success,
+            next_due=None if due is None else due - clock.steady() + clock.now(),
+            interval_seconds=interval_seconds or self.office.interval_seconds,
+            consecutive_failures=health.consecutive_failures,
+            last_error=health.last_error,
+            last_error_cause=health.last_error_cause,
+            last_error_at=health.last_error_at,
+            executions=health.executions,
+            successes=health.successes,
+            failures=health.failures,
+            skipped_polls=health.skipped_polls,
+            avg_ms=health.total_ms / health.executions if health.executions else 0.0,
+            min_ms=health.min_ms,
+            max_ms=health.max_ms,
+            last_ms=health.last_ms,
+        )

@@ -1,0 +1,141 @@
+"""Commands about who may come over the network, and the audit log of what they changed."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+
+from bg_charm_service.domain.errors import Conflict, InvalidInput, NotFound
+from bg_charm_service.domain.identity import space_did
+from bg_charm_service.service.commands.base import Desk
+from bg_charm_service.storage.sqlite.store.audit import AuditEntry
+from bg_charm_service.storage.sqlite.store.tokens import TokenRecord
+
+#: What every token begins with, so that scanners of repositories and logs know one.
+TOKEN_PREFIX = "bgc_"
+
+#: A session lasts so long, in seconds.
+SESSION_SECONDS = 12 * 3600.0
+
+_NAME_LIMIT = 100
+
+
+class TokenCommands(Desk):
+    """What makes, lists and ends tokens and sessions."""
+
+    def new_token(
+        self,
+        name: str,
+        *,
+        space: str | None,
+        read_only: bool,
+        expires_seconds: float | None,
+        latest: float | None = None,
+    ) -> tuple[str, TokenRecord]:
+        """Make a token; gives its text, which is stored nowhere, and its record.
+
+        `latest` is when the right of the one who asks ends: no token outlives that.
+        """
+        if not name.strip() or len(name) > _NAME_LIMIT or not name.isprintable() or "/" in name:
+            raise InvalidInput("name: Give a short name, without slashes.")
+        if expires_seconds is not None and not expires_seconds > 0:
+            raise InvalidInput("expires_seconds: Expected more than 0.")
+        now = self.parts.clock.now()
+        ends = [latest] if latest is not None else []
+        if expires_seconds is not None:
+            ends.append(now + expires_seconds)
+        text = TOKEN_PREFIX + secrets.token_urlsafe(32)
+        limit = space_did(space) if space is not None else None
+        with self.change("make token", space=limit or "", detail=name):
+            taken = self.store.tokens.named(name)
+            if taken is not None:
+                if taken.is_valid(now):
+                    raise Conflict(f"There is a token {name!r} already: revoke it first.")
+                self.store.tokens.revoke(taken.token_id, now)
+            record = self.store.tokens.add(
+                digest(text),
+                name=name,
+                space=limit,
+                read_only=read_only,
+                made_by=self.actor(),
+                expires_at=min(ends, default=None),
+                now=now,
+            )
+        return text, record
+
+    def tokens(self) -> list[TokenRecord]:
+        """Every token, with what became of it."""
+        return self.store.tokens.all()
+
+    def revoke_token(self, name: str) -> None:
+        """Let the token of a name, and the sessions begun with it, be valid no more."""
+        token = self.store.tokens.named(name)
+        if token is None:
+            raise NotFound(f"There is no token {name!r}. See `bg-charm-service token list`.")
+        with self.change("revoke token", space=token.space or "", detail=name):
+            self.store.tokens.revoke(token.token_id, self.parts.clock.now())
+
+    def has_token(self) -> bool:
+        """Whether anybody could come over the network with a token."""
+        now = self.parts.clock.now()
+        return any(token.is_valid(now) for token in self.store.tokens.all())
+
+    def find_token(self, text: str) -> TokenRecord | None:
+        """Give the valid token of a text, and remember its use."""
+        token = self.store.tokens.find(digest(text))
+        return self._used(token)
+
+    def begin_session(self, token: TokenRecord | None) -> str:
+        """Begin a session with the rights of a token, or with all; gives its secret."""
+        now = self.parts.clock.now()
+        secret = secrets.token_urlsafe(32)
+        ends = now + SESSION_SECONDS
+        if token is not None and token.expires_at is not None:
+            ends = min(ends, token.expires_at)
+        detail = f"with token {token.name}" if token is not None else "with a login code"
+        with self.change("sign in", detail=detail):
+            token_id = token.token_id if token is not None else None
+            self.store.sessions.add(digest(secret), token_id, expires_at=ends, now=now)
+        return secret
+
+    def find_session(self, secret: str) -> tuple[bool, TokenRecord | None]:
+        """Say whether a session is under way, and whose rights it has; None for all."""
+        session = self.store.sessions.find(digest(secret), self.parts.clock.now())
+        if session is None:
+            return False, None
+        if session.token_id is None:
+            return True, None
+        token = self._used(self.store.tokens.get(session.token_id))
+        return token is not None, token
+
+    def end_session(self, secret: str) -> None:
+        """End a session; one that is over already, too."""
+        self.store.sessions.drop(digest(secret))
+
+    def spaces_of(self, did: str) -> frozenset[str]:
+        """The DIDs of the spaces that a signer may act on: none for the key of a space itself."""
+        if self.store.spaces.find(did) is not None:
+            return frozenset()
+        return self.store.spaces.owned_by(did)
+
+    def take_nonce(self, did: str, nonce: str, expires_at: float) -> bool:
+        """Take a signer's nonce; says whether it was unused."""
+        now = self.parts.clock.now()
+        with self.parts.database.transaction():
+            return self.store.nonces.take(did, nonce, expires_at=expires_at, now=now)
+
+    def audit(self, before: int | None, limit: int) -> list[AuditEntry]:
+        """Who changed what, the newest first."""
+        return self.store.audit.newest(before, limit)
+
+    def _used(self, token: TokenRecord | None) -> TokenRecord | None:
+        now = self.parts.clock.now()
+        if token is None or not token.is_valid(now):
+            return None
+        self.store.tokens.note_use(token, now)
+        return token
+
+
+def digest(secret: str) -> bytes:
+    """Give what is stored of a secret; it has too much chance in it to need salt or slowness."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()

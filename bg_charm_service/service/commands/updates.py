@@ -1,0 +1,187 @@
+"""Commands that change a charm that is there: new source, a field written from outside.
+
+The state is checked against the class in a worker before anything changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from bg_charm_service.domain.errors import Conflict, InvalidInput, NotFound, StateError
+from bg_charm_service.domain.model import CharmRef, CharmSchema, FieldKind
+from bg_charm_service.domain.views import UpdateReport
+from bg_charm_service.service.commands.links import LinkCommands
+from bg_charm_service.storage.sqlite.store.charms import CharmRecord
+from bg_charm_service.workers.protocol.messages import Inspected
+
+#: A source may be this long, in characters.
+SOURCE_LIMIT = 1_000_000
+
+#: After this many stale re-runs in a row, changes from outside wait for the run to settle.
+_PATIENCE = 3
+
+
+class ChangeCommands(LinkCommands):
+    """What changes charms."""
+
+    async def update_charm(
+        self,
+        ref: CharmRef,
+        source: str,
+        file_name: str,
+        class_name: str | None,
+        *,
+        dry_run: bool,
+    ) -> UpdateReport:
+        """Give a charm new source, if its state fits; its id, state and history stay."""
+        charm = self.owned_charm(ref)
+        check_source(source, file_name)
+        state = {
+            field.name: value
+            for field in charm.schema.fields
+            if (value := self._value(charm, field.name)) is not None
+        }
+        # The new class may ask for other limits than the old one.
+        limits = self.office.limits.allowed(charm.space_key, charm.charm_key)
+        inspect = partial(
+            self.parts.inspections.inspect, source, file_name, class_name, limits=limits
+        )
+        inspected = await inspect()
+        schema = schema_of(inspected)
+        kept = {name: value for name, value in state.items() if schema.field(name)}
+        checked = await inspect([kept])
+        before = {field.name for field in charm.schema.fields}
+        added = tuple(field.name for field in schema.fields if field.name not in before)
+        removed = tuple(sorted(before - {field.name for field in schema.fields}))
+        problems = self._update_problems(charm, schema, checked, kept)
+        is_applied = not problems and not dry_run
+        if is_applied:
+            with self.change("update source", ref, detail=file_name):
+                self._check_same_source(charm)
+                self._check_same_state(charm, state)
+                self._apply_update(charm, source, file_name, schema, removed)
+                self.tell(ref, "updated")
+        return UpdateReport(is_applied, added, removed, problems)
+
+    async def set_field(self, ref: CharmRef, name: str, value: bytes) -> None:
+        """Write one field from outside, once a worker has checked it against its type."""
+        charm = self.owned_charm(ref)
+        field = charm.schema.field(name)
+        if field is None:
+            names = ", ".join(one.name for one in charm.schema.fields) or "none"
+            raise NotFound(f"{charm.name} has no field {name}; it has {names}.")
+        if field.kind not in (FieldKind.VALUE, FieldKind.SECRET):
+            raise Conflict(f"{name} is a link: set the field of the charm that it leads to.")
+        source = self.store.charms.source(charm.source_hash)
+        class_name = charm.schema.class_name
+        checked = await self.parts.inspections.inspect(
+            source,
+            charm.file_name,
+            class_name,
+            [{name: value}],
+            limits=self.office.limits.of(charm),
+        )
+        raise_problems(checked, 0)
+        await self._wait_for_stale_run(charm)
+        with self.change("set field", ref, detail=name):
+            self._check_same_source(charm)
+            self.store.cells.write(charm, name, checked.values[0][name])
+            self.tell(ref, "state")
+
+    def _update_problems(
+        self,
+        charm: CharmRecord,
+        schema: CharmSchema,
+        checked: Inspected,
+        kept: dict[str, bytes],
+    ) -> tuple[str, ...]:
+        problems = list(checked.problems[0].values())
+        for field in schema.fields:
+            old = charm.schema.field(field.name)
+            if old is not None and _family(old.kind) != _family(field.kind):
+                problems.append(f"{field.name} was a {old.kind} and would be a {field.kind}.")
+            is_value = _family(field.kind) is FieldKind.VALUE
+            if is_value and field.default is None and field.name not in kept:
+                problems.append(f"{field.name} is new and has no default.")
+        if charm.charm_key in self.office.roster and schema.updater is None:
+            problems.append("It is polled, and the new source has no updater stream.")
+        return tuple(problems)
+
+    def _apply_update(
+        self,
+        charm: CharmRecord,
+        source: str,
+        file_name: str,
+        schema: CharmSchema,
+        removed: tuple[str, ...],
+    ) -> None:
+        values = {name: self._value(charm, name) for name in (f.name for f in charm.schema.fields)}
+        self.store.charms.replace_source(
+            charm.charm_key,
+            file_name=file_name,
+            source=source,
+            schema=schema,
+            now=self.parts.clock.now(),
+        )
+        for name in removed:
+            self.store.cells.drop(charm.charm_key, name)
+            self.store.links.drop(charm.charm_key, name)
+        updated = self.charm(charm.ref)
+        for field in schema.fields:
+            old = charm.schema.field(field.name)
+            value = values.get(field.name, field.default)
+            is_moved = old is None or old.kind is not field.kind
+            if is_moved and value is not None and _family(field.kind) is FieldKind.VALUE:
+                # Also when only its secrecy changed: it is stored in another form then.
+                self.store.cells.write(updated, field.name, value)
+
+    def _value(self, charm: CharmRecord, name: str) -> bytes | None:
+        cell = self.store.cells.read(charm, name)
+        return cell.value if cell is not None else None
+
+    def _check_same_source(self, charm: CharmRecord) -> None:
+        """Raise Conflict when a charm was updated while its source was being looked at."""
+        if self.charm(charm.ref).source_hash != charm.source_hash:
+            raise Conflict(f"{charm.ref} was updated at the same time; nothing was changed.")
+
+    def _check_same_state(self, charm: CharmRecord, state: dict[str, bytes]) -> None:
+        """Raise Conflict when a run wrote values that were not checked against the new source."""
+        if any(self._value(charm, name) != value for name, value in state.items()):
+            raise Conflict(
+                f"{charm.ref} changed its state while it was checked; nothing was changed. Try "
+                "again, or disable it meanwhile."
+            )
+
+    async def _wait_for_stale_run(self, charm: CharmRecord) -> None:
+        """Let a run that was stale again and again settle first, for one deadline at most."""
+        run = self.parts.dispatcher.runs.of_charm(charm.charm_key)
+        if run is None or self.store.health.get(charm.charm_key).stale_streak < _PATIENCE:
+            return
+        settlement = self.office.supervisor.settlement_of(run.claim.job.job_id)
+        timeout_seconds = self.office.limits.of(charm).timeout_seconds
+        await asyncio.wait([settlement], timeout=timeout_seconds)
+
+
+def check_source(source: str, file_name: str) -> None:
+    """Raise InvalidInput for what cannot be a source."""
+    if len(source) > SOURCE_LIMIT:
+        raise InvalidInput(f"{file_name} is too long: a charm has up to {SOURCE_LIMIT} characters.")
+    if "\0" in source:
+        raise InvalidInput(f"{file_name} is no text: it has a zero byte.")
+
+
+def schema_of(inspected: Inspected) -> CharmSchema:
+    """Give what an inspected source declares; without that there is no answer at all."""
+    assert inspected.schema is not None
+    return inspected.schema
+
+
+def raise_problems(inspected: Inspected, place: int) -> None:
+    """Raise StateError when a set of values does not fit."""
+    if inspected.problems[place]:
+        raise StateError(" ".join(inspected.problems[place].values()))
+
+
+def _family(kind: FieldKind) -> FieldKind:
+    return FieldKind.VALUE if kind is FieldKind.SECRET else kind

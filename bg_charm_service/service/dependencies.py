@@ -1,0 +1,46 @@
+"""What a service is made from besides its settings: time, chance, disk, processes, its parts.
+
+The real ones, unless a simulation brings others. Decides nothing. Used by `service`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bg_charm_service.domain.clock import Clock, SystemClock
+from bg_charm_service.scanning.scanner import Scanner
+from bg_charm_service.storage.sqlite.database import Database
+from bg_charm_service.storage.sqlite.job_queue import JobQueue
+from bg_charm_service.supervisor.completer import Settler
+from bg_charm_service.supervisor.dispatcher import Dispatcher
+from bg_charm_service.supervisor.loop import Supervisor
+from bg_charm_service.supervisor.poll_planner import Planner
+from bg_charm_service.workers.pool.pool import Pool
+from bg_charm_service.workers.pool.zygote_client import ZygoteClient, ZygoteLink
+
+
+@dataclass(frozen=True, slots=True)
+class PartTypes:
+    """The classes of the parts that a simulation plants its bugs in."""
+
+    queue: type[JobQueue] = JobQueue
+    planner: type[Planner] = Planner
+    dispatcher: type[Dispatcher] = Dispatcher
+    settler: type[Settler] = Settler
+    supervisor: type[Supervisor] = Supervisor
+    pool: type[Pool] = Pool
+    scanner: type[Scanner] = Scanner
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The world around a service; `random` gives numbers in [0, 1)."""
+
+    clock: Clock = field(default_factory=SystemClock)
+    random: Callable[[], float] = random.Random().random  # noqa: S311 - jitter, no secret
+    open_zygote: Callable[[], ZygoteLink] = ZygoteClient
+    open_database: Callable[[Path], Database] = Database.open
+    parts: PartTypes = field(default_factory=PartTypes)

@@ -1,0 +1,159 @@
+"""What happens in the service, as it happens: a bounded ring that readers follow from any place.
+
+A reader holds a place in the ring and nothing else, so that no reader can cost the service
+anything: one that falls behind the oldest event is dropped. Fed by the supervisor and the
+commands; read by the API.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from bg_charm_service.domain.errors import SPENT_WORKER, FailureCause
+from bg_charm_service.domain.model import CharmRef
+from bg_charm_service.supervisor.completer import Settled
+from bg_charm_service.workers.pool.events import IdleDeath
+
+#: How many of the newest events are kept for readers that come back.
+KEPT_EVENTS = 2000
+
+#: An error in an event is cut to this many characters; the run's record has all of it.
+_ERROR_CHARACTERS = 500
+
+#: Kind, charm and what makes the rest, for those events that somebody reads.
+_Told = tuple[str, CharmRef | None, Callable[[], dict[str, Any]]]
+
+#: Causes of failure that end the worker.
+_DEADLY = SPENT_WORKER | {FailureCause.EXIT, FailureCause.SIGNAL, FailureCause.PROTOCOL}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event; ids grow, also over restarts of the service."""
+
+    event_id: int
+    kind: str
+    ref: CharmRef | None
+    data: dict[str, Any]
+
+
+class Reader:
+    """A place in the ring."""
+
+    def __init__(self, events: Events, place: int, *, has_missed: bool) -> None:
+        self._events = events
+        self._place = place
+        #: Whether events were lost between the one that the reader knew and its place.
+        self.has_missed = has_missed
+        self.news = asyncio.Event()
+
+    async def read(self, timeout_seconds: float) -> list[Event] | None:
+        """Wait for events, up to a time; None when the stream is over for this reader."""
+        while True:
+            if self._events.is_closed or self._events.oldest > self._place:
+                return None
+            found = self._events.since(self._place)
+            if found:
+                self._place = found[-1].event_id + 1
+                return found
+            self.news.clear()
+            try:
+                async with asyncio.timeout(timeout_seconds):
+                    await self.news.wait()
+            except TimeoutError:
+                return []
+
+    def leave(self) -> None:
+        """Follow no more."""
+        self._events.readers.discard(self)
+
+
+class Events:
+    """The ring, and who follows it; `now` is seconds since the epoch."""
+
+    def __init__(self, now: float, keep: int = KEPT_EVENTS) -> None:
+        # Beyond what an earlier life can have given, unless it had a million events a second.
+        self._next_id = int(now * 1_000_000)
+        self._ring: deque[_Told] = deque(maxlen=keep)
+        self.readers: set[Reader] = set()
+        self.is_closed = False
+
+    @property
+    def oldest(self) -> int:
+        """The id of the oldest event that is kept, or of the next one."""
+        return self._next_id - len(self._ring)
+
+    def publish(self, kind: str, ref: CharmRef | None = None, **data: Any) -> None:
+        """Tell everybody who follows."""
+        self._tell(kind, ref, lambda: data)
+
+    def _tell(self, kind: str, ref: CharmRef | None, data: Callable[[], dict[str, Any]]) -> None:
+        self._ring.append((kind, ref, data))
+        self._next_id += 1
+        for reader in self.readers:
+            reader.news.set()
+
+    def follow(self, after: int | None = None) -> Reader:
+        """Follow from now on, or from behind an event that the reader knows."""
+        is_known = after is not None and self.oldest - 1 <= after < self._next_id
+        place = after + 1 if after is not None and is_known else self._next_id
+        reader = Reader(self, place, has_missed=after is not None and not is_known)
+        self.readers.add(reader)
+        return reader
+
+    def since(self, place: int) -> list[Event]:
+        """Events from an id on."""
+        oldest = self.oldest
+        told = itertools.islice(self._ring, max(0, place - oldest), None)
+        first = max(place, oldest)
+        return [
+            Event(event_id, kind, ref, data())
+            for event_id, (kind, ref, data) in enumerate(told, first)
+        ]
+
+    def close(self) -> None:
+        """End every stream: the service stops. Closing twice is fine."""
+        self.is_closed = True
+        for reader in self.readers:
+            reader.news.set()
+
+    def idle_worker_died(self, death: IdleDeath) -> None:
+        """Tell of a worker that died between runs."""
+        self.publish("worker", change="died", pid=death.pid, cause=None, exit_code=death.exit_code)
+
+    def settled(self, settled: Sequence[Settled]) -> None:
+        """Tell of runs whose settlement is on disk."""
+        for one in settled:
+            self._tell_run(one)
+
+    def _tell_run(self, settled: Settled) -> None:
+        job = settled.run.claim.job
+        self._tell("run", job.ref, partial(_about_run, settled))
+        failure = settled.outcome.failure
+        if failure is not None and failure.cause in _DEADLY:
+            pid = settled.record.worker
+            self.publish("worker", job.ref, change="died", pid=pid, cause=failure.cause)
+        if settled.decision.disables:
+            self.publish("charm", job.ref, change="disabled")
+
+
+def _about_run(settled: Settled) -> dict[str, Any]:
+    record = settled.record
+    return {
+        "number": record.number,
+        "run_id": record.run_id,
+        "stream": record.stream,
+        "origin": record.origin,
+        "status": record.status,
+        "attempt": record.attempt,
+        "cause": record.cause,
+        "error": record.error[:_ERROR_CHARACTERS],
+        "duration_ms": record.duration_ms,
+        "finished_at": record.finished_at,
+    }

@@ -1,0 +1,64 @@
+"""The operator's command that carries backups away: run with the file's path as its last argument.
+
+No shell reads it, and it gets no secret of the service's environment. What it prints is told only
+when it fails. Called by backups.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+from bg_charm_service.domain.errors import BackupError
+from bg_charm_service.workers.protocol.processes import end_group
+
+#: A command that takes longer is killed, with all that it started, in seconds.
+HOOK_SECONDS = 3600.0
+
+#: So much of what a failed command printed is told, from its end.
+_TOLD_CHARACTERS = 500
+_READ_BYTES = 65536
+
+#: The service's own: the operator's secrets, and the service manager's channels.
+_WITHHELD = frozenset(
+    {"OPERATOR_PASS", "IDENTITY", "BG_CHARM_TOKEN", "NOTIFY_SOCKET", "WATCHDOG_PID"}
+    | {"WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID"}
+)
+
+
+async def run_hook(command: tuple[str, ...], file: Path) -> None:
+    """Run the command for one backup and wait for its end; raises BackupError when it fails."""
+    try:
+        child = await asyncio.create_subprocess_exec(
+            *(*command, os.fspath(file)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+            env={name: text for name, text in os.environ.items() if name not in _WITHHELD},
+        )
+    except OSError as error:
+        raise BackupError(f"{command[0]} cannot be run: {error.strerror}.") from None
+    assert child.stdout is not None
+    try:
+        async with asyncio.timeout(HOOK_SECONDS):
+            printed = await _end_of(child.stdout)
+            code = await child.wait()
+    except TimeoutError:
+        raise BackupError(f"{command[0]} took over {HOOK_SECONDS:g} s and was stopped.") from None
+    finally:
+        # Also what it left running in its group.
+        end_group(child.pid)
+        await child.wait()
+    if code:
+        said = f": {printed}" if printed else "."
+        raise BackupError(f"{command[0]} ended with {code}{said}")
+
+
+async def _end_of(stream: asyncio.StreamReader) -> str:
+    """Read all there is, and keep the end of it."""
+    kept = b""
+    while piece := await stream.read(_READ_BYTES):
+        kept = (kept + piece)[-_TOLD_CHARACTERS * 4 :]
+    return kept.decode(errors="replace").strip()[-_TOLD_CHARACTERS:]

@@ -1,0 +1,241 @@
+"""Backups of a service that runs: when one is due, one at a time, verified before it counts.
+
+A backup gets its name only when it is whole; nothing else ever has that name. The loop is held up
+by none of it. Run by the daemon; asked by the commands and the status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from loguru import logger
+
+from bg_charm_service.domain.clock import Clock
+from bg_charm_service.domain.errors import BackupError, Conflict, ServiceStopping
+from bg_charm_service.service.maintenance.backup_files import (
+    BackupFile,
+    backup_file,
+    backups_in,
+    free_name,
+    prepare,
+    prune,
+)
+from bg_charm_service.service.maintenance.backup_hook import run_hook
+from bg_charm_service.service.maintenance.verify_child import check_file
+from bg_charm_service.storage.data_directory import DATABASE_NAME, DataDirectory
+from bg_charm_service.storage.sqlite.copying import PARTIAL, copy_database, discard, publish
+from bg_charm_service.storage.sqlite.database import Database
+from bg_charm_service.storage.sqlite.integrity import facts_of
+
+#: A backup that failed is tried again after so long, unless the next one is due before, in seconds.
+_RETRY_SECONDS = 300.0
+
+#: The longest that a due time is slept towards in one go, so that a set clock is noticed.
+_SLEEP_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class BackupPlan:
+    """How often backups are made, where, how many are kept, and what carries them away."""
+
+    every_seconds: float | None = None
+    keep: int = 7
+    directory: Path | None = None
+    hook: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BackupStatus:
+    """How backups go; `next_at` is null where none are made regularly."""
+
+    directory: str
+    last: BackupFile | None
+    next_at: float | None
+    problem: str
+    hook_problem: str
+
+
+class Backups:
+    """Makes backups."""
+
+    def __init__(
+        self, database: Database, directory: DataDirectory, plan: BackupPlan, clock: Clock
+    ) -> None:
+        self.directory = plan.directory or directory.path / "backups"
+        self._database = database
+        self._data_dir = directory.path
+        self._plan = plan
+        self._clock = clock
+        self._turn = asyncio.Lock()
+        self._stop = threading.Event()
+        self._hooks: set[asyncio.Task[None]] = set()
+        self._last = next(iter(backups_in(self.directory)), None)
+        self._problem = ""
+        self._hook_problem = ""
+        self._next_at: float | None = None
+
+    @property
+    def status(self) -> BackupStatus:
+        """How backups go."""
+        where = str(self.directory)
+        return BackupStatus(where, self._last, self._next_at, self._problem, self._hook_problem)
+
+    def newest(self) -> Path | None:
+        """The newest backup that is still there."""
+        known = [*([self._last] if self._last else []), *backups_in(self.directory)]
+        for each in sorted(known, key=lambda one: one.made_at, reverse=True):
+            if Path(each.path).is_file():
+                return Path(each.path)
+        return None
+
+    async def run(self) -> None:
+        """Make a backup whenever one is due; does nothing where none were asked for."""
+        every = self._plan.every_seconds
+        if every is None:
+            await asyncio.Event().wait()
+            return
+        self._next_at = self._first_due(every)
+        while True:
+            await self._sleep_until(self._next_at)
+            wait = every
+            try:
+                await self.make_regular()
+                # The next one may not push out a backup that is still being carried away.
+                await asyncio.gather(*self._hooks)
+            except BackupError:
+                wait = min(every, _RETRY_SECONDS)
+            self._next_at = self._clock.now() + wait
+
+    async def make_regular(self) -> BackupFile:
+        """Make a backup in the backup directory, and delete those that are too many."""
+        try:
+            async with self._own_turn():
+                prepare(self.directory)
+                made = await self._make(free_name(self.directory, self._clock.now()))
+                prune(self.directory, self._plan.keep)
+        except BackupError as error:
+            self._problem = str(error)
+            logger.bind(event="backup_failed").error("No backup was made: {}", error)
+            raise
+        self._problem = ""
+        return made
+
+    async def make(self, target: Path) -> BackupFile:
+        """Make a backup in a file, in the place of an older one; raises Conflict for other files.
+
+        Raises BackupError when it cannot be written or is damaged: what was there is still there.
+        """
+        self._check_replaceable(target)
+        async with self._own_turn():
+            return await self._make(target)
+
+    async def stop(self) -> None:
+        """Give up what is under way, and wait for its end; stopping twice is fine."""
+        self._stop.set()
+        for hook in list(self._hooks):
+            hook.cancel()
+        await asyncio.gather(*self._hooks, return_exceptions=True)
+        async with self._turn:
+            pass
+
+    def _first_due(self, every_seconds: float) -> float:
+        now = self._clock.now()
+        newest = next(iter(backups_in(self.directory)), None)
+        if newest is None:
+            return now
+        # A time in the future was written by a clock that has been set back since.
+        return min(newest.made_at, now) + every_seconds
+
+    async def _sleep_until(self, moment: float) -> None:
+        while (rest := moment - self._clock.now()) > 0:  # noqa: ASYNC110 - a clock tells nobody
+            await asyncio.sleep(min(rest, _SLEEP_SECONDS))
+
+    async def _make(self, target: Path) -> BackupFile:
+        started = time.monotonic()
+        partial = target.with_name(f".{target.name}{PARTIAL}")
+        discard(partial)
+        await self._copy(partial)
+        try:
+            problems = await check_file(partial)
+            if problems:
+                raise BackupError(
+                    f"The backup is damaged, and so may be the database: {problems[0]}. "
+                    "Nothing was kept of it; `bg-charm-service doctor --full` looks closer."
+                )
+        except BaseException:
+            discard(partial)
+            raise
+        publish(partial, target)
+        self._last = made = backup_file(target)
+        seconds = time.monotonic() - started
+        logger.bind(event="backup", file=made.path, duration=round(seconds, 3)).info(
+            "Backup {} made and verified: {} bytes in {:.1f} s", target, made.size_bytes, seconds
+        )
+        if self._plan.hook:
+            hook = asyncio.create_task(self._carry_away(target))
+            self._hooks.add(hook)
+            hook.add_done_callback(self._hooks.discard)
+        return made
+
+    async def _copy(self, partial: Path) -> None:
+        """Copy in a thread, which is asked to stop, and waited for, when nobody wants it more."""
+        given_up = threading.Event()
+
+        def should_stop() -> bool:
+            return self._stop.is_set() or given_up.is_set()
+
+        connection = self._database.connection
+        copying = asyncio.ensure_future(
+            asyncio.to_thread(copy_database, connection, partial, should_stop)
+        )
+        try:
+            await asyncio.shield(copying)
+        except asyncio.CancelledError:
+            given_up.set()
+            await asyncio.wait([copying])
+            if not copying.cancelled() and copying.exception() is None:
+                discard(partial)
+            raise
+
+    @asynccontextmanager
+    async def _own_turn(self) -> AsyncIterator[None]:
+        async with self._turn:
+            if self._stop.is_set():
+                raise ServiceStopping("The service is stopping and makes no backup.")
+            yield
+
+    async def _carry_away(self, file: Path) -> None:
+        try:
+            await run_hook(self._plan.hook, file)
+        except BackupError as error:
+            self._hook_problem = str(error)
+            logger.bind(event="backup_hook_failed", file=str(file)).error(
+                "The backup was made, but not carried away: {}", error
+            )
+            return
+        self._hook_problem = ""
+        logger.bind(event="backup_hook", file=str(file)).info("Carried {} away", file)
+
+    def _check_replaceable(self, target: Path) -> None:
+        """Raise Conflict for a file that is no backup, or that the service itself lives on."""
+        try:
+            found = target.stat()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise BackupError(f"{target} cannot be looked at: {error.strerror}.") from None
+        own = self._data_dir / DATABASE_NAME
+        # Asked first: opening and closing the live file would let go of its lock.
+        if own.exists() and own.samefile(target):
+            raise Conflict(f"{target} is the database itself. Choose another file.")
+        is_file = target.is_file() and not target.is_symlink()
+        if not is_file or (found.st_size and not facts_of(target).is_ours):
+            raise Conflict(
+                f"{target} is no backup of this service, and stays. Choose another file."
+            )

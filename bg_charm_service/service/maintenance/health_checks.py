@@ -1,0 +1,171 @@
+"""The doctor of a running service: the cheap checks at start and hourly, a slice at a time.
+
+What it finds is told once, and shown in the status until it is gone. Mends only when asked.
+Called by upkeep and the commands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from loguru import logger
+
+from bg_charm_service.domain.clock import Clock
+from bg_charm_service.service.maintenance.backups import Backups
+from bg_charm_service.service.maintenance.verify_child import check_file
+from bg_charm_service.storage.change_marks import ChangeMarks
+from bg_charm_service.storage.sqlite.checks import (
+    Finding,
+    Scope,
+    Severity,
+    Trouble,
+    examine,
+    file_troubles,
+    mend,
+)
+from bg_charm_service.storage.sqlite.database import Database
+from bg_charm_service.storage.sqlite.job_queue import JobQueue
+from bg_charm_service.supervisor.dispatcher import Dispatcher
+from bg_charm_service.supervisor.poll_planner import Planner
+
+#: How often the checks are made, in seconds.
+_EVERY_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the doctor found, and when; `checked_file` is the backup whose pages were all read."""
+
+    findings: tuple[Finding, ...]
+    examined_at: float
+    checked_file: str | None = None
+
+
+class _Memory:
+    """What the service holds in memory beside the database, as the checks ask for it."""
+
+    def __init__(self, dispatcher: Dispatcher, planner: Planner) -> None:
+        self._dispatcher = dispatcher
+        self._planner = planner
+
+    def in_flight(self) -> frozenset[int]:
+        return frozenset(run.claim.job.job_id for run in self._dispatcher.runs)
+
+    def is_polled(self, charm_key: int) -> bool:
+        return self._planner.is_polled(charm_key)
+
+    def schedule(self, charm_key: int, space: str) -> None:
+        self._planner.poll_now(charm_key, space)
+
+
+class Checkups:
+    """Makes the checks, and remembers what they found."""
+
+    def __init__(
+        self,
+        database: Database,
+        queue: JobQueue,
+        changes: ChangeMarks,
+        dispatcher: Dispatcher,
+        planner: Planner,
+        backups: Backups,
+        clock: Clock,
+        data_dir: Path,
+    ) -> None:
+        self._database = database
+        self._queue = queue
+        self._changes = changes
+        self._memory = _Memory(dispatcher, planner)
+        self._backups = backups
+        self._clock = clock
+        self._data_dir = data_dir
+        self._turn = asyncio.Lock()
+        self._due = clock.steady()
+        self._told: set[str] = set()
+        self.report: Report | None = None
+
+    @property
+    def problems(self) -> list[str]:
+        """What is not as it must be, for the status; notes are left out."""
+        return [
+            f"Doctor: {finding.text}."
+            for finding in (self.report.findings if self.report else ())
+            if finding.severity is not Severity.NOTE and not finding.repaired
+        ]
+
+    async def run_if_due(self) -> None:
+        """Make the cheap checks when an hour has passed since the last time."""
+        if self._clock.steady() >= self._due:
+            await self.examine(repair=False)
+
+    async def examine(self, *, repair: bool) -> Report:
+        """Make the cheap checks now, and mend what is safe to mend if that is wanted."""
+        async with self._turn:
+            self._due = self._clock.steady() + _EVERY_SECONDS
+            findings = []
+            for trouble in [*self._file_troubles(), *(await self._troubles())]:
+                is_mended = repair and trouble.is_mendable
+                if is_mended:
+                    for _ in mend(self._scope(), trouble):
+                        # Before anybody else's turn: what is mended goes past the store.
+                        self._changes.mark_all()
+                        await asyncio.sleep(0)
+                findings.append(trouble.finding(is_repaired=is_mended))
+            self._tell(findings)
+            self.report = Report(tuple(findings), self._clock.now())
+            return self.report
+
+    async def examine_all(self, *, repair: bool) -> Report:
+        """Make the cheap checks, and have the newest backup read from end to end."""
+        report = await self.examine(repair=repair)
+        newest = self._backups.newest()
+        if newest is None:
+            text = "There is no backup, so not every page was read: `bg-charm-service backup FILE`"
+            findings = [Finding("integrity", Severity.NOTE, text, repairable=False)]
+        else:
+            findings = [
+                Finding("integrity", Severity.ERROR, f"{newest}: {problem}", repairable=False)
+                for problem in await check_file(newest)
+            ]
+        checked = str(newest) if newest is not None else None
+        return Report((*report.findings, *findings), report.examined_at, checked)
+
+    def _scope(self) -> Scope:
+        return Scope(self._database, self._queue, self._clock.steady(), self._memory)
+
+    async def _troubles(self) -> list[Trouble]:
+        found = []
+        for trouble in examine(self._scope()):
+            if trouble is not None:
+                found.append(trouble)
+            # Whatever waits gets its turn after each slice.
+            await asyncio.sleep(0)
+        return found
+
+    def _file_troubles(self) -> Iterator[Trouble]:
+        try:
+            yield from file_troubles(self._data_dir)
+        except OSError as error:
+            text = f"The files of {self._data_dir} cannot be looked at: {error.strerror}"
+            yield Trouble("files", Severity.ERROR, text)
+
+    def _tell(self, findings: list[Finding]) -> None:
+        bad = {
+            one.text: one
+            for one in findings
+            if one.severity is not Severity.NOTE and not one.repaired
+        }
+        for text in bad.keys() - self._told:
+            level = "ERROR" if bad[text].severity is Severity.ERROR else "WARNING"
+            logger.bind(event="doctor", check=bad[text].check).log(level, "Doctor: {}", text)
+        for one in findings:
+            if one.repaired:
+                logger.bind(event="doctor_repaired", check=one.check).warning(
+                    "Doctor: repaired: {}", one.text
+                )
+        for text in self._told - bad.keys():
+            logger.bind(event="doctor_over").info("Doctor: no more: {}", text)
+        self._told = set(bad)

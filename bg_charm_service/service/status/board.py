@@ -1,0 +1,291 @@
+"""The one snapshot of the service, kept up to date with each settlement, never by scanning.
+
+Log, CLI, API and page all show this one. Fed by the supervisor; asked by the commands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import psutil
+
+from bg_charm_service.domain.clock import Clock
+from bg_charm_service.domain.model import CharmRef
+from bg_charm_service.domain.outcome_policy import RunStatus
+from bg_charm_service.domain.sandbox_mode import Sandboxing
+from bg_charm_service.domain.version import VERSION
+from bg_charm_service.service.maintenance.backups import Backups
+from bg_charm_service.service.maintenance.cycle import Upkeep
+from bg_charm_service.service.maintenance.health_checks import Checkups
+from bg_charm_service.service.status.run_history import RunHistory
+from bg_charm_service.service.status.views import (
+    FailingCharm,
+    IntegrationStatus,
+    ServiceStatus,
+    WorkerView,
+)
+from bg_charm_service.storage.sqlite.job_queue import JobQueue
+from bg_charm_service.storage.sqlite.store import Store
+from bg_charm_service.supervisor.completer import Settled
+from bg_charm_service.supervisor.dispatcher import Dispatcher
+from bg_charm_service.supervisor.poll_planner import Planner
+from bg_charm_service.supervisor.polled_charms import Roster
+from bg_charm_service.supervisor.storage_health import StorageWatch
+from bg_charm_service.workers.pool.pool import Pool
+
+#: How many of the charms with the most failures in a row are shown.
+TOP_FAILING = 10
+
+#: Over how long lag is averaged, in seconds.
+_LAG_SECONDS = 60
+
+#: So long jobs may be ready without any of them being begun, in seconds.
+_UNHEALTHY_WAIT_SECONDS = 60.0
+
+#: Runs that start later than this on average make the service unhealthy, in milliseconds.
+_UNHEALTHY_LAG_MS = 10_000
+
+
+@dataclass(slots=True)
+class _LagSecond:
+    second: int
+    count: int = 0
+    total_ms: float = 0.0
+    max_ms: float = 0.0
+
+    def note(self, lag_ms: float) -> None:
+        """Count one start."""
+        self.count += 1
+        self.total_ms += lag_ms
+        self.max_ms = max(self.max_ms, lag_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What does not change while the service lives."""
+
+    operator: str
+    data_dir: str
+    interval_seconds: float
+    is_polling: bool
+    sandboxing: Sandboxing
+
+
+class StatusBoard:
+    """Counts as things happen, and gives the snapshot."""
+
+    def __init__(
+        self,
+        about: About,
+        store: Store,
+        queue: JobQueue,
+        planner: Planner,
+        pool: Pool,
+        roster: Roster,
+        upkeep: Upkeep,
+        clock: Clock,
+        storage: StorageWatch,
+        backups: Backups,
+        checkups: Checkups,
+        dispatcher: Dispatcher,
+    ) -> None:
+        self._about = about
+        self._store = store
+        self._queue = queue
+        self._planner = planner
+        self._pool = pool
+        self._roster = roster
+        self._upkeep = upkeep
+        self._clock = clock
+        self._started_at = clock.now()
+        self._started = clock.steady()
+        self._lag: deque[_LagSecond] = deque(maxlen=_LAG_SECONDS)
+        self._history = RunHistory()
+        self._longest_queue = 0
+        self._tasks = dict.fromkeys(RunStatus, 0)
+        self._task_ms = 0.0
+        self._process = psutil.Process(os.getpid())
+        self._storage = storage
+        self._backups = backups
+        self._checkups = checkups
+        self._dispatcher = dispatcher
+
+    def settled(self, settled: Sequence[Settled]) -> None:
+        """Count settlements that are on disk."""
+        now, second = self._clock.now(), self._lag_second()
+        self._longest_queue = max(self._longest_queue, self._queue.pending)
+        for one in settled:
+            status, health = one.decision.status, one.decision.health
+            self._tasks[status] += 1
+            self._task_ms += one.outcome.duration_seconds * 1000
+            self._history.note(status, now)
+            second.note(one.run.lag_seconds * 1000)
+            charm_key = one.run.claim.charm_key
+            _keep(self._roster.failing, charm_key, belongs=health.consecutive_failures > 0)
+            _keep(self._roster.disabled, charm_key, belongs=not health.is_enabled)
+
+    async def measure(self) -> None:
+        """Read the workers' memory and CPU; others get their turn between two of them."""
+        for worker in self._pool.workers:
+            worker.measure(is_exact=True)
+            await asyncio.sleep(0)
+
+    def snapshot(self) -> ServiceStatus:
+        """Give the state of the service now."""
+        totals = self._store.totals
+        executions, successes = totals.get("executions"), totals.get("successes")
+        disabled = sum(key in self._roster for key in self._roster.disabled)
+        workers = tuple(self._workers())
+        memory = self._process.memory_info().rss
+        times = self._process.cpu_times()
+        done = self._tasks[RunStatus.SUCCESS] + self._tasks[RunStatus.FAILURE]
+        # Read first: where that fails, it is one of the problems.
+        failing = tuple(self._failing())
+        lag = self._recent_lag()
+        count = sum(second.count for second in lag)
+        mean_lag = sum(second.total_ms for second in lag) / count if count else 0.0
+        problems = self._problems(mean_lag)
+        return ServiceStatus(
+            version=VERSION,
+            healthy=not problems,
+            problems=problems,
+            backup=self._backups.status,
+            running=self._about.is_polling,
+            pid=os.getpid(),
+            operator=self._about.operator,
+            data_dir=self._about.data_dir,
+            started_at=self._started_at,
+            uptime_seconds=self._clock.steady() - self._started,
+            interval_seconds=self._about.interval_seconds,
+            charms_enabled=len(self._roster) - disabled,
+            charms_disabled=disabled,
+            charms_failing=len(self._roster.failing),
+            executions=executions,
+            successes=successes,
+            failures=totals.get("failures"),
+            success_rate=successes / executions if executions else None,
+            cycles=totals.get("cycles"),
+            last_cycle_started_at=self._upkeep.last_started_at,
+            last_cycle_ended_at=self._upkeep.last_ended_at,
+            skipped_polls=totals.get("skipped_polls"),
+            stale_runs=totals.get("stale_runs"),
+            late_answers=totals.get("late_answers"),
+            jobs_pending=self._queue.pending,
+            jobs_processing=self._queue.claimed,
+            dead_letters=self._queue.dead,
+            longest_queue=self._longest_queue,
+            lag_ms_last_minute=mean_lag,
+            lag_ms_max_last_minute=max((second.max_ms for second in lag), default=0.0),
+            tasks_completed=self._tasks[RunStatus.SUCCESS],
+            tasks_failed=self._tasks[RunStatus.FAILURE],
+            timeouts=totals.get("timeouts"),
+            average_task_ms=self._task_ms / done if done else 0.0,
+            workers_busy=self._pool.workers.busy,
+            workers_total=len(self._pool.workers),
+            workers_in_reserve=self._pool.workers.in_reserve,
+            workers_created=self._pool.created,
+            workers_recycled=self._pool.recycled,
+            workers_crashed=self._pool.crashed,
+            supervisor_memory_bytes=memory,
+            supervisor_cpu_seconds=times.user + times.system,
+            workers_memory_bytes=sum(worker.memory_bytes for worker in workers),
+            workers_cpu_seconds=sum(worker.cpu_seconds for worker in workers),
+            integrations=tuple(self._integrations()),
+            failing=failing,
+            sandbox=self._about.sandboxing,
+            workers=workers,
+            last_hour=self._history.last_hour(self._clock.now()),
+        )
+
+    def _problems(self, mean_lag_ms: float) -> tuple[str, ...]:
+        problems = [self._storage.problem] if self._storage.problem else []
+        problems += self._checkups.problems
+        backup = self._backups.status
+        if backup.problem:
+            problems.append(f"The last backup failed: {backup.problem}")
+        if backup.hook_problem:
+            problems.append(f"The last backup was not carried away: {backup.hook_problem}")
+        if mean_lag_ms > _UNHEALTHY_LAG_MS:
+            problems.append(
+                f"Runs start {mean_lag_ms / 1000:.0f} s late: raise --max-concurrent or --interval."
+            )
+        if self._about.is_polling and (since := self._dispatcher.waiting_since) is not None:
+            waited = self._clock.steady() - since
+            if waited > _UNHEALTHY_WAIT_SECONDS:
+                problems.append(f"Jobs wait, but none has begun for {waited:.0f} s: {self._why()}")
+        return tuple(problems)
+
+    def _why(self) -> str:
+        if self._pool.workers.busy:
+            return "long runs keep the workers busy; raise --max-concurrent."
+        return "no worker can be had; the log says why."
+
+    def _integrations(self) -> list[IntegrationStatus]:
+        executions = self._store.totals.with_prefix("executions/")
+        successes = self._store.totals.with_prefix("successes/")
+        counts = self._roster.counts()
+        names = sorted({*counts, *executions, *self._upkeep.scans})
+        return [
+            IntegrationStatus(
+                name,
+                counts[name],
+                executions.get(name, 0),
+                successes.get(name, 0) / executions[name] if executions.get(name) else None,
+            )
+            for name in names
+        ]
+
+    def _failing(self) -> list[FailingCharm]:
+        """The charms that fail most; none while the database cannot be read: the status can be."""
+        failing: list[FailingCharm] = []
+        with self._storage.noting():
+            failing += self._read_failing()
+        return failing
+
+    def _read_failing(self) -> Iterator[FailingCharm]:
+        for charm_key, count, error, cause in self._store.health.most_failing(TOP_FAILING):
+            charm = self._store.charms.get(charm_key)
+            if charm is not None and charm.removed_at is None:
+                ref: CharmRef = charm.ref
+                yield FailingCharm(ref.space, ref.charm_id, count, error, cause, charm.name)
+
+    def _workers(self) -> list[WorkerView]:
+        now = self._clock.steady()
+        views = []
+        for worker in self._pool.workers:
+            run = worker.run
+            views.append(
+                WorkerView(
+                    pid=worker.pid,
+                    state=worker.state,
+                    in_reserve=worker.is_fresh,
+                    space=run.space if run else None,
+                    charm=run.charm_id if run else None,
+                    runs=worker.runs,
+                    age_seconds=now - worker.started,
+                    memory_bytes=worker.own_bytes,
+                    cpu_seconds=worker.cpu_seconds,
+                )
+            )
+        return views
+
+    def _lag_second(self) -> _LagSecond:
+        second = int(self._clock.steady())
+        if not self._lag or self._lag[-1].second != second:
+            self._lag.append(_LagSecond(second))
+        return self._lag[-1]
+
+    def _recent_lag(self) -> list[_LagSecond]:
+        oldest = self._clock.steady() - _LAG_SECONDS
+        return [second for second in self._lag if second.second >= oldest]
+
+
+def _keep(keys: set[int], key: int, *, belongs: bool) -> None:
+    if belongs:
+        keys.add(key)
+    else:
+        keys.discard(key)

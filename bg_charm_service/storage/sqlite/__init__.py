@@ -1,0 +1,1 @@
+"""The embedded engine: one SQLite database, with persist-queue's table for the jobs."""

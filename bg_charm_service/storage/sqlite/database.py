@@ -1,0 +1,293 @@
+"""The one SQLite connection of the process, and its transactions.
+
+One connection in one process, in exclusive locking mode: SQLite below 3.51.3 can corrupt a
+write-ahead log that several connections write. Everything of the storage layer goes through here.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import tenacity
+
+from bg_charm_service.domain.errors import BackupError, DataDirectoryError, StorageError
+from bg_charm_service.storage.sqlite.commits import NumberedCommits
+from bg_charm_service.storage.sqlite.copying import PARTIAL, copy_database, discard, publish
+from bg_charm_service.storage.sqlite.integrity import problems_of
+from bg_charm_service.storage.sqlite.migrations import STEPS, check_version, migrate
+from bg_charm_service.storage.sqlite.schema_version import stored_schema_version
+from bg_charm_service.storage.sqlite.storage_errors import StorageErrors
+
+#: The write-ahead log is folded into the file at this many pages of 4 kB.
+_CHECKPOINT_PAGES = 2000
+
+#: Free pages are given back when asked for, a few at a time.
+_INCREMENTAL = 2
+
+#: After a checkpoint the log file is cut to this size, in bytes.
+_WAL_LIMIT_BYTES = 16 * 1024 * 1024
+
+
+class Database:
+    """A connection in autocommit mode, with transactions that nest by joining the outer one."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        #: So many transactions have written something.
+        self.commits = 0
+        self._depth = 0
+        self._commits = NumberedCommits(connection)
+        #: Kept as keys, in order, so that asking twice gives one call.
+        self._before_commit: dict[Callable[[], None], None] = {}
+        self._after_commit: list[Callable[[], None]] = []
+        #: Called when something that was written is undone: what was read of it is wrong now.
+        self.on_undo: list[Callable[[], None]] = []
+        #: Called with each failure of the database itself, whoever ran into it.
+        self.on_failure: list[Callable[[StorageError], None]] = []
+        self._failures = StorageErrors(self.on_failure)
+
+    @classmethod
+    def open(
+        cls, path: Path | str, factory: type[sqlite3.Connection] = sqlite3.Connection
+    ) -> Database:
+        """Open or create the file and bring its schema up to date, after a copy of it was made.
+
+        Raises SchemaTooNew for a newer schema, DataDirectoryError for a file that is no database,
+        BackupError when no copy can be made; the file is then what it was.
+        """
+        try:
+            check_version(stored_schema_version(Path(path)))
+        except OSError as error:
+            raise _cannot_open(path, error) from None
+        database = cls.examine(path, factory)
+        try:
+            _bring_up_to_date(database.connection, Path(path))
+        except (sqlite3.Error, OSError) as error:
+            database.close()
+            raise _cannot_open(path, error) from None
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    @classmethod
+    def examine(
+        cls, path: Path | str, factory: type[sqlite3.Connection] = sqlite3.Connection
+    ) -> Database:
+        """Open the file with the schema that it has; raises DataDirectoryError."""
+        try:
+            return cls(_connect(str(path), factory))
+        except (sqlite3.Error, OSError) as error:
+            raise _cannot_open(path, error) from None
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit what is written inside, all or nothing; inside another one, join it.
+
+        Raises StorageError when the database itself fails, CommitInDoubt when nobody can tell
+        whether it did.
+        """
+        if self._depth:
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
+            return
+        self._commits.check()
+        try:
+            with self._failures:
+                self._undo()
+                self._commits.begin()
+                self._depth = 1
+                yield
+                self._check_transaction()
+                for callback in self._before_commit:
+                    callback()
+                self.commits += self._commit()
+        except BaseException:
+            self._after_commit.clear()
+            with suppress(sqlite3.Error):
+                self._undo()
+            self._tell_undone()
+            raise
+        finally:
+            self._depth = 0
+            self._before_commit.clear()
+        callbacks, self._after_commit = self._after_commit, []
+        for callback in callbacks:
+            callback()
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undo what is written inside when it fails, and only that; inside a transaction only."""
+        if not self._depth:
+            raise RuntimeError("a savepoint needs a transaction around it")
+        mark = len(self._after_commit)
+        self.execute("SAVEPOINT step")
+        try:
+            with self._failures:
+                yield
+        except BaseException:
+            del self._after_commit[mark:]
+            if self.connection.in_transaction:
+                self.execute("ROLLBACK TO step")
+                self.execute("RELEASE step")
+            self._tell_undone()
+            raise
+        self.execute("RELEASE step")
+
+    def before_commit(self, callback: Callable[[], None]) -> None:
+        """Call once, as the last part of the transaction, however often asked; at once outside."""
+        if self._depth:
+            self._before_commit[callback] = None
+        else:
+            callback()
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        """Call back once the surrounding transaction is on disk; at once outside of one."""
+        if self._depth:
+            self._after_commit.append(callback)
+        else:
+            callback()
+
+    @property
+    def in_transaction(self) -> bool:
+        return self._depth > 0
+
+    def execute(self, sql: str, parameters: Iterable[Any] | dict[str, Any] = ()) -> sqlite3.Cursor:
+        """Run one statement; outside a transaction it commits by itself.
+
+        This and the next three raise StorageError when the database itself fails.
+        """
+        self._check_transaction()
+        with self._failures:
+            return self.connection.execute(sql, parameters)  # type: ignore[arg-type]
+
+    def executemany(self, sql: str, rows: Iterable[Any]) -> sqlite3.Cursor:
+        """Run one statement for each row."""
+        self._check_transaction()
+        with self._failures:
+            return self.connection.executemany(sql, rows)
+
+    def row(self, sql: str, parameters: Iterable[Any] = ()) -> Any:
+        """Give the first row of a query, or None."""
+        with self._failures:
+            return self.connection.execute(sql, parameters).fetchone()  # type: ignore[arg-type]
+
+    def rows(self, sql: str, parameters: Iterable[Any] = ()) -> list[Any]:
+        """Give all rows of a query."""
+        with self._failures:
+            return self.connection.execute(sql, parameters).fetchall()  # type: ignore[arg-type]
+
+    def probe(self, *, write: bool) -> None:
+        """Show that the database answers, by a read or by a write; raises StorageError."""
+        if not write:
+            self.row("SELECT value FROM totals LIMIT 1")
+            return
+        with self.transaction():
+            self.execute("INSERT OR REPLACE INTO totals VALUES ('probes', 1)")
+
+    @property
+    def free_pages(self) -> int:
+        """Pages of the file that hold nothing."""
+        (free,) = self.row("PRAGMA freelist_count")
+        return int(free)
+
+    def give_back(self, pages: int) -> None:
+        """Return up to so many free pages, one at least, to the file system.
+
+        Outside of a transaction only; raises StorageError.
+        """
+        if self._depth:
+            raise RuntimeError("pages are given back outside of a transaction")
+        try:
+            # Each step of this statement frees one page, and `execute` takes a single step.
+            self.connection.executescript(f"PRAGMA incremental_vacuum({max(1, pages)})")
+        except sqlite3.DatabaseError as error:
+            raise StorageError(f"The database cannot be used: {error}") from error
+
+    def close(self) -> None:
+        """Fold the log into the file and close; closing twice is fine."""
+        self.connection.close()
+
+    def _commit(self) -> bool:
+        return self._commits.make()
+
+    def _tell_undone(self) -> None:
+        for listener in self.on_undo:
+            listener()
+
+    def _check_transaction(self) -> None:
+        # SQLite undoes the whole transaction by itself when the disk is full. What is written
+        # after that would be committed statement by statement.
+        if self._depth and not self.connection.in_transaction:
+            raise StorageError("The database undid the transaction after an earlier error.")
+
+    def _undo(self) -> None:
+        """Roll back what is open, also what an earlier failure could not roll back."""
+        if self.connection.in_transaction:
+            self.connection.execute("ROLLBACK")
+
+
+def _cannot_open(path: Path | str, error: sqlite3.Error | OSError) -> DataDirectoryError:
+    reason = error.strerror if isinstance(error, OSError) else error
+    return DataDirectoryError(f"The database {path} cannot be opened: {reason}.")
+
+
+def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
+    """Apply the missing steps; a database that has some already is copied first, and kept."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if 0 < version < len(STEPS):
+        copy = path.with_name(f"{path.name}.before-{len(STEPS)}")
+        partial = copy.with_name(f".{copy.name}{PARTIAL}")
+        discard(partial)
+        copy_database(connection, partial, pause_seconds=0.0)
+        problems = problems_of(partial)
+        if problems:
+            discard(partial)
+            raise BackupError(f"{path} is damaged, and was not brought up to date: {problems[0]}.")
+        publish(partial, copy)
+    migrate(connection)
+
+
+@tenacity.retry(
+    retry=tenacity.retry_if_exception_message(match="database is locked"),
+    wait=tenacity.wait_exponential(multiplier=0.05, max=0.5),
+    stop=tenacity.stop_after_delay(5),
+    reraise=True,
+)
+def _connect(path: str, factory: type[sqlite3.Connection]) -> sqlite3.Connection:
+    """Open a connection; a lock left for a moment (a closing owner, a backup) is waited for."""
+    if path != ":memory:":
+        # SQLite gives its other files the mode of this one.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    # One thread uses it, but for the steps of a backup, which a second one makes.
+    connection = sqlite3.connect(
+        path,
+        isolation_level=None,
+        cached_statements=512,
+        check_same_thread=False,
+        factory=factory,
+    )
+    try:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        if connection.execute("PRAGMA auto_vacuum").fetchone() != (_INCREMENTAL,):
+            # Set in any case, it would be written anew each time.
+            connection.execute(f"PRAGMA auto_vacuum = {_INCREMENTAL}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA cache_size = -64000")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection

@@ -1,0 +1,208 @@
+"""The fields of charms: one row each, with a version that grows with every write.
+
+Values are JSON. Secret ones are encrypted here and nowhere else, so no other module sees how
+they are stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from bg_charm_service.domain.errors import InvalidInput
+from bg_charm_service.domain.json_values import check_json
+from bg_charm_service.domain.model import FieldKind
+from bg_charm_service.storage.change_marks import ChangeMarks
+from bg_charm_service.storage.sqlite.database import Database
+from bg_charm_service.storage.sqlite.keys import KEYS, json_keys
+from bg_charm_service.storage.sqlite.store.charms import CharmRecord
+from bg_charm_service.storage.sqlite.store.data_keys import Secrets
+
+#: A larger value is not part of the snapshot; a run fetches it at first touch. In bytes.
+INLINE_BYTES = 64 * 1024
+
+#: What stands for a secret wherever state is shown.
+REDACTED = {"$secret": True}
+
+# A version is never used twice: a field that was dropped and made anew has another key.
+_VERSION = "(cell_key << 32) + version"
+
+_IN_SNAPSHOT = f"""charm_key, field, {_VERSION}, is_sealed,
+    CASE WHEN length(value) <= {INLINE_BYTES} OR is_sealed THEN value END, length(value)"""
+
+# Apart from the insert, which costs more than all else where it only finds that there is a row.
+_REPLACE = """UPDATE cells SET version = version + 1, is_sealed = ?3, value = ?4
+    WHERE charm_key = ?1 AND field = ?2"""
+_INSERT = """INSERT INTO cells (charm_key, field, version, is_sealed, value)
+    VALUES (?1, ?2, 1, ?3, ?4) ON CONFLICT (charm_key, field) DO NOTHING"""
+
+
+class CellValue(msgspec.Struct, frozen=True):
+    """A field's JSON at a version; `value` is None when it is large and was left out.
+
+    `size_bytes` is what it takes on disk, in a snapshot.
+    """
+
+    version: int
+    value: bytes | None
+    size_bytes: int = 0
+
+
+class Cells:
+    """The table `cells`."""
+
+    def __init__(self, database: Database, secrets: Secrets, changes: ChangeMarks) -> None:
+        self._database = database
+        self._changes = changes
+        self._secrets = secrets
+
+    def snapshot(self, charm: CharmRecord) -> dict[str, CellValue]:
+        """All fields of a charm, large values left out."""
+        return self.snapshots([charm])[charm.charm_key]
+
+    def snapshots(self, charms: Sequence[CharmRecord]) -> dict[int, dict[str, CellValue]]:
+        """All fields of each of several charms, by the charm's key; large values left out."""
+        by_key = {charm.charm_key: charm for charm in charms}
+        found: dict[int, dict[str, CellValue]] = {key: {} for key in by_key}
+        rows = self._database.rows(
+            f"SELECT {_IN_SNAPSHOT} FROM {KEYS} CROSS JOIN cells ON charm_key = wanted",
+            (json_keys(list(by_key)),),
+        )
+        for key, field, version, is_sealed, value, size in rows:
+            plain = self._open(by_key[key], field, value) if is_sealed else value
+            found[key][field] = CellValue(version, plain, size)
+        return found
+
+    def read(self, charm: CharmRecord, field: str) -> CellValue | None:
+        """One field, however large; None when it was never written."""
+        row = self._database.row(
+            f"SELECT {_VERSION}, is_sealed, value FROM cells WHERE charm_key = ? AND field = ?",
+            (charm.charm_key, field),
+        )
+        if row is None:
+            return None
+        version, is_sealed, value = row
+        return CellValue(version, self._open(charm, field, value) if is_sealed else value)
+
+    def versions(self, charm_key: int) -> dict[str, int]:
+        """The version of each field of a charm."""
+        return dict(
+            self._database.rows(
+                f"SELECT field, {_VERSION} FROM cells WHERE charm_key = ?", (charm_key,)
+            )
+        )
+
+    def total_bytes(self, charm_key: int) -> int:
+        """What all fields of a charm take together."""
+        (total,) = self._database.row(
+            "SELECT coalesce(sum(length(value)), 0) FROM cells WHERE charm_key = ?", (charm_key,)
+        )
+        return int(total)
+
+    def write(self, charm: CharmRecord, field: str, value: bytes) -> None:
+        """Write one field; its version grows by one. Raises InvalidInput for what is no JSON."""
+        try:
+            check_json(value)
+        except ValueError as error:
+            raise InvalidInput(f"The value of {field!r}: {error}.") from None
+        self._changes.mark(charm.charm_key)
+        is_sealed = _is_secret(charm, field)
+        stored = self._secrets.encrypt(value, _place(charm, field)) if is_sealed else value
+        self._write([(charm.charm_key, field, is_sealed, stored)])
+
+    def write_all(self, rows: Iterable[tuple[int, str, bytes]]) -> None:
+        """Write fields, each given by its charm's key, its name and its JSON; leaves no marks.
+
+        For what plain runs wrote into their own charms, once it was checked: no secret, and no
+        field twice.
+        """
+        self._write([(charm_key, field, False, value) for charm_key, field, value in rows])
+
+    def drop(self, charm_key: int, field: str) -> None:
+        """Delete one field."""
+        self._changes.mark(charm_key)
+        self._database.execute(
+            "DELETE FROM cells WHERE charm_key = ? AND field = ?", (charm_key, field)
+        )
+
+    def state(self, charm: CharmRecord) -> dict[str, msgspec.Raw]:
+        """The whole state as people see it: `$NAME`, fields with secrets redacted, streams."""
+        rows = self._database.rows(
+            "SELECT field, is_sealed, value FROM cells WHERE charm_key = ? ORDER BY field",
+            (charm.charm_key,),
+        )
+        stored = {
+            field: self._shown(charm, field, value, is_sealed=bool(is_sealed))
+            for field, is_sealed, value in rows
+        }
+        order = [field.name for field in charm.schema.fields if field.name in stored]
+        fields = {name: stored[name] for name in order}
+        stream = msgspec.Raw(b'{"$stream":true}')
+        return {
+            "$NAME": msgspec.Raw(msgspec.json.encode(charm.name)),
+            **fields,
+            **dict.fromkeys(charm.schema.streams, stream),
+        }
+
+    def _write(self, rows: Sequence[tuple[int, str, bool, bytes]]) -> None:
+        if self._database.executemany(_REPLACE, rows).rowcount < len(rows):
+            self._database.executemany(_INSERT, rows)
+
+    def _shown(
+        self, charm: CharmRecord, field: str, value: bytes, *, is_sealed: bool
+    ) -> msgspec.Raw:
+        if not is_sealed and not _is_secret(charm, field):
+            return msgspec.Raw(value)
+        plain = self._open(charm, field, value) if is_sealed else value
+        # That nothing is there is no secret: whether a charm has a token is asked by this.
+        return msgspec.Raw(b"null" if plain == b"null" else msgspec.json.encode(REDACTED))
+
+    def _open(self, charm: CharmRecord, field: str, value: bytes) -> bytes:
+        return self._secrets.decrypt(value, _place(charm, field))
+
+
+def _place(charm: CharmRecord, field: str) -> str:
+    """Name a cell so that no two cells share a name, whatever is in the parts."""
+    return msgspec.json.encode([charm.ref.space, charm.ref.charm_id, field]).decode()
+
+
+def _is_secret(charm: CharmRecord, field: str) -> bool:
+    schema = charm.schema.field(field)
+    return schema is not None and schema.kind is FieldKind.SECRET
+
+
+def value_at(document: bytes, path: tuple[str, ...]) -> bytes:
+    """The JSON inside a JSON value at a path of keys and indexes; raises InvalidInput."""
+    found = msgspec.json.decode(document)
+    try:
+        for key in path:
+            found = found[_step(found, key)]
+    except (LookupError, TypeError):
+        raise InvalidInput(f"There is nothing at {'/'.join(path)!r} in that value.") from None
+    return msgspec.json.encode(found)
+
+
+def with_value_at(document: bytes, path: tuple[str, ...], value: bytes) -> bytes:
+    """A JSON value with the part at a path replaced; raises InvalidInput for no such place."""
+    if not path:
+        return value
+    whole = msgspec.json.decode(document)
+    place = whole
+    try:
+        for key in path[:-1]:
+            place = place[_step(place, key)]
+        place[_step(place, path[-1])] = msgspec.json.decode(value)
+    except (LookupError, TypeError):
+        raise InvalidInput(f"There is nothing at {'/'.join(path)!r} in that value.") from None
+    return msgspec.json.encode(whole)
+
+
+def _step(place: object, key: str) -> Any:
+    """A key of a map, or an index of a list, which never counts from the end."""
+    if not isinstance(place, list):
+        return key
+    if not (key.isascii() and key.isdecimal()):
+        raise KeyError(key)
+    return int(key)

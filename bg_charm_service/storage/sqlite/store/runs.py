@@ -1,0 +1,125 @@
+"""Run history: the newest runs of each charm, with what they logged.
+
+A run's key is its charm's key and its number in one integer, so that a charm's runs lie
+together and pruning deletes one range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from msgspec.structs import astuple
+
+from bg_charm_service.storage.sqlite.database import Database
+
+_COLUMNS = (
+    "run_key, writes, run_id, job_id, attempt, stream, origin, status, cause, error, traceback,"
+    " finished_at, duration_ms, lag_ms, worker, log"
+)
+_INSERT = f"INSERT INTO runs ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+_SEQUENCE_BITS = 32
+_LAST_NUMBER = (1 << _SEQUENCE_BITS) - 1
+
+
+class RunRecord(msgspec.Struct, frozen=True):
+    """One recorded run; `number` counts the runs of its charm from 1, `worker` is a process id."""
+
+    number: int
+    writes: tuple[str, ...]
+    run_id: str
+    job_id: int
+    attempt: int
+    stream: str
+    origin: str
+    status: str
+    cause: str | None
+    error: str
+    traceback: str
+    finished_at: float
+    duration_ms: float
+    lag_ms: float
+    worker: int
+    log: str
+
+
+def _key(charm_key: int, number: int) -> int:
+    return charm_key << _SEQUENCE_BITS | number
+
+
+def _record(row: Any) -> RunRecord:
+    run_key, writes, *others = row
+    return RunRecord(run_key & _LAST_NUMBER, tuple(filter(None, writes.split(","))), *others)
+
+
+def _row(charm_key: int, run: RunRecord) -> tuple[object, ...]:
+    _, writes, *others = astuple(run)
+    return _key(charm_key, run.number), ",".join(writes), *others
+
+
+class Runs:
+    """The table `runs`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def record(self, charm_key: int, run: RunRecord, keep: int) -> None:
+        """Store a run, and drop the charm's runs beyond the newest `keep`."""
+        self.record_all([(charm_key, run)], keep)
+
+    def record_all(self, rows: Sequence[tuple[int, RunRecord]], keep: int) -> None:
+        """Store runs, each with its charm's key, as `record` does."""
+        self._database.executemany(_INSERT, [_row(key, run) for key, run in rows])
+        beyond = [
+            (_key(key, 0), _key(key, run.number - keep)) for key, run in rows if run.number > keep
+        ]
+        if beyond:
+            self._database.executemany("DELETE FROM runs WHERE run_key BETWEEN ? AND ?", beyond)
+
+    def of(self, charm_key: int, *, before: int | None = None, limit: int = 20) -> list[RunRecord]:
+        """A charm's runs, newest first, from before run number `before`."""
+        newest = _LAST_NUMBER if before is None else before - 1
+        rows = self._database.rows(
+            f"SELECT {_COLUMNS} FROM runs WHERE run_key BETWEEN ? AND ?"
+            " ORDER BY run_key DESC LIMIT ?",
+            (_key(charm_key, 0), _key(charm_key, newest), limit),
+        )
+        return [_record(row) for row in rows]
+
+    def numbered(self, charm_key: int, number: int) -> RunRecord | None:
+        """One run by its number; None when it is not kept."""
+        row = self._database.row(
+            f"SELECT {_COLUMNS} FROM runs WHERE run_key = ?", (_key(charm_key, number),)
+        )
+        return _record(row) if row else None
+
+    def outcomes(self, charm_key: int, limit: int) -> list[tuple[str, float]]:
+        """Status and duration in milliseconds of a charm's newest runs, the oldest of them first.
+
+        A cancelled run says nothing about its charm, and is left out.
+        """
+        rows = self._database.rows(
+            "SELECT status, duration_ms FROM runs WHERE run_key BETWEEN ? AND ?"
+            " AND status <> 'cancelled' ORDER BY run_key DESC LIMIT ?",
+            (_key(charm_key, 0), _key(charm_key, _LAST_NUMBER), limit),
+        )
+        return rows[::-1]
+
+    def find(self, charm_key: int, run_id: str) -> RunRecord | None:
+        """The newest record of a run id."""
+        row = self._database.row(
+            f"SELECT {_COLUMNS} FROM runs WHERE run_key BETWEEN ? AND ? AND run_id = ?"
+            " ORDER BY run_key DESC LIMIT 1",
+            (_key(charm_key, 0), _key(charm_key, _LAST_NUMBER), run_id),
+        )
+        return _record(row) if row else None
+
+    def prune(self, before: float, limit: int) -> int:
+        """Delete up to `limit` runs that finished before a moment; gives the count."""
+        cursor = self._database.execute(
+            "DELETE FROM runs WHERE run_key IN"
+            " (SELECT run_key FROM runs WHERE finished_at < ? ORDER BY finished_at LIMIT ?)",
+            (before, limit),
+        )
+        return cursor.rowcount

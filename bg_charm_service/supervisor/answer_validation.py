@@ -1,0 +1,81 @@
+"""What a worker says of a run, judged: nothing of it is believed that cannot be.
+
+Pure but for the question whether a value has moved. Whether a run may write what it wrote is
+checked where that is written, by the settler, which calls this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from bg_charm_service.domain.errors import FailureCause
+from bg_charm_service.domain.limits import Limits
+from bg_charm_service.domain.model import Failure, Outcome, Send
+from bg_charm_service.supervisor.in_flight import InFlight
+from bg_charm_service.workers.protocol.messages import Answer, FailureSpec
+
+#: What is stored of an error and of a traceback, in characters.
+MESSAGE_LIMIT: Final = 2_000
+TRACEBACK_LIMIT: Final = 20_000
+
+#: What ends or outlives a worker; it cannot tell of it.
+_SEEN_FROM_OUTSIDE: Final = {
+    FailureCause.EXIT,
+    FailureCause.SIGNAL,
+    FailureCause.PROTOCOL,
+    FailureCause.SUPERVISOR,
+}
+
+#: Clocks of two processes agree on this part of a time.
+_AGREEMENT: Final = 0.9
+
+
+def judge(
+    answer: Answer,
+    run: InFlight,
+    limits: Limits,
+    measured_seconds: float,
+    has_moved: Callable[[set[str]], bool],
+) -> Outcome:
+    """Turn an answer into the one result type; `measured_seconds` is how long its worker had it."""
+    seconds = _seconds(answer, measured_seconds)
+    if answer.failure is not None:
+        failure = _failure(answer.failure, limits, measured_seconds)
+        return Outcome(seconds, failure=failure)
+    if answer.stale:
+        # Runs that are stale cost no failure: believed, they could run for ever.
+        if has_moved(set(run.versions)):
+            return Outcome(seconds, stale=True)
+        text = "Its worker said that a value moved under the run, and none had."
+        return Outcome(seconds, failure=Failure(FailureCause.PROTOCOL, text))
+    reads = [name for name in answer.reads if name in run.versions]
+    if has_moved({*reads, *answer.writes}):
+        return Outcome(seconds, stale=True)
+    sends = tuple(Send(send.field, send.event) for send in answer.sends)
+    return Outcome(seconds, writes=answer.writes, sends=sends)
+
+
+def plain_success(answer: Answer, measured_seconds: float) -> Outcome:
+    """Turn the answer of a success that sent nothing, and under which nothing has moved."""
+    return Outcome(_seconds(answer, measured_seconds), writes=answer.writes)
+
+
+def short_message(text: str) -> str:
+    """Cut an error to what is stored of it: a worker may have made it of any length."""
+    return text[:MESSAGE_LIMIT]
+
+
+def _seconds(answer: Answer, measured_seconds: float) -> float:
+    # What a worker says of time counts for fairness and schedules: within what was measured.
+    return min(max(0.0, answer.duration_seconds), measured_seconds)
+
+
+def _failure(said: FailureSpec, limits: Limits, measured_seconds: float) -> Failure:
+    cause = said.cause
+    is_early = measured_seconds < _AGREEMENT * limits.timeout_seconds
+    if cause in _SEEN_FROM_OUTSIDE:
+        cause = FailureCause.PROTOCOL
+    elif cause is FailureCause.TIMEOUT and is_early:
+        cause = FailureCause.ERROR
+    return Failure(cause, short_message(said.message), said.traceback[:TRACEBACK_LIMIT])

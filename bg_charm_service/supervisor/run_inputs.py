@@ -1,0 +1,280 @@
+"""Takes the snapshots that claimed jobs run on: values, versions, links, limits, secrets.
+
+For one job whatever its charm is made of, for many at once where their charms hold plain values.
+Reads only; called by the dispatcher, inside the transaction that claims.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+from loguru import logger
+
+from bg_charm_service.domain.errors import FailureCause, InvalidInput, StorageError
+from bg_charm_service.domain.limits import Limits
+from bg_charm_service.domain.model import CharmHealth, Failure, FieldKind, Origin
+from bg_charm_service.domain.redaction import secret_texts
+from bg_charm_service.storage.sqlite.database import Database
+from bg_charm_service.storage.sqlite.job_queue import SUSPECT_DELIVERIES, Claim, JobQueue
+from bg_charm_service.storage.sqlite.store import Store
+from bg_charm_service.storage.sqlite.store.cells import CellValue
+from bg_charm_service.storage.sqlite.store.charms import CharmRecord
+from bg_charm_service.storage.sqlite.store.links import Link
+from bg_charm_service.supervisor import batch_policy as batching
+from bg_charm_service.supervisor.in_flight import InFlight
+from bg_charm_service.supervisor.limit_resolver import RunLimits
+from bg_charm_service.workers.protocol.messages import RunSpec
+
+#: The snapshots of so many charms are read at once.
+_READ_TOGETHER = 25
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """A claimed job with all that its run is given, ready to go out once the claim is on disk."""
+
+    run: InFlight
+    limits: Limits
+    source: str = ""
+    values: dict[str, bytes] = {}
+    large: tuple[str, ...] = ()
+    #: Which links the run may write through.
+    links: dict[str, bool] = {}
+    last_success: float | None = None
+    problem: Failure | None = None
+
+    def spec(self, *, with_source: bool) -> RunSpec:
+        """What the worker is told."""
+        job, charm = self.run.claim.job, self.run.charm
+        return RunSpec(
+            run_id=job.run_id,
+            job_id=job.job_id,
+            attempt=job.attempt,
+            space=job.ref.space,
+            charm_id=job.ref.charm_id,
+            source_hash=charm.source_hash,
+            source=self.source if with_source else None,
+            file_name=charm.file_name,
+            class_name=charm.schema.class_name,
+            stream=job.stream,
+            event=job.event,
+            values=self.values,
+            large=self.large,
+            links=self.links,
+            last_success=self.last_success,
+            limits=self.limits,
+        )
+
+
+class Preparation:
+    """Reads what runs start from."""
+
+    def __init__(
+        self, database: Database, store: Store, queue: JobQueue, limits: RunLimits
+    ) -> None:
+        self._database = database
+        self._store = store
+        self._queue = queue
+        self._limits = limits
+        self.times = batching.SourceTimes()
+
+    def choice(self) -> Choice:
+        """Begin a choice of what one worker is given in a go."""
+        return Choice(self._store, self._limits, self.times)
+
+    def take(self, claim: Claim, now: float) -> Prepared | None:
+        """Take the snapshot for a claimed job; None when its charm is gone, and the job too."""
+        charm = self._store.charms.get(claim.charm_key)
+        if charm is None or charm.removed_at is not None:
+            self._queue.ack(claim)
+            return None
+        lag = max(0.0, now - claim.job.run_at)
+        is_alone = claim.job.deliveries > SUSPECT_DELIVERIES
+        try:
+            with self._database.savepoint():
+                return self._read(claim, charm, lag, is_alone=is_alone)
+        except StorageError:
+            raise
+        except Exception:
+            # One charm's unreadable state must not hold up the others.
+            logger.bind(event="prepare_failed", job=claim.job.job_id).exception(
+                "The state of {} cannot be read; its run counts as failed", charm.ref
+            )
+        failure = Failure(FailureCause.STATE, "Its state cannot be read; see the service's log.")
+        run = InFlight(claim, charm, {}, {}, lag, is_alone=is_alone)
+        return Prepared(run, self._limits.of(charm), problem=failure)
+
+    def take_together(self, choice: Choice, claims: Sequence[Claim], now: float) -> list[Prepared]:
+        """Take the snapshots of jobs that were chosen to go together."""
+        changes = self._store.changes
+        limits = choice.limits
+        sources: dict[str, str] = {}
+        prepared = []
+        for claim in claims:
+            charm_key = claim.charm_key
+            charm, health = choice.charms[charm_key], choice.healths[charm_key]
+            cells = choice.cells[charm_key]
+            if charm.source_hash not in sources:
+                sources[charm.source_hash] = self._store.charms.source(charm.source_hash)
+            lag_seconds = max(0.0, now - claim.job.run_at)
+            versions, sizes, values, large = _taken_apart(cells)
+            run = InFlight(
+                *(claim, charm, versions, {}, lag_seconds, (), False, sizes),
+                *(health, changes.since(charm_key)),
+            )
+            source, success = sources[charm.source_hash], health.last_success or None
+            prepared.append(Prepared(run, limits, source, values, large, {}, success))
+        return prepared
+
+    def _read(
+        self, claim: Claim, charm: CharmRecord, lag_seconds: float, *, is_alone: bool
+    ) -> Prepared:
+        cells = self._store.cells.snapshot(charm)
+        versions, sizes, values, large = _taken_apart(cells)
+        links: dict[str, Link] = {}
+        problem = None
+        if any(f.kind in (FieldKind.CELL, FieldKind.STREAM) for f in charm.schema.fields):
+            links = {link.field: link for link in self._store.links.of(charm.charm_key)}
+            problem = self._read_links(charm, links, versions, values)
+        secrets = secret_texts(self._secret_values(charm, links, values))
+        health = self._store.health.get(charm.charm_key)
+        mark = self._store.changes.since(charm.charm_key)
+        run = InFlight(
+            claim, charm, versions, links, lag_seconds, secrets, is_alone, sizes, health, mark
+        )
+        return Prepared(
+            run,
+            self._limits.of(charm),
+            source=self._store.charms.source(charm.source_hash),
+            values=values,
+            large=large,
+            links={n: link.is_writable or self._is_inside(run, link) for n, link in links.items()},
+            last_success=health.last_success or None,
+            problem=problem,
+        )
+
+    def _read_links(
+        self,
+        charm: CharmRecord,
+        links: dict[str, Link],
+        versions: dict[str, int],
+        values: dict[str, bytes],
+    ) -> Failure | None:
+        """Add the linked values to a snapshot; a failure when one is not to be had."""
+        for name, link in links.items():
+            field = charm.schema.field(name)
+            if field is None or field.kind is not FieldKind.CELL:
+                continue
+            target = self._store.charms.get(link.target_key)
+            try:
+                if target is None:
+                    raise InvalidInput(f"Field {name!r} links to a charm that does not exist.")
+                cell = self._store.links.read(target, link)
+            except InvalidInput as error:
+                return Failure(FailureCause.STATE, str(error))
+            versions[name] = cell.version
+            if cell.value is not None:
+                values[name] = cell.value
+        return None
+
+    def _secret_values(
+        self, charm: CharmRecord, links: dict[str, Link], values: dict[str, bytes]
+    ) -> Iterator[bytes]:
+        """The values of a snapshot that are secret, its own and those it links to."""
+        for field in charm.schema.fields:
+            if field.name not in values:
+                continue
+            is_secret = field.kind is FieldKind.SECRET
+            if field.name in links:
+                target = self._store.charms.get(links[field.name].target_key)
+                path = links[field.name].path
+                origin = target.schema.field(path[0]) if target and path else None
+                is_secret = origin is not None and origin.kind is FieldKind.SECRET
+            if is_secret:
+                yield values[field.name]
+
+    def _is_inside(self, run: InFlight, link: Link) -> bool:
+        target = self._store.charms.get(link.target_key)
+        return target is not None and target.space_key == run.claim.space_key
+
+
+class Choice:
+    """Which of a space's ready jobs go to a worker together, and what was read to find that out."""
+
+    def __init__(self, store: Store, limits: RunLimits, times: batching.SourceTimes) -> None:
+        self._store = store
+        self._limits = limits
+        self._times = times
+        self.limits = Limits()
+        self.charms: dict[int, CharmRecord] = {}
+        self.healths: dict[int, CharmHealth] = {}
+        self.cells: dict[int, dict[str, CellValue]] = {}
+
+    def choose(self, claims: Sequence[Claim]) -> Sequence[Claim]:
+        """The first job, alone or with those that are as quick as it is."""
+        first = claims[0]
+        if len(claims) == 1 or not _is_usual(first):
+            return claims[:1]
+        self._look_up(claims[:1])
+        if not self._is_quick(first):
+            return claims[:1]
+        self._look_up(claims[1:])
+        self.limits = self._limits.of(self.charms[first.charm_key])
+        return self._within_bounds([claim for claim in claims if self._goes_along(claim)])
+
+    def _look_up(self, claims: Sequence[Claim]) -> None:
+        keys = [claim.charm_key for claim in claims]
+        self.charms.update(self._store.charms.get_many(keys))
+        self.healths.update(self._store.health.get_many(keys))
+
+    def _goes_along(self, claim: Claim) -> bool:
+        if not (_is_usual(claim) and self._is_quick(claim)):
+            return False
+        # The same object, as long as nobody set others: comparing all of them costs too much.
+        return self._limits.of(self.charms[claim.charm_key]) is self.limits
+
+    def _is_quick(self, claim: Claim) -> bool:
+        charm, health = self.charms.get(claim.charm_key), self.healths.get(claim.charm_key)
+        return (
+            charm is not None
+            and health is not None
+            and charm.removed_at is None
+            and charm.schema.has_values_only
+            and self._times.is_short(health, charm.source_hash)
+        )
+
+    def _within_bounds(self, claims: Sequence[Claim]) -> Sequence[Claim]:
+        """As many as one go may take, by time and by size; one at least."""
+        total_ms, total_bytes = 0.0, 0
+        for count, claim in enumerate(claims):
+            if count % _READ_TOGETHER == 0:
+                ahead = claims[count : count + _READ_TOGETHER]
+                charms = [self.charms[one.charm_key] for one in ahead]
+                self.cells.update(self._store.cells.snapshots(charms))
+            charm, health = self.charms[claim.charm_key], self.healths[claim.charm_key]
+            total_ms += self._times.expected_ms(health, charm.source_hash)
+            total_bytes += sum(cell.size_bytes for cell in self.cells[claim.charm_key].values())
+            is_over = total_ms > batching.MOST_SECONDS * 1000 or total_bytes > batching.MOST_BYTES
+            if is_over and count:
+                return claims[:count]
+        return claims
+
+
+def _is_usual(claim: Claim) -> bool:
+    """Whether a job is a poll that nothing has happened to."""
+    job = claim.job
+    return job.origin is Origin.POLL and job.deliveries == 1 and job.attempt == 1
+
+
+def _taken_apart(
+    cells: dict[str, CellValue],
+) -> tuple[dict[str, int], dict[str, int], dict[str, bytes], tuple[str, ...]]:
+    """Versions, sizes and values of cells, and the names of those whose values are left out."""
+    versions, sizes, values, large = {}, {}, {}, []
+    for name, cell in cells.items():
+        versions[name], sizes[name] = cell.version, cell.size_bytes
+        if cell.value is None:
+            large.append(name)
+        else:
+            values[name] = cell.value
+    return versions, sizes, values, tuple(large)

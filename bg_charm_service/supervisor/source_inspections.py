@@ -1,0 +1,134 @@
+"""Asks workers to load and describe sources: for `charm add`, `charm update` and `charm set`.
+
+Charm code is loaded in workers only, so whoever wants to know a source's fields asks here.
+Used by the commands; the supervisor brings the answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Sequence
+
+from bg_charm_service.domain.errors import CompilerError, InvalidInput, ServiceError
+from bg_charm_service.domain.json_values import check_json
+from bg_charm_service.domain.limit_names import check_changes
+from bg_charm_service.domain.limits import Limits
+from bg_charm_service.domain.model import CharmSchema
+from bg_charm_service.supervisor.limit_resolver import RunLimits
+from bg_charm_service.workers.pool.contract import WorkerPool
+from bg_charm_service.workers.pool.events import InspectFinished
+from bg_charm_service.workers.protocol.messages import MOST_SETS, Inspect, Inspected
+
+#: An error of loading is cut to this, in characters.
+_ERROR_CHARACTERS = 2_000
+
+#: A class has no more fields or streams than this, nor a longer description, in characters.
+_MOST_MEMBERS = 1_000
+_DOC_CHARACTERS = 100_000
+_NAME_CHARACTERS = 500
+
+
+class Inspections:
+    """Requests under way, by their number."""
+
+    def __init__(self, pool: WorkerPool, limits: RunLimits) -> None:
+        self._pool = pool
+        self._limits = limits
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, tuple[str, asyncio.Future[Inspected]]] = {}
+        self._ended_by: ServiceError | None = None
+
+    async def inspect(
+        self,
+        source: str,
+        file_name: str,
+        class_name: str | None = None,
+        values: Sequence[dict[str, bytes]] = (),
+        *,
+        limits: Limits | None = None,
+    ) -> Inspected:
+        """Describe a source, and check sets of values against its fields; raises CompilerError.
+
+        Values that do not fit are in the answer's `problems`, one dict a set. Many sets are given
+        out in portions, to one worker after the other. Without `limits` of a charm, those of the
+        service count.
+        """
+        found: list[Inspected] = []
+        for start in range(0, max(1, len(values)), MOST_SETS):
+            portion = values[start : start + MOST_SETS]
+            found.append(await self._ask(source, file_name, class_name, portion, limits))
+            if found[-1].schema != found[0].schema:
+                raise CompilerError(f"{file_name}: it is another class each time it is loaded.")
+        first = found[0]
+        checked = tuple(value for one in found for value in one.values)
+        problems = tuple(problem for one in found for problem in one.problems)
+        return Inspected(first.request_id, first.schema, values=checked, problems=problems)
+
+    async def _ask(
+        self,
+        source: str,
+        file_name: str,
+        class_name: str | None,
+        values: Sequence[dict[str, bytes]],
+        limits: Limits | None,
+    ) -> Inspected:
+        if self._ended_by is not None:
+            raise self._ended_by
+        number = next(self._numbers)
+        future: asyncio.Future[Inspected] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = (file_name, future)
+        within = limits or self._limits.allowed()
+        request = Inspect(number, source, file_name, class_name, tuple(values), within)
+        self._pool.inspect(request)
+        try:
+            inspected = await future
+        finally:
+            self._waiting.pop(number, None)
+        if inspected.schema is None:
+            raise CompilerError(inspected.error[:_ERROR_CHARACTERS])
+        problem = _untruth(inspected, inspected.schema, values)
+        if problem:
+            raise CompilerError(f"{file_name}: its worker described it wrongly: {problem}.")
+        return inspected
+
+    def finish(self, event: InspectFinished) -> None:
+        """Hand an answer to whoever waits for it."""
+        file_name, future = self._waiting.pop(event.request_id, ("", None))
+        if future is None or future.done():
+            return
+        if event.inspected is not None:
+            future.set_result(event.inspected)
+        else:
+            why = f": {event.death.message}" if event.death else "."
+            future.set_exception(CompilerError(f"{file_name}: loading it ended the worker{why}"))
+
+    def stop(self, error: ServiceError) -> None:
+        """Let whoever still waits go, and whoever comes later, with this error."""
+        self._ended_by = error
+        for _, future in self._waiting.values():
+            if not future.done():
+                future.set_exception(error)
+        self._waiting.clear()
+
+
+def _untruth(inspected: Inspected, schema: CharmSchema, given: Sequence[dict[str, bytes]]) -> str:
+    """Say what cannot be true of a description, which code of the author's may have made up."""
+    if not len(given) == len(inspected.values) == len(inspected.problems):
+        return "not all values were checked"
+    for wanted, fitting, unfit in zip(given, inspected.values, inspected.problems, strict=True):
+        if wanted.keys() != fitting.keys() | unfit.keys():
+            return "not all values were checked"
+    names = [schema.class_name, schema.name, *schema.streams]
+    names += [field.name for field in schema.fields]
+    if len(names) > _MOST_MEMBERS or len(schema.doc) > _DOC_CHARACTERS:
+        return "it has too many members, or too long a text"
+    if not all(name.isidentifier() and len(name) < _NAME_CHARACTERS for name in names):
+        return "it has a member without a proper name"
+    try:
+        for field in schema.fields:
+            check_json(field.default or b"null")
+        check_changes(schema.asks)
+    except (ValueError, InvalidInput) as error:
+        return str(error)
+    return ""

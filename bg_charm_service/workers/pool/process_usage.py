@@ -1,0 +1,89 @@
+"""What a process uses, read from outside: memory, threads, processor time.
+
+Linux tells it in two small files, which cost some microseconds; elsewhere psutil is asked.
+Used by the pool, several times a second for each run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from dataclasses import dataclass
+
+import psutil
+
+from bg_charm_service.workers.protocol.proc_files import read_proc
+
+#: What counts as memory: a process's own pages, those it shares with others, swapped ones, and
+#: the tables of all, which grow with every page that is only looked at.
+_MEMORY = (b"RssAnon", b"RssShmem", b"VmSwap", b"VmPTE")
+_THREADS = b"Threads"
+_SWITCHES = (b"voluntary_ctxt_switches", b"nonvoluntary_ctxt_switches")
+
+#: A process cannot put a line of its own there: its name stands in one line, whatever it holds.
+_FIGURE = re.compile(rb"^(%b):\s+(\d+)" % b"|".join((*_MEMORY, _THREADS, *_SWITCHES)), re.MULTILINE)
+
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+#: Where user and system time stand in a `stat` file, behind the name: of the process, and of
+#: those of its children that it has waited for.
+_TIMES = slice(11, 15)
+
+#: Nobody counted them.
+_UNKNOWN = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a process uses at one moment; the processor time is all since its start.
+
+    `switches` says how often its main thread has begun or ceased to wait.
+    """
+
+    memory_bytes: int = 0
+    threads: int = 0
+    cpu_seconds: float = 0.0
+    switches: int = _UNKNOWN
+
+    def is_still(self, before: Usage) -> bool:
+        """Whether no thread of it has run since an earlier moment, a fraction of a second ago."""
+        return self.threads == 1 and self.switches != _UNKNOWN and self == before
+
+
+def read_usage(pid: int) -> Usage | None:
+    """Read what a process uses; None when it is gone."""
+    try:
+        status = read_proc(f"/proc/{pid}/status")
+    except OSError:
+        return _ask_psutil(pid)
+    figures = {name: int(value) for name, value in _FIGURE.findall(status)}
+    if _THREADS not in figures:
+        return _ask_psutil(pid)
+    # A process that has ended and was not waited for has no memory to tell of.
+    memory = sum(figures.get(name, 0) for name in _MEMORY) * 1024
+    switches = sum(figures.get(name, 0) for name in _SWITCHES)
+    return Usage(memory, figures[_THREADS], read_cpu_seconds(pid), switches)
+
+
+def read_cpu_seconds(pid: int) -> float:
+    """Read the processor time of a process since its start; 0 when it is gone."""
+    try:
+        # The name comes second, in brackets, and may hold any character.
+        _, _, rest = read_proc(f"/proc/{pid}/stat").rpartition(b")")
+        return sum(map(int, rest.split()[_TIMES])) / _TICKS_PER_SECOND
+    except OSError:
+        usage = _ask_psutil(pid)
+        return usage.cpu_seconds if usage else 0.0
+
+
+def _ask_psutil(pid: int) -> Usage | None:
+    with contextlib.suppress(psutil.Error, OSError):
+        process = psutil.Process(pid)
+        memory, times = process.memory_info(), process.cpu_times()
+        return Usage(
+            memory.rss - getattr(memory, "shared", 0),
+            process.num_threads(),
+            times.user + times.system,
+        )
+    return None

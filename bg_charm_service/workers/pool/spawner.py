@@ -1,0 +1,164 @@
+"""Brings workers into the world: the zygote, what it reports, and the back-off when births fail.
+
+Knows nothing of runs. Used by the pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from loguru import logger
+
+from bg_charm_service.domain.backoff import restart_delay_seconds
+from bg_charm_service.domain.clock import Clock
+from bg_charm_service.domain.errors import WorkerBootError
+from bg_charm_service.workers.pool.contract import PoolLimits
+from bg_charm_service.workers.pool.scratch.directory import ScratchRoot
+from bg_charm_service.workers.pool.worker_process import WorkerHandle
+from bg_charm_service.workers.pool.zygote_client import ZygoteLink
+from bg_charm_service.workers.protocol.messages import Birth, Spawned
+
+#: So many workers in a row that die before they are ready stop the service.
+MAX_BOOT_DEATHS = 8
+
+
+class Nursery:
+    """The zygote's keeper; starts a new one when it dies."""
+
+    def __init__(
+        self,
+        limits: PoolLimits,
+        scratch: ScratchRoot | None,
+        clock: Clock,
+        random: Callable[[], float],
+        open_zygote: Callable[[], ZygoteLink],
+        *,
+        on_spawned: Callable[[int, int], None],
+        on_exited: Callable[[int, int], None],
+        on_lost: Callable[[], None],
+    ) -> None:
+        self._limits = limits
+        self._scratch = scratch
+        self._clock = clock
+        self._random = random
+        self._open_zygote = open_zygote
+        self._on_spawned = on_spawned
+        self._on_exited = on_exited
+        self._on_lost = on_lost
+        self._worker_no = 0
+        self._zygote: ZygoteLink | None = None
+        self._boot_deaths = 0
+        self._is_proven = False
+        self._not_before = 0.0
+        self._is_closed = False
+
+    def open(self) -> None:
+        """Start the zygote unless it lives, or it is too soon after a death."""
+        if self._zygote is not None or not self.is_patient_enough:
+            return
+        try:
+            self._zygote = self._open_zygote()
+        except OSError as error:
+            self._note_no_room(error)
+            return
+        self._is_proven = False
+        fd = self._zygote.control.fileno()
+        asyncio.get_running_loop().add_reader(fd, self._read)
+
+    @property
+    def is_patient_enough(self) -> bool:
+        """Whether the delay after the last failed birth is over, and nobody closed us."""
+        return not self._is_closed and self._clock.steady() >= self._not_before
+
+    def spawn(self) -> WorkerHandle | None:
+        """Ask for a worker; None when there is no zygote to ask, or no room for another."""
+        if self._zygote is None or not self.is_patient_enough:
+            return None
+        self._worker_no += 1
+        number, limits = self._worker_no, self._limits
+        try:
+            scratch = str(self._scratch.make(number)) if self._scratch is not None else ""
+            worker = WorkerHandle(number, self._clock.steady(), self._zygote.processes)
+        except OSError as error:
+            self._clear(number)
+            self._note_no_room(error)
+            return None
+        birth = Birth(scratch, limits.has_walls, limits.retire_bytes, limits.missing_walls)
+        if self._zygote.spawn(number, birth, worker.channel.their_fds):
+            return worker
+        worker.close()
+        self._clear(number)
+        return None
+
+    def note_ready(self) -> None:
+        """Note that a worker got ready: births work."""
+        self._boot_deaths = 0
+        self._is_proven = True
+
+    def note_boot_death(self, worker: WorkerHandle, exit_code: int | None) -> None:
+        """Note a worker that died before it was ready, and wait longer after each in a row.
+
+        One that was never forked says nothing about those that are.
+        """
+        if not worker.pid:
+            self._note_no_room("the system gives no process, or no descriptors for one")
+            return
+        logger.bind(event="worker_boot_failed", worker=worker.pid).error(
+            "Worker {} died before it was ready (exit code {}): {}",
+            worker.pid,
+            exit_code,
+            worker.boot_output[-500:] or "it said nothing",
+        )
+        self._boot_deaths += 1
+        self._back_off()
+
+    def check(self) -> None:
+        """Raise WorkerBootError when births fail again and again, unless all is over anyway."""
+        if self._boot_deaths >= MAX_BOOT_DEATHS and not self._is_closed:
+            raise WorkerBootError(
+                f"{self._boot_deaths} workers in a row died before they were ready. The log has "
+                "their last words; is --worker-memory too small?"
+            )
+
+    def close(self) -> None:
+        """End the zygote, which ends what workers are left; closing twice is fine."""
+        self._is_closed = True
+        if self._zygote is not None:
+            asyncio.get_running_loop().remove_reader(self._zygote.control.fileno())
+            self._zygote.close()
+            self._zygote = None
+
+    def _read(self) -> None:
+        if self._zygote is None:
+            return
+        reports = self._zygote.read()
+        for report in reports or []:
+            if isinstance(report, Spawned):
+                self._on_spawned(report.worker_no, report.pid)
+            else:
+                self._on_exited(report.worker_no, report.exit_code)
+        if reports is None:
+            logger.bind(event="zygote_lost").warning(
+                "The process that forks workers died; it is started again, and runs are repeated"
+            )
+            asyncio.get_running_loop().remove_reader(self._zygote.control.fileno())
+            self._zygote.close()
+            self._zygote = None
+            # One that dies before a first worker is ready cannot boot itself.
+            self._boot_deaths += not self._is_proven
+            self._back_off()
+            self._on_lost()
+
+    def _clear(self, worker_no: int) -> None:
+        if self._scratch is not None:
+            self._scratch.discard(worker_no)
+
+    def _note_no_room(self, reason: object) -> None:
+        # The system gives no process or descriptor now; it may later.
+        logger.bind(event="no_room").error("No worker can be started now: {}", reason)
+        self._back_off()
+
+    def _back_off(self) -> None:
+        delay = restart_delay_seconds(max(1, self._boot_deaths), self._random())
+        self._not_before = self._clock.steady() + delay

@@ -1,0 +1,293 @@
+"""One worker as the supervisor sees it: where it stands, what it runs, what it said and uses.
+
+A batch of runs is its own until each is answered: the first unanswered one is under way, and the
+limits, the log and the time are that one's; the others are behind it. Decides nothing. Used by
+the pool.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from bg_charm_service.domain.limits import Limits, Walls
+from bg_charm_service.workers.pool.channel import Allowance, WorkerChannel, run_allowance
+from bg_charm_service.workers.pool.kept_log import KeptLog
+from bg_charm_service.workers.pool.process_usage import Usage
+from bg_charm_service.workers.pool.processes import Processes
+from bg_charm_service.workers.pool.worker_looks import Looks
+from bg_charm_service.workers.protocol.messages import Inspect, LogText, RunSpec, answer_limit_bytes
+
+
+class WorkerState(StrEnum):
+    """Where a worker stands in its life."""
+
+    STARTING = "starting"
+    IDLE = "idle"
+    BUSY = "busy"
+    STOPPING = "stopping"
+
+
+class Ending(StrEnum):
+    """Why the pool itself ended a worker."""
+
+    RETIRED = "retired"
+    TIMEOUT = "timeout"
+    CPU = "cpu"
+    MEMORY = "memory"
+    THREADS = "threads"
+    SCRATCH = "scratch"
+    LOG = "log"
+    PROTOCOL = "protocol"
+    CANCELLED = "cancelled"
+    SHUTDOWN = "shutdown"
+    ORPHANED = "orphaned"  #: the zygote died, and took it along
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """Whom a worker serves from its first run on; `space_key` None where spaces share workers."""
+
+    space_key: int | None
+    walls: Walls
+
+
+class WorkerHandle:
+    """A worker process, bound once it has been given something."""
+
+    def __init__(self, worker_no: int, started: float, processes: Processes) -> None:
+        self._processes = processes
+        self.worker_no = worker_no
+        self.pid = 0
+        self.state = WorkerState.STARTING
+        self.binding: Binding | None = None
+        #: The run under way: the first of its batch that is not answered.
+        self.run: RunSpec | None = None
+        #: Those that come after it, by the numbers of their tickets.
+        self.behind: deque[tuple[int, RunSpec]] = deque()
+        #: The number of the request under way, or of the last one.
+        self.number = 0
+        self.last_run_id = ""
+        self.request_id: int | None = None
+        #: Of a worker that is gone: whether it had begun with the request under way.
+        self.has_started = False
+        #: Runs were taken back which it may not have read.
+        self.was_relieved = False
+        #: What the request under way may use.
+        self.limits = Limits()
+        #: What is after this, and not yet another's, is the time of the run under way.
+        self.begun = 0.0
+        #: When it came to be the one under way, and when its batch was given out.
+        self.first_since = self.batch_since = 0.0
+        self.deadline = math.inf
+        self.is_closed = False
+        self.started = started
+        self.idle_since = started
+        self.runs = 0
+        self.usage = Usage()
+        self.own_bytes = 0
+        self.output_bytes = 0
+        self.looks = Looks()
+        self.ending: Ending | None = None
+        self.detail = ""
+        self.known_sources: set[str] = set()
+        #: Large fields that the run under way has asked for.
+        self.fetched: set[str] = set()
+        self.channel = WorkerChannel()
+        self._grace_seconds = 0.0
+        self._last_number = 0
+        self._allowance = run_allowance(self.limits)
+        self._cpu_before = 0.0
+        self._measured_number = 0
+        self._log = KeptLog()
+        self._is_gone = False
+
+    def note_closed(self, deadline: float) -> None:
+        """Note that the worker has closed its socket: it is to exit until then."""
+        self.channel.stop_listening()
+        self.is_closed = True
+        self.deadline = min(self.deadline, deadline)
+        if self.state is WorkerState.IDLE:
+            self.state = WorkerState.STOPPING
+
+    def name(self, pid: int) -> None:
+        """Take the process id that the zygote reports; kill it at once if it is unwanted by now."""
+        self.pid = pid
+        if self.ending is not None:
+            self.kill()
+
+    @property
+    def is_changing(self) -> bool:
+        """Whether it starts, or stops and so makes place for one that starts."""
+        return self.state in (WorkerState.STARTING, WorkerState.STOPPING)
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether it is ready, and has been given nothing yet."""
+        return self.state is WorkerState.IDLE and self.binding is None
+
+    @property
+    def run_cpu_seconds(self) -> float:
+        """The processor time of the run under way between the first and the last look at it."""
+        return self.usage.cpu_seconds - self._cpu_before
+
+    @property
+    def cpu_seconds(self) -> float:
+        """The processor time of all runs, when it was last measured."""
+        return self.usage.cpu_seconds
+
+    def begin(
+        self, runs: Sequence[RunSpec], frames: Sequence[bytes], now: float, grace_seconds: float
+    ) -> None:
+        """Take on a batch: from here on, what comes out of the worker belongs to its first run."""
+        numbers = range(self._last_number + 1, self._last_number + 1 + len(runs))
+        self.behind.extend(zip(numbers, runs, strict=True))
+        self.known_sources.update([run.source_hash for run in runs])
+        self._be_busy(now, grace_seconds)
+        self.begin_next(now)
+        self._send(b"".join(frames), numbers)
+
+    def begin_next(self, now: float) -> bool:
+        """Let the next run of the batch be the one under way; False when there is none."""
+        if not self.behind:
+            return False
+        self.number, run = self.behind.popleft()
+        self.run = run
+        self._take_on(run.limits, now)
+        self.channel.allow(self._allowance, len(run.large))
+        return True
+
+    def begin_inspection(
+        self, request: Inspect, frame: bytes, now: float, grace_seconds: float
+    ) -> None:
+        """Take on an inspection; it answers once."""
+        self.request_id = request.request_id
+        self.number = self._last_number + 1
+        self._be_busy(now, grace_seconds)
+        self._take_on(request.limits, now)
+        answer = answer_limit_bytes(request.limits) + 4 * len(frame)
+        self.channel.allow(Allowance(answer, answer + 4, messages=1))
+        self._send(frame, range(self.number, self.number + 1))
+
+    def relieve(self) -> list[RunSpec]:
+        """Take back the runs behind the one under way; those that have begun after all stay."""
+        back = self._take_back()
+        self.was_relieved = True
+        taken = [run for number, run in self.behind if number in back]
+        self.behind = deque(each for each in self.behind if each[0] not in back)
+        if self.number in back:
+            self.channel.tickets.put([self.number])
+        return taken
+
+    def withdraw(self, run_id: str) -> RunSpec | None:
+        """Take back one run that is behind; None when it is not, or has begun after all."""
+        for each in self.behind:
+            number, run = each
+            if run.run_id == run_id:
+                back = self._take_back()
+                self.channel.tickets.put(sorted(back - {number}))
+                if number in back:
+                    self.was_relieved = True
+                    self.behind.remove(each)
+                    return run
+        return None
+
+    def take_all_back(self) -> list[RunSpec]:
+        """Take back what is behind, of a worker that is gone, and note whether the rest began."""
+        self.has_started = self.number not in self._take_back()
+        taken = [run for _, run in self.behind]
+        self.behind.clear()
+        return taken
+
+    def finish(self) -> str:
+        """End the run under way, and give all that it logged."""
+        if self.run is not None:
+            self.last_run_id = self.run.run_id
+        self.run = None
+        self.deadline = math.inf
+        return self._log.text
+
+    def log(self, message: LogText) -> None:
+        """Keep what the run under way logged, up to its limit."""
+        self._log.add(message.text)
+
+    def read_output(self) -> None:
+        """Take what was written to the raw stdout and stderr; it counts for the run under way."""
+        for data in self.channel.read_output():
+            self.output_bytes += len(data)
+            is_wanted = self.run is not None or self.state is WorkerState.STARTING
+            if is_wanted and not self._log.is_full:
+                self._log.add_raw(data)
+
+    @property
+    def boot_output(self) -> str:
+        """What a worker said that never got ready."""
+        return self._log.text.strip()
+
+    def measure(self, *, is_exact: bool = False) -> None:
+        """Read what it uses; exact memory leaves out what is shared with the zygote."""
+        usage = self._processes.usage(self.pid) if self.pid else None
+        if usage is None:
+            return
+        self.usage = usage
+        if self._measured_number != self.number:
+            # The first look at this run: what the worker used until now is not its own.
+            self._measured_number, self._cpu_before = self.number, usage.cpu_seconds
+        if is_exact:
+            self.own_bytes = self._processes.own_bytes(self.pid)
+
+    def stands_still_since(self, before: Usage) -> bool:
+        """Whether nothing in it ran between an earlier measurement and the last one."""
+        return self._processes.stands_still(self.pid, self.usage, before)
+
+    def end(self, ending: Ending, detail: str = "") -> None:
+        """Kill the worker with its process group; the first reason given stands."""
+        if self.ending is None:
+            self.ending, self.detail = ending, detail
+        self.state = WorkerState.STOPPING
+        # What it says from now on counts no more, and must cost nothing.
+        self.channel.stop_listening()
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill the worker with its process group, without a reason of ours."""
+        if self.pid and not self._is_gone:
+            self._processes.end_group(self.pid)
+
+    def note_gone(self) -> None:
+        """Note that the process has ended: its number may be another's by now."""
+        self._is_gone = True
+
+    def close(self) -> None:
+        """Close our ends; closing twice is fine."""
+        self.channel.close()
+
+    def _be_busy(self, now: float, grace_seconds: float) -> None:
+        # What was written before belongs to nobody.
+        self.channel.read_output()
+        self.state = WorkerState.BUSY
+        self.begun = self.batch_since = now
+        self.was_relieved = False
+        self._grace_seconds = grace_seconds
+
+    def _take_on(self, limits: Limits, now: float) -> None:
+        if limits is not self.limits:
+            self.limits, self._allowance = limits, run_allowance(limits)
+        self.first_since = now
+        self.deadline = now + limits.timeout_seconds + self._grace_seconds
+        self.output_bytes = 0
+        self.fetched.clear()
+        self._log = KeptLog(limits.log_bytes)
+
+    def _send(self, frames: bytes, numbers: range) -> None:
+        self._last_number = numbers[-1]
+        self.channel.send(frames)
+        # After what they are for: a worker is woken by its ticket.
+        self.channel.tickets.put(numbers)
+
+    def _take_back(self) -> set[int]:
+        """Take back the tickets of what is not begun."""
+        return self.channel.tickets.take_back() & {self.number, *(no for no, _ in self.behind)}

@@ -1,0 +1,123 @@
+"""The supervisor's side of the zygote: starts it with a scrubbed environment, asks it for workers.
+
+Belongs to the pool. Everything here is non-blocking but the start of the zygote itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Protocol
+
+import msgspec
+
+from bg_charm_service.workers.pool.processes import Processes
+from bg_charm_service.workers.protocol.messages import Birth, FromZygote, Spawn
+from bg_charm_service.workers.protocol.processes import end_group
+
+#: The only environment variables that a worker gets to see.
+PASSED_VARIABLES = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
+
+_BOOT = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]);"
+    "from bg_charm_service.workers.runtime.zygote import main; main(int(sys.argv[2]))"
+)
+_MESSAGE_BYTES = 65536
+
+#: So many reports are read in one go.
+_READS_A_LOOK = 64
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(FromZygote)
+
+
+def scrubbed_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """What of an environment is handed to workers: no secret, nothing of the operator's."""
+    return {name: environ[name] for name in PASSED_VARIABLES if name in environ}
+
+
+def read_reports(control: socket.socket) -> list[FromZygote] | None:
+    """Take what a zygote has reported; None when it is gone. One that talks nonsense is left."""
+    reports: list[FromZygote] = []
+    # The loop calls again for what is left.
+    for _ in range(_READS_A_LOOK):
+        try:
+            data = control.recv(_MESSAGE_BYTES)
+        except BlockingIOError:
+            return reports
+        except OSError:
+            data = b""
+        if not data:
+            return reports or None
+        try:
+            reports.append(_decoder.decode(data))
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            control.shutdown(socket.SHUT_RDWR)
+    return reports
+
+
+class ZygoteLink(Protocol):
+    """What the pool needs of a zygote; `control` is readable when it has something to report."""
+
+    control: socket.socket
+    processes: Processes
+
+    def spawn(self, worker_no: int, birth: Birth, fds: list[int]) -> bool:
+        """Ask for a worker that gets these descriptors; False when the zygote cannot be reached."""
+
+    def read(self) -> list[FromZygote] | None:
+        """Take the reports that have come; None when the zygote is gone."""
+
+    def close(self) -> None:
+        """Let the zygote end its workers and itself; closing twice is fine."""
+
+
+class ZygoteClient:
+    """One zygote process; a new one is made when it dies."""
+
+    def __init__(self) -> None:
+        self.processes = Processes()
+        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.control.setblocking(False)
+        path = [entry for entry in sys.path if entry]
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _BOOT, json.dumps(path), str(theirs.fileno())],
+                env=scrubbed_environment(os.environ),
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                cwd="/",
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def spawn(self, worker_no: int, birth: Birth, fds: list[int]) -> bool:
+        """Ask for a worker that gets these descriptors; False when the zygote cannot be reached."""
+        message = _encoder.encode(Spawn(worker_no, birth))
+        try:
+            socket.send_fds(self.control, [message], fds)
+        except OSError:
+            return False
+        return True
+
+    def read(self) -> list[FromZygote] | None:
+        """Take the reports that have come; None when the zygote is gone."""
+        return read_reports(self.control)
+
+    def close(self) -> None:
+        """Let the zygote end its workers and itself; closing twice is fine."""
+        self.control.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=2)
+            return
+        end_group(self._process.pid)
+        self._process.wait()

@@ -1,0 +1,1 @@
+"""What the supervisor and its workers say to each other: messages, framing, start tickets."""

@@ -1,0 +1,147 @@
+"""What the operating system offers for keeping hold of processes: groups, orphans, parents.
+
+Linux calls that Python has no name for are made through ctypes; elsewhere they do nothing.
+Used by the zygote, the workers, the pool and the scanner.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+
+# Called for every run: the one of `signal` takes ten times as long, since it looks for the names
+# of handlers by raising exceptions.
+from _signal import signal as _set_handler  # type: ignore[import-not-found]
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from bg_charm_service.workers.protocol.proc_files import read_proc
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+_OWN_SIZES, _OWN_THREADS = "/proc/self/statm", "/proc/self/task"
+_OWN_SIZES_BYTES = 256
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+#: Where a process's sizes stand in that file: what it holds, and what of it others may share.
+_RESIDENT, _SHARED = 1, 2
+
+#: A directory is linked from above, from itself, and from each directory in it: one for a thread.
+_LINKS_OF_NONE = 2
+
+_own_sizes_fd = -1
+_own_threads_fd = -1
+
+#: A system call with the same number on every kind of machine, of Linux 5.9.
+_CLOSE_RANGE = 436
+_LAST_FD = 2**31 - 1
+
+# Linked with the interpreter itself, so that nothing is opened for it.
+_libc = ctypes.CDLL(None)
+_libc.syscall.argtypes = (ctypes.c_long, ctypes.c_uint, ctypes.c_uint, ctypes.c_uint)
+_libc.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
+
+Handler = Callable[[int, FrameType | None], None] | signal.Handlers
+
+
+def set_handler(number: signal.Signals, handler: Handler) -> None:
+    """Let a signal call this from now on, whatever it did before."""
+    _set_handler(number, int(handler) if isinstance(handler, signal.Handlers) else handler)
+
+
+def set_subreaper() -> None:
+    """Let orphaned descendants become children of this process instead of init's."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def die_with_parent(parent_pid: int) -> None:
+    """End this process when its parent dies; at once when that has happened already.
+
+    Cleared by a change of user: set it after that.
+    """
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_pid:
+        os._exit(0)
+
+
+def end_group(pid: int) -> None:
+    """Kill a process and the group that it leads; one that is gone already is fine."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGKILL)
+    # Only the group of its number: one that does not lead a group yet is still in its parent's. A
+    # leader may be reaped while members live on.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def children_of(pid: int) -> list[int]:
+    """The direct children of a process."""
+    try:
+        return [int(child) for child in read_proc(f"/proc/{pid}/task/{pid}/children").split()]
+    except OSError:
+        # Only where there is no such file: each process forked from here would carry it along.
+        import psutil
+
+        with contextlib.suppress(psutil.Error):
+            return [child.pid for child in psutil.Process(pid).children()]
+        return []
+
+
+def keep_own_status_open() -> None:
+    """Let this process ask for its own memory and threads where it can open no file any more."""
+    global _own_sizes_fd, _own_threads_fd
+    with contextlib.suppress(OSError):
+        _own_sizes_fd = os.open(_OWN_SIZES, os.O_RDONLY | os.O_CLOEXEC)
+        _own_threads_fd = os.open(_OWN_THREADS, os.O_PATH | os.O_CLOEXEC)
+
+
+def own_memory_bytes() -> int:
+    """What this process holds in memory and shares with nobody; 0 where nobody can tell."""
+    try:
+        if _own_sizes_fd >= 0:
+            text = os.pread(_own_sizes_fd, _OWN_SIZES_BYTES, 0)
+        else:
+            text = Path(_OWN_SIZES).read_bytes()
+        sizes = text.split()
+        return (int(sizes[_RESIDENT]) - int(sizes[_SHARED])) * _PAGE_BYTES
+    except (OSError, ValueError, IndexError):
+        # Code that runs in this process may have put another file behind the descriptor.
+        return 0
+
+
+def own_thread_count() -> int:
+    """How many threads this process has, Python's and others; 0 where nobody can tell."""
+    try:
+        status = os.stat(_own_threads_fd if _own_threads_fd >= 0 else _OWN_THREADS)
+    except OSError:
+        return 0
+    return max(0, status.st_nlink - _LINKS_OF_NONE)
+
+
+def close_all_fds_but(kept: set[int]) -> None:
+    """Close every descriptor of this process that is not named."""
+    if not _close_between(kept):
+        for fd in sorted({int(name) for name in os.listdir("/dev/fd")} - kept):
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+
+def _close_between(kept: set[int]) -> bool:
+    """Close the ranges of descriptors between those; False where the kernel cannot."""
+    if sys.platform != "linux":
+        return False
+    after = [fd + 1 for fd in sorted(kept)]
+    ranges = zip([0, *after], [*(fd - 2 for fd in after), _LAST_FD], strict=True)
+    return all(
+        _libc.syscall(_CLOSE_RANGE, first, last, 0) == 0 for first, last in ranges if first <= last
+    )
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        _libc.prctl(option, value, 0, 0, 0)

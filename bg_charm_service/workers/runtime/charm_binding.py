@@ -1,0 +1,115 @@
+"""Between a worker and a charm class: bind it to a snapshot, find its handler, see what it changed.
+
+Also answers what `charm add` and `charm set` need to know of a class. Not for authors, and it
+runs no handler itself; the worker does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from inspect import cleandoc
+from typing import Any
+
+from bg_charm_service.domain.errors import NotFound
+from bg_charm_service.domain.model import CharmSchema, FieldKind, FieldSchema, Send
+from bg_charm_service.sdk.charm import Charm, CharmContext, attach, blueprint, run_of
+from bg_charm_service.sdk.fields import CharmField
+from bg_charm_service.sdk.links import LinkedCell, Run
+from bg_charm_service.sdk.snapshot import LinkInfo, MemorySnapshot, Snapshot
+from bg_charm_service.workers.runtime.class_loader import author_traceback, load_class, show_source
+
+__all__ = [
+    "Changes",
+    "LinkInfo",
+    "MemorySnapshot",
+    "Snapshot",
+    "author_traceback",
+    "bind",
+    "changes",
+    "describe",
+    "handler",
+    "load_class",
+    "validate_field",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a run leaves behind; fields that link stand for the values they link to."""
+
+    reads: tuple[str, ...] = ()
+    writes: dict[str, bytes] = field(default_factory=dict)
+    sends: tuple[Send, ...] = ()
+
+
+def describe(cls: type[Charm]) -> CharmSchema:
+    """Say what a class declares."""
+    declared = blueprint(cls)
+    return CharmSchema(
+        class_name=cls.__name__,
+        name=cls.__name__,
+        doc=cleandoc(cls.__dict__.get("__doc__") or ""),
+        fields=tuple(
+            FieldSchema(one.name, one.kind, one.default) for one in declared.fields.values()
+        ),
+        streams=tuple(declared.streams),
+        asks=declared.asks,
+    )
+
+
+def validate_field(cls: type[Charm], name: str, value: bytes) -> bytes:
+    """Give the JSON of a field's value in normal form; raises StateError when it does not fit."""
+    return _field(cls, name).normalize(value)
+
+
+def bind(cls: type[Charm], snapshot: Snapshot, context: CharmContext) -> Charm:
+    """Make a charm that works on a snapshot; nothing is loaded before it is touched."""
+    blueprint(cls)
+    # Another charm's file of the same name may have been shown in between.
+    show_source(cls)
+    charm = cls.__new__(cls)
+    attach(charm, Run(snapshot), context)
+    return charm
+
+
+def handler(charm: Charm, stream: str) -> Callable[[Any], Any]:
+    """Give the handler of a stream, by its outside name; raises NotFound.
+
+    What it returns must be awaited when it is awaitable.
+    """
+    streams = blueprint(type(charm)).streams
+    if stream not in streams:
+        there = ", ".join(streams) or "none"
+        raise NotFound(f"{type(charm).__name__} has no stream {stream}; it has {there}")
+    method: Callable[[Any], Any] = getattr(charm, streams[stream])
+    return method
+
+
+def changes(charm: Charm) -> Changes:
+    """Compare what a run touched with what it started from.
+
+    Raises StateError for what cannot be stored: it fits no JSON, or not its field's type.
+    """
+    run = run_of(charm)
+    fields = blueprint(type(charm)).fields
+    writes: dict[str, bytes] = {}
+    for name, value in list(charm.__dict__.items()):
+        one = fields.get(name)
+        if one is None:
+            continue
+        written = None
+        if one.kind is FieldKind.VALUE or one.kind is FieldKind.SECRET:
+            written = run.changed(one, value)
+        elif isinstance(value, LinkedCell):
+            written = value.changed()
+        if written is not None:
+            writes[name] = written
+    return Changes(tuple(run.loaded), writes, tuple(run.sends))
+
+
+def _field(cls: type[Charm], name: str) -> CharmField:
+    fields = blueprint(cls).fields
+    if name not in fields:
+        raise NotFound(f"{cls.__name__} has no field {name}; it has {', '.join(fields) or 'none'}")
+    return fields[name]

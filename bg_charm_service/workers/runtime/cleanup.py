@@ -1,0 +1,124 @@
+"""What a run leaves in its worker: threads, children, tasks, memory, changed settings.
+
+Waits for what can be waited for, puts back what can be put back, and names the rest, so that the
+worker is replaced before another charm would pay for it. Used by the worker, after each run.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+
+from bg_charm_service.workers.protocol.processes import own_memory_bytes, own_thread_count
+from bg_charm_service.workers.runtime.event_loop import RunLoop
+from bg_charm_service.workers.runtime.process_settings import ProcessSettings
+
+#: A thread that is over may be counted for so long, in seconds.
+_THREAD_END_SECONDS = 0.05
+
+#: The files that names are resolved by are looked at this often, in seconds; it takes as long as
+#: a short run.
+_OUTDATED_SECONDS = 0.05
+
+
+class Aftermath:
+    """Compares the process with what it was like before the first run.
+
+    `outdated` says what of the machine has changed since this process began.
+    """
+
+    def __init__(self, run_loop: RunLoop, outdated: Callable[[], str]) -> None:
+        self._run_loop = run_loop
+        self._outdated = outdated
+        self._outdated_after = 0.0
+        self._own_threads = {threading.main_thread()}
+        self._settings: ProcessSettings | None = None
+        self._thread_count = 0
+        self._most_bytes = 0
+
+    def begin(self, most_bytes: int) -> None:
+        """Note how things are before the first run; it may leave so much memory, 0 for any."""
+        self._settings = ProcessSettings()
+        self._thread_count = own_thread_count()
+        self._most_bytes = most_bytes
+
+    def wait_for_rest(self) -> str:
+        """Wait for threads and child processes; gives what cannot be waited for: daemon threads.
+
+        Runs under a deadline, which interrupts the wait.
+        """
+        if not self.leftovers():
+            return ""
+        while waited_for := [thread for thread in self._strangers() if not thread.daemon]:
+            waited_for[0].join()
+        _wait_for_children()
+        # A daemon thread that is just about to end is no leak.
+        patience = time.monotonic() + _THREAD_END_SECONDS
+        for thread in self._strangers():
+            thread.join(max(0.0, patience - time.monotonic()))
+        return self.leftovers()
+
+    def leftovers(self) -> str:
+        """Name what is alive that was not before the run; empty when there is nothing."""
+        left = [f"thread {thread.name!r}" for thread in self._strangers()]
+        if _has_children():
+            left.append("a child process")
+        if on_loop := self._run_loop.leftovers():
+            left.append(on_loop)
+        return ", ".join(left)
+
+    def clear_up(self) -> str:
+        """Put back what the run has changed; names what makes this process unfit for another."""
+        changed = self._settings.put_back() if self._settings is not None else ""
+        self._run_loop.renew()
+        return changed or self._library_threads() or self._hoard() or self._age()
+
+    def _strangers(self) -> list[threading.Thread]:
+        alive = threading.enumerate()
+        if len(alive) == 1:
+            # This one: a run is always over in the main thread.
+            return []
+        return [one for one in alive if one not in self._own_threads and one.is_alive()]
+
+    def _library_threads(self) -> str:
+        """Name the threads that a run left which Python knows nothing of."""
+        more = own_thread_count() - self._thread_count
+        if more <= 0:
+            return ""
+        # One that has just ended is counted for a moment longer.
+        patience = time.monotonic() + _THREAD_END_SECONDS
+        while more > 0 and time.monotonic() <= patience:
+            time.sleep(0.001)
+            more = own_thread_count() - self._thread_count
+        return f"{more} threads of a library" if more > 0 else ""
+
+    def _hoard(self) -> str:
+        """Name the memory that a run left behind, where the next charm could pay for it."""
+        held = own_memory_bytes()
+        return f"{held} bytes of memory" if 0 < self._most_bytes < held else ""
+
+    def _age(self) -> str:
+        now = time.monotonic()
+        if now < self._outdated_after:
+            return ""
+        found = self._outdated()
+        self._outdated_after = time.monotonic() + _OUTDATED_SECONDS
+        return found
+
+
+def _has_children() -> bool:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _wait_for_children() -> None:
+    while True:
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return

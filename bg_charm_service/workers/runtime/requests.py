@@ -1,0 +1,73 @@
+"""What the supervisor asks of a worker, in the worker: requests by their tickets, fields, a word.
+
+Requests of a batch lie here, or in the socket, until their turn; one whose ticket was taken back
+is passed over. Used by the worker.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+
+from bg_charm_service.workers.protocol.framing import FrameReader
+from bg_charm_service.workers.protocol.messages import (
+    TO_WORKER,
+    FieldValue,
+    GoOn,
+    Inspect,
+    RunSpec,
+    ToWorker,
+)
+from bg_charm_service.workers.protocol.start_tickets import take_ticket
+
+Request = RunSpec | Inspect
+
+
+class Requests:
+    """The worker's ends of its socket and of its ticket box, for reading."""
+
+    def __init__(self, connection: socket.socket, tickets: socket.socket) -> None:
+        self._reader = FrameReader(connection, TO_WORKER)
+        self._tickets = tickets
+        #: Read already, while something else was waited for.
+        self._ahead: deque[Request] = deque()
+        self._number = 0
+        #: The sources that came along, by their hashes.
+        self.sources: dict[str, str] = {}
+
+    def next(self) -> Request | None:
+        """Wait for a request that may begin now; None when the supervisor is gone."""
+        # First of all: from here on the request has begun, whatever reading it does to us.
+        wanted = take_ticket(self._tickets)
+        while wanted is not None:
+            request = self._ahead.popleft() if self._ahead else self._reader.read()
+            if request is None:
+                return None
+            if not isinstance(request, Request):
+                # A field that came too late for its run.
+                continue
+            self._number += 1
+            if isinstance(request, RunSpec) and request.source is not None:
+                # Of one that is passed over too: it is sent once.
+                self.sources[request.source_hash] = request.source
+            if self._number == wanted:
+                return request
+        return None
+
+    def field(self, run_id: str, name: str) -> bytes | None:
+        """Wait for a field that a run asked for; None when it moved, or the supervisor is gone."""
+        while (message := self._reader.read()) is not None:
+            if not isinstance(message, FieldValue):
+                self._keep(message)
+            elif (message.run_id, message.field) == (run_id, name):
+                return message.value
+        return None
+
+    def wait_to_go_on(self) -> None:
+        """Wait until the supervisor lets this worker go on, or is gone."""
+        while (message := self._reader.read()) is not None and not isinstance(message, GoOn):
+            self._keep(message)
+
+    def _keep(self, message: ToWorker) -> None:
+        if isinstance(message, Request):
+            self._ahead.append(message)
