@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from bg_charm_service.api.auth.login_codes import Entrance
+    from bg_charm_service.api.auth.login_codes import ServiceAddress
     from bg_charm_service.service.commands import Commands
 
 
-def create_app(commands: Commands, entrance: Entrance | None = None) -> FastAPI:
+def create_app(commands: Commands, service_address: ServiceAddress | None = None) -> FastAPI:
     """Make the ASGI application that answers from these commands.
 
     Without an entrance it is not reached over the network.
     """
     from bg_charm_service.api import application
-    from bg_charm_service.api.auth import login_codes as entrances
+    from bg_charm_service.api.auth import login_codes as login_codes
 
-    return application.build_app(commands, entrance or entrances.Entrance())
+    return application.build_app(commands, service_address or login_codes.ServiceAddress())

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from bg_charm_service.api.auth.authentication import Doorman
 from bg_charm_service.api.auth.body_limit import BodyLimit
-from bg_charm_service.api.auth.login_codes import Entrance, LoginCodes
+from bg_charm_service.api.auth.login_codes import LoginCodes, ServiceAddress
 from bg_charm_service.api.auth.origin_middleware import Gate
 from bg_charm_service.api.auth.throttle import Attempts
 from bg_charm_service.api.error_responses import add_failures
@@ -26,7 +26,7 @@ from bg_charm_service.api.routes import registration_routes as service_routes
 from bg_charm_service.service.commands import Commands
 
 
-def build_app(commands: Commands, entrance: Entrance) -> FastAPI:
+def build_app(commands: Commands, service_address: ServiceAddress) -> FastAPI:
     """Make the application; it holds the commands, and what it knows of those who come in."""
     clock = commands.parts.clock
     doorman = Doorman(commands, Attempts(clock))
@@ -44,11 +44,11 @@ def build_app(commands: Commands, entrance: Entrance) -> FastAPI:
     app.state.identify = doorman.identify
     app.state.doorman = doorman
     app.state.codes = LoginCodes(clock)
-    app.state.entrance = entrance
+    app.state.service_address = service_address
     app.add_middleware(BodyLimit)
     add_failures(app)
     # Added last, it is asked first.
-    app.add_middleware(Gate, plate=entrance.plate)
+    app.add_middleware(Gate, plate=service_address.plate)
     modules = (
         service_routes,
         charm_routes,

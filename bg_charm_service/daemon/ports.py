@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, urlsplit
 import psutil
 
 from bg_charm_service.api.auth.allowed_origins import LOOPBACK_NAMES, Doorplate, is_loopback
-from bg_charm_service.api.auth.login_codes import Entrance
+from bg_charm_service.api.auth.login_codes import ServiceAddress
 from bg_charm_service.daemon.settings import Settings
 from bg_charm_service.domain.errors import ServiceError
 
@@ -33,7 +33,7 @@ class Ports:
     """The open ports, and how the service is found by them."""
 
     sockets: tuple[socket.socket, ...]
-    entrance: Entrance
+    service_address: ServiceAddress
 
     @property
     def shown(self) -> str:
@@ -64,7 +64,7 @@ def open_ports(settings: Settings, *, has_token: bool) -> Iterator[Ports]:
     for one that other machines reach while there is no token.
     """
     if settings.no_api:
-        yield Ports((), Entrance())
+        yield Ports((), ServiceAddress())
         return
     told = _Told(settings)
     with ExitStack() as stack:
@@ -78,7 +78,7 @@ def open_ports(settings: Settings, *, has_token: bool) -> Iterator[Ports]:
             )
         for each in found:
             each.listen(1024)
-        yield Ports(tuple(found), _entrance(settings, told, found))
+        yield Ports(tuple(found), _service_address(settings, told, found))
 
 
 class _Told:
@@ -164,7 +164,7 @@ def _bind(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
     return listener
 
 
-def _entrance(settings: Settings, told: _Told, found: list[socket.socket]) -> Entrance:
+def _service_address(settings: Settings, told: _Told, found: list[socket.socket]) -> ServiceAddress:
     port = found[0].getsockname()[1]
     bound = {each.getsockname()[0] for each in found}
     is_open = not all(is_loopback(host) for host in bound)
@@ -181,7 +181,7 @@ def _entrance(settings: Settings, told: _Told, found: list[socket.socket]) -> En
     if _is_any(host) or is_loopback(host):
         # Only the name stands for both families.
         host = _BOTH if any(_is_any(each) for each in bound) else sorted(bound)[0]
-    return Entrance(plate, f"http://{_bracketed(host)}:{port}")
+    return ServiceAddress(plate, f"http://{_bracketed(host)}:{port}")
 
 
 def _port_of(parts: SplitResult) -> int:

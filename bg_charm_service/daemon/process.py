@@ -101,7 +101,7 @@ class _Daemon:
                 has_token = service.commands.has_token()
                 with open_ports(settings, has_token=has_token) as ports:
                     _close_ports(service, ports)
-                    app = create_app(service.commands, ports.entrance)
+                    app = create_app(service.commands, ports.service_address)
                     async with serve(app, service.directory.socket_path, ports.sockets):
                         tell_address(ports, app.state.codes)
                         await self._serve(service, run_log)

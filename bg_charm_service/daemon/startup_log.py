@@ -23,10 +23,10 @@ def tell_address(ports: Ports, codes: LoginCodes) -> None:
     """Say where page and API are, and how to sign in."""
     if not ports.sockets:
         return
-    logger.bind(event="listening", url=ports.entrance.base_url).info(
+    logger.bind(event="listening", url=ports.service_address.base_url).info(
         "Page and API: {}", ports.shown
     )
-    link = login_link(ports.entrance, codes)
+    link = login_link(ports.service_address, codes)
     logger.bind(event="login_link").info(
         "Sign in within {:g} minutes: {} (later: bg-charm-service open)",
         link.expires_seconds / 60,
@@ -42,7 +42,7 @@ def tell_started(service: Service) -> None:
         VERSION,
         os.getpid(),
         service.directory.path,
-        many(len(service.commands.office.roster), "charm"),
+        many(len(service.commands.office.polled_charms), "charm"),
         service.config.interval_seconds,
         many(service.config.pool.max_concurrent, "worker"),
     )

@@ -22,20 +22,20 @@ from bg_charm_service.domain.package_folder import CHARMS_FOLDER
 from bg_charm_service.domain.sandbox_mode import Sandboxing, SandboxMode, choose_walls
 from bg_charm_service.scanning.scanner import ScanLimits, Scanner
 from bg_charm_service.service.commands import Commands, Office
-from bg_charm_service.service.dependencies import Surroundings
+from bg_charm_service.service.dependencies import Dependencies
 from bg_charm_service.service.event_feed import Events
 from bg_charm_service.service.maintenance.backups import BackupPlan, Backups
 from bg_charm_service.service.maintenance.cycle import Upkeep, UpkeepLimits
-from bg_charm_service.service.maintenance.health_checks import Checkups
+from bg_charm_service.service.maintenance.health_checks import HealthChecks
 from bg_charm_service.service.status.board import About, StatusBoard
 from bg_charm_service.storage.data_directory import DataDirectory
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.store import Store
 from bg_charm_service.supervisor.fair_share import Caps
-from bg_charm_service.supervisor.limit_resolver import RunLimits
+from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.supervisor.loop import Parts, Supervisor
-from bg_charm_service.supervisor.polled_charms import Roster
-from bg_charm_service.supervisor.source_inspections import Inspections
+from bg_charm_service.supervisor.polled_charms import PolledCharms
+from bg_charm_service.supervisor.source_inspections import SourceInspections
 from bg_charm_service.workers.pool.contract import PoolLimits
 from bg_charm_service.workers.sandbox import Wall, folder_around, probe
 
@@ -88,14 +88,14 @@ class Service:
 
 @asynccontextmanager
 async def open_service(
-    config: ServiceConfig, surroundings: Surroundings | None = None
+    config: ServiceConfig, dependencies: Dependencies | None = None
 ) -> AsyncIterator[Service]:
     """Open a data directory and start what is needed; everything is stopped at the end.
 
     Raises DataDirectoryError, DataDirectoryBusy, SchemaTooNew, AuthorizationError, and
     ServiceError when walls are required that cannot be had.
     """
-    world = surroundings or Surroundings()
+    world = dependencies or Dependencies()
     sandboxing = _choose_walls(config)
     with DataDirectory.open(config.data_dir) as directory:
         database = world.open_database(directory.database_path)
@@ -154,7 +154,7 @@ def _assemble(
     directory: DataDirectory,
     database: Database,
     store: Store,
-    world: Surroundings,
+    world: Dependencies,
 ) -> Service:
     wake = asyncio.Event()
     clock, kinds = world.clock, world.parts
@@ -162,7 +162,7 @@ def _assemble(
     if config.caps.per_integration:
         with database.transaction():
             queue.note_integrations()
-    roster = Roster(store)
+    polled_charms = PolledCharms(store)
     planner = kinds.planner(
         database,
         store,
@@ -178,10 +178,10 @@ def _assemble(
         scratch_root=directory.path / "scratch",
     )
     pool = kinds.pool(pool_limits, clock, wake.set, world.random, world.open_zygote)
-    limits = RunLimits(config.limits, store.limits)
+    limits = LimitResolver(config.limits, store.limits)
     limits.closed_ports = config.closed_ports
     dispatcher = kinds.dispatcher(database, store, queue, pool, clock, limits, config.caps)
-    settler = kinds.settler(
+    completer = kinds.completer(
         database,
         store,
         queue,
@@ -191,10 +191,10 @@ def _assemble(
         world.random,
         limits=limits,
         history_runs=config.history_runs,
-        label=roster.label,
+        label=polled_charms.label,
     )
-    inspections = Inspections(pool, limits)
-    parts = Parts(database, store, queue, pool, planner, dispatcher, settler, inspections, clock)
+    inspections = SourceInspections(pool, limits)
+    parts = Parts(database, store, queue, pool, planner, dispatcher, completer, inspections, clock)
     supervisor = kinds.supervisor(
         parts, polling=config.is_polling, watch_seconds=config.watch_seconds, wake=wake
     )
@@ -207,7 +207,7 @@ def _assemble(
         limits=config.scans,
     )
     backups = Backups(database, directory, config.backups, clock)
-    checkups = Checkups(
+    health_checks = HealthChecks(
         database, queue, store.changes, dispatcher, planner, backups, clock, directory.path
     )
     upkeep = Upkeep(
@@ -215,7 +215,7 @@ def _assemble(
         store,
         queue,
         planner,
-        roster,
+        polled_charms,
         scanner,
         clock,
         UpkeepLimits(
@@ -228,7 +228,7 @@ def _assemble(
         measure=lambda: board.measure(),
         wake=supervisor.wake,
         storage=supervisor.storage,
-        checkup=checkups.run_if_due,
+        checkup=health_checks.run_if_due,
     )
     about = About(
         config.identity.did(),
@@ -243,12 +243,12 @@ def _assemble(
         queue,
         planner,
         pool,
-        roster,
+        polled_charms,
         upkeep,
         clock,
         supervisor.storage,
         backups,
-        checkups,
+        health_checks,
         dispatcher,
     )
     events = Events(clock.now())
@@ -258,11 +258,11 @@ def _assemble(
         operator=config.identity.did(),
         supervisor=supervisor,
         parts=parts,
-        roster=roster,
+        polled_charms=polled_charms,
         upkeep=upkeep,
         scanner=scanner,
         backups=backups,
-        checkups=checkups,
+        health_checks=health_checks,
         board=board,
         events=events,
         limits=limits,

@@ -14,10 +14,10 @@ from bg_charm_service.domain.clock import Clock, SystemClock
 from bg_charm_service.scanning.scanner import Scanner
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
-from bg_charm_service.supervisor.completer import Settler
+from bg_charm_service.supervisor.completer import Completer
 from bg_charm_service.supervisor.dispatcher import Dispatcher
 from bg_charm_service.supervisor.loop import Supervisor
-from bg_charm_service.supervisor.poll_planner import Planner
+from bg_charm_service.supervisor.poll_planner import PollPlanner
 from bg_charm_service.workers.pool.pool import Pool
 from bg_charm_service.workers.pool.zygote_client import ZygoteClient, ZygoteLink
 
@@ -27,16 +27,16 @@ class PartTypes:
     """The classes of the parts that a simulation plants its bugs in."""
 
     queue: type[JobQueue] = JobQueue
-    planner: type[Planner] = Planner
+    planner: type[PollPlanner] = PollPlanner
     dispatcher: type[Dispatcher] = Dispatcher
-    settler: type[Settler] = Settler
+    completer: type[Completer] = Completer
     supervisor: type[Supervisor] = Supervisor
     pool: type[Pool] = Pool
     scanner: type[Scanner] = Scanner
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class Dependencies:
     """The world around a service; `random` gives numbers in [0, 1)."""
 
     clock: Clock = field(default_factory=SystemClock)

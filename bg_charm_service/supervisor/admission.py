@@ -14,7 +14,7 @@ from bg_charm_service.supervisor.in_flight import RunsInFlight
 from bg_charm_service.workers.pool.contract import FreeWorkers
 
 
-class Turns:
+class Admission:
     """The free workers of a moment, and what of them has been promised since."""
 
     def __init__(

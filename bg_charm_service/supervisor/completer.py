@@ -22,10 +22,10 @@ from bg_charm_service.storage.sqlite.job_queue import JobQueue
 from bg_charm_service.storage.sqlite.store import Store
 from bg_charm_service.storage.sqlite.store.runs import RunRecord
 from bg_charm_service.supervisor.answer_validation import judge, plain_success
-from bg_charm_service.supervisor.effects import RunWrites
+from bg_charm_service.supervisor.effects import Effects
 from bg_charm_service.supervisor.in_flight import InFlight
-from bg_charm_service.supervisor.limit_resolver import RunLimits
-from bg_charm_service.supervisor.poll_planner import Planner
+from bg_charm_service.supervisor.limit_resolver import LimitResolver
+from bg_charm_service.supervisor.poll_planner import PollPlanner
 from bg_charm_service.workers.pool.events import RunFinished
 
 
@@ -39,7 +39,7 @@ class Settled(msgspec.Struct, frozen=True):
     was_failing: bool
 
 
-class Settler:
+class Completer:
     """Applies outcomes."""
 
     def __init__(
@@ -47,12 +47,12 @@ class Settler:
         database: Database,
         store: Store,
         queue: JobQueue,
-        planner: Planner,
+        planner: PollPlanner,
         policy: FailurePolicy,
         clock: Clock,
         random: Callable[[], float],
         *,
-        limits: RunLimits,
+        limits: LimitResolver,
         history_runs: int,
         label: Callable[[int], str | None],
     ) -> None:
@@ -62,7 +62,7 @@ class Settler:
         self._policy = policy
         self._clock = clock
         self._random = random
-        self._writes = RunWrites(database, store, queue, clock, limits)
+        self._writes = Effects(database, store, queue, clock, limits)
         self._history_runs = history_runs
         self._label = label
 

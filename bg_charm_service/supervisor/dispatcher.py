@@ -15,11 +15,11 @@ from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.job_queue import Claim, JobQueue
 from bg_charm_service.storage.sqlite.store import Store
 from bg_charm_service.supervisor import batch_policy as batching
-from bg_charm_service.supervisor.admission import Turns
+from bg_charm_service.supervisor.admission import Admission
 from bg_charm_service.supervisor.fair_share import Caps, FairShare
 from bg_charm_service.supervisor.in_flight import InFlight, RunsInFlight
-from bg_charm_service.supervisor.limit_resolver import RunLimits
-from bg_charm_service.supervisor.run_inputs import Preparation, Prepared
+from bg_charm_service.supervisor.limit_resolver import LimitResolver
+from bg_charm_service.supervisor.run_inputs import Prepared, RunInputs
 from bg_charm_service.workers.pool.contract import WorkerPool
 from bg_charm_service.workers.pool.events import FieldWanted, RunFinished
 from bg_charm_service.workers.protocol.messages import FieldValue
@@ -38,7 +38,7 @@ class Dispatcher:
         queue: JobQueue,
         pool: WorkerPool,
         clock: Clock,
-        limits: RunLimits,
+        limits: LimitResolver,
         caps: Caps,
     ) -> None:
         self._store = store
@@ -46,7 +46,7 @@ class Dispatcher:
         self._pool = pool
         self._clock = clock
         self._caps = caps
-        self._preparation = Preparation(database, store, queue, limits)
+        self._run_inputs = RunInputs(database, store, queue, limits)
         self.runs = RunsInFlight()
         self.share = FairShare()
         #: Since when, by the steady clock, jobs may be ready of which none has gone out; None
@@ -177,14 +177,14 @@ class Dispatcher:
         for space_key, used in by_space.items():
             self.share.charge(space_key, sum(used), now, len(used))
         for source_hash, used in by_source.items():
-            self._preparation.times.note(source_hash, 1000 * sum(used) / len(used))
+            self._run_inputs.times.note(source_hash, 1000 * sum(used) / len(used))
 
-    def _turns(self, now: float) -> Turns:
-        return Turns(self._pool.free_workers(), self.runs, self.share, self._caps, now)
+    def _turns(self, now: float) -> Admission:
+        return Admission(self._pool.free_workers(), self.runs, self.share, self._caps, now)
 
     def _claim_turn(self, space_key: int, now: float, without: Set[str]) -> Batch | None:
         """Claim what one worker makes in a go; None when the space has nothing ready."""
-        choice = self._preparation.choice()
+        choice = self._run_inputs.choice()
         together = batching.most_runs(self.share.typical_seconds(space_key))
         most = 1 if self._caps.per_integration else together
         most = min(most, self._pool.most_in_a_go)
@@ -193,8 +193,8 @@ class Dispatcher:
             return None
         if len(claims) == 1:
             return next(iter(self._prepare_alone(claims[0], now)), [])
-        return self._preparation.take_together(choice, claims, now)
+        return self._run_inputs.take_together(choice, claims, now)
 
     def _prepare_alone(self, claim: Claim, now: float) -> list[Batch]:
-        found = self._preparation.take(claim, now)
+        found = self._run_inputs.take(claim, now)
         return [[found]] if found is not None else []

@@ -21,17 +21,17 @@ from bg_charm_service.storage.sqlite.store.charms import CharmRecord
 from bg_charm_service.storage.sqlite.store.links import Link
 from bg_charm_service.supervisor.answer_validation import short_message
 from bg_charm_service.supervisor.in_flight import InFlight
-from bg_charm_service.supervisor.limit_resolver import RunLimits
+from bg_charm_service.supervisor.limit_resolver import LimitResolver
 
 #: Kinds of fields whose values lie in the charm itself.
 _OWN = (FieldKind.VALUE, FieldKind.SECRET)
 
 
-class RunWrites:
+class Effects:
     """Writes to the store and sends to the queue, on behalf of runs."""
 
     def __init__(
-        self, database: Database, store: Store, queue: JobQueue, clock: Clock, limits: RunLimits
+        self, database: Database, store: Store, queue: JobQueue, clock: Clock, limits: LimitResolver
     ) -> None:
         self._database = database
         self._store = store

@@ -13,7 +13,7 @@ from bg_charm_service.domain.outcome_policy import Step
 from bg_charm_service.supervisor.completer import Settled
 
 
-class Waiters:
+class JobWaiters:
     """Futures by job id."""
 
     def __init__(self) -> None:

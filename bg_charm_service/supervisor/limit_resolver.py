@@ -16,7 +16,7 @@ from bg_charm_service.storage.sqlite.store.charms import CharmRecord
 from bg_charm_service.storage.sqlite.store.limits import LimitOverrides
 
 
-class RunLimits:
+class LimitResolver:
     """Joins what the service, its operator and a charm's class say."""
 
     def __init__(self, service: Limits, overrides: LimitOverrides) -> None:

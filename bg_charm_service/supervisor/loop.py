@@ -17,15 +17,15 @@ from bg_charm_service.domain.errors import ServiceError, ServiceStopping, Storag
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
 from bg_charm_service.storage.sqlite.store import Store
-from bg_charm_service.supervisor.completer import Settled, Settler
+from bg_charm_service.supervisor.completer import Completer, Settled
 from bg_charm_service.supervisor.dispatcher import Batch, Dispatcher
-from bg_charm_service.supervisor.job_waiters import Waiters
+from bg_charm_service.supervisor.job_waiters import JobWaiters
 from bg_charm_service.supervisor.pacing import Pace
-from bg_charm_service.supervisor.poll_planner import Planner
+from bg_charm_service.supervisor.poll_planner import PollPlanner
 from bg_charm_service.supervisor.recovery import rescue_claims
 from bg_charm_service.supervisor.run_endings import RunEndings
-from bg_charm_service.supervisor.source_inspections import Inspections
-from bg_charm_service.supervisor.storage_health import StorageWatch
+from bg_charm_service.supervisor.source_inspections import SourceInspections
+from bg_charm_service.supervisor.storage_health import StorageHealth
 from bg_charm_service.workers.pool.contract import WorkerPool
 from bg_charm_service.workers.pool.events import FieldWanted, InspectFinished, PoolEvent
 from bg_charm_service.workers.protocol.messages import FieldValue
@@ -39,10 +39,10 @@ class Parts:
     store: Store
     queue: JobQueue
     pool: WorkerPool
-    planner: Planner
+    planner: PollPlanner
     dispatcher: Dispatcher
-    settler: Settler
-    inspections: Inspections
+    completer: Completer
+    inspections: SourceInspections
     clock: Clock
 
 
@@ -53,7 +53,7 @@ class Supervisor:
         self, parts: Parts, *, polling: bool, watch_seconds: float, wake: asyncio.Event
     ) -> None:
         self.parts = parts
-        self.storage = StorageWatch(parts.clock)
+        self.storage = StorageHealth(parts.clock)
         parts.database.on_failure.append(self.storage.note)
         self.is_draining = False
         #: Steps done so far: the watchdog sees by it that the loop advances.
@@ -70,14 +70,14 @@ class Supervisor:
             watch_seconds=watch_seconds,
         )
         self._unsettled: list[PoolEvent] = []
-        self._waiters = Waiters()
-        self._endings = RunEndings(parts.database, parts.store, parts.dispatcher, parts.settler)
+        self._waiters = JobWaiters()
+        self._endings = RunEndings(parts.database, parts.store, parts.dispatcher, parts.completer)
 
     def rescue(self) -> None:
         """Give jobs that were claimed when an earlier supervisor died back to the queue."""
         parts = self.parts
         with parts.database.transaction():
-            settled = rescue_claims(parts.store, parts.queue, parts.settler, parts.clock)
+            settled = rescue_claims(parts.store, parts.queue, parts.completer, parts.clock)
             parts.store.totals.flush()
         self._tell(settled)
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from bg_charm_service.domain.clock import Clock
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
 from bg_charm_service.supervisor.dispatcher import Dispatcher
-from bg_charm_service.supervisor.poll_planner import Planner
+from bg_charm_service.supervisor.poll_planner import PollPlanner
 from bg_charm_service.workers.pool.contract import WorkerPool
 
 #: While nobody waits for them, commits are so far apart, in seconds: many answers share one.
@@ -29,7 +29,7 @@ class Pace:
     def __init__(
         self,
         clock: Clock,
-        planner: Planner,
+        planner: PollPlanner,
         queue: JobQueue,
         pool: WorkerPool,
         dispatcher: Dispatcher,

@@ -34,7 +34,7 @@ _FIRST_GUESS_SECONDS = 0.005
 _LEARNING_SECONDS = 2.0
 
 
-class Planner:
+class PollPlanner:
     """The due times of all charms that are polled."""
 
     def __init__(

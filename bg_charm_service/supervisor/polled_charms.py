@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from bg_charm_service.storage.sqlite.store import Store
 
 
-class Roster:
+class PolledCharms:
     """The charms that are polled unless they are disabled."""
 
     def __init__(self, store: Store) -> None:

@@ -12,11 +12,13 @@ from bg_charm_service.domain.clock import Clock
 from bg_charm_service.domain.model import Outcome
 from bg_charm_service.storage.sqlite.job_queue import SUSPECT_DELIVERIES, Claim, JobQueue
 from bg_charm_service.storage.sqlite.store import Store
-from bg_charm_service.supervisor.completer import Settled, Settler, repeated_death
+from bg_charm_service.supervisor.completer import Completer, Settled, repeated_death
 from bg_charm_service.supervisor.in_flight import InFlight
 
 
-def rescue_claims(store: Store, queue: JobQueue, settler: Settler, clock: Clock) -> list[Settled]:
+def rescue_claims(
+    store: Store, queue: JobQueue, completer: Completer, clock: Clock
+) -> list[Settled]:
     """End every claim that is left, inside a transaction; gives those that were settled."""
     settled = []
     for claim in queue.claimed_jobs():
@@ -30,7 +32,7 @@ def rescue_claims(store: Store, queue: JobQueue, settler: Settler, clock: Clock)
             failure = repeated_death(claim.job) if is_blamed else None
             outcome = Outcome(0.0, failure=failure, cancelled=is_removed)
             run = InFlight(claim, charm, {}, {}, 0.0, is_alone=True)
-            settled.append(settler.conclude(run, outcome, worker=0, log=""))
+            settled.append(completer.conclude(run, outcome, worker=0, log=""))
         else:
             queue.rescue(claim, clock.steady())
     return settled

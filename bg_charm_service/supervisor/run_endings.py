@@ -13,7 +13,7 @@ from bg_charm_service.domain.errors import ClaimLost, FailureCause, StorageError
 from bg_charm_service.domain.model import Failure, Outcome
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.store import Store
-from bg_charm_service.supervisor.completer import Settled, Settler
+from bg_charm_service.supervisor.completer import Completer, Settled
 from bg_charm_service.supervisor.dispatcher import Dispatcher
 from bg_charm_service.supervisor.in_flight import InFlight
 from bg_charm_service.workers.pool.events import PoolEvent, RunFinished
@@ -23,12 +23,12 @@ class RunEndings:
     """Settles whatever the pool reports."""
 
     def __init__(
-        self, database: Database, store: Store, dispatcher: Dispatcher, settler: Settler
+        self, database: Database, store: Store, dispatcher: Dispatcher, completer: Completer
     ) -> None:
         self._database = database
         self._store = store
         self._dispatcher = dispatcher
-        self._settler = settler
+        self._completer = completer
 
     def settle(self, events: Sequence[PoolEvent]) -> list[Settled]:
         """Settle what ended; gives what became of each run that was not given back."""
@@ -47,7 +47,7 @@ class RunEndings:
         plain: list[tuple[InFlight, RunFinished]] = []
         others: list[tuple[InFlight, RunFinished]] = []
         for each in ended:
-            (plain if self._settler.is_plain(*each) else others).append(each)
+            (plain if self._completer.is_plain(*each) else others).append(each)
         settled = self._settle_together(plain) if len(plain) > 1 else []
         for run, event in others if settled else ended:
             one = self._settle_one(run, event)
@@ -59,7 +59,7 @@ class RunEndings:
         counted = self._store.totals.mark()
         try:
             with self._database.savepoint():
-                return self._settler.settle_together(plain)
+                return self._completer.settle_together(plain)
         except StorageError:
             raise
         except Exception as error:
@@ -75,7 +75,7 @@ class RunEndings:
         counted = self._store.totals.mark()
         try:
             with self._database.savepoint():
-                return self._settler.settle(run, event)
+                return self._completer.settle(run, event)
         except StorageError:
             raise
         except Exception:
@@ -85,4 +85,4 @@ class RunEndings:
             )
         failure = Failure(FailureCause.ERROR, "The service could not settle this run; see its log.")
         outcome = Outcome(0.0, failure=failure)
-        return self._settler.conclude(run, outcome, worker=event.worker_pid, log=event.log)
+        return self._completer.conclude(run, outcome, worker=event.worker_pid, log=event.log)

@@ -23,7 +23,7 @@ from bg_charm_service.storage.sqlite.store.charms import CharmRecord
 from bg_charm_service.storage.sqlite.store.links import Link
 from bg_charm_service.supervisor import batch_policy as batching
 from bg_charm_service.supervisor.in_flight import InFlight
-from bg_charm_service.supervisor.limit_resolver import RunLimits
+from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.workers.protocol.messages import RunSpec
 
 #: The snapshots of so many charms are read at once.
@@ -66,11 +66,11 @@ class Prepared(msgspec.Struct, frozen=True):
         )
 
 
-class Preparation:
+class RunInputs:
     """Reads what runs start from."""
 
     def __init__(
-        self, database: Database, store: Store, queue: JobQueue, limits: RunLimits
+        self, database: Database, store: Store, queue: JobQueue, limits: LimitResolver
     ) -> None:
         self._database = database
         self._store = store
@@ -201,7 +201,7 @@ class Preparation:
 class Choice:
     """Which of a space's ready jobs go to a worker together, and what was read to find that out."""
 
-    def __init__(self, store: Store, limits: RunLimits, times: batching.SourceTimes) -> None:
+    def __init__(self, store: Store, limits: LimitResolver, times: batching.SourceTimes) -> None:
         self._store = store
         self._limits = limits
         self._times = times

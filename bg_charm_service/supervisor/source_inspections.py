@@ -15,7 +15,7 @@ from bg_charm_service.domain.json_values import check_json
 from bg_charm_service.domain.limit_names import check_changes
 from bg_charm_service.domain.limits import Limits
 from bg_charm_service.domain.model import CharmSchema
-from bg_charm_service.supervisor.limit_resolver import RunLimits
+from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.workers.pool.contract import WorkerPool
 from bg_charm_service.workers.pool.events import InspectFinished
 from bg_charm_service.workers.protocol.messages import MOST_SETS, Inspect, Inspected
@@ -29,10 +29,10 @@ _DOC_CHARACTERS = 100_000
 _NAME_CHARACTERS = 500
 
 
-class Inspections:
+class SourceInspections:
     """Requests under way, by their number."""
 
-    def __init__(self, pool: WorkerPool, limits: RunLimits) -> None:
+    def __init__(self, pool: WorkerPool, limits: LimitResolver) -> None:
         self._pool = pool
         self._limits = limits
         self._numbers = itertools.count(1)

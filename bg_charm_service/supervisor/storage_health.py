@@ -18,7 +18,7 @@ from bg_charm_service.domain.errors import StorageError
 RETRY_SECONDS = 1.0
 
 
-class StorageWatch:
+class StorageHealth:
     """The standing of the database."""
 
     def __init__(self, clock: Clock) -> None:

@@ -11,7 +11,7 @@ from bg_charm_service.domain.identity import Identity
 from bg_charm_service.domain.limits import Limits
 from bg_charm_service.domain.views import NewCharm
 from bg_charm_service.service.bootstrap import ServiceConfig, open_service
-from bg_charm_service.service.dependencies import Surroundings
+from bg_charm_service.service.dependencies import Dependencies
 from bg_charm_service.workers.pool.contract import PoolLimits
 from tests.unit.paper_zygote import PATIENCE_SECONDS, PaperWorker, PaperZygote, Time
 
@@ -48,10 +48,10 @@ def test_jobs_that_nobody_begins_make_the_service_unhealthy(tmp_path: Path) -> N
     clock, workers = Time(), list[PaperWorker]()
 
     async def work() -> None:
-        async with open_service(config, Surroundings(clock=clock)) as service:
+        async with open_service(config, Dependencies(clock=clock)) as service:
             for space in ("one", "two"):
                 await service.commands.add_charm(counter(space))
-        world = Surroundings(clock=clock, open_zygote=lambda: PaperZygote(workers))
+        world = Dependencies(clock=clock, open_zygote=lambda: PaperZygote(workers))
         async with open_service(polling, world) as service:
             status = service.commands.status
             await until(lambda: status().workers_busy == 1 and status().jobs_pending == 1)

@@ -20,21 +20,21 @@ from bg_charm_service.service.dependencies import PartTypes
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
 from bg_charm_service.storage.sqlite.store.health import ScheduleEntry
-from bg_charm_service.supervisor.completer import Settled, Settler
+from bg_charm_service.supervisor.completer import Completer, Settled
 from bg_charm_service.supervisor.dispatcher import Dispatcher
 from bg_charm_service.supervisor.in_flight import InFlight
 from bg_charm_service.supervisor.loop import Supervisor
-from bg_charm_service.supervisor.poll_planner import Planner
+from bg_charm_service.supervisor.poll_planner import PollPlanner
 from bg_charm_service.workers.pool.events import PoolEvent, RunFinished
 from bg_charm_service.workers.pool.pool import Pool
-from bg_charm_service.workers.pool.worker_process import WorkerHandle
+from bg_charm_service.workers.pool.worker_process import WorkerProcess
 from bg_charm_service.workers.protocol.messages import Answer, RunSpec
 from tests.simulation.timeline import LifeClock
 from tests.simulation.workers import SimulatedProcesses
 from tests.simulation.world import Bug
 
 
-class ForgetfulPlanner(Planner):
+class ForgetfulPlanner(PollPlanner):
     """Does not store when a charm is due."""
 
     def poll_now(self, charm_key: int, space: str) -> None:
@@ -42,13 +42,13 @@ class ForgetfulPlanner(Planner):
         self._store.health.set_due(charm_key, None)
 
 
-class StubbornPlanner(Planner):
+class StubbornPlanner(PollPlanner):
     """Goes on polling whatever it is told to poll no more."""
 
     def drop(self, charm_key: int) -> None: ...
 
 
-class EvenPlanner(Planner):
+class EvenPlanner(PollPlanner):
     """Spreads missed polls over the service's interval, also of charms with a shorter one.
 
     This was once so.
@@ -78,14 +78,14 @@ class MiscountingQueue(JobQueue):
         super()._tally(pending=pending, claimed=claimed)
 
 
-class BlamingSettler(Settler):
+class BlamingSettler(Completer):
     """Lets a run pay for the death of the workers' parent."""
 
     def _is_to_blame(self, run: InFlight, finished: RunFinished) -> bool:
         return True
 
 
-class KindSettler(Settler):
+class KindSettler(Completer):
     """Counts a run as a success whatever its worker says."""
 
     def _outcome(self, run: InFlight, finished: RunFinished) -> Outcome:
@@ -93,7 +93,7 @@ class KindSettler(Settler):
         return Outcome(outcome.duration_seconds) if outcome.failure is not None else outcome
 
 
-class RepeatingSettler(Settler):
+class RepeatingSettler(Completer):
     """Ends each run twice."""
 
     def conclude(self, run: InFlight, outcome: Outcome, *, worker: int, log: str) -> Settled:
@@ -101,7 +101,7 @@ class RepeatingSettler(Settler):
         return super().conclude(run, outcome, worker=worker, log=log)
 
 
-class MuteSettler(Settler):
+class MuteSettler(Completer):
     """Forgets the events that runs send."""
 
     def _outcome(self, run: InFlight, finished: RunFinished) -> Outcome:
@@ -170,12 +170,12 @@ class TolerantPool(Pool):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        is_spent = self._reception._is_spent
+        is_spent = self._message_handler._is_spent
 
-        def is_spent_otherwise(worker: WorkerHandle, answer: Answer) -> bool:
+        def is_spent_otherwise(worker: WorkerProcess, answer: Answer) -> bool:
             return is_spent(worker, replace(answer, leak=""))
 
-        self._reception._is_spent = is_spent_otherwise  # type: ignore[method-assign]
+        self._message_handler._is_spent = is_spent_otherwise  # type: ignore[method-assign]
 
 
 class SilentSupervisor(Supervisor):
@@ -237,19 +237,19 @@ BUGS = (
     ),
     (Bug("polls are put twice", sql=(("?8, ?9,\n", "?8, ?9 || NULL,\n"),)), "second live poll"),
     (Bug("charms overlap", sql=((_IDLE, "1"),)), "was claimed while job"),
-    (Bug("runs end twice", PartTypes(settler=RepeatingSettler)), "ended a second time"),
+    (Bug("runs end twice", PartTypes(completer=RepeatingSettler)), "ended a second time"),
     (
         Bug("writes are lost", sql=(("value = ?4", "value = iif(?4, value, 0)"),)),
         "and had .* successes",
     ),
-    (Bug("failures are successes", PartTypes(settler=KindSettler)), "no worker did it"),
-    (Bug("runs send in vain", PartTypes(settler=MuteSettler)), "was never queued"),
+    (Bug("failures are successes", PartTypes(completer=KindSettler)), "no worker did it"),
+    (Bug("runs send in vain", PartTypes(completer=MuteSettler)), "was never queued"),
     (Bug("sends overtake", sql=(("?8, ?9,\n", "0 * ?8, ?9,\n"),)), "overtook the earlier send"),
     (
         Bug("disabling drops sends", sql=(("status = 1 AND origin = 'poll'", "status = 1"),)),
         "a send, was deleted",
     ),
-    (Bug("the innocent pay", PartTypes(settler=BlamingSettler)), "pays for"),
+    (Bug("the innocent pay", PartTypes(completer=BlamingSettler)), "pays for"),
     (
         Bug("suspects too early", sql=(("deliveries = deliveries + 1", "deliveries = 4"),)),
         "before it was a suspect",

@@ -46,14 +46,14 @@ def overdue(service: Service, connection: FaultyConnection, bound_seconds: float
 
 
 def _schedule(service: Service, connection: FaultyConnection) -> Iterator[str]:
-    planner, roster = service.parts.planner, service.commands.office.roster
+    planner, polled_charms = service.parts.planner, service.commands.office.polled_charms
     now = service.parts.clock.steady()
     for charm_key, stored, disabled_by, own_interval in connection.bare(_SCHEDULE).fetchall():
         planned = planner.due_at(charm_key)
         if disabled_by is not None:
             if planned is not None or stored is not None:
                 yield f"charm {charm_key} is disabled and due at {planned}, stored {stored}"
-        elif charm_key in roster:
+        elif charm_key in polled_charms:
             interval = own_interval or service.config.interval_seconds
             if planned is None or stored is None:
                 yield f"charm {charm_key} is enabled and due at {planned}, stored {stored}"

@@ -138,15 +138,15 @@ class SimulatedZygote:
         self.control, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.control.setblocking(False)
         self.processes: Processes = processes
-        self._crew = processes
+        self._worker_set = processes
         self._reports: deque[FromZygote] = deque()
         self._is_dead = False
 
     def spawn(self, worker_no: int, birth: Birth, fds: list[int]) -> bool:
         if self._is_dead:
             return False
-        worker = SimulatedWorker(self._crew, self, worker_no, *map(os.dup, fds))
-        self._crew.workers[worker.pid] = worker
+        worker = SimulatedWorker(self._worker_set, self, worker_no, *map(os.dup, fds))
+        self._worker_set.workers[worker.pid] = worker
         self.report(Spawned(worker_no, worker.pid))
         return True
 
@@ -173,7 +173,7 @@ class SimulatedZygote:
     def die(self) -> None:
         """End, and take every worker along, as the kernel does; dying twice is fine."""
         self._is_dead = True
-        for worker in list(self._crew.workers.values()):
+        for worker in list(self._worker_set.workers.values()):
             worker.die(-9)
         self._theirs.close()
 

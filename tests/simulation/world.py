@@ -25,7 +25,7 @@ from bg_charm_service.domain.outcome_policy import FailurePolicy
 from bg_charm_service.domain.sandbox_mode import SandboxMode
 from bg_charm_service.scanning.scanner import Catalogue, Scanner, ScanResult
 from bg_charm_service.service.bootstrap import Service, ServiceConfig, open_service
-from bg_charm_service.service.dependencies import PartTypes, Surroundings
+from bg_charm_service.service.dependencies import Dependencies, PartTypes
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.workers.pool.contract import PoolLimits
 from bg_charm_service.workers.protocol.messages import RunSpec
@@ -212,14 +212,14 @@ class World:
         kind = self.bug.processes
         self.processes = kind(self.truth, self.manners, 1000 * self.report.lives)
         parts = self.bug.parts
-        surroundings = Surroundings(
+        dependencies = Dependencies(
             clock=self.bug.clock(self.timeline),
             random=random.Random(f"chance {self.plan.seed} {self.report.lives}").random,
             open_zygote=self.processes.open_zygote,
             open_database=self._open,
             parts=replace(parts, scanner=_lister(self)),
         )
-        async with open_service(self._config, surroundings) as service:
+        async with open_service(self._config, dependencies) as service:
             self.service = service
             # Whatever the service does in time, it does not do by looking often.
             service.supervisor.pace.longest_seconds = 600.0
@@ -276,7 +276,7 @@ class World:
         store = self.service.parts.store
         for member in self.members.values():
             charm = store.charms.find(member.ref)
-            if charm is None or charm.charm_key not in self.service.commands.office.roster:
+            if charm is None or charm.charm_key not in self.service.commands.office.polled_charms:
                 continue
             health = store.health.get(charm.charm_key)
             if health.is_enabled and health.last_success < self.calm_since:

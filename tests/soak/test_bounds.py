@@ -20,7 +20,7 @@ import pytest
 from bg_charm_service.domain.errors import FailureCause
 from bg_charm_service.domain.model import FieldKind
 from bg_charm_service.service.maintenance.cycle import Upkeep, UpkeepLimits
-from bg_charm_service.supervisor.polled_charms import Roster
+from bg_charm_service.supervisor.polled_charms import PolledCharms
 from bg_charm_service.workers.pool.events import RunFinished
 from bg_charm_service.workers.protocol.messages import Answer, FailureSpec, RunSpec
 from tests.unit.test_supervisor import Bench
@@ -69,7 +69,7 @@ class Week:
         self.bench = bench = Bench(path, workers=CHARMS)
         no_scanner: Any = None
         self._upkeep = Upkeep(
-            *(bench.database, bench.store, bench.queue, bench.planner, Roster(bench.store)),
+            *(bench.database, bench.store, bench.queue, bench.planner, PolledCharms(bench.store)),
             *(no_scanner, bench.clock, UpkeepLimits(60, 60, DAY, DAY)),
             integrations=(),
             measure=_nothing,

@@ -19,10 +19,10 @@ from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
 from bg_charm_service.storage.sqlite.store import Store
 from bg_charm_service.storage.sqlite.store.charms import CharmRecord
-from bg_charm_service.supervisor.completer import Settled, Settler
+from bg_charm_service.supervisor.completer import Completer, Settled
 from bg_charm_service.supervisor.in_flight import InFlight
-from bg_charm_service.supervisor.limit_resolver import RunLimits
-from bg_charm_service.supervisor.poll_planner import Planner
+from bg_charm_service.supervisor.limit_resolver import LimitResolver
+from bg_charm_service.supervisor.poll_planner import PollPlanner
 from bg_charm_service.workers.pool.events import RunFinished
 from bg_charm_service.workers.protocol.messages import Answer, RunSpec
 
@@ -47,7 +47,7 @@ class Bench:
         self.database = Database.open(path)
         self.store = Store.on(self.database)
         self.queue = JobQueue(self.database)
-        self.planner = Planner(
+        self.planner = PollPlanner(
             self.database,
             self.store,
             self.queue,
@@ -55,8 +55,8 @@ class Bench:
             interval_seconds=60,
             max_concurrent=1,
         )
-        self.limits = RunLimits(Limits(), self.store.limits)
-        self.settler = Settler(
+        self.limits = LimitResolver(Limits(), self.store.limits)
+        self.completer = Completer(
             self.database,
             self.store,
             self.queue,
@@ -143,7 +143,7 @@ class Bench:
         )
         with self.database.transaction():
             finished = RunFinished(spec, 1, "a line", answer=answer, death=death, seconds=2.0)
-            settled = self.settler.settle(run, finished)
+            settled = self.completer.settle(run, finished)
             self.store.totals.flush()
         return settled
 

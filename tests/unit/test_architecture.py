@@ -15,7 +15,7 @@ PACKAGE_DIR = Path(__file__).parents[2] / PACKAGE
 
 #: Each folder, and the folders that its modules may import; an arrow includes what lies below it.
 #: What a folder holds that is listed by itself (`storage/sqlite`) is not part of it. Everything may
-#: import `domain`. `(public)` is the package's root: what authors of charms and integrations import.
+#: import `domain`. `(public)` is the package's root: what authors import.
 MAY_IMPORT = {
     "cli": "daemon api service scanning storage",
     "daemon": "api service supervisor scanning workers/pool storage",

@@ -13,8 +13,8 @@ from bg_charm_service.domain.limits import LimitChanges, Limits
 from bg_charm_service.domain.model import CharmSchema, Failure, FieldKind, FieldSchema
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.store import Store
-from bg_charm_service.supervisor.limit_resolver import RunLimits
-from bg_charm_service.supervisor.source_inspections import Inspections
+from bg_charm_service.supervisor.limit_resolver import LimitResolver
+from bg_charm_service.supervisor.source_inspections import SourceInspections
 from bg_charm_service.workers.pool.events import InspectFinished
 from bg_charm_service.workers.protocol.messages import FROM_WORKER, MOST_SETS, Inspect, Inspected
 from tests.unit.test_supervisor import PaperPool
@@ -30,7 +30,7 @@ class Echo(PaperPool):
         super().__init__(1)
         self.schemas = schemas
         self.asked: list[Inspect] = []
-        self.inspections: Inspections | None = None
+        self.inspections: SourceInspections | None = None
 
     def inspect(self, request: Inspect) -> None:
         assert self.inspections is not None
@@ -50,7 +50,7 @@ class Teller(PaperPool):
         super().__init__(1)
         self.told = told
         self.asked: list[Inspect] = []
-        self.inspections: Inspections | None = None
+        self.inspections: SourceInspections | None = None
 
     def inspect(self, request: Inspect) -> None:
         self.asked.append(request)
@@ -65,7 +65,9 @@ def inspect(
     pool = Teller(told)
     database = Database.open(tmp_path / "test.db")
     try:
-        pool.inspections = Inspections(pool, RunLimits(Limits(), Store.on(database).limits))
+        pool.inspections = SourceInspections(
+            pool, LimitResolver(Limits(), Store.on(database).limits)
+        )
         asking = pool.inspections.inspect("", "some.py", values=values, limits=limits)
         return asyncio.run(asking), pool.asked[0]
     finally:
@@ -134,7 +136,9 @@ def check_many(tmp_path: Path, pool: Echo, count: int) -> Inspected:
     """Have so many sets of values checked by workers that answer in frames."""
     database = Database.open(tmp_path / "test.db")
     try:
-        pool.inspections = Inspections(pool, RunLimits(Limits(), Store.on(database).limits))
+        pool.inspections = SourceInspections(
+            pool, LimitResolver(Limits(), Store.on(database).limits)
+        )
         values = [{"count": b"%d" % number} for number in range(count)]
         return asyncio.run(pool.inspections.inspect("", "some.py", values=values))
     finally:

@@ -31,13 +31,13 @@ from bg_charm_service.storage.sqlite.job_queue import SUSPECT_DELIVERIES, JobQue
 from bg_charm_service.storage.sqlite.store import Store
 from bg_charm_service.storage.sqlite.store.charms import CharmRecord
 from bg_charm_service.storage.sqlite.store.links import Link
-from bg_charm_service.supervisor.completer import Settled, Settler
+from bg_charm_service.supervisor.completer import Completer, Settled
 from bg_charm_service.supervisor.dispatcher import Dispatcher
 from bg_charm_service.supervisor.fair_share import Caps
-from bg_charm_service.supervisor.limit_resolver import RunLimits
+from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.supervisor.loop import Parts, Supervisor
-from bg_charm_service.supervisor.poll_planner import Planner
-from bg_charm_service.supervisor.source_inspections import Inspections
+from bg_charm_service.supervisor.poll_planner import PollPlanner
+from bg_charm_service.supervisor.source_inspections import SourceInspections
 from bg_charm_service.workers.pool.contract import FreeWorkers, WorkerPool
 from bg_charm_service.workers.pool.events import FieldWanted, PoolEvent, RunFinished
 from bg_charm_service.workers.protocol.messages import Answer, FieldValue, Inspect, RunSpec
@@ -157,20 +157,20 @@ class Bench:
         self.pool, self.clock, self.wake = PaperPool(workers), Time(), asyncio.Event()
         pool = open_pool(self.clock, self.wake.set) if open_pool else self.pool
         clock, database, store, queue = self.clock, self.database, self.store, self.queue
-        planner = Planner(database, store, queue, clock, interval_seconds=60, max_concurrent=1)
+        planner = PollPlanner(database, store, queue, clock, interval_seconds=60, max_concurrent=1)
         self.planner = planner
-        limits = RunLimits(Limits(), store.limits)
+        limits = LimitResolver(Limits(), store.limits)
         dispatcher = Dispatcher(database, store, queue, pool, clock, limits, caps or Caps())
-        settler = Settler(
+        completer = Completer(
             *(database, store, queue, planner, FailurePolicy(), clock, lambda: 0.5),
             limits=limits,
             history_runs=10,
             label=lambda _: None,
         )
-        self.inspections = Inspections(pool, limits)
+        self.inspections = SourceInspections(pool, limits)
         self.supervisor = Supervisor(
             Parts(
-                *(database, store, queue, pool, planner, dispatcher, settler),
+                *(database, store, queue, pool, planner, dispatcher, completer),
                 *(self.inspections, clock),
             ),
             polling=polling,

@@ -11,14 +11,14 @@ from msgspec.structs import replace
 from bg_charm_service.domain.model import CharmRef, DisabledBy
 from bg_charm_service.scanning.scanner import ScanResult
 from bg_charm_service.service.maintenance.cycle import Upkeep, UpkeepLimits
-from bg_charm_service.supervisor.polled_charms import Roster
+from bg_charm_service.supervisor.polled_charms import PolledCharms
 from tests.unit.test_supervisor import Bench, broken, logged
 
 
 def make(bench: Bench, scanner: Any) -> Upkeep:
     """Make the upkeep of a bench."""
     return Upkeep(
-        *(bench.database, bench.store, bench.queue, bench.planner, Roster(bench.store)),
+        *(bench.database, bench.store, bench.queue, bench.planner, PolledCharms(bench.store)),
         *(scanner, bench.clock, UpkeepLimits(60, 60, 86400, 86400)),
         integrations=("listing",) if scanner is not None else (),
         measure=nothing,

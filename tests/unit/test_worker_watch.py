@@ -17,10 +17,10 @@ from bg_charm_service.domain.limits import Limits
 from bg_charm_service.workers.pool.contract import PoolLimits
 from bg_charm_service.workers.pool.process_usage import Usage, read_cpu_seconds, read_usage
 from bg_charm_service.workers.pool.processes import Processes
-from bg_charm_service.workers.pool.resource_monitor import WorkerWatch, excess
+from bg_charm_service.workers.pool.resource_monitor import ResourceMonitor, excess
 from bg_charm_service.workers.pool.scratch.directory import ScratchRoot
 from bg_charm_service.workers.pool.scratch.usage import ScratchUsage
-from bg_charm_service.workers.pool.worker_process import Ending, WorkerHandle, WorkerState
+from bg_charm_service.workers.pool.worker_process import Ending, WorkerProcess, WorkerState
 
 MEGABYTE = 1024 * 1024
 LIMITS = Limits(memory_bytes=64 * MEGABYTE, threads=8, cpu_seconds=2.0)
@@ -191,8 +191,10 @@ class Watched:
         self.clock, self.processes = Clock(), PaperProcesses()
         self.scratch = CountingScratch(path)
         limits = PoolLimits()
-        self._watch = WorkerWatch(limits, self.clock, self.scratch, hear=lambda worker: None)
-        self.workers = [WorkerHandle(number, 0.0, self.processes) for number in range(1, count + 1)]
+        self._watch = ResourceMonitor(limits, self.clock, self.scratch, hear=lambda worker: None)
+        self.workers = [
+            WorkerProcess(number, 0.0, self.processes) for number in range(1, count + 1)
+        ]
         for worker in self.workers:
             worker.pid, worker.state = worker.worker_no, WorkerState.BUSY
 

@@ -38,7 +38,7 @@ class LoginCodes:
 
 
 @dataclass(frozen=True, slots=True)
-class Entrance:
+class ServiceAddress:
     """How the application is reached over the network; by default it is not."""
 
     plate: Doorplate = field(default_factory=Doorplate)

@@ -7,7 +7,7 @@ from typing import Annotated, cast
 from fastapi import Query, Request
 
 from bg_charm_service.api.auth.authorization import Governing, Local, Reading
-from bg_charm_service.api.auth.login_codes import CODE_SECONDS, Entrance, LoginCodes
+from bg_charm_service.api.auth.login_codes import CODE_SECONDS, LoginCodes, ServiceAddress
 from bg_charm_service.api.dependencies import Limit, Service, make_router
 from bg_charm_service.api.requests import TokenBody
 from bg_charm_service.api.responses import Done, LoginLink, MadeToken
@@ -59,15 +59,16 @@ async def list_changes(
 async def make_login_code(service: Service, caller: Local, request: Request) -> LoginLink:
     """Make a link that signs a browser in, once and within five minutes."""
     return login_link(
-        cast("Entrance", request.app.state.entrance), cast("LoginCodes", request.app.state.codes)
+        cast("ServiceAddress", request.app.state.service_address),
+        cast("LoginCodes", request.app.state.codes),
     )
 
 
-def login_link(entrance: Entrance, codes: LoginCodes) -> LoginLink:
+def login_link(service_address: ServiceAddress, codes: LoginCodes) -> LoginLink:
     """Make a link that signs a browser in; raises Conflict where no browser could follow it."""
-    if not entrance.base_url:
+    if not service_address.base_url:
         raise Conflict(
             "The service listens on no port (--no-api), or does not run: there is no page to open."
         )
     code = codes.new()
-    return LoginLink(f"{entrance.base_url}/login?code={code}", code, CODE_SECONDS)
+    return LoginLink(f"{service_address.base_url}/login?code={code}", code, CODE_SECONDS)

@@ -4,7 +4,7 @@ The API and the command line are thin over this. No rule about runs lives here; 
 policy's.
 """
 
-from bg_charm_service.service.commands.backup import KeepingCommands
+from bg_charm_service.service.commands.backup import BackupCommands
 from bg_charm_service.service.commands.base import ACTOR, Office
 from bg_charm_service.service.commands.limits import LimitCommands
 from bg_charm_service.service.commands.queries import CharmQuery, ShownCommands
@@ -12,7 +12,7 @@ from bg_charm_service.service.commands.system import SystemCommands
 from bg_charm_service.service.commands.tokens import TokenCommands
 
 
-class Commands(SystemCommands, ShownCommands, TokenCommands, LimitCommands, KeepingCommands):
+class Commands(SystemCommands, ShownCommands, TokenCommands, LimitCommands, BackupCommands):
     """All requests, over one office."""
 
 

@@ -10,7 +10,7 @@ from bg_charm_service.service.maintenance.backup_files import BackupFile, backup
 from bg_charm_service.service.maintenance.health_checks import Report
 
 
-class KeepingCommands(Desk):
+class BackupCommands(Desk):
     """What looks after the data directory."""
 
     async def backup(self, target: str) -> BackupFile:
@@ -25,13 +25,13 @@ class KeepingCommands(Desk):
 
     async def examine(self) -> Report:
         """Check all that must always hold, and read the newest backup from end to end."""
-        return await self.office.checkups.examine_all(repair=False)
+        return await self.office.health_checks.examine_all(repair=False)
 
     async def repair(self) -> Report:
         """Check the same, and mend what is safe to mend."""
         with self.change("doctor repair"):
             pass
-        report = await self.office.checkups.examine_all(repair=True)
+        report = await self.office.health_checks.examine_all(repair=True)
         self.office.supervisor.wake()
         return report
 

@@ -22,13 +22,13 @@ from bg_charm_service.scanning.scanner import Scanner
 from bg_charm_service.service.event_feed import Events
 from bg_charm_service.service.maintenance.backups import Backups
 from bg_charm_service.service.maintenance.cycle import Upkeep
-from bg_charm_service.service.maintenance.health_checks import Checkups
+from bg_charm_service.service.maintenance.health_checks import HealthChecks
 from bg_charm_service.service.status.board import StatusBoard
 from bg_charm_service.storage.sqlite.store.charms import CharmRecord
 from bg_charm_service.storage.sqlite.store.spaces import Space
-from bg_charm_service.supervisor.limit_resolver import RunLimits
+from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.supervisor.loop import Parts, Supervisor
-from bg_charm_service.supervisor.polled_charms import Roster
+from bg_charm_service.supervisor.polled_charms import PolledCharms
 
 #: On whose behalf the commands of this task are carried out, as the audit log names it.
 ACTOR: ContextVar[str] = ContextVar("actor", default="service")
@@ -41,14 +41,14 @@ class Office:
     operator: str
     supervisor: Supervisor
     parts: Parts
-    roster: Roster
+    polled_charms: PolledCharms
     upkeep: Upkeep
     scanner: Scanner
     backups: Backups
-    checkups: Checkups
+    health_checks: HealthChecks
     board: StatusBoard
     events: Events
-    limits: RunLimits
+    limits: LimitResolver
     interval_seconds: float
     admin_source: str
 

@@ -40,7 +40,7 @@ class PollingCommands(Desk):
         """Register a charm, inside a transaction."""
         key = charm.charm_key
         is_new = self.store.registrations.put(key, label, self.parts.clock.now())
-        self.parts.database.after_commit(lambda: self.office.roster.register(key, label))
+        self.parts.database.after_commit(lambda: self.office.polled_charms.register(key, label))
         self._enable(charm, "Initializing" if is_new else "Re-initializing")
         self.tell(charm.ref, "registered")
 
@@ -51,10 +51,10 @@ class PollingCommands(Desk):
         with self.change("unregister", ref):
             if not self.store.registrations.drop(key):
                 raise NotFound(f"{ref} is not registered.")
-            if not self.office.roster.listed_by(key):
+            if not self.office.polled_charms.listed_by(key):
                 self.parts.planner.drop(key)
                 self.parts.queue.drop_poll(key)
-        self.office.roster.unregister(key)
+        self.office.polled_charms.unregister(key)
         self.tell(ref, "unregistered")
 
     def enable(self, ref: CharmRef) -> None:
@@ -76,7 +76,7 @@ class PollingCommands(Desk):
             self.store.health.put(key, disabled_by_hand(health, self.parts.clock.now(), status))
             self.parts.planner.drop(key)
             self.parts.queue.hold(key)
-        self.office.roster.disabled.add(key)
+        self.office.polled_charms.disabled.add(key)
         self.tell(ref, "disabled")
 
     def set_interval(self, ref: CharmRef, seconds: float | None) -> None:
@@ -181,7 +181,7 @@ class PollingCommands(Desk):
             self.store.charms.mark_removed(key, self.parts.clock.now())
             self.parts.planner.drop(key)
             self.parts.queue.discard(key)
-        self.office.roster.forget(key)
+        self.office.polled_charms.forget(key)
         self.tell(ref, "removed")
         run = self.parts.dispatcher.runs.of_charm(key)
         if run is not None:
@@ -196,13 +196,13 @@ class PollingCommands(Desk):
         self.parts.planner.poll_now(key, charm.ref.space)
 
         def note() -> None:
-            self.office.roster.disabled.discard(key)
-            self.office.roster.failing.discard(key)
+            self.office.polled_charms.disabled.discard(key)
+            self.office.polled_charms.failing.discard(key)
 
         self.parts.database.after_commit(note)
 
     def _check_polled(self, charm: CharmRecord) -> None:
-        if charm.charm_key not in self.office.roster:
+        if charm.charm_key not in self.office.polled_charms:
             raise Conflict(
                 f"{charm.ref} is not registered: `bg-charm-service register {charm.ref} "
                 "--integration manual` has it polled."

@@ -57,7 +57,9 @@ class ShownCommands(Desk):
             if space is None:
                 return [], None
             space_key = space.space_key
-        listed = self.office.roster.listed_only(query.integration) if query.integration else ()
+        listed = (
+            self.office.polled_charms.listed_only(query.integration) if query.integration else ()
+        )
         wanted = CharmFilter(
             text=query.text,
             standing=query.standing,
@@ -227,9 +229,9 @@ class ShownCommands(Desk):
             name=charm.name,
             short_name=charm.ref.short_name,
             cause=charm.cause,
-            integration=self.office.roster.label(key),
+            integration=self.office.polled_charms.label(key),
             registered=registered_at is not None,
-            listed_by=self.office.roster.listed_by(key),
+            listed_by=self.office.polled_charms.listed_by(key),
             enabled=health.is_enabled,
             disabled_by=health.disabled_by,
             disabled_at=health.disabled_at,

@@ -104,7 +104,7 @@ class ChangeCommands(LinkCommands):
             is_value = _family(field.kind) is FieldKind.VALUE
             if is_value and field.default is None and field.name not in kept:
                 problems.append(f"{field.name} is new and has no default.")
-        if charm.charm_key in self.office.roster and schema.updater is None:
+        if charm.charm_key in self.office.polled_charms and schema.updater is None:
             problems.append("It is polled, and the new source has no updater stream.")
         return tuple(problems)
 

@@ -22,9 +22,9 @@ from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
 from bg_charm_service.storage.sqlite.store import Store
 from bg_charm_service.storage.sqlite.store.charms import CharmRecord
-from bg_charm_service.supervisor.poll_planner import Planner
-from bg_charm_service.supervisor.polled_charms import Roster
-from bg_charm_service.supervisor.storage_health import StorageWatch
+from bg_charm_service.supervisor.poll_planner import PollPlanner
+from bg_charm_service.supervisor.polled_charms import PolledCharms
+from bg_charm_service.supervisor.storage_health import StorageHealth
 
 #: Rows that one slice of cleanup deletes, so that runs are not held up.
 _SLICE_ROWS = 500
@@ -74,8 +74,8 @@ class Upkeep:
         database: Database,
         store: Store,
         queue: JobQueue,
-        planner: Planner,
-        roster: Roster,
+        planner: PollPlanner,
+        polled_charms: PolledCharms,
         scanner: Scanner,
         clock: Clock,
         limits: UpkeepLimits,
@@ -83,7 +83,7 @@ class Upkeep:
         integrations: tuple[str, ...],
         measure: Callable[[], Awaitable[None]],
         wake: Callable[[], None],
-        storage: StorageWatch,
+        storage: StorageHealth,
         checkup: Callable[[], Awaitable[None]],
     ) -> None:
         self.scans: dict[str, ScanState] = {name: ScanState() for name in integrations}
@@ -93,7 +93,7 @@ class Upkeep:
         self._store = store
         self._queue = queue
         self._planner = planner
-        self._roster = roster
+        self._polled_charms = polled_charms
         self._scanner = scanner
         self._clock = clock
         self._limits = limits
@@ -163,11 +163,11 @@ class Upkeep:
                         continue
                     # Events are kept for it also where nobody polls it any more.
                     self._queue.unhold(charm.space_key, charm_key, self._clock.steady())
-                    if charm_key in self._roster:
+                    if charm_key in self._polled_charms:
                         self._planner.poll_now(charm_key, charm.ref.space)
             for charm_key in keys:
-                self._roster.disabled.discard(charm_key)
-                self._roster.failing.discard(charm_key)
+                self._polled_charms.disabled.discard(charm_key)
+                self._polled_charms.failing.discard(charm_key)
             logger.bind(event="charm.enabled", count=len(keys)).info(
                 "Enabled {} charms again that failures had disabled", len(keys)
             )
@@ -205,13 +205,13 @@ class Upkeep:
                 self._tell_once(state, integration_id, text)
                 continue
             found[charm.charm_key] = charm
-        before = self._roster.listed(integration_id)
-        gone = self._roster.replace_list(integration_id, found)
+        before = self._polled_charms.listed(integration_id)
+        gone = self._polled_charms.replace_list(integration_id, found)
         try:
             self._plan_anew(gone, found)
         except BaseException:
             # What is gone is found by comparing lists, so the next scan has to see the old one.
-            self._roster.replace_list(integration_id, before)
+            self._polled_charms.replace_list(integration_id, before)
             raise
 
     def _plan_anew(self, gone: set[int], found: dict[int, CharmRecord]) -> None:

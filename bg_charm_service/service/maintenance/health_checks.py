@@ -29,7 +29,7 @@ from bg_charm_service.storage.sqlite.checks import (
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
 from bg_charm_service.supervisor.dispatcher import Dispatcher
-from bg_charm_service.supervisor.poll_planner import Planner
+from bg_charm_service.supervisor.poll_planner import PollPlanner
 
 #: How often the checks are made, in seconds.
 _EVERY_SECONDS = 3600.0
@@ -47,7 +47,7 @@ class Report:
 class _Memory:
     """What the service holds in memory beside the database, as the checks ask for it."""
 
-    def __init__(self, dispatcher: Dispatcher, planner: Planner) -> None:
+    def __init__(self, dispatcher: Dispatcher, planner: PollPlanner) -> None:
         self._dispatcher = dispatcher
         self._planner = planner
 
@@ -61,7 +61,7 @@ class _Memory:
         self._planner.poll_now(charm_key, space)
 
 
-class Checkups:
+class HealthChecks:
     """Makes the checks, and remembers what they found."""
 
     def __init__(
@@ -70,7 +70,7 @@ class Checkups:
         queue: JobQueue,
         changes: ChangeMarks,
         dispatcher: Dispatcher,
-        planner: Planner,
+        planner: PollPlanner,
         backups: Backups,
         clock: Clock,
         data_dir: Path,

@@ -20,7 +20,7 @@ from bg_charm_service.domain.sandbox_mode import Sandboxing
 from bg_charm_service.domain.version import VERSION
 from bg_charm_service.service.maintenance.backups import Backups
 from bg_charm_service.service.maintenance.cycle import Upkeep
-from bg_charm_service.service.maintenance.health_checks import Checkups
+from bg_charm_service.service.maintenance.health_checks import HealthChecks
 from bg_charm_service.service.status.run_history import RunHistory
 from bg_charm_service.service.status.views import (
     FailingCharm,
@@ -32,9 +32,9 @@ from bg_charm_service.storage.sqlite.job_queue import JobQueue
 from bg_charm_service.storage.sqlite.store import Store
 from bg_charm_service.supervisor.completer import Settled
 from bg_charm_service.supervisor.dispatcher import Dispatcher
-from bg_charm_service.supervisor.poll_planner import Planner
-from bg_charm_service.supervisor.polled_charms import Roster
-from bg_charm_service.supervisor.storage_health import StorageWatch
+from bg_charm_service.supervisor.poll_planner import PollPlanner
+from bg_charm_service.supervisor.polled_charms import PolledCharms
+from bg_charm_service.supervisor.storage_health import StorageHealth
 from bg_charm_service.workers.pool.pool import Pool
 
 #: How many of the charms with the most failures in a row are shown.
@@ -83,14 +83,14 @@ class StatusBoard:
         about: About,
         store: Store,
         queue: JobQueue,
-        planner: Planner,
+        planner: PollPlanner,
         pool: Pool,
-        roster: Roster,
+        polled_charms: PolledCharms,
         upkeep: Upkeep,
         clock: Clock,
-        storage: StorageWatch,
+        storage: StorageHealth,
         backups: Backups,
-        checkups: Checkups,
+        health_checks: HealthChecks,
         dispatcher: Dispatcher,
     ) -> None:
         self._about = about
@@ -98,7 +98,7 @@ class StatusBoard:
         self._queue = queue
         self._planner = planner
         self._pool = pool
-        self._roster = roster
+        self._polled_charms = polled_charms
         self._upkeep = upkeep
         self._clock = clock
         self._started_at = clock.now()
@@ -111,7 +111,7 @@ class StatusBoard:
         self._process = psutil.Process(os.getpid())
         self._storage = storage
         self._backups = backups
-        self._checkups = checkups
+        self._health_checks = health_checks
         self._dispatcher = dispatcher
 
     def settled(self, settled: Sequence[Settled]) -> None:
@@ -125,8 +125,8 @@ class StatusBoard:
             self._history.note(status, now)
             second.note(one.run.lag_seconds * 1000)
             charm_key = one.run.claim.charm_key
-            _keep(self._roster.failing, charm_key, belongs=health.consecutive_failures > 0)
-            _keep(self._roster.disabled, charm_key, belongs=not health.is_enabled)
+            _keep(self._polled_charms.failing, charm_key, belongs=health.consecutive_failures > 0)
+            _keep(self._polled_charms.disabled, charm_key, belongs=not health.is_enabled)
 
     async def measure(self) -> None:
         """Read the workers' memory and CPU; others get their turn between two of them."""
@@ -138,7 +138,7 @@ class StatusBoard:
         """Give the state of the service now."""
         totals = self._store.totals
         executions, successes = totals.get("executions"), totals.get("successes")
-        disabled = sum(key in self._roster for key in self._roster.disabled)
+        disabled = sum(key in self._polled_charms for key in self._polled_charms.disabled)
         workers = tuple(self._workers())
         memory = self._process.memory_info().rss
         times = self._process.cpu_times()
@@ -161,9 +161,9 @@ class StatusBoard:
             started_at=self._started_at,
             uptime_seconds=self._clock.steady() - self._started,
             interval_seconds=self._about.interval_seconds,
-            charms_enabled=len(self._roster) - disabled,
+            charms_enabled=len(self._polled_charms) - disabled,
             charms_disabled=disabled,
-            charms_failing=len(self._roster.failing),
+            charms_failing=len(self._polled_charms.failing),
             executions=executions,
             successes=successes,
             failures=totals.get("failures"),
@@ -203,7 +203,7 @@ class StatusBoard:
 
     def _problems(self, mean_lag_ms: float) -> tuple[str, ...]:
         problems = [self._storage.problem] if self._storage.problem else []
-        problems += self._checkups.problems
+        problems += self._health_checks.problems
         backup = self._backups.status
         if backup.problem:
             problems.append(f"The last backup failed: {backup.problem}")
@@ -227,7 +227,7 @@ class StatusBoard:
     def _integrations(self) -> list[IntegrationStatus]:
         executions = self._store.totals.with_prefix("executions/")
         successes = self._store.totals.with_prefix("successes/")
-        counts = self._roster.counts()
+        counts = self._polled_charms.counts()
         names = sorted({*counts, *executions, *self._upkeep.scans})
         return [
             IntegrationStatus(

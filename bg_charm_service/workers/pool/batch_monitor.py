@@ -11,8 +11,8 @@ import asyncio
 from collections.abc import Callable
 
 from bg_charm_service.domain.clock import Clock
-from bg_charm_service.workers.pool.worker_process import WorkerHandle, WorkerState
-from bg_charm_service.workers.pool.worker_set import Crew
+from bg_charm_service.workers.pool.worker_process import WorkerProcess, WorkerState
+from bg_charm_service.workers.pool.worker_set import WorkerSet
 from bg_charm_service.workers.protocol.messages import RunSpec
 
 #: How often such workers are heard while they answer, and while they do not, in seconds.
@@ -28,26 +28,26 @@ LATE_SECONDS = 0.15
 UNUSED_SECONDS = 0.03
 
 
-class BatchWatch:
+class BatchMonitor:
     """The workers that make batches now."""
 
     def __init__(
         self,
-        crew: Crew,
+        worker_set: WorkerSet,
         clock: Clock,
         *,
-        hear: Callable[[WorkerHandle], bool],
+        hear: Callable[[WorkerProcess], bool],
         give_back: Callable[[list[RunSpec]], None],
     ) -> None:
-        self._crew = crew
+        self._worker_set = worker_set
         self._clock = clock
         self._hear = hear
         self._give_back = give_back
         #: In the order in which they were given their batches, and whether they were relieved.
-        self._workers: dict[WorkerHandle, bool] = {}
+        self._workers: dict[WorkerProcess, bool] = {}
         self._next_look: asyncio.TimerHandle | None = None
 
-    def add(self, worker: WorkerHandle) -> None:
+    def add(self, worker: WorkerProcess) -> None:
         """Look after a worker that was given a batch."""
         worker.channel.look_away()
         self._workers[worker] = False
@@ -81,10 +81,10 @@ class BatchWatch:
         if self._workers and self._next_look is None:
             self._look_in(HEAR_SECONDS if has_news else HEAR_SELDOM_SECONDS)
 
-    def _is_late(self, worker: WorkerHandle) -> bool:
+    def _is_late(self, worker: WorkerProcess) -> bool:
         now = self._clock.steady()
         if now - worker.first_since > STALL_SECONDS:
             return True
-        return now - worker.batch_since > LATE_SECONDS and self._crew.has_unused(
+        return now - worker.batch_since > LATE_SECONDS and self._worker_set.has_unused(
             now - UNUSED_SECONDS
         )

@@ -14,7 +14,7 @@ from loguru import logger
 
 from bg_charm_service.domain.errors import FailureCause
 from bg_charm_service.domain.model import Failure
-from bg_charm_service.workers.pool.worker_process import Ending, WorkerHandle
+from bg_charm_service.workers.pool.worker_process import Ending, WorkerProcess
 from bg_charm_service.workers.protocol.messages import Answer, Inspected, RunSpec
 
 
@@ -83,7 +83,7 @@ _BLAMED = {
 
 
 def run_ended_by_death(
-    worker: WorkerHandle, run: RunSpec, exit_code: int | None, now: float
+    worker: WorkerProcess, run: RunSpec, exit_code: int | None, now: float
 ) -> RunFinished:
     """The end of a run whose worker is gone; `exit_code` None when nobody knows it."""
     death = death_failure(worker, exit_code) if worker.has_started else None
@@ -110,7 +110,7 @@ def log_idle_death(death: IdleDeath) -> None:
     )
 
 
-def death_failure(worker: WorkerHandle, exit_code: int | None) -> Failure | None:
+def death_failure(worker: WorkerProcess, exit_code: int | None) -> Failure | None:
     """What a worker's death in mid-run means for its charm; None when the charm is not to blame."""
     ending, detail = worker.ending, worker.detail
     if ending is Ending.TIMEOUT:

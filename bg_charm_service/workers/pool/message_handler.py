@@ -24,9 +24,9 @@ from bg_charm_service.workers.pool.events import (
     run_ended_by_death,
 )
 from bg_charm_service.workers.pool.scratch.directory import ScratchRoot
-from bg_charm_service.workers.pool.worker_process import Ending, WorkerHandle, WorkerState
+from bg_charm_service.workers.pool.worker_process import Ending, WorkerProcess, WorkerState
 from bg_charm_service.workers.pool.worker_protocol import breach_of
-from bg_charm_service.workers.pool.worker_set import Crew
+from bg_charm_service.workers.pool.worker_set import WorkerSet
 from bg_charm_service.workers.protocol.messages import (
     TO_WORKER,
     Answer,
@@ -49,18 +49,18 @@ _GO_ON = TO_WORKER.encode(GoOn())
 _OF_OURS = frozenset({Ending.RETIRED, Ending.CANCELLED, Ending.SHUTDOWN, Ending.ORPHANED})
 
 
-class Reception:
+class MessageHandler:
     """The events so far, and counts of the workers that ended."""
 
     def __init__(
         self,
         limits: PoolLimits,
-        crew: Crew,
+        worker_set: WorkerSet,
         scratch: ScratchRoot | None,
         clock: Clock,
         *,
         on_ready: Callable[[], None],
-        on_boot_death: Callable[[WorkerHandle, int | None], None],
+        on_boot_death: Callable[[WorkerProcess, int | None], None],
     ) -> None:
         self.events: list[PoolEvent] = []
         self.recycled = 0
@@ -68,13 +68,13 @@ class Reception:
         #: Called with each worker that ended when no run had begun in it.
         self.on_idle_death: list[Callable[[IdleDeath], None]] = [log_idle_death]
         self._limits = limits
-        self._crew = crew
+        self._worker_set = worker_set
         self._scratch = scratch
         self._clock = clock
         self._on_ready = on_ready
         self._on_boot_death = on_boot_death
 
-    def hear(self, worker: WorkerHandle) -> bool:
+    def hear(self, worker: WorkerProcess) -> bool:
         """Take what a worker said; end it when that breaks the protocol. False for nothing new."""
         if worker.ending is not None or worker.is_closed:
             return False
@@ -96,7 +96,7 @@ class Reception:
             worker.note_closed(now + CLOSED_SECONDS)
         return has_news or channel.is_over
 
-    def account_for(self, worker: WorkerHandle, exit_code: int | None) -> None:
+    def account_for(self, worker: WorkerProcess, exit_code: int | None) -> None:
         """Say who pays for a worker that is gone; `exit_code` None when nobody knows it."""
         behind = worker.take_all_back()
         run, request_id = worker.run, worker.request_id
@@ -119,11 +119,11 @@ class Reception:
         self.events += [given_back(each) for each in behind]
         self.recycled += worker.ending is Ending.RETIRED
         worker.close()
-        self._crew.drop(worker)
+        self._worker_set.drop(worker)
         if self._scratch is not None:
             self._scratch.discard(worker.worker_no)
 
-    def _break_off(self, worker: WorkerHandle, breach: str) -> None:
+    def _break_off(self, worker: WorkerProcess, breach: str) -> None:
         if worker.state is WorkerState.STARTING:
             # Counted as a birth that failed, so that these do not follow each other without end.
             worker.channel.stop_listening()
@@ -131,7 +131,7 @@ class Reception:
         else:
             worker.end(Ending.PROTOCOL, breach)
 
-    def _take_all(self, worker: WorkerHandle, now: float) -> bool:
+    def _take_all(self, worker: WorkerProcess, now: float) -> bool:
         """Take the messages that have come; False when it is over with the worker."""
         while (message := worker.channel.take()) is not None:
             breach = breach_of(worker, message)
@@ -143,7 +143,7 @@ class Reception:
                 return False
         return True
 
-    def _take(self, worker: WorkerHandle, message: FromWorker, now: float) -> None:
+    def _take(self, worker: WorkerProcess, message: FromWorker, now: float) -> None:
         if isinstance(message, Answer):
             self._finish_run(worker, message, now)
         elif isinstance(message, LogText):
@@ -159,7 +159,7 @@ class Reception:
             self._on_ready()
             self._become_idle(worker, now)
 
-    def _finish_run(self, worker: WorkerHandle, answer: Answer, now: float) -> None:
+    def _finish_run(self, worker: WorkerProcess, answer: Answer, now: float) -> None:
         run, pid = worker.run, worker.pid
         assert run is not None
         worker.runs += 1
@@ -181,7 +181,7 @@ class Reception:
                 self._become_idle(worker, now)
         self.events.append(RunFinished(run, pid, log, answer=answer, seconds=seconds))
 
-    def _is_spent(self, worker: WorkerHandle, answer: Answer) -> bool:
+    def _is_spent(self, worker: WorkerProcess, answer: Answer) -> bool:
         """Whether a worker is to make no other run; if it may, its scratch directory is empty."""
         return (
             worker.runs >= self._limits.runs_a_worker
@@ -191,9 +191,9 @@ class Reception:
             or (answer.pauses and not self._is_emptied(worker))
         )
 
-    def _is_emptied(self, worker: WorkerHandle) -> bool:
+    def _is_emptied(self, worker: WorkerProcess) -> bool:
         return self._scratch is None or self._scratch.empty(worker.worker_no)
 
-    def _become_idle(self, worker: WorkerHandle, now: float) -> None:
+    def _become_idle(self, worker: WorkerProcess, now: float) -> None:
         worker.state = WorkerState.IDLE
         worker.idle_since = now

@@ -17,7 +17,7 @@ from bg_charm_service.workers.protocol.messages import TO_WORKER, Inspect, RunSp
 
 
 @dataclass(frozen=True, slots=True)
-class WaitingBatch:
+class PendingBatch:
     """Runs, their frames, and whom their worker will be bound to."""
 
     runs: list[RunSpec]
@@ -42,14 +42,14 @@ class WaitingBatch:
                 return
 
 
-class WaitingRoom:
+class PendingRuns:
     """Batches come before inspections: they have been promised a worker."""
 
     def __init__(self) -> None:
-        self._batches: deque[WaitingBatch] = deque()
+        self._batches: deque[PendingBatch] = deque()
         self._inspections: deque[tuple[Inspect, bytes]] = deque()
 
-    def add_batch(self, waiting: WaitingBatch) -> None:
+    def add_batch(self, waiting: PendingBatch) -> None:
         """Let a batch wait."""
         self._batches.append(waiting)
 
@@ -57,7 +57,7 @@ class WaitingRoom:
         """Let an inspection wait."""
         self._inspections.append((request, frame))
 
-    def next_batch(self) -> WaitingBatch | None:
+    def next_batch(self) -> PendingBatch | None:
         """Take the batch that waits longest."""
         return self._batches.popleft() if self._batches else None
 

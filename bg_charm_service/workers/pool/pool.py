@@ -13,16 +13,16 @@ from functools import partial
 from bg_charm_service.domain.clock import Clock
 from bg_charm_service.domain.errors import DataDirectoryError, FrameError
 from bg_charm_service.domain.limits import Walls
-from bg_charm_service.workers.pool.batch_monitor import BatchWatch
+from bg_charm_service.workers.pool.batch_monitor import BatchMonitor
 from bg_charm_service.workers.pool.contract import FreeWorkers, PoolLimits
 from bg_charm_service.workers.pool.events import IdleDeath, InspectFinished, PoolEvent, given_back
-from bg_charm_service.workers.pool.message_handler import Reception
-from bg_charm_service.workers.pool.pending_runs import WaitingBatch, WaitingRoom, has_sources
-from bg_charm_service.workers.pool.resource_monitor import WorkerWatch
+from bg_charm_service.workers.pool.message_handler import MessageHandler
+from bg_charm_service.workers.pool.pending_runs import PendingBatch, PendingRuns, has_sources
+from bg_charm_service.workers.pool.resource_monitor import ResourceMonitor
 from bg_charm_service.workers.pool.scratch.directory import ScratchRoot
-from bg_charm_service.workers.pool.spawner import Nursery
-from bg_charm_service.workers.pool.worker_process import Binding, Ending, WorkerHandle, WorkerState
-from bg_charm_service.workers.pool.worker_set import Crew
+from bg_charm_service.workers.pool.spawner import Spawner
+from bg_charm_service.workers.pool.worker_process import Binding, Ending, WorkerProcess, WorkerState
+from bg_charm_service.workers.pool.worker_set import WorkerSet
 from bg_charm_service.workers.pool.zygote_client import ZygoteClient, ZygoteLink
 from bg_charm_service.workers.protocol.messages import TO_WORKER, FieldValue, Inspect, RunSpec
 
@@ -41,17 +41,17 @@ class Pool:
         self.limits = limits
         self.most_in_a_go = limits.runs_a_worker
         self.created = 0
-        self.workers = Crew(limits)
+        self.workers = WorkerSet(limits)
         self._clock = clock
         self._wake = wake
-        self._waiting = WaitingRoom()
+        self._waiting = PendingRuns()
         self._is_started = False
         self._scratch = ScratchRoot(limits.scratch_root) if limits.scratch_root else None
-        self._watch = WorkerWatch(limits, clock, self._scratch, hear=self._read_worker)
-        self._batches = BatchWatch(
+        self._watch = ResourceMonitor(limits, clock, self._scratch, hear=self._read_worker)
+        self._batches = BatchMonitor(
             self.workers, clock, hear=self._read_worker, give_back=self._give_back
         )
-        self._nursery = Nursery(
+        self._spawner = Spawner(
             limits,
             self._scratch,
             clock,
@@ -61,29 +61,29 @@ class Pool:
             on_exited=self._lose_worker,
             on_lost=self._lose_all,
         )
-        self._reception = Reception(
+        self._message_handler = MessageHandler(
             limits,
             self.workers,
             self._scratch,
             clock,
-            on_ready=self._nursery.note_ready,
-            on_boot_death=self._nursery.note_boot_death,
+            on_ready=self._spawner.note_ready,
+            on_boot_death=self._spawner.note_boot_death,
         )
 
     @property
     def recycled(self) -> int:
         """How many workers were replaced for good reasons of our own."""
-        return self._reception.recycled
+        return self._message_handler.recycled
 
     @property
     def crashed(self) -> int:
         """How many workers ended without being asked to."""
-        return self._reception.crashed
+        return self._message_handler.crashed
 
     @property
     def on_idle_death(self) -> list[Callable[[IdleDeath], None]]:
         """Called with each worker that ended when no run had begun in it."""
-        return self._reception.on_idle_death
+        return self._message_handler.on_idle_death
 
     def start(self) -> None:
         """Have workers from now on, who report; raises DataDirectoryError without a place for them.
@@ -110,16 +110,16 @@ class Pool:
         for worker in self._watch.look(list(self.workers)):
             worker.end(Ending.RETIRED)
         missing = self.limits.workers - len(self.workers)
-        if missing > 0 and self._is_started and self._nursery.is_patient_enough:
-            self._nursery.open()
+        if missing > 0 and self._is_started and self._spawner.is_patient_enough:
+            self._spawner.open()
             for _ in range(missing):
                 self._spawn()
         self._employ()
 
     def collect(self) -> list[PoolEvent]:
         """Give what happened since the last call, in order; raises WorkerBootError."""
-        self._nursery.check()
-        events, self._reception.events = self._reception.events, []
+        self._spawner.check()
+        events, self._message_handler.events = self._message_handler.events, []
         return events
 
     def free_workers(self) -> FreeWorkers:
@@ -147,7 +147,7 @@ class Pool:
         if not self.free_workers().count:
             return False
         binding = self.workers.binding(space_key, runs[0].limits.walls)
-        given = WaitingBatch(list(runs), frames, binding)
+        given = PendingBatch(list(runs), frames, binding)
         worker = self._find_sound(binding)
         if worker is not None and has_sources(runs, worker.known_sources):
             self._begin(worker, given)
@@ -173,7 +173,7 @@ class Pool:
         try:
             self._waiting.add_inspection(request, TO_WORKER.encode(request))
         except FrameError:
-            self._reception.events.append(InspectFinished(request.request_id, None))
+            self._message_handler.events.append(InspectFinished(request.request_id, None))
         self.start()
         # Whoever ticks may sleep for longer than this may take.
         self._wake()
@@ -197,17 +197,17 @@ class Pool:
     def stop(self) -> None:
         """End every worker and the zygote; stopping twice is fine."""
         for worker in self.workers:
-            self._reception.hear(worker)
+            self._message_handler.hear(worker)
             worker.end(Ending.SHUTDOWN)
-            self._reception.account_for(worker, None)
+            self._message_handler.account_for(worker, None)
         self._batches.stop()
         self._give_back(self._waiting.take_all_runs())
-        self._nursery.close()
+        self._spawner.close()
         if self._scratch is not None:
             self._scratch.close()
 
     def _spawn(self) -> None:
-        worker = self._nursery.spawn()
+        worker = self._spawner.spawn()
         if worker is not None:
             self.workers.add(worker)
             self.created += 1
@@ -215,7 +215,7 @@ class Pool:
                 partial(self._read_worker, worker), partial(self._read_output, worker)
             )
 
-    def _find_sound(self, binding: Binding) -> WorkerHandle | None:
+    def _find_sound(self, binding: Binding) -> WorkerProcess | None:
         """A free worker for a run, which must not pay for what it did, or that it died, before."""
         while (worker := self.workers.idle_for(binding)) is not None:
             self._read_worker(worker)
@@ -223,7 +223,7 @@ class Pool:
                 return worker
         return None
 
-    def _begin(self, worker: WorkerHandle, given: WaitingBatch) -> None:
+    def _begin(self, worker: WorkerProcess, given: PendingBatch) -> None:
         worker.binding = given.binding
         grace = self.limits.kill_grace_seconds
         room = self.limits.runs_a_worker - worker.runs
@@ -249,12 +249,12 @@ class Pool:
             for idle in self.workers.to_free(self._waiting.batches):
                 idle.end(Ending.RETIRED)
 
-    def _read_output(self, worker: WorkerHandle) -> None:
+    def _read_output(self, worker: WorkerProcess) -> None:
         worker.read_output()
         self._watch.look_at_output(worker)
 
-    def _read_worker(self, worker: WorkerHandle) -> bool:
-        has_news = self._reception.hear(worker)
+    def _read_worker(self, worker: WorkerProcess) -> bool:
+        has_news = self._message_handler.hear(worker)
         if has_news:
             if self._waiting:
                 self._employ()
@@ -262,7 +262,7 @@ class Pool:
         return has_news
 
     def _give_back(self, runs: Sequence[RunSpec], *, is_cancelled: bool = False) -> None:
-        self._reception.events += [given_back(run, is_cancelled=is_cancelled) for run in runs]
+        self._message_handler.events += [given_back(run, is_cancelled=is_cancelled) for run in runs]
         self._wake()
 
     def _name_worker(self, worker_no: int, pid: int) -> None:
@@ -277,14 +277,14 @@ class Pool:
         worker.note_gone()
         # It may have answered just before it died.
         self._read_worker(worker)
-        self._reception.account_for(worker, exit_code)
+        self._message_handler.account_for(worker, exit_code)
         self._wake()
 
     def _lose_all(self) -> None:
         # Before a worker that is about to go could be given one of them.
         self._give_back(self._waiting.take_all_runs())
         for worker in self.workers:
-            self._reception.hear(worker)
+            self._message_handler.hear(worker)
             worker.end(Ending.ORPHANED)
-            self._reception.account_for(worker, None)
+            self._message_handler.account_for(worker, None)
         self._wake()

@@ -13,7 +13,7 @@ from bg_charm_service.domain.limits import Limits
 from bg_charm_service.workers.pool.contract import PoolLimits
 from bg_charm_service.workers.pool.process_usage import Usage
 from bg_charm_service.workers.pool.scratch.directory import ScratchRoot
-from bg_charm_service.workers.pool.worker_process import Ending, WorkerHandle, WorkerState
+from bg_charm_service.workers.pool.worker_process import Ending, WorkerProcess, WorkerState
 
 #: A worker that is not ready after this is given up, in seconds.
 BOOT_SECONDS = 30.0
@@ -39,7 +39,7 @@ _SCRATCH_PAUSE = 20
 IDLE_OUTPUT_BYTES = 1024 * 1024
 
 
-class WorkerWatch:
+class ResourceMonitor:
     """Keeps the limits from outside; the worker keeps them from inside where it can."""
 
     def __init__(
@@ -47,7 +47,7 @@ class WorkerWatch:
         limits: PoolLimits,
         clock: Clock,
         scratch: ScratchRoot | None,
-        hear: Callable[[WorkerHandle], object],
+        hear: Callable[[WorkerProcess], object],
     ) -> None:
         self._limits = limits
         self._hear = hear
@@ -55,7 +55,7 @@ class WorkerWatch:
         self._scratch = scratch
         self._between_looks = MEASURE_SECONDS
 
-    def late(self, workers: Iterable[WorkerHandle]) -> list[WorkerHandle]:
+    def late(self, workers: Iterable[WorkerProcess]) -> list[WorkerProcess]:
         """Give the workers to kill for their time, once what they answered meanwhile was read.
 
         A service that was held up itself reads late what was said in time.
@@ -64,7 +64,7 @@ class WorkerWatch:
         busy = [one for one in workers if one.state is WorkerState.BUSY and not one.is_closed]
         return [one for one in busy if now >= one.deadline]
 
-    def look(self, workers: Collection[WorkerHandle]) -> list[WorkerHandle]:
+    def look(self, workers: Collection[WorkerProcess]) -> list[WorkerProcess]:
         """Kill what is over a limit; gives the idle workers that are worn out."""
         now = self._clock.steady()
         self._measure(workers, now)
@@ -84,13 +84,13 @@ class WorkerWatch:
                 worker.kill()
         return worn_out
 
-    def _is_large(self, worker: WorkerHandle) -> bool:
+    def _is_large(self, worker: WorkerProcess) -> bool:
         if worker.usage.memory_bytes > self._limits.retire_bytes:
             # What its last run used it may have given back since.
             worker.measure()
         return worker.usage.memory_bytes > self._limits.retire_bytes
 
-    def look_at_output(self, worker: WorkerHandle) -> None:
+    def look_at_output(self, worker: WorkerProcess) -> None:
         """Kill a worker that floods its raw output."""
         if worker.state is not WorkerState.BUSY:
             if worker.output_bytes > IDLE_OUTPUT_BYTES:
@@ -100,7 +100,7 @@ class WorkerWatch:
             written = _megabytes(worker.output_bytes)
             worker.end(Ending.LOG, f"writing {written} of output; a run may write {most}")
 
-    def _measure(self, workers: Collection[WorkerHandle], now: float) -> None:
+    def _measure(self, workers: Collection[WorkerProcess], now: float) -> None:
         busy, exact_left = 0, _EXACT_A_TICK
         for worker in workers:
             looks, is_busy = worker.looks, worker.state is WorkerState.BUSY
@@ -117,7 +117,7 @@ class WorkerWatch:
                 self._look_at_run(worker, now)
         self._between_looks = max(MEASURE_SECONDS, busy / MOST_LOOKS_A_SECOND)
 
-    def _look_at_run(self, worker: WorkerHandle, now: float) -> None:
+    def _look_at_run(self, worker: WorkerProcess, now: float) -> None:
         grace = self._limits.kill_grace_seconds
         found = excess(worker.usage, worker.run_cpu_seconds, worker.limits, grace)
         if found is not None:
@@ -125,7 +125,7 @@ class WorkerWatch:
         elif self._scratch is not None and now >= worker.looks.files_after:
             self._look_at_scratch(worker, self._scratch, now)
 
-    def _look_at_scratch(self, worker: WorkerHandle, scratch: ScratchRoot, now: float) -> None:
+    def _look_at_scratch(self, worker: WorkerProcess, scratch: ScratchRoot, now: float) -> None:
         looks, usage = worker.looks, worker.usage
         if looks.counted_at is not None and worker.stands_still_since(looks.counted_at):
             return
@@ -140,7 +140,7 @@ class WorkerWatch:
         if used.excess:
             self._end(worker, Ending.SCRATCH, f"keeping {used.excess} in its scratch directory")
 
-    def _end(self, worker: WorkerHandle, ending: Ending, detail: str) -> None:
+    def _end(self, worker: WorkerProcess, ending: Ending, detail: str) -> None:
         """Kill a worker for what was seen of it, unless it was another run that was seen."""
         number = worker.number
         self._hear(worker)

@@ -15,7 +15,7 @@ from bg_charm_service.domain.clock import Clock
 from bg_charm_service.domain.errors import WorkerBootError
 from bg_charm_service.workers.pool.contract import PoolLimits
 from bg_charm_service.workers.pool.scratch.directory import ScratchRoot
-from bg_charm_service.workers.pool.worker_process import WorkerHandle
+from bg_charm_service.workers.pool.worker_process import WorkerProcess
 from bg_charm_service.workers.pool.zygote_client import ZygoteLink
 from bg_charm_service.workers.protocol.messages import Birth, Spawned
 
@@ -23,7 +23,7 @@ from bg_charm_service.workers.protocol.messages import Birth, Spawned
 MAX_BOOT_DEATHS = 8
 
 
-class Nursery:
+class Spawner:
     """The zygote's keeper; starts a new one when it dies."""
 
     def __init__(
@@ -71,7 +71,7 @@ class Nursery:
         """Whether the delay after the last failed birth is over, and nobody closed us."""
         return not self._is_closed and self._clock.steady() >= self._not_before
 
-    def spawn(self) -> WorkerHandle | None:
+    def spawn(self) -> WorkerProcess | None:
         """Ask for a worker; None when there is no zygote to ask, or no room for another."""
         if self._zygote is None or not self.is_patient_enough:
             return None
@@ -79,7 +79,7 @@ class Nursery:
         number, limits = self._worker_no, self._limits
         try:
             scratch = str(self._scratch.make(number)) if self._scratch is not None else ""
-            worker = WorkerHandle(number, self._clock.steady(), self._zygote.processes)
+            worker = WorkerProcess(number, self._clock.steady(), self._zygote.processes)
         except OSError as error:
             self._clear(number)
             self._note_no_room(error)
@@ -96,7 +96,7 @@ class Nursery:
         self._boot_deaths = 0
         self._is_proven = True
 
-    def note_boot_death(self, worker: WorkerHandle, exit_code: int | None) -> None:
+    def note_boot_death(self, worker: WorkerProcess, exit_code: int | None) -> None:
         """Note a worker that died before it was ready, and wait longer after each in a row.
 
         One that was never forked says nothing about those that are.

@@ -55,7 +55,7 @@ class Binding:
     walls: Walls
 
 
-class WorkerHandle:
+class WorkerProcess:
     """A worker process, bound once it has been given something."""
 
     def __init__(self, worker_no: int, started: float, processes: Processes) -> None:

@@ -5,7 +5,7 @@ Pure. Used by the pool for every message that comes from a worker.
 
 from __future__ import annotations
 
-from bg_charm_service.workers.pool.worker_process import WorkerHandle, WorkerState
+from bg_charm_service.workers.pool.worker_process import WorkerProcess, WorkerState
 from bg_charm_service.workers.protocol.messages import (
     Answer,
     FetchField,
@@ -15,7 +15,7 @@ from bg_charm_service.workers.protocol.messages import (
 )
 
 
-def breach_of(worker: WorkerHandle, message: FromWorker) -> str:
+def breach_of(worker: WorkerProcess, message: FromWorker) -> str:
     """Say what is wrong with a message; empty when it is in its place."""
     if isinstance(message, Ready):
         # Said again, by code that it loads, it would free a worker that is not free.

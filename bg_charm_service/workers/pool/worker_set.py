@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from bg_charm_service.domain.limits import Walls
 from bg_charm_service.workers.pool.contract import FreeWorkers, Isolation, PoolLimits
-from bg_charm_service.workers.pool.worker_process import Binding, WorkerHandle, WorkerState
+from bg_charm_service.workers.pool.worker_process import Binding, WorkerProcess, WorkerState
 
 #: A worker leaves a space that has work only for one that used so much less, in worker-seconds.
 QUANTUM_SECONDS = 0.2
@@ -19,33 +19,33 @@ QUANTUM_SECONDS = 0.2
 KEPT_SECONDS = 2.0
 
 
-class Crew:
+class WorkerSet:
     """Workers by number, each bound to whom it has served."""
 
     def __init__(self, limits: PoolLimits) -> None:
         self._limits = limits
-        self._workers: dict[int, WorkerHandle] = {}
+        self._workers: dict[int, WorkerProcess] = {}
 
-    def add(self, worker: WorkerHandle) -> None:
+    def add(self, worker: WorkerProcess) -> None:
         """Take a worker in."""
         self._workers[worker.worker_no] = worker
 
-    def drop(self, worker: WorkerHandle) -> None:
+    def drop(self, worker: WorkerProcess) -> None:
         """Forget a worker that is gone."""
         del self._workers[worker.worker_no]
 
-    def find(self, worker_no: int) -> WorkerHandle | None:
+    def find(self, worker_no: int) -> WorkerProcess | None:
         """The worker of that number."""
         return self._workers.get(worker_no)
 
-    def making(self, run_id: str) -> WorkerHandle | None:
+    def making(self, run_id: str) -> WorkerProcess | None:
         """The worker that makes a run now."""
         for worker in self._workers.values():
             if worker.run is not None and worker.run.run_id == run_id:
                 return worker
         return None
 
-    def given(self, run_id: str) -> WorkerHandle | None:
+    def given(self, run_id: str) -> WorkerProcess | None:
         """The worker that makes a run, or has it behind the one that it makes."""
         for worker in self._workers.values():
             if any(run.run_id == run_id for _, run in worker.behind):
@@ -57,7 +57,7 @@ class Crew:
         is_shared = self._limits.isolation is Isolation.SHARED
         return Binding(None if is_shared else space_key, walls)
 
-    def idle_for(self, binding: Binding) -> WorkerHandle | None:
+    def idle_for(self, binding: Binding) -> WorkerProcess | None:
         """A free worker that is bound so, else a fresh one."""
         fresh = None
         for worker in self.idle():
@@ -67,11 +67,11 @@ class Crew:
                 fresh = worker
         return fresh
 
-    def fresh(self) -> WorkerHandle | None:
+    def fresh(self) -> WorkerProcess | None:
         """A free worker that has run nothing."""
         return next((worker for worker in self if worker.is_fresh), None)
 
-    def idle(self) -> list[WorkerHandle]:
+    def idle(self) -> list[WorkerProcess]:
         """The free workers."""
         return [worker for worker in self if worker.state is WorkerState.IDLE]
 
@@ -88,7 +88,7 @@ class Crew:
                 served = self._served()
         return FreeWorkers(bound, unbound, self._room(owed), served)
 
-    def to_replace(self, space_key: int) -> WorkerHandle | None:
+    def to_replace(self, space_key: int) -> WorkerProcess | None:
         """The bound free worker to replace for a run that none is free for.
 
         One of its own space, which has other walls, rather than another; the longest idle one.
@@ -97,7 +97,7 @@ class Crew:
         by_rank = sorted(bound, key=lambda w: (not _serves(w, space_key), w.idle_since))
         return by_rank[0] if by_rank else None
 
-    def to_free(self, owed: int) -> list[WorkerHandle]:
+    def to_free(self, owed: int) -> list[WorkerProcess]:
         """The worker to replace so that one more than `owed` fresh ones come; none if it comes."""
         if sum(worker.is_changing for worker in self) > owed:
             return []
@@ -105,7 +105,7 @@ class Crew:
 
     def to_move(
         self, used_seconds: Mapping[int, float], now: float, owed: int = 0
-    ) -> list[WorkerHandle]:
+    ) -> list[WorkerProcess]:
         """The free workers to replace, so that spaces that have work and none free get one.
 
         Given is what each space that has work used lately, in worker-seconds: who has no worker at
@@ -128,7 +128,7 @@ class Crew:
                 key=lambda each: (-each[0], each[1].idle_since),
             )
         )
-        moved: list[WorkerHandle] = []
+        moved: list[WorkerProcess] = []
         for is_served, needed, _ in in_need:
             if not candidates:
                 break
@@ -138,7 +138,7 @@ class Crew:
                 candidates.popleft()
         return moved
 
-    def to_refresh(self, busy: Collection[int]) -> list[WorkerHandle]:
+    def to_refresh(self, busy: Collection[int]) -> list[WorkerProcess]:
         """The worker to replace so that a fresh one is in reserve; none while there is one.
 
         The longest idle one whose space is none of the busy ones, which have work. None while all
@@ -181,7 +181,7 @@ class Crew:
         """Whether all are free."""
         return all(worker.state is WorkerState.IDLE for worker in self)
 
-    def __iter__(self) -> Iterator[WorkerHandle]:
+    def __iter__(self) -> Iterator[WorkerProcess]:
         # A copy: workers come and go while somebody goes through them.
         return iter(list(self._workers.values()))
 
@@ -198,10 +198,10 @@ class Crew:
         return max(0, self._limits.max_concurrent - self.busy - owed)
 
 
-def _serves(worker: WorkerHandle, space_key: int) -> bool:
+def _serves(worker: WorkerProcess, space_key: int) -> bool:
     return worker.binding is not None and worker.binding.space_key == space_key
 
 
-def _has_rested(worker: WorkerHandle, now: float) -> bool:
+def _has_rested(worker: WorkerProcess, now: float) -> bool:
     """Whether whoever has the first right to a free worker has had it for long enough."""
     return now - worker.idle_since >= KEPT_SECONDS
