@@ -274,7 +274,7 @@ async def _feed_watchdog(service: Service) -> None:
         turns = service.supervisor.turns
         await asyncio.sleep(interval_seconds)
         # A database that fails is told of; a start anew would not make room on a disk.
-        with service.supervisor.storage.noting():
+        with service.supervisor.storage_health.noting():
             service.parts.database.probe(write=False)
         if service.supervisor.turns > turns:
             notify(WATCHDOG=1)

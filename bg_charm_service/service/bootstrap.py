@@ -29,12 +29,16 @@ from bg_charm_service.service.maintenance.cycle import Upkeep, UpkeepLimits
 from bg_charm_service.service.maintenance.health_checks import HealthChecks
 from bg_charm_service.service.status.board import About, StatusBoard
 from bg_charm_service.storage.data_directory import DataDirectory
+from bg_charm_service.storage.opened import Storage
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.store import Store
+from bg_charm_service.supervisor.completer import CompletionRules
 from bg_charm_service.supervisor.fair_share import Caps
+from bg_charm_service.supervisor.in_flight import RunsInFlight
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.supervisor.loop import Parts, Supervisor
 from bg_charm_service.supervisor.polled_charms import PolledCharms
+from bg_charm_service.supervisor.run_inputs import RunInputs
 from bg_charm_service.supervisor.source_inspections import SourceInspections
 from bg_charm_service.workers.pool.contract import PoolLimits
 from bg_charm_service.workers.sandbox import Wall, folder_around, probe
@@ -163,10 +167,9 @@ def _assemble(
         with database.transaction():
             queue.note_integrations()
     polled_charms = PolledCharms(store)
+    storage = Storage(database, store, queue)
     planner = kinds.planner(
-        database,
-        store,
-        queue,
+        storage,
         clock,
         interval_seconds=config.interval_seconds,
         max_concurrent=config.pool.max_concurrent,
@@ -180,21 +183,22 @@ def _assemble(
     pool = kinds.pool(pool_limits, clock, wake.set, world.random, world.open_zygote)
     limits = LimitResolver(config.limits, store.limits)
     limits.closed_ports = config.closed_ports
-    dispatcher = kinds.dispatcher(database, store, queue, pool, clock, limits, config.caps)
-    completer = kinds.completer(
-        database,
-        store,
-        queue,
-        planner,
-        config.policy,
-        clock,
-        world.random,
-        limits=limits,
-        history_runs=config.history_runs,
-        label=polled_charms.label,
+    runs = RunsInFlight()
+    inputs = RunInputs(storage, limits, runs.durations)
+    rules = CompletionRules(config.policy, limits, config.history_runs)
+    parts = Parts(
+        storage=storage,
+        clock=clock,
+        pool=pool,
+        runs=runs,
+        inputs=inputs,
+        planner=planner,
+        dispatcher=kinds.dispatcher(queue, pool, clock, runs, inputs, config.caps),
+        completer=kinds.completer(
+            storage, clock, world.random, runs, planner, polled_charms, rules
+        ),
+        inspections=SourceInspections(pool, limits),
     )
-    inspections = SourceInspections(pool, limits)
-    parts = Parts(database, store, queue, pool, planner, dispatcher, completer, inspections, clock)
     supervisor = kinds.supervisor(
         parts, polling=config.is_polling, watch_seconds=config.watch_seconds, wake=wake
     )
@@ -208,7 +212,7 @@ def _assemble(
     )
     backups = Backups(database, directory, config.backups, clock)
     health_checks = HealthChecks(
-        database, queue, store.changes, dispatcher, planner, backups, clock, directory.path
+        database, queue, store.changes, parts.dispatcher, planner, backups, clock, directory.path
     )
     upkeep = Upkeep(
         database,
@@ -227,7 +231,7 @@ def _assemble(
         integrations=config.integrations,
         measure=lambda: board.measure(),
         wake=supervisor.wake,
-        storage=supervisor.storage,
+        storage=supervisor.storage_health,
         checkup=health_checks.run_if_due,
     )
     about = About(
@@ -246,10 +250,10 @@ def _assemble(
         polled_charms,
         upkeep,
         clock,
-        supervisor.storage,
+        supervisor.storage_health,
         backups,
         health_checks,
-        dispatcher,
+        parts.dispatcher,
     )
     events = Events(clock.now())
     supervisor.on_settled += [board.settled, events.settled]
@@ -271,7 +275,7 @@ def _assemble(
     )
     commands = Commands(office)
     queue.bring_near(clock.steady() + MAX_DELAY_SECONDS)
-    supervisor.rescue()
+    supervisor.recover()
     if config.is_polling:
         planner.load()
         pool.start()

@@ -28,7 +28,7 @@ class Admission:
         self._by_space: Counter[int] = Counter()
         self._by_integration = runs.by_integration.copy()
 
-    def are_over(self) -> bool:
+    def is_over(self) -> bool:
         """Whether no worker is free any more."""
         return self._free.count == 0
 

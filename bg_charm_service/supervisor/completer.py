@@ -1,31 +1,33 @@
-"""Settles runs: applies one decision of the policy to store and queue, inside one transaction.
+"""Completes runs: applies one decision of the policy to store and queue, inside one transaction.
 
 Checks everything that a worker answered. Exactly once: a claim that is not the newest changes
-nothing. Called by the supervisor; the caller owns the transaction.
+nothing. Plain successes are settled together, others one by one, and a fault of ours over one run
+holds up no other. Called by the loop, which owns the transaction.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import msgspec
+from loguru import logger
 from msgspec.structs import replace
 
 from bg_charm_service.domain.clock import Clock
-from bg_charm_service.domain.errors import FailureCause
+from bg_charm_service.domain.errors import ClaimLost, FailureCause, StorageError
 from bg_charm_service.domain.model import Failure, FieldKind, Job, Origin, Outcome
 from bg_charm_service.domain.outcome_policy import Decision, FailurePolicy, RunStatus, Step, settle
 from bg_charm_service.domain.redaction import redact, secret_texts
-from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.job_queue import JobQueue
-from bg_charm_service.storage.sqlite.store import Store
+from bg_charm_service.storage.opened import Storage
 from bg_charm_service.storage.sqlite.store.runs import RunRecord
 from bg_charm_service.supervisor.answer_validation import judge, plain_success
 from bg_charm_service.supervisor.effects import Effects
-from bg_charm_service.supervisor.in_flight import InFlight
+from bg_charm_service.supervisor.in_flight import InFlight, RunsInFlight
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.supervisor.poll_planner import PollPlanner
+from bg_charm_service.supervisor.polled_charms import PolledCharms
 from bg_charm_service.workers.pool.events import RunFinished
 
 
@@ -39,32 +41,62 @@ class Settled(msgspec.Struct, frozen=True):
     was_failing: bool
 
 
+@dataclass(frozen=True, slots=True)
+class CompletionRules:
+    """What the operator and the charms' classes say about how runs are completed."""
+
+    policy: FailurePolicy
+    limits: LimitResolver
+    #: So many runs of a charm are kept.
+    history_runs: int
+
+
 class Completer:
     """Applies outcomes."""
 
     def __init__(
         self,
-        database: Database,
-        store: Store,
-        queue: JobQueue,
-        planner: PollPlanner,
-        policy: FailurePolicy,
+        storage: Storage,
         clock: Clock,
         random: Callable[[], float],
-        *,
-        limits: LimitResolver,
-        history_runs: int,
-        label: Callable[[int], str | None],
+        runs: RunsInFlight,
+        planner: PollPlanner,
+        polled_charms: PolledCharms,
+        rules: CompletionRules,
     ) -> None:
-        self._store = store
-        self._queue = queue
-        self._planner = planner
-        self._policy = policy
+        self._database = storage.database
+        self._store = storage.store
+        self._queue = storage.queue
         self._clock = clock
         self._random = random
-        self._writes = Effects(database, store, queue, clock, limits)
-        self._history_runs = history_runs
-        self._label = label
+        self._runs = runs
+        self._planner = planner
+        self._polled_charms = polled_charms
+        self._policy = rules.policy
+        self._history_runs = rules.history_runs
+        self._effects = Effects(storage, clock, rules.limits)
+
+    def complete(self, answers: Sequence[RunFinished]) -> list[Settled]:
+        """Settle what ended; gives what became of each run that was not given back."""
+        ended: list[tuple[InFlight, RunFinished]] = []
+        for finished in answers:
+            run = self._runs.find(finished.run.job_id, finished.run.attempt)
+            if run is None:
+                self._store.totals.add("late_answers")
+            else:
+                ended.append((run, finished))
+        if not ended:
+            return []
+        self._database.after_commit(lambda: self._runs.end(ended, self._clock.steady()))
+        plain: list[tuple[InFlight, RunFinished]] = []
+        others: list[tuple[InFlight, RunFinished]] = []
+        for each in ended:
+            (plain if self.is_plain(*each) else others).append(each)
+        settled = self._try_together(plain) if len(plain) > 1 else []
+        for run, finished in others if settled else ended:
+            one = self._try_one(run, finished)
+            settled += [] if one is None else [one]
+        return settled
 
     def settle(self, run: InFlight, finished: RunFinished) -> Settled | None:
         """Settle one run; None when it was given back, or its answer came too late."""
@@ -81,7 +113,7 @@ class Completer:
             return None
         outcome = self._outcome(run, finished)
         if outcome.success:
-            outcome = self._writes.apply(run, outcome, finished.run.limits)
+            outcome = self._effects.apply(run, outcome, finished.run.limits)
         secrets = self._secrets(run, outcome)
         outcome = _redacted(outcome, secrets)
         log = redact(finished.log, secrets)
@@ -101,8 +133,41 @@ class Completer:
             and run.claim.job.origin is not Origin.SEND
             and not (run.links or run.secrets or run.is_alone)
             and self._store.changes.since(run.claim.charm_key) == run.mark
-            and self._writes.are_plain(run, answer.writes, finished.run.limits)
+            and self._effects.are_plain(run, answer.writes, finished.run.limits)
         )
+
+    def _try_together(self, plain: list[tuple[InFlight, RunFinished]]) -> list[Settled]:
+        """Settle plain successes at once; none of them, where that does not work out."""
+        counted = self._store.totals.mark()
+        try:
+            with self._database.savepoint():
+                return self.settle_together(plain)
+        except StorageError:
+            raise
+        except Exception as error:
+            self._store.totals.undo(counted)
+            if not isinstance(error, ClaimLost):
+                logger.bind(event="settle_failed").exception(
+                    "Runs could not be settled together; they are settled one by one"
+                )
+        return []
+
+    def _try_one(self, run: InFlight, finished: RunFinished) -> Settled | None:
+        """Settle one run so that a fault of ours over it cannot hold up the others."""
+        counted = self._store.totals.mark()
+        try:
+            with self._database.savepoint():
+                return self.settle(run, finished)
+        except StorageError:
+            raise
+        except Exception:
+            self._store.totals.undo(counted)
+            logger.bind(event="settle_failed", job=run.claim.job.job_id).exception(
+                "A run could not be settled; it counts as failed"
+            )
+        failure = Failure(FailureCause.ERROR, "The service could not settle this run; see its log.")
+        outcome = Outcome(0.0, failure=failure)
+        return self.conclude(run, outcome, worker=finished.worker_pid, log=finished.log)
 
     def settle_together(self, ended: Sequence[tuple[InFlight, RunFinished]]) -> list[Settled]:
         """Settle plain successes, a statement for each kind of row.
@@ -265,7 +330,7 @@ class Completer:
         totals.add("total_ms", outcome.duration_seconds * 1000)
         is_success = decision.status is RunStatus.SUCCESS
         totals.add("successes" if is_success else "failures")
-        label = self._label(run.claim.charm_key)
+        label = self._polled_charms.label(run.claim.charm_key)
         if label is not None:
             totals.add(f"executions/{label}")
             totals.add(f"successes/{label}", int(is_success))

@@ -1,7 +1,7 @@
 """Applies what a successful run wrote and sent, all of it or nothing, after the last checks.
 
 A run may write the fields that its charm declares and what its links allow, as JSON, up to its
-limits. Called by the settler, inside its transaction.
+limits. Called by the completer, inside its transaction.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ from bg_charm_service.domain.json_values import check_json, is_json
 from bg_charm_service.domain.limits import Limits
 from bg_charm_service.domain.model import Failure, FieldKind, Outcome, Send
 from bg_charm_service.domain.size_limits import check_run_size, check_state_size
-from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.job_queue import JobQueue
-from bg_charm_service.storage.sqlite.store import Store
+from bg_charm_service.storage.opened import Storage
 from bg_charm_service.storage.sqlite.store.charms import CharmRecord
 from bg_charm_service.storage.sqlite.store.links import Link
 from bg_charm_service.supervisor.answer_validation import short_message
@@ -30,12 +28,10 @@ _OWN = (FieldKind.VALUE, FieldKind.SECRET)
 class Effects:
     """Writes to the store and sends to the queue, on behalf of runs."""
 
-    def __init__(
-        self, database: Database, store: Store, queue: JobQueue, clock: Clock, limits: LimitResolver
-    ) -> None:
-        self._database = database
-        self._store = store
-        self._queue = queue
+    def __init__(self, storage: Storage, clock: Clock, limits: LimitResolver) -> None:
+        self._database = storage.database
+        self._store = storage.store
+        self._queue = storage.queue
         self._clock = clock
         self._limits = limits
 

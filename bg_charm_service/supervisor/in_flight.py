@@ -1,10 +1,12 @@
-"""The runs that are out with workers: what each was given, so that its answer can be judged.
+"""The runs that are out with workers, and what those that ended lately took.
 
-In memory only; a claim that is lost with the process is rescued from the queue.
+What a run was given is kept, so that its answer can be judged. In memory only: a claim that is
+lost with the process is given back by `recovery`. Shared by dispatcher and completer.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +17,15 @@ from bg_charm_service.domain.model import CharmHealth
 from bg_charm_service.storage.sqlite.job_queue import Claim
 from bg_charm_service.storage.sqlite.store.charms import CharmRecord
 from bg_charm_service.storage.sqlite.store.links import Link
-from bg_charm_service.supervisor.fair_share import AtWork
+from bg_charm_service.supervisor.batch_policy import SHORT_MS
+from bg_charm_service.supervisor.fair_share import AtWork, FairShare
+from bg_charm_service.workers.pool.events import RunFinished
+
+#: The durations of so many sources are remembered.
+_MOST_SOURCES = 10_000
+
+#: How much the newest runs say about how long those of a source take, beside those before.
+_NEWEST_WEIGHT = 0.5
 
 
 class InFlight(msgspec.Struct, frozen=True):
@@ -23,9 +33,9 @@ class InFlight(msgspec.Struct, frozen=True):
 
     claim: Claim
     charm: CharmRecord
-    versions: dict[str, int]
-    links: dict[str, Link]
-    lag_seconds: float
+    versions: dict[str, int] = {}
+    links: dict[str, Link] = {}
+    lag_seconds: float = 0.0
     #: Texts that must not show in the log or in an error of this run.
     secrets: tuple[str, ...] = ()
     is_alone: bool = False
@@ -52,6 +62,32 @@ class _Batch:
     begun: float
 
 
+class SourceDurations:
+    """How long runs of each source took lately: what a charm that has not run yet may take."""
+
+    def __init__(self) -> None:
+        self._ms: dict[str, float] = {}
+
+    def note(self, source_hash: str, milliseconds: float) -> None:
+        """Take note of a run, or of the mean of some."""
+        before = self._ms.pop(source_hash, milliseconds)
+        self._ms[source_hash] = before + (milliseconds - before) * _NEWEST_WEIGHT
+        if len(self._ms) > _MOST_SOURCES:
+            del self._ms[next(iter(self._ms))]
+
+    def expected_ms(self, health: CharmHealth, source_hash: str) -> float:
+        """How long the next run of a charm may take; endless when nobody knows."""
+        if not health.executions:
+            return self._ms.get(source_hash, math.inf)
+        return max(health.total_ms / health.executions, health.last_ms)
+
+    def is_short(self, health: CharmHealth, source_hash: str) -> bool:
+        """Whether a charm did not fail the last time, and is known to be quick."""
+        return (
+            health.consecutive_failures == 0 and self.expected_ms(health, source_hash) <= SHORT_MS
+        )
+
+
 class RunsInFlight:
     """The runs under way, by job and by charm.
 
@@ -64,6 +100,9 @@ class RunsInFlight:
         self._batch_of: dict[int, _Batch] = {}
         self._batches: dict[int, list[_Batch]] = {}
         self.by_integration: Counter[str] = Counter()
+        #: What the runs that ended took, for whose turn it is and for what goes together.
+        self.share = FairShare()
+        self.durations = SourceDurations()
 
     def add(self, runs: Sequence[InFlight], now: float) -> None:
         """Remember the runs that are about to go out to one worker."""
@@ -102,6 +141,21 @@ class RunsInFlight:
             self.note_end(job_id, now)
         self._by_job.pop(job_id, None)
         self._by_charm.pop(run.claim.charm_key, None)
+
+    def end(self, ended: Sequence[tuple[InFlight, RunFinished]], now: float) -> None:
+        """Forget runs that are settled, and charge their spaces for the time of each."""
+        by_space: dict[int, list[float]] = {}
+        by_source: dict[str, list[float]] = {}
+        for run, end in ended:
+            self.drop(run, now)
+            by_space.setdefault(run.claim.space_key, []).append(end.seconds)
+            # Measured from outside, a run is as long as this process was busy meanwhile.
+            own = end.answer.duration_seconds if end.answer is not None else end.seconds
+            by_source.setdefault(run.charm.source_hash, []).append(own)
+        for space_key, used in by_space.items():
+            self.share.charge(space_key, sum(used), now, len(used))
+        for source_hash, used in by_source.items():
+            self.durations.note(source_hash, 1000 * sum(used) / len(used))
 
     def find(self, job_id: int, attempt: int) -> InFlight | None:
         """The run that is this attempt of a job."""

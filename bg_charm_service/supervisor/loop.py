@@ -1,4 +1,4 @@
-"""The one loop of the service: collect, settle, plan, claim, commit, dispatch.
+"""The one loop of the service: collect, complete, plan, claim, commit, dispatch.
 
 Everything that a step decides is committed in one transaction before anything of it shows
 outside. Time, chance and the pool come in as arguments; the parts own the rules. Run by `service`.
@@ -7,27 +7,30 @@ outside. Time, chance and the pool come in as arguments; the parts own the rules
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from loguru import logger
 
 from bg_charm_service.domain.clock import Clock
 from bg_charm_service.domain.errors import ServiceError, ServiceStopping, StorageError
+from bg_charm_service.storage.opened import Storage
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
 from bg_charm_service.storage.sqlite.store import Store
 from bg_charm_service.supervisor.completer import Completer, Settled
 from bg_charm_service.supervisor.dispatcher import Batch, Dispatcher
+from bg_charm_service.supervisor.in_flight import RunsInFlight
 from bg_charm_service.supervisor.job_waiters import JobWaiters
 from bg_charm_service.supervisor.pacing import Pace
 from bg_charm_service.supervisor.poll_planner import PollPlanner
-from bg_charm_service.supervisor.recovery import rescue_claims
-from bg_charm_service.supervisor.run_endings import RunEndings
+from bg_charm_service.supervisor.recovery import recover_claims
+from bg_charm_service.supervisor.run_inputs import RunInputs
 from bg_charm_service.supervisor.source_inspections import SourceInspections
 from bg_charm_service.supervisor.storage_health import StorageHealth
 from bg_charm_service.workers.pool.contract import WorkerPool
-from bg_charm_service.workers.pool.events import FieldWanted, InspectFinished, PoolEvent
+from bg_charm_service.workers.pool.events import FieldWanted, PoolEvent, RunFinished
 from bg_charm_service.workers.protocol.messages import FieldValue
 
 
@@ -35,15 +38,27 @@ from bg_charm_service.workers.protocol.messages import FieldValue
 class Parts:
     """What the loop works with."""
 
-    database: Database
-    store: Store
-    queue: JobQueue
+    storage: Storage
+    clock: Clock
     pool: WorkerPool
+    runs: RunsInFlight
+    inputs: RunInputs
     planner: PollPlanner
     dispatcher: Dispatcher
     completer: Completer
     inspections: SourceInspections
-    clock: Clock
+
+    @property
+    def database(self) -> Database:
+        return self.storage.database
+
+    @property
+    def store(self) -> Store:
+        return self.storage.store
+
+    @property
+    def queue(self) -> JobQueue:
+        return self.storage.queue
 
 
 class Supervisor:
@@ -53,8 +68,8 @@ class Supervisor:
         self, parts: Parts, *, polling: bool, watch_seconds: float, wake: asyncio.Event
     ) -> None:
         self.parts = parts
-        self.storage = StorageHealth(parts.clock)
-        parts.database.on_failure.append(self.storage.note)
+        self.storage_health = StorageHealth(parts.clock)
+        parts.database.on_failure.append(self.storage_health.note)
         self.is_draining = False
         #: Steps done so far: the watchdog sees by it that the loop advances.
         self.turns = 0
@@ -66,29 +81,34 @@ class Supervisor:
         self._settled_something = asyncio.Event()
         self._polling = polling
         self.pace = Pace(
-            *(parts.clock, parts.planner, parts.queue, parts.pool, parts.dispatcher, wake),
+            parts.clock,
+            parts.planner,
+            parts.queue,
+            parts.pool,
+            parts.dispatcher,
+            wake=wake,
             watch_seconds=watch_seconds,
         )
-        self._unsettled: list[PoolEvent] = []
+        #: Ends of runs that are not on disk yet.
+        self._answers: list[RunFinished] = []
         self._waiters = JobWaiters()
-        self._endings = RunEndings(parts.database, parts.store, parts.dispatcher, parts.completer)
 
-    def rescue(self) -> None:
+    def recover(self) -> None:
         """Give jobs that were claimed when an earlier supervisor died back to the queue."""
         parts = self.parts
         with parts.database.transaction():
-            settled = rescue_claims(parts.store, parts.queue, parts.completer, parts.clock)
+            settled = recover_claims(parts.storage, parts.completer, parts.clock)
             parts.store.totals.flush()
-        self._tell(settled)
+        self._publish(settled)
 
     async def run(self) -> None:
         """Step until `stop_now` is called; raises what makes the service unable to go on."""
         try:
             while not self._is_over:
                 self.step()
-                retry_at = self.storage.retry_at if self.storage.problem else None
-                is_polling = self._polling and not self.is_draining
-                await self.pace.rest(retry_at=retry_at, is_polling=is_polling)
+                health = self.storage_health
+                retry_at = health.retry_at if health.problem else None
+                await self.pace.rest(retry_at=retry_at, is_polling=self._is_polling)
         except BaseException as error:
             # Nobody is left to answer those who wait.
             fault = ServiceError("The service ended by a fault of its own.")
@@ -96,41 +116,103 @@ class Supervisor:
             raise
 
     def step(self) -> None:
-        """Do one round; never raises for a charm's sake."""
-        parts = self.parts
+        """Collect, complete, plan, claim, commit, dispatch; never raises for a charm's sake.
+
+        What is decided in between is one transaction: nothing of it shows outside before it is on
+        disk. A step in which there is nothing to decide opens none.
+        """
+        answers = self._collect()
+        now = self.parts.clock.steady()
+        if self.storage_health.is_waiting:
+            return
+        settled: list[Settled] = []
+        batches: list[Batch] = []
+        if self._has_work(answers, now):
+            try:
+                with self._commit(now):
+                    settled = self.parts.completer.complete(answers)
+                    self._plan(now)
+                    batches = self._claim(now)
+            except StorageError as error:
+                self._undo(error)
+                return
+            self._answers = []
+        self._publish(settled, were_answered=bool(answers))
+        self._dispatch(batches, now)
+
+    def _collect(self) -> list[RunFinished]:
+        """Take in what workers said; gives the ends of runs, with those not settled before."""
         self.turns += 1
-        parts.pool.tick()
-        now = parts.clock.steady()
-        self._take_in(parts.pool.collect())
-        if self.storage.is_waiting:
-            return
-        events, self._unsettled = self._unsettled, []
-        planned: list[tuple[float, int]] = []
-        try:
-            settled, batches = self._commit(events, planned, now)
-        except StorageError as error:
-            # Nothing of this step happened: keep what came in, and claim nothing meanwhile.
-            parts.planner.restore(planned)
-            parts.store.totals.discard()
-            self._unsettled = events
-            self.storage.note(error)
-            return
-        self.storage.clear()
-        self._tell(settled)
-        with self.storage.noting():
-            self._waiters.let_go_dropped(parts.queue.is_live)
-        if events:
+        self.parts.pool.tick()
+        self._take_in(self.parts.pool.collect())
+        return self._answers
+
+    def _has_work(self, answers: list[RunFinished], now: float) -> bool:
+        """Whether there is something to decide, or a write is to show that the disk is back."""
+        if self._is_polling:
+            # Both are asked in any case: the second notes since when jobs wait.
+            is_due = self.parts.planner.is_due(now)
+            has_work = self.parts.dispatcher.wants_to_claim(now) or is_due
+        else:
+            has_work = bool(self._waiters.wanted) and not self.is_draining
+        return has_work or bool(answers) or bool(self.storage_health.problem)
+
+    @contextmanager
+    def _commit(self, now: float) -> Iterator[None]:
+        """Commit what is decided inside, all of it or nothing."""
+        self.pace.note_commit(now)
+        with self.parts.database.transaction():
+            if self.storage_health.problem:
+                # A step that has nothing to write would not show that the trouble is over.
+                self.parts.database.probe(write=True)
+            yield
+            self.parts.store.totals.flush()
+        self.storage_health.clear()
+
+    def _plan(self, now: float) -> None:
+        if self._is_polling:
+            self.parts.planner.plan(now)
+
+    def _claim(self, now: float) -> list[Batch]:
+        if self.is_draining:
+            return []
+        if self._polling:
+            return self.parts.dispatcher.claim(now)
+        return self.parts.dispatcher.claim_wanted(self._waiters.wanted, now)
+
+    def _undo(self, error: StorageError) -> None:
+        """Nothing of this step happened: what came in is kept, and nothing claimed meanwhile."""
+        self.parts.planner.restore()
+        self.parts.store.totals.discard()
+        self.storage_health.note(error)
+
+    def _publish(self, settled: list[Settled], *, were_answered: bool = False) -> None:
+        """Tell those who wait of what is on disk now."""
+        if settled:
+            for listener in self.on_settled:
+                listener(settled)
+            self._waiters.tell(settled)
+        with self.storage_health.noting():
+            self._waiters.let_go_dropped(self.parts.queue.is_live)
+        if were_answered:
             self._settled_something.set()
-            if not parts.dispatcher.runs:
+            if not self.parts.runs:
                 # A suspect may have waited for this; it was still counted as out a moment ago.
                 self.pace.stir()
+
+    def _dispatch(self, batches: list[Batch], now: float) -> None:
+        """Give workers what was claimed, and workers to those who have none."""
         for batch in batches:
-            unstarted = parts.dispatcher.send(batch)
-            if unstarted:
-                self._take_in(unstarted)
+            not_started = self.parts.dispatcher.dispatch(batch)
+            if not_started:
+                self._take_in(not_started)
                 self.pace.stir()
-        if self._polling and not self.is_draining:
-            parts.dispatcher.move_workers(now)
+        if self._is_polling:
+            self.parts.dispatcher.move_workers(now)
+
+    @property
+    def _is_polling(self) -> bool:
+        return self._polling and not self.is_draining
 
     async def drain(self, timeout_seconds: float) -> None:
         """Plan and claim nothing more, and let the runs under way end, for so long at most."""
@@ -138,13 +220,13 @@ class Supervisor:
         self.wake()
         try:
             async with asyncio.timeout(timeout_seconds):
-                while (self.parts.dispatcher.runs or self._unsettled) and not self._is_over:
+                while (self.parts.runs or self._answers) and not self._is_over:
                     await self._settled_something.wait()
                     self._settled_something.clear()
         except TimeoutError:
             logger.bind(event="drain_over").warning(
                 "{} runs did not finish in time; they are stopped and given back",
-                len(self.parts.dispatcher.runs),
+                len(self.parts.runs),
             )
 
     async def stop_now(self) -> None:
@@ -156,15 +238,15 @@ class Supervisor:
         self.parts.pool.stop()
         self._take_in(self.parts.pool.collect())
         # Where that cannot be written, the next start rescues what is still claimed.
-        with self.storage.noting():
+        with self.storage_health.noting():
             with self.parts.database.transaction():
-                settled = self._endings.settle(self._unsettled)
-                self._unsettled = []
-                for run in list(self.parts.dispatcher.runs):
+                settled = self.parts.completer.complete(self._answers)
+                self._answers = []
+                for run in list(self.parts.runs):
                     self.parts.queue.release(run.claim, self.parts.clock.steady())
-                    self.parts.dispatcher.runs.drop(run, self.parts.clock.steady())
+                    self.parts.runs.drop(run, self.parts.clock.steady())
                 self.parts.store.totals.flush()
-            self._tell(settled)
+            self._publish(settled)
         self._let_everybody_go(ServiceStopping("The service stopped first."))
 
     def wake(self) -> None:
@@ -186,57 +268,13 @@ class Supervisor:
         """Answer what needs no transaction at once, keep the rest for it; workers are free now."""
         now = self.parts.clock.steady()
         for event in events:
-            if isinstance(event, FieldWanted):
+            if isinstance(event, RunFinished):
+                self.parts.runs.note_end(event.run.job_id, now)
+                self._answers.append(event)
+            elif isinstance(event, FieldWanted):
                 self.parts.pool.give_field(event.run_id, self._field(event))
-            elif isinstance(event, InspectFinished):
-                self.parts.inspections.finish(event)
             else:
-                self.parts.dispatcher.runs.note_end(event.run.job_id, now)
-                self._unsettled.append(event)
-
-    def _commit(
-        self, events: list[PoolEvent], planned: list[tuple[float, int]], now: float
-    ) -> tuple[list[Settled], list[Batch]]:
-        """Settle, plan and claim in one transaction; an idle step opens none."""
-        parts = self.parts
-        batches: list[Batch] = []
-        is_open = not self.is_draining
-        has_due = is_open and self._polling and (parts.planner.next_due or now + 1) <= now
-        wants_jobs = is_open and (
-            parts.dispatcher.wants_to_claim(now) if self._polling else bool(self._waiters.wanted)
-        )
-        if not (events or has_due or wants_jobs or self.storage.problem):
-            return [], batches
-        self.pace.note_commit(now)
-        with parts.database.transaction():
-            if self.storage.problem:
-                # A step that has nothing to write would not show that the trouble is over.
-                parts.database.probe(write=True)
-            settled = self._endings.settle(events)
-            if has_due:
-                planned += parts.planner.plan(now)
-            if is_open and self._polling:
-                batches = parts.dispatcher.claim(now)
-            elif wants_jobs:
-                batches = self._claim_wanted(now)
-            parts.store.totals.flush()
-        return settled, batches
-
-    def _claim_wanted(self, now: float) -> list[Batch]:
-        """Claim a job that was asked for, again when it came back; one a step."""
-        if self.parts.pool.free_workers().count:
-            for job_id in sorted(self._waiters.wanted):
-                found = self.parts.dispatcher.claim_job(job_id, now)
-                if found:
-                    return found
-        return []
-
-    def _tell(self, settled: list[Settled]) -> None:
-        if not settled:
-            return
-        for listener in self.on_settled:
-            listener(settled)
-        self._waiters.tell(settled)
+                self.parts.inspections.finish(event)
 
     def _let_everybody_go(self, error: ServiceError) -> None:
         self.ended_by = self.ended_by or error
@@ -244,9 +282,9 @@ class Supervisor:
         self._waiters.close()
 
     def _field(self, wanted: FieldWanted) -> FieldValue:
-        try:
-            return self.parts.dispatcher.field(wanted)
-        except StorageError as error:
-            # Without the value the run ends as a stale one: it is made again, at no cost.
-            self.storage.note(error)
-            return FieldValue(wanted.field, None)
+        run = self.parts.runs.named(wanted.run_id)
+        value = None
+        # Without the value the run ends as a stale one: it is made again, at no cost.
+        with self.storage_health.noting():
+            value = self.parts.inputs.field(run, wanted.field) if run is not None else None
+        return FieldValue(wanted.field, value)

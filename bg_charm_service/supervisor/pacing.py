@@ -33,8 +33,8 @@ class Pace:
         queue: JobQueue,
         pool: WorkerPool,
         dispatcher: Dispatcher,
-        wake: asyncio.Event,
         *,
+        wake: asyncio.Event,
         watch_seconds: float,
     ) -> None:
         self._clock = clock

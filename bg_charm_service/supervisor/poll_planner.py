@@ -19,9 +19,8 @@ from bg_charm_service.domain.poll_schedule import (
     due_after_restart,
     phase_seconds,
 )
-from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.job_queue import JobQueue, NewJob
-from bg_charm_service.storage.sqlite.store import Store
+from bg_charm_service.storage.opened import Storage
+from bg_charm_service.storage.sqlite.job_queue import NewJob
 from bg_charm_service.storage.sqlite.store.health import ScheduleEntry
 
 #: So many polls are planned in one step, so that one step stays short.
@@ -39,21 +38,21 @@ class PollPlanner:
 
     def __init__(
         self,
-        database: Database,
-        store: Store,
-        queue: JobQueue,
+        storage: Storage,
         clock: Clock,
         *,
         interval_seconds: float,
         max_concurrent: int,
     ) -> None:
-        self._database = database
-        self._store = store
-        self._queue = queue
+        self._database = storage.database
+        self._store = storage.store
+        self._queue = storage.queue
         self._clock = clock
         self._interval_seconds = interval_seconds
         self._max_concurrent = max_concurrent
         self._heap: list[tuple[float, int]] = []
+        #: What `plan` took out of it in the transaction that is open.
+        self._taken: list[tuple[float, int]] = []
         self._due: dict[int, float] = {}
         self._in_space: Counter[str] = Counter()
         self._spaces: dict[int, str] = {}
@@ -119,32 +118,39 @@ class PollPlanner:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
-    def plan(self, now: float) -> list[tuple[float, int]]:
+    def is_due(self, now: float) -> bool:
+        """Whether a charm is due."""
+        due = self.next_due
+        return due is not None and due <= now
+
+    def plan(self, now: float) -> int:
         """Queue a poll for each charm that is due, up to a batch; inside a transaction.
 
-        Gives the entries that were taken, for `restore` when the transaction fails.
+        Gives how many were due. When the transaction fails, `restore` makes them due again.
         """
-        taken: list[tuple[float, int]] = []
+        taken = self._taken
         seen: set[int] = set()
         try:
-            while len(taken) < PLAN_BATCH and (due := self.next_due) is not None and due <= now:
+            while len(taken) < PLAN_BATCH and self.is_due(now):
                 entry = heapq.heappop(self._heap)
                 # Placed twice for the same moment, a charm is due once.
                 if entry[1] not in seen:
                     seen.add(entry[1])
                     taken.append(entry)
-            self._plan_all(taken, now)
+            if taken:
+                self._plan_all(taken, now)
         except BaseException:
-            # The caller does not learn of them: they would never be due again.
-            self.restore(taken)
+            self.restore()
             raise
-        return taken
+        self._database.after_commit(taken.clear)
+        return len(seen)
 
-    def restore(self, taken: Iterable[tuple[float, int]]) -> None:
-        """Put entries back whose polls were not queued after all."""
-        for entry in taken:
+    def restore(self) -> None:
+        """Put entries back whose polls were not queued after all: the transaction failed."""
+        for entry in self._taken:
             self._due[entry[1]] = entry[0]
             heapq.heappush(self._heap, entry)
+        self._taken.clear()
 
     def _plan_all(self, taken: Sequence[tuple[float, int]], now: float) -> None:
         keys = [charm_key for _, charm_key in taken]

@@ -10,35 +10,34 @@ from loguru import logger
 
 from bg_charm_service.domain.clock import Clock
 from bg_charm_service.domain.model import Outcome
-from bg_charm_service.storage.sqlite.job_queue import SUSPECT_DELIVERIES, Claim, JobQueue
-from bg_charm_service.storage.sqlite.store import Store
+from bg_charm_service.storage.opened import Storage
+from bg_charm_service.storage.sqlite.job_queue import SUSPECT_DELIVERIES, Claim
 from bg_charm_service.supervisor.completer import Completer, Settled, repeated_death
 from bg_charm_service.supervisor.in_flight import InFlight
 
 
-def rescue_claims(
-    store: Store, queue: JobQueue, completer: Completer, clock: Clock
-) -> list[Settled]:
+def recover_claims(storage: Storage, completer: Completer, clock: Clock) -> list[Settled]:
     """End every claim that is left, inside a transaction; gives those that were settled."""
+    store, queue = storage.store, storage.queue
     settled = []
     for claim in queue.claimed_jobs():
         charm = store.charms.get(claim.charm_key)
         is_removed = charm is None or charm.removed_at is not None
         is_blamed = not is_removed and claim.job.deliveries > SUSPECT_DELIVERIES
-        _log_rescue(claim, is_removed=is_removed, is_blamed=is_blamed)
+        _log_recovery(claim, is_removed=is_removed, is_blamed=is_blamed)
         if charm is None:
             queue.ack(claim)
         elif is_removed or is_blamed:
             failure = repeated_death(claim.job) if is_blamed else None
             outcome = Outcome(0.0, failure=failure, cancelled=is_removed)
-            run = InFlight(claim, charm, {}, {}, 0.0, is_alone=True)
+            run = InFlight(claim, charm, is_alone=True)
             settled.append(completer.conclude(run, outcome, worker=0, log=""))
         else:
             queue.rescue(claim, clock.steady())
     return settled
 
 
-def _log_rescue(claim: Claim, *, is_removed: bool, is_blamed: bool) -> None:
+def _log_recovery(claim: Claim, *, is_removed: bool, is_blamed: bool) -> None:
     bound = logger.bind(event="job_rescued", job=claim.job.job_id, charm=claim.job.ref.charm_id)
     if is_blamed:
         bound.error("Job {} was alone when the service died again: its failure", claim.job.job_id)

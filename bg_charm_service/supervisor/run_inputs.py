@@ -15,14 +15,14 @@ from bg_charm_service.domain.errors import FailureCause, InvalidInput, StorageEr
 from bg_charm_service.domain.limits import Limits
 from bg_charm_service.domain.model import CharmHealth, Failure, FieldKind, Origin
 from bg_charm_service.domain.redaction import secret_texts
-from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.job_queue import SUSPECT_DELIVERIES, Claim, JobQueue
+from bg_charm_service.storage.opened import Storage
+from bg_charm_service.storage.sqlite.job_queue import SUSPECT_DELIVERIES, Claim
 from bg_charm_service.storage.sqlite.store import Store
 from bg_charm_service.storage.sqlite.store.cells import CellValue
 from bg_charm_service.storage.sqlite.store.charms import CharmRecord
 from bg_charm_service.storage.sqlite.store.links import Link
-from bg_charm_service.supervisor import batch_policy as batching
-from bg_charm_service.supervisor.in_flight import InFlight
+from bg_charm_service.supervisor import batch_policy
+from bg_charm_service.supervisor.in_flight import InFlight, SourceDurations
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.workers.protocol.messages import RunSpec
 
@@ -69,18 +69,16 @@ class Prepared(msgspec.Struct, frozen=True):
 class RunInputs:
     """Reads what runs start from."""
 
-    def __init__(
-        self, database: Database, store: Store, queue: JobQueue, limits: LimitResolver
-    ) -> None:
-        self._database = database
-        self._store = store
-        self._queue = queue
+    def __init__(self, storage: Storage, limits: LimitResolver, durations: SourceDurations) -> None:
+        self._database = storage.database
+        self._store = storage.store
+        self._queue = storage.queue
         self._limits = limits
-        self.times = batching.SourceTimes()
+        self._durations = durations
 
     def choice(self) -> Choice:
         """Begin a choice of what one worker is given in a go."""
-        return Choice(self._store, self._limits, self.times)
+        return Choice(self._store, self._limits, self._durations)
 
     def take(self, claim: Claim, now: float) -> Prepared | None:
         """Take the snapshot for a claimed job; None when its charm is gone, and the job too."""
@@ -101,7 +99,7 @@ class RunInputs:
                 "The state of {} cannot be read; its run counts as failed", charm.ref
             )
         failure = Failure(FailureCause.STATE, "Its state cannot be read; see the service's log.")
-        run = InFlight(claim, charm, {}, {}, lag, is_alone=is_alone)
+        run = InFlight(claim, charm, lag_seconds=lag, is_alone=is_alone)
         return Prepared(run, self._limits.of(charm), problem=failure)
 
     def take_together(self, choice: Choice, claims: Sequence[Claim], now: float) -> list[Prepared]:
@@ -119,12 +117,40 @@ class RunInputs:
             lag_seconds = max(0.0, now - claim.job.run_at)
             versions, sizes, values, large = _taken_apart(cells)
             run = InFlight(
-                *(claim, charm, versions, {}, lag_seconds, (), False, sizes),
-                *(health, changes.since(charm_key)),
+                claim,
+                charm,
+                versions,
+                lag_seconds=lag_seconds,
+                sizes=sizes,
+                health=health,
+                mark=changes.since(charm_key),
             )
-            source, success = sources[charm.source_hash], health.last_success or None
-            prepared.append(Prepared(run, limits, source, values, large, {}, success))
+            prepared.append(
+                Prepared(
+                    run,
+                    limits,
+                    source=sources[charm.source_hash],
+                    values=values,
+                    large=large,
+                    last_success=health.last_success or None,
+                )
+            )
         return prepared
+
+    def field(self, run: InFlight, name: str) -> bytes | None:
+        """The value of a large field at the version that a run was promised; None when it moved."""
+        if name not in run.versions:
+            return None
+        link = run.links.get(name)
+        try:
+            if link is not None:
+                target = self._store.charms.get(link.target_key)
+                cell = self._store.links.read(target, link) if target else None
+            else:
+                cell = self._store.cells.read(run.charm, name)
+        except InvalidInput:
+            return None
+        return cell.value if cell is not None and cell.version == run.versions[name] else None
 
     def _read(
         self, claim: Claim, charm: CharmRecord, lag_seconds: float, *, is_alone: bool
@@ -140,7 +166,16 @@ class RunInputs:
         health = self._store.health.get(charm.charm_key)
         mark = self._store.changes.since(charm.charm_key)
         run = InFlight(
-            claim, charm, versions, links, lag_seconds, secrets, is_alone, sizes, health, mark
+            claim,
+            charm,
+            versions,
+            links,
+            lag_seconds,
+            secrets=secrets,
+            is_alone=is_alone,
+            sizes=sizes,
+            health=health,
+            mark=mark,
         )
         return Prepared(
             run,
@@ -201,10 +236,10 @@ class RunInputs:
 class Choice:
     """Which of a space's ready jobs go to a worker together, and what was read to find that out."""
 
-    def __init__(self, store: Store, limits: LimitResolver, times: batching.SourceTimes) -> None:
+    def __init__(self, store: Store, limits: LimitResolver, durations: SourceDurations) -> None:
         self._store = store
         self._limits = limits
-        self._times = times
+        self._durations = durations
         self.limits = Limits()
         self.charms: dict[int, CharmRecord] = {}
         self.healths: dict[int, CharmHealth] = {}
@@ -240,7 +275,7 @@ class Choice:
             and health is not None
             and charm.removed_at is None
             and charm.schema.has_values_only
-            and self._times.is_short(health, charm.source_hash)
+            and self._durations.is_short(health, charm.source_hash)
         )
 
     def _within_bounds(self, claims: Sequence[Claim]) -> Sequence[Claim]:
@@ -252,9 +287,11 @@ class Choice:
                 charms = [self.charms[one.charm_key] for one in ahead]
                 self.cells.update(self._store.cells.snapshots(charms))
             charm, health = self.charms[claim.charm_key], self.healths[claim.charm_key]
-            total_ms += self._times.expected_ms(health, charm.source_hash)
+            total_ms += self._durations.expected_ms(health, charm.source_hash)
             total_bytes += sum(cell.size_bytes for cell in self.cells[claim.charm_key].values())
-            is_over = total_ms > batching.MOST_SECONDS * 1000 or total_bytes > batching.MOST_BYTES
+            is_over = (
+                total_ms > batch_policy.MOST_SECONDS * 1000 or total_bytes > batch_policy.MOST_BYTES
+            )
             if is_over and count:
                 return claims[:count]
         return claims

@@ -74,7 +74,7 @@ class Week:
             integrations=(),
             measure=_nothing,
             wake=lambda: None,
-            storage=bench.supervisor.storage,
+            storage=bench.supervisor.storage_health,
             checkup=_nothing,
         )
         self._charms = [

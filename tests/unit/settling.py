@@ -15,14 +15,16 @@ from bg_charm_service.domain.model import (
     Origin,
 )
 from bg_charm_service.domain.outcome_policy import FailurePolicy
+from bg_charm_service.storage.opened import Storage
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
 from bg_charm_service.storage.sqlite.store import Store
 from bg_charm_service.storage.sqlite.store.charms import CharmRecord
-from bg_charm_service.supervisor.completer import Completer, Settled
-from bg_charm_service.supervisor.in_flight import InFlight
+from bg_charm_service.supervisor.completer import Completer, CompletionRules, Settled
+from bg_charm_service.supervisor.in_flight import InFlight, RunsInFlight
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.supervisor.poll_planner import PollPlanner
+from bg_charm_service.supervisor.polled_charms import PolledCharms
 from bg_charm_service.workers.pool.events import RunFinished
 from bg_charm_service.workers.protocol.messages import Answer, RunSpec
 
@@ -47,26 +49,18 @@ class Bench:
         self.database = Database.open(path)
         self.store = Store.on(self.database)
         self.queue = JobQueue(self.database)
-        self.planner = PollPlanner(
-            self.database,
-            self.store,
-            self.queue,
-            StillClock(),
-            interval_seconds=60,
-            max_concurrent=1,
-        )
+        storage, clock = Storage(self.database, self.store, self.queue), StillClock()
+        self.planner = PollPlanner(storage, clock, interval_seconds=60, max_concurrent=1)
         self.limits = LimitResolver(Limits(), self.store.limits)
+        policy = FailurePolicy(max_retries=3, max_failures=2)
         self.completer = Completer(
-            self.database,
-            self.store,
-            self.queue,
-            self.planner,
-            FailurePolicy(max_retries=3, max_failures=2),
-            StillClock(),
+            storage,
+            clock,
             lambda: 0.5,
-            limits=self.limits,
-            history_runs=10,
-            label=lambda _: "test",
+            RunsInFlight(),
+            self.planner,
+            PolledCharms(self.store),
+            CompletionRules(policy, self.limits, history_runs=10),
         )
 
     def charm(self, space: str = SPACE, **kinds: FieldKind) -> CharmRecord:

@@ -26,17 +26,21 @@ from bg_charm_service.domain.model import (
     Origin,
 )
 from bg_charm_service.domain.outcome_policy import FailurePolicy, RunStatus
+from bg_charm_service.storage.opened import Storage
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.job_queue import SUSPECT_DELIVERIES, JobQueue
 from bg_charm_service.storage.sqlite.store import Store
 from bg_charm_service.storage.sqlite.store.charms import CharmRecord
 from bg_charm_service.storage.sqlite.store.links import Link
-from bg_charm_service.supervisor.completer import Completer, Settled
+from bg_charm_service.supervisor.completer import Completer, CompletionRules, Settled
 from bg_charm_service.supervisor.dispatcher import Dispatcher
 from bg_charm_service.supervisor.fair_share import Caps
+from bg_charm_service.supervisor.in_flight import RunsInFlight
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.supervisor.loop import Parts, Supervisor
 from bg_charm_service.supervisor.poll_planner import PollPlanner
+from bg_charm_service.supervisor.polled_charms import PolledCharms
+from bg_charm_service.supervisor.run_inputs import RunInputs
 from bg_charm_service.supervisor.source_inspections import SourceInspections
 from bg_charm_service.workers.pool.contract import FreeWorkers, WorkerPool
 from bg_charm_service.workers.pool.events import FieldWanted, PoolEvent, RunFinished
@@ -156,22 +160,25 @@ class Bench:
         self.store, self.queue = Store.on(self.database), JobQueue(self.database)
         self.pool, self.clock, self.wake = PaperPool(workers), Time(), asyncio.Event()
         pool = open_pool(self.clock, self.wake.set) if open_pool else self.pool
-        clock, database, store, queue = self.clock, self.database, self.store, self.queue
-        planner = PollPlanner(database, store, queue, clock, interval_seconds=60, max_concurrent=1)
-        self.planner = planner
-        limits = LimitResolver(Limits(), store.limits)
-        dispatcher = Dispatcher(database, store, queue, pool, clock, limits, caps or Caps())
-        completer = Completer(
-            *(database, store, queue, planner, FailurePolicy(), clock, lambda: 0.5),
-            limits=limits,
-            history_runs=10,
-            label=lambda _: None,
-        )
+        storage, clock = Storage(self.database, self.store, self.queue), self.clock
+        self.planner = PollPlanner(storage, clock, interval_seconds=60, max_concurrent=1)
+        limits = LimitResolver(Limits(), self.store.limits)
         self.inspections = SourceInspections(pool, limits)
+        runs = RunsInFlight()
+        inputs = RunInputs(storage, limits, runs.durations)
+        rules = CompletionRules(FailurePolicy(), limits, history_runs=10)
+        polled = PolledCharms(self.store)
         self.supervisor = Supervisor(
             Parts(
-                *(database, store, queue, pool, planner, dispatcher, completer),
-                *(self.inspections, clock),
+                storage=storage,
+                clock=clock,
+                pool=pool,
+                runs=runs,
+                inputs=inputs,
+                planner=self.planner,
+                dispatcher=Dispatcher(self.queue, pool, clock, runs, inputs, caps or Caps()),
+                completer=Completer(storage, clock, lambda: 0.5, runs, self.planner, polled, rules),
+                inspections=self.inspections,
             ),
             polling=polling,
             watch_seconds=0.1,
@@ -364,7 +371,7 @@ def test_removed_charm_does_not_run_after_a_crash(path: Path) -> None:
         first.store.charms.mark_removed(charm.charm_key, 1)
     first.database.close()
     second = Bench(path)
-    second.supervisor.rescue()
+    second.supervisor.recover()
     assert [] == second.step()
     assert [RunStatus.CANCELLED] == [one.decision.status for one in second.told]
 
@@ -546,14 +553,14 @@ def test_broken_disk_holds_up_and_loses_nothing(bench: Bench) -> None:
 
 def test_trouble_that_others_had_is_over_when_something_was_written(bench: Bench) -> None:
     """An idle service that was told of a failing database tries it, and does not just believe."""
-    bench.supervisor.storage.note(StorageError("The disk is gone."))
+    bench.supervisor.storage_health.note(StorageError("The disk is gone."))
     bench.clock.seconds += 10
     with broken(bench.database):
         bench.step()
-    assert "interrupted" in bench.supervisor.storage.problem
+    assert "interrupted" in bench.supervisor.storage_health.problem
     bench.clock.seconds += 10
     bench.step()
-    assert "" == bench.supervisor.storage.problem
+    assert "" == bench.supervisor.storage_health.problem
 
 
 def test_large_field_that_cannot_be_read_makes_the_run_stale(bench: Bench) -> None:
@@ -565,7 +572,7 @@ def test_large_field_that_cannot_be_read_makes_the_run_stale(bench: Bench) -> No
         bench.pool.events.append(FieldWanted(bench.pool.out[0].run_id, "big"))
         bench.step()
     assert [FieldValue("big", None)] == bench.pool.fields
-    assert "interrupted" in bench.supervisor.storage.problem
+    assert "interrupted" in bench.supervisor.storage_health.problem
 
 
 def test_missing_source_fails_its_own_run_only(path: Path) -> None:

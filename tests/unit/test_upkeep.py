@@ -23,7 +23,7 @@ def make(bench: Bench, scanner: Any) -> Upkeep:
         integrations=("listing",) if scanner is not None else (),
         measure=nothing,
         wake=lambda: None,
-        storage=bench.supervisor.storage,
+        storage=bench.supervisor.storage_health,
         checkup=nothing,
     )
 
@@ -78,7 +78,7 @@ def test_cycle_on_a_broken_disk_goes_on_later(tmp_path: Path) -> None:
         asyncio.run(upkeep.run_cycle())
         asyncio.run(upkeep.run_cycle())
     assert ["storage_problem"] == lines
-    assert "interrupted" in bench.supervisor.storage.problem
+    assert "interrupted" in bench.supervisor.storage_health.problem
     asyncio.run(upkeep.run_cycle())
     assert not bench.planner.is_polled(charm.charm_key)
     bench.database.close()
