@@ -38,7 +38,7 @@ def test_listens_on_no_port(each_yard: Yard, deed: Deed) -> None:
 
 @each_of("sockets")
 def test_opens_no_sockets_but_tcp(each_yard: Yard, deed: Deed) -> None:
-    """Other kinds of sockets cannot be opened, and nothing goes past the rule for ports."""
+    """Other kinds of sockets cannot be opened, and no option opens another port."""
     each_yard.suffer(deed)
 
 
@@ -56,7 +56,7 @@ def test_reaches_nothing_without_network(each_yard: Yard, deed: Deed) -> None:
 
 @each_of("privileges")
 def test_gains_no_privileges(each_yard: Yard, deed: Deed) -> None:
-    """Users, capabilities, namespaces and the kernel's dark corners stay closed."""
+    """Users, capabilities, namespaces and the kernel's rarer calls stay closed."""
     each_yard.suffer(deed)
 
 

@@ -22,7 +22,7 @@ DEEDS = {
     "writing": ("create_in_tmp", "make_a_directory", "change_times"),
     "processes": ("fork", "raw_clone3", "posix_spawn", "run_a_program", "run_a_shell"),
     "tracing": ("probe_for_processes", "hold_a_process", "limits_of_the_zygote"),
-    "listening": ("on_any_port", "without_a_name"),
+    "listening": ("on_any_port", "the_call_itself"),
     "sockets": ("unix", "udp"),
     "reaching": ("another_port", "socket_without_a_file"),
 }

@@ -98,6 +98,18 @@ def test_named_modules_exist() -> None:
     assert [] == [name for name in named if not (PACKAGE / name).exists()]
 
 
+def test_named_tests_exist() -> None:
+    """The page about the tests has a part for each folder, and the files that it names exist."""
+    tests = ROOT / "tests"
+    text = (tests / "README.md").read_text()
+    named = re.findall(r"`([a-z_]+/[a-z_/]+(?:\.py)?)`", text)
+    folders = {path.name for path in tests.iterdir() if path.is_dir() and path.name[0] not in "_."}
+
+    assert folders == set(re.findall(r"^## (.*)$", text, re.M))
+    assert named
+    assert [] == [name for name in named if not any((at / name).exists() for at in (tests, ROOT))]
+
+
 def test_named_events_exist() -> None:
     """Every log event that the operator's guide names is one that the code writes."""
     sources = "".join(file.read_text() for file in PACKAGE.rglob("*.py"))

@@ -24,10 +24,13 @@ from bg_charm_service.workers.sandbox import (
     probe,
     raise_walls,
 )
+from bg_charm_service.workers.sandbox.capabilities import give_up_gaining
 from bg_charm_service.workers.sandbox.kernel import MACHINE
+from bg_charm_service.workers.sandbox.seccomp import Filter
 from bg_charm_service.workers.sandbox.syscalls import (
     LANDLOCK_CREATE_RULESET,
     LANDLOCK_RESTRICT_SELF,
+    MACHINES,
     number,
 )
 from tests.unit.walled import (
@@ -174,19 +177,30 @@ def test_threads_are_behind_the_walls_too(here: Place) -> None:
 
 
 def test_calls_of_other_kinds_end_the_process(here: Place) -> None:
-    """What would slip past the numbers of the filter is the end, by a signal that says so."""
+    """A number that is none of this machine's own calls is the end, by a signal that says so."""
     need(Wall.CALLS)
-    if MACHINE != "x86_64":
-        pytest.skip("only x86_64 has calls of the x32 kind")
 
     def call(_: Place) -> None:
-        ctypes.CDLL(None).syscall(ctypes.c_long(0x40000000 | 39))
+        ctypes.CDLL(None).syscall(ctypes.c_long(0x7FFFFFFF))
 
     assert signal.SIGSYS == attempt(call, here, without=missing_walls()).signal
 
 
+def test_calls_of_another_machine_end_the_process(here: Place) -> None:
+    """Under the filter of another kind of machine every call is one of a stranger."""
+    need(Wall.CALLS)
+    (other,) = MACHINES.keys() - {MACHINE}
+
+    def call(_: Place) -> None:
+        give_up_gaining()
+        Filter(other).install(os.getpid())
+        os.getppid()
+
+    assert signal.SIGSYS == attempt(call, here, without=list(Wall)).signal
+
+
 def test_clone3_looks_unknown(here: Place) -> None:
-    """The C library makes its threads by the older call then, whose flags can be seen."""
+    """The C library makes its threads by the older call then."""
     need(Wall.CALLS)
 
     result = attempt(lambda _: system_call("clone3", 0, 0), here, without=missing_walls())

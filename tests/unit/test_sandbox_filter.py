@@ -93,7 +93,7 @@ def test_every_refused_call_is_refused(machine: str) -> None:
 
 @machines
 def test_some_calls_look_unknown(machine: str) -> None:
-    """What hides its arguments is answered as by an older kernel, so that callers do without."""
+    """Some newer calls are answered as by an older kernel, so that callers do without."""
     calls = [number(machine, name) for name in rules.UNKNOWN]
 
     assert [ENOSYS, ENOSYS] == [verdict(machine, call) for call in calls if call is not None]
@@ -127,7 +127,7 @@ def test_arguments_decide(machine: str, name: str) -> None:
 
 @machines
 def test_upper_halves_change_nothing(machine: str) -> None:
-    """Bits that the kernel does not read from an argument do not get a call past the filter."""
+    """The filter reads of an argument what the kernel reads of it, and no more."""
     call = number(machine, "socket")
     assert call is not None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import fcntl
 import mmap
@@ -76,15 +75,15 @@ def _bound() -> None:
 
 
 def _listening() -> None:
-    """Without bind() the kernel chooses a port."""
     with socket.socket() as one:
         one.listen()
 
 
-def _opened_fast() -> None:
-    """Connect as part of sending."""
-    with socket.socket() as one, contextlib.suppress(ConnectionRefusedError):
-        one.sendto(b"x", 0x20000000, ("127.0.0.1", 9))
+def _sent_with_a_flag() -> None:
+    """Send with a flag that the filter refuses; between these two ends it means nothing."""
+    one, other = socket.socketpair()
+    with one, other:
+        one.send(b"x", socket.MSG_FASTOPEN)
 
 
 def _connected(port: int) -> str:
@@ -107,7 +106,7 @@ def _controlled(action: int, value: int) -> None:
 
 
 def _asked_of_socket(request: int, value: int) -> None:
-    """Set something of a socket of one's own that says whom the kernel signals, or when."""
+    """Set something of a socket of one's own that has to do with signals."""
     one, other = socket.socketpair()
     with one, other:
         fcntl.ioctl(one, request, struct.pack("i", value))
@@ -204,7 +203,7 @@ DEEDS = [
     Deed("make a symbolic link", F, lambda at: (at.scratch / "l").symlink_to(at.file)),
     Deed("make a fifo", F, lambda at: os.mkfifo(at.scratch / "fifo")),
     Deed("remove its directory", F, lambda at: at.scratch.rmdir(), ROOT),
-    Deed("map shared memory of /dev/zero", F, lambda _: _opened("/dev/zero")),
+    Deed("open a device of memory", F, lambda _: _opened("/dev/zero")),
     Deed("take memory of /dev/shm", F, lambda _: os.listdir("/dev/shm")),
     Deed("truncate what it may read", C, lambda at: _truncated(at.scratch / "mine")),
     Deed("truncate by name", C, lambda at: _truncated_by_name(at.scratch / "mine")),
@@ -222,13 +221,13 @@ DEEDS = [
     Deed("send raw packets", C, lambda _: _made(socket.AF_INET, socket.SOCK_RAW, 1), ROOT),
     Deed("talk to services", C, lambda _: _made(socket.AF_UNIX, socket.SOCK_STREAM)),
     Deed("talk to the kernel", C, lambda _: _made(socket.AF_NETLINK, socket.SOCK_RAW)),
-    Deed("use multipath TCP", C, lambda _: _made(socket.AF_INET, socket.SOCK_STREAM, 262)),
+    Deed("stream another way", C, lambda _: _made(socket.AF_INET, socket.SOCK_STREAM, 262)),
     Deed("pair datagram sockets", C, lambda _: _paired_with(socket.SOCK_DGRAM)),
-    Deed("connect while sending", C, lambda _: _opened_fast()),
-    Deed("listen without a port", C, lambda _: _listening()),
+    Deed("send with a flag", C, lambda _: _sent_with_a_flag()),
+    Deed("listen", C, lambda _: _listening()),
     Deed("bind a port", C, lambda _: _bound()),
-    Deed("hide memory in a file", C, lambda _: os.close(os.memfd_create("x"))),
-    Deed("hide memory in a mapping", C, lambda _: mmap.mmap(-1, 4096).close()),
+    Deed("make a file in memory", C, lambda _: os.close(os.memfd_create("x"))),
+    Deed("share memory without a file", C, lambda _: mmap.mmap(-1, 4096).close()),
     Deed("watch files", C, lambda _: os.close(system_call("inotify_init1", 0))),
     Deed("share memory", C, lambda _: _shared("shmget", "shmctl", 4096)),
     Deed("share messages", C, lambda _: _shared("msgget", "msgctl")),
@@ -239,16 +238,16 @@ DEEDS = [
     Deed("be less nice", C, lambda _: os.nice(1)),
     Deed("outlive its parent", C, lambda _: _checked(_libc.prctl(1, 0, 0, 0, 0))),
     Deed("hide from those who watch", C, lambda _: _checked(_libc.prctl(4, 0, 0, 0, 0))),
-    Deed("loosen the address space", C, lambda _: system_call("personality", 0x0040000)),
+    Deed("ask for its personality", C, lambda _: system_call("personality", 0xFFFFFFFF)),
     Deed("filter further", C, lambda _: _checked(_libc.prctl(22, 1, 0, 0, 0)), NEVER),
     Deed("limit its parent", C, lambda _: _limited_parent()),
     Deed("read its parent's memory", C, lambda _: _traced(), ROOT),
     Deed("be traced", C, lambda _: system_call("ptrace", 0, 0, 0, 0)),
     Deed("grow a pipe", C, lambda _: _controlled(1031, 1 << 16)),
     Deed("notify of a directory", C, lambda _: _controlled(10, 0)),
-    Deed("have a pipe signal its parent", C, lambda _: _controlled(8, os.getppid())),
-    Deed("have a socket signal its parent", C, lambda _: _asked_of_socket(0x8901, os.getppid())),
-    Deed("have a socket signal", C, lambda _: _asked_of_socket(0x5452, 1)),
+    Deed("own a pipe", C, lambda _: _controlled(8, os.getpid())),
+    Deed("own a socket", C, lambda _: _asked_of_socket(0x8901, os.getpid())),
+    Deed("be told of a socket", C, lambda _: _asked_of_socket(0x5452, 1)),
     Deed("reach a port", N, lambda _: _connected(9)),
     Deed("see whether its parent lives", S, lambda _: os.kill(os.getppid(), 0)),
     Deed("wake its parent", S, lambda _: os.kill(os.getppid(), signal.SIGCONT)),

@@ -44,7 +44,7 @@ _PLACE_AND_TIME = (
     *("/etc/mime.types", "/etc/ld.so.cache"),
 )
 
-#: /dev/zero is not among them: mapped as shared memory it takes memory that no limit sees.
+#: /dev/zero is not among them: it gives memory, and the limits are to count all of that.
 _DEVICES = ("/dev/urandom", "/dev/random")
 
 #: Device that may be written to as well.

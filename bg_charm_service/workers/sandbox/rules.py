@@ -70,22 +70,22 @@ _PRCTLS = (
 
 #: Calls of which only some are allowed; every check must hold.
 CHECKED: dict[str, tuple[Check, ...]] = {
-    # TCP only. Other protocols slip past Landlock, MPTCP among them.
+    # TCP only: what Landlock says of ports, it says of TCP.
     "socket": (
         Check(0, allowed=(_AF_INET, _AF_INET6)),
         Check(1, allowed=(_SOCK_STREAM,), mask=_SOCK_TYPE_MASK),
         Check(2, allowed=(0, _IPPROTO_TCP)),
     ),
-    # One of a pair of datagram sockets could be connected anew, to a service of this machine.
+    # Streams only: their ends stay with each other.
     "socketpair": (
         Check(0, allowed=(_AF_UNIX,)),
         Check(1, allowed=(_SOCK_STREAM,), mask=_SOCK_TYPE_MASK),
     ),
-    # Fast open connects without connect(), where Landlock looks at the port.
+    # Connections are made by connect() alone, where Landlock looks at the port.
     "sendto": (Check(3, allowed=(0,), mask=_MSG_FASTOPEN),),
     "sendmsg": (Check(2, allowed=(0,), mask=_MSG_FASTOPEN),),
     "sendmmsg": (Check(3, allowed=(0,), mask=_MSG_FASTOPEN),),
-    # It would turn a TCP socket into one of another protocol.
+    # A socket of TCP stays one.
     "setsockopt": (Check(2, refused=(_TCP_ULP,)),),
     # Threads, but no processes.
     "clone": (Check(0, allowed=(_CLONE_THREAD,), mask=_CLONE_THREAD | _CLONE_NAMESPACES),),
@@ -100,10 +100,10 @@ CHECKED: dict[str, tuple[Check, ...]] = {
     # Not: signals to an owner, input for a terminal, attributes of files open for reading.
     "ioctl": (Check(1, allowed=_IOCTLS),),
     "prctl": (Check(0, allowed=_PRCTLS),),
-    # Landlock before version 3 lets what is open for reading be truncated.
+    # Landlock before version 3 says nothing of truncating.
     "open": (Check(1, allowed=_OPEN_MODES, mask=_O_ACCMODE | _O_TRUNC),),
     "openat": (Check(2, allowed=_OPEN_MODES, mask=_O_ACCMODE | _O_TRUNC),),
-    # Shared memory without a file stays allocated when it is unmapped bit by bit: no limit sees it.
+    # Not shared memory without a file, which the limits of memory are not made for.
     "mmap": (
         Check(
             3,

@@ -26,7 +26,7 @@ _ERRNO = 0x00050000
 #: Where the filter finds the call's number, the kind of machine, and the arguments.
 _NUMBER_OFFSET, _ARCH_OFFSET, _ARGUMENTS_OFFSET = 0, 4, 16
 
-#: Calls of the x32 kind, which are others in disguise, have this bit.
+#: From here on are the numbers of calls of another kind, x32.
 _X32 = 0x40000000
 
 _LOAD, _AND, _JUMP, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x54, 0x05, 0x15, 0x35, 0x06

@@ -45,15 +45,19 @@ def burn_in_c_with_the_lock(charm: Hostile) -> object:
 
 
 @ends("cpu", "processor time")
-def burn_in_a_pattern(charm: Hostile) -> object:
-    """In an expression that takes for ever."""
-    return str(re.match(r"(a|a)*$", "a" * 60 + "b"))
+def burn_in_a_pattern(charm: Hostile) -> None:
+    """In searches through a long text, each of which comes to its end."""
+    text = "a" * 4_000_000
+    while True:
+        re.search("b", text)
 
 
 @ends("cpu", "processor time")
-def burn_in_a_power(charm: Hostile) -> object:
-    """In numbers that grow."""
-    return (7 ** (10**9)) % 2
+def burn_in_a_power(charm: Hostile) -> None:
+    """In large numbers, as keys are made of."""
+    modulus = (1 << 4096) - 1
+    while True:
+        pow(7, modulus - 2, modulus)
 
 
 @ends("cpu", "processor time")

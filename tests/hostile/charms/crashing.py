@@ -40,27 +40,16 @@ def jump_to_nowhere(charm: Hostile) -> object:
     return ctypes.CFUNCTYPE(ctypes.c_int)(1)()
 
 
-@ends("signal", "SIG")
-def free_twice(charm: Hostile) -> object:
-    """By giving back what is not its own."""
-    LIBC.malloc.restype = ctypes.c_void_p
-    LIBC.free.argtypes = [ctypes.c_void_p]
-    block = LIBC.malloc(1 << 20)
-    for _ in range(3):
-        LIBC.free(block)
-    return LIBC.free(0x1234)
+@ends("signal", "SIGABRT")
+def abort_in_c(charm: Hostile) -> object:
+    """As C's library does when a program has damaged its memory."""
+    return LIBC.abort()
 
 
 @ends("signal", "SIGSEGV")
-def overflow_the_stack(charm: Hostile) -> object:
-    """By calls within calls, through C."""
-
-    class Deep:
-        def __repr__(self) -> str:
-            return repr(self)
-
-    sys.setrecursionlimit(10**9)
-    return repr(Deep())
+def end_as_if_the_stack_were_full(charm: Hostile) -> None:
+    """By the signal of a library that calls itself for ever."""
+    signal.raise_signal(signal.SIGSEGV)
 
 
 @ends("signal", "SIG")

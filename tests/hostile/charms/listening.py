@@ -31,19 +31,19 @@ def on_an_allowed_port(charm: Hostile) -> object:
 
 
 @ends("forbidden", "ermi")
-def without_a_name(charm: Hostile) -> object:
-    """Without asking for a port: the kernel gives one."""
+def the_call_itself(charm: Hostile) -> object:
+    """By the call that makes a socket listen."""
     with socket.socket() as one:
         one.listen()
-        return one.getsockname()
+    return 1
 
 
 @ends("forbidden", "ermi")
-def without_a_name_by_ipv6(charm: Hostile) -> object:
+def the_call_itself_by_ipv6(charm: Hostile) -> object:
     """The same for the other kind of address."""
     with socket.socket(socket.AF_INET6) as one:
         one.listen()
-        return one.getsockname()
+    return 1
 
 
 @ends("forbidden", "ermi")

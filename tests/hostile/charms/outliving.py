@@ -103,7 +103,7 @@ def finalizer(charm: Hostile) -> object:
 
 @ends("forbidden", "Operation not permitted")
 def socket_that_signals(charm: Hostile) -> object:
-    """By a pair of sockets that kill this process when they are closed."""
+    """By choosing the signal that tells of a socket; a harmless one."""
     ours, theirs = socket.socketpair()
     KEPT.extend((ours, theirs))
     fcntl.fcntl(ours, F_SETSIG, signal.SIGUSR1)

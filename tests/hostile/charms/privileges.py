@@ -53,7 +53,7 @@ def root_of_a_namespace(charm: Hostile) -> object:
 
 @ends("forbidden", "unshare: Operation not permitted")
 def network_of_its_own(charm: Hostile) -> object:
-    """A world in which no rule for networks was made."""
+    """A network of its own."""
     return call("unshare", CLONE_NEWNET)
 
 
@@ -79,21 +79,20 @@ def watch_the_processor(charm: Hostile) -> object:
 
 
 @ends("forbidden", "userfaultfd: Operation not permitted")
-def hold_the_kernel_up(charm: Hostile) -> object:
-    """Memory at whose reading the kernel waits: half of many a break-in."""
+def handle_page_faults(charm: Hostile) -> object:
+    """The handling of its own page faults."""
     return call("userfaultfd", 0)
 
 
 @ends("forbidden", "io_uring_setup: Operation not permitted")
 def ring_of_calls(charm: Hostile) -> object:
-    """System calls that no filter sees."""
-    parameters = (ctypes.c_uint32 * 30)()
-    return call("io_uring_setup", 4, ctypes.byref(parameters))
+    """A queue of calls; one without room means nothing to the kernel."""
+    return call("io_uring_setup", 0, None)
 
 
 @ends("forbidden", "add_key: Operation not permitted")
 def keep_a_key(charm: Hostile) -> object:
-    """Data that the kernel keeps, beyond every limit of memory."""
+    """Data that the kernel keeps."""
     return call("add_key", b"user", b"planted", b"data", 4, -3)
 
 

@@ -1,21 +1,19 @@
 """Starts a process, by every call that there is for it."""
 
 import ctypes
-import mmap
 import multiprocessing
 import os
 import subprocess
 import sys
 import time
 
-from tests.hostile.charms.hostile import LIBC, NUMBERS, Hostile, call, checked, ends
+from tests.hostile.charms.hostile import LIBC, Hostile, call, checked, ends
 
 SIGCHLD = 17
 CLONE_VM, CLONE_SIGHAND, CLONE_NEWPID = 0x100, 0x800, 0x20000000
-AT_EMPTY_PATH = 0x1000
 
-#: The bit in a call's number that means x86-64's dialect with short addresses.
-X32 = 0x40000000
+#: As high as a call's number can be; it means nothing to any kernel.
+HIGHEST_NUMBER = 0x7FFFFFFF
 
 
 def leave(pid: int) -> int:
@@ -89,30 +87,16 @@ def raw_clone_that_shares_memory(charm: Hostile) -> object:
 
 @ends("error", "clone3: Function not implemented")
 def raw_clone3(charm: Hostile) -> object:
-    """The call whose flags lie in memory, where no filter can read them."""
+    """By the newer call."""
     arguments = (ctypes.c_uint64 * 11)()
     arguments[4] = SIGCHLD
     return leave(call("clone3", ctypes.byref(arguments), ctypes.sizeof(arguments)))
 
 
-@ends("signal", "SIG")
-def x32_fork(charm: Hostile) -> object:
-    """By the number of the same call in another dialect of the machine."""
-    return leave(checked("x32 fork", LIBC.syscall(X32 | NUMBERS["fork"])))
-
-
-@ends("signal", "SIG")
-def i386_fork(charm: Hostile) -> object:
-    """By the entrance for programs of 32 bits."""
-    code = b"\x53\xb8\x02\x00\x00\x00\xcd\x80\x5b\xc3"  # push rbx; eax = 2; int 0x80; pop; ret
-    protection = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
-    memory = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE, prot=protection)
-    memory.write(code)
-    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-    pid = ctypes.CFUNCTYPE(ctypes.c_int)(address)()
-    if pid < 0:
-        raise OSError(-pid, f"i386 fork: {os.strerror(-pid)}")
-    return leave(pid)
+@ends("signal", "SIGSYS")
+def call_of_another_kind(charm: Hostile) -> object:
+    """By a number that is none of this machine's own calls: the filter ends whoever tries any."""
+    return checked("call of another kind", LIBC.syscall(HIGHEST_NUMBER))
 
 
 @ends("forbidden", "PermissionError")
@@ -163,11 +147,7 @@ def become_a_program(charm: Hostile) -> object:
     return os.execv("/bin/true", ["true"])
 
 
-@ends("forbidden", "PermissionError")
-def become_a_program_in_memory(charm: Hostile) -> object:
-    """A program that is no file."""
-    fd = os.memfd_create("program")
-    with open("/bin/true", "rb") as file:
-        os.write(fd, file.read())
-    arguments = (ctypes.c_char_p * 2)(b"true", None)
-    return call("execveat", fd, b"", arguments, None, AT_EMPTY_PATH)
+@ends("forbidden", "execveat: Operation not permitted")
+def become_a_program_by_a_descriptor(charm: Hostile) -> object:
+    """The same by the other call; there is no program behind this descriptor."""
+    return call("execveat", -1, b"", None, None, 0)

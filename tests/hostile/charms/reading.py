@@ -6,19 +6,9 @@ import os
 import socket
 from pathlib import Path
 
-from tests.hostile.charms.hostile import LIBC, Hostile, checked, ends, library
+from tests.hostile.charms.hostile import LIBC, Hostile, ends, library
 
 AT_FDCWD = -100
-
-
-class FileHandle(ctypes.Structure):
-    """A file's name that needs no path."""
-
-    _fields_ = [
-        ("handle_bytes", ctypes.c_uint),
-        ("handle_type", ctypes.c_int),
-        ("f_handle", ctypes.c_ubyte * 128),
-    ]
 
 
 def text_of(path: object) -> str:
@@ -53,7 +43,7 @@ def memory_of_the_service(charm: Hostile) -> object:
 
 @ends("forbidden", "Permission denied")
 def own_memory_as_a_file(charm: Hostile) -> object:
-    """Its own memory, by the file that minds no protection of pages."""
+    """Its own memory, as a file."""
     with open("/proc/self/mem", "r+b") as memory:
         return memory.fileno()
 
@@ -177,15 +167,18 @@ def by_the_root_of_a_process(charm: Hostile) -> object:
     return text_of(f"/proc/self/root{charm.target['secret']}")
 
 
-@ends("forbidden", "handle_at: Operation not permitted")
+@ends("forbidden", "name_to_handle_at: Operation not permitted")
 def by_a_handle(charm: Hostile) -> object:
-    """By a name that no path leads to."""
-    handle, mount = FileHandle(handle_bytes=128), ctypes.c_int()
-    path = charm.target["secret"].encode()
-    library("name_to_handle_at", AT_FDCWD, path, ctypes.byref(handle), ctypes.byref(mount), 0)
-    near = os.open(charm.target["data_dir"], os.O_RDONLY)
-    opened = LIBC.open_by_handle_at(near, ctypes.byref(handle), os.O_RDONLY)
-    return os.read(checked("open_by_handle_at", opened), 1000).decode()
+    """By the kernel's own name of a file; here of its own directory."""
+    handle, mount = (ctypes.c_uint * 2)(), ctypes.c_int()
+    path = bytes(charm.context.scratch)
+    return library("name_to_handle_at", AT_FDCWD, path, handle, ctypes.byref(mount), 0)
+
+
+@ends("forbidden", "open_by_handle_at: Operation not permitted")
+def by_opening_a_handle(charm: Hostile) -> object:
+    """By the call that opens such a name; here of nothing."""
+    return library("open_by_handle_at", -1, None, os.O_RDONLY)
 
 
 @ends("forbidden", "Permission denied")

@@ -1,11 +1,15 @@
-"""Opens sockets that are no TCP connections, and goes past what watches connections."""
+"""Opens sockets that are no TCP connections, and asks more of those that are."""
 
+import contextlib
 import socket
 
 from tests.hostile.charms.hostile import Hostile, ends
 
 MPTCP, SCTP, ALG_FAMILY = 262, 132, 38
-TCP_FASTOPEN_CONNECT, TCP_REPAIR, TCP_ULP = 30, 19, 31
+SO_MARK = 36
+
+#: More than TCP has, by number.
+OPTIONS = range(1, 64)
 
 
 def opened(*kind: int) -> str:
@@ -52,7 +56,7 @@ def raw(charm: Hostile) -> object:
 
 @ends("forbidden", "ermi")
 def raw_tcp(charm: Hostile) -> object:
-    """TCP that the kernel does not take for TCP."""
+    """The same for TCP."""
     return opened(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
 
 
@@ -70,7 +74,7 @@ def netlink(charm: Hostile) -> object:
 
 @ends("forbidden", "ermi")
 def multipath(charm: Hostile) -> object:
-    """TCP over several ways, which the rule for ports does not see."""
+    """A stream over several ways."""
     return opened(socket.AF_INET, socket.SOCK_STREAM, MPTCP)
 
 
@@ -94,7 +98,7 @@ def host_of_this_machine(charm: Hostile) -> object:
 
 @ends("forbidden", "ermi")
 def cipher_of_the_kernel(charm: Hostile) -> object:
-    """To the kernel's cryptography, an old way in."""
+    """To the kernel's cryptography."""
     return opened(ALG_FAMILY, socket.SOCK_SEQPACKET)
 
 
@@ -106,41 +110,48 @@ def bus(charm: Hostile) -> object:
 
 @ends("forbidden", "ermi")
 def pair_of_datagrams(charm: Hostile) -> object:
-    """A pair, one end of which could be told to send elsewhere."""
-    one, _ = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    return one.sendto(b"x", charm.target["socket"])
+    """A pair that sends datagrams."""
+    for one in socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM):
+        one.close()
+    return 1
 
 
 @ends("forbidden", "ermi")
-def open_with_data(charm: Hostile) -> object:
-    """Data with the first packet: a connection without the call for it."""
-    with socket.socket() as one:
-        return one.sendto(
-            b"GET / HTTP/1.0\r\n\r\n", socket.MSG_FASTOPEN, tuple(charm.target["other"])
-        )
+def refused_flag(charm: Hostile) -> object:
+    """A flag of sending that the filter refuses; between two ends of its own it means nothing."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        return ours.send(b"x", socket.MSG_FASTOPEN)
 
 
 @ends("forbidden", "ermi")
-def open_with_data_by_message(charm: Hostile) -> object:
-    """The same by the other call, whose address lies in memory."""
-    with socket.socket() as one:
-        data = [b"GET / HTTP/1.0\r\n\r\n"]
-        return one.sendmsg(data, [], socket.MSG_FASTOPEN, tuple(charm.target["other"]))
+def refused_flag_of_a_message(charm: Hostile) -> object:
+    """The same by the other call."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        return ours.sendmsg([b"x"], [], socket.MSG_FASTOPEN)
 
 
 @ends("forbidden", "ermi")
-def connect_later(charm: Hostile) -> object:
-    """A connection that is made at the first data."""
-    with socket.socket() as one:
-        one.setsockopt(socket.IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 1)
-        one.connect(tuple(charm.target["other"]))
-        return one.send(b"GET / HTTP/1.0\r\n\r\n")
+def connect_with_any_option(charm: Hostile) -> object:
+    """A connection to another port, with each option that TCP may have: all are refused."""
+    refused = PermissionError()
+    for option in OPTIONS:
+        with socket.socket() as one:
+            with contextlib.suppress(OSError):
+                one.setsockopt(socket.IPPROTO_TCP, option, 1)
+            try:
+                one.connect(tuple(charm.target["other"]))
+            except PermissionError as error:
+                refused = error
+            else:
+                return option
+    raise refused
 
 
 @ends("forbidden", "ermi")
-def repair(charm: Hostile) -> object:
-    """A connection that is declared to be there."""
+def option_of_the_privileged(charm: Hostile) -> object:
+    """A mark on what it sends, as routers set it: an option that asks for privileges."""
     with socket.socket() as one:
-        one.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
-        one.connect(tuple(charm.target["other"]))
-        return 1
+        one.setsockopt(socket.SOL_SOCKET, SO_MARK, 1)
+    return 1

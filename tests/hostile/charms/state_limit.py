@@ -116,8 +116,8 @@ def a_lock(charm: Hostile) -> object:
 
 @ends("state", "loot")
 def endless_number(charm: Hostile) -> object:
-    """A number that takes long to write down."""
-    return 1 << 1_000_000
+    """A number with more digits than are read."""
+    return 10**5000
 
 
 @ends("state", "target")

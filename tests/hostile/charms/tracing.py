@@ -5,12 +5,12 @@ import fcntl
 import os
 import resource
 import signal
-import socket
+import struct
 
 from tests.hostile.charms.hostile import Hostile, call, ends, library
 
 PTRACE_ATTACH, PTRACE_SEIZE = 16, 0x4206
-F_SETSIG, F_SETOWN_EX, F_OWNER_PID = 10, 15, 1
+F_SETOWN_EX, F_OWNER_PID = 15, 1
 IOPRIO_WHO_PROCESS, IOPRIO_CLASS_IDLE = 1, 3 << 13
 KCMP_FILE = 0
 
@@ -19,12 +19,6 @@ class Piece(ctypes.Structure):
     """A piece of memory."""
 
     _fields_ = [("base", ctypes.c_void_p), ("length", ctypes.c_size_t)]
-
-
-class Owner(ctypes.Structure):
-    """Who gets a descriptor's signals."""
-
-    _fields_ = [("kind", ctypes.c_int), ("pid", ctypes.c_int)]
 
 
 @ends("forbidden", "Operation not permitted")
@@ -105,28 +99,15 @@ def take_a_descriptor(charm: Hostile) -> object:
 
 
 @ends("forbidden", "ermi")
-def signal_by_a_descriptor(charm: Hostile) -> object:
-    """By a socket that signals whoever is named when something arrives."""
-    ours, theirs = socket.socketpair()
-    fd = ours.fileno()
-    owner = Owner(F_OWNER_PID, charm.target["service"])
-    fcntl.fcntl(fd, F_SETOWN_EX, bytes(owner))
-    fcntl.fcntl(fd, F_SETSIG, signal.SIGKILL)
-    fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
-    theirs.send(b"now")
-    return 1
+def own_a_descriptor(charm: Hostile) -> object:
+    """A descriptor that has an owner, whom signals may go to; here this very process."""
+    return fcntl.fcntl(1, fcntl.F_SETOWN, os.getpid())
 
 
 @ends("forbidden", "ermi")
-def signal_by_the_old_call(charm: Hostile) -> object:
-    """The same, by the call that is older."""
-    ours, theirs = socket.socketpair()
-    fd = ours.fileno()
-    fcntl.fcntl(fd, fcntl.F_SETOWN, charm.target["service"])
-    fcntl.fcntl(fd, F_SETSIG, signal.SIGKILL)
-    fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
-    theirs.send(b"now")
-    return 1
+def own_a_descriptor_by_the_newer_call(charm: Hostile) -> object:
+    """The same, by the call that is newer."""
+    return fcntl.fcntl(1, F_SETOWN_EX, struct.pack("ii", F_OWNER_PID, os.getpid()))
 
 
 @ends("forbidden", "ptrace: Operation not permitted")
@@ -143,18 +124,18 @@ def trace_the_zygote(charm: Hostile) -> object:
 
 @ends("forbidden", "process_vm_readv: Operation not permitted")
 def read_memory(charm: Hostile) -> object:
-    """The zygote's memory, without tracing it; what is there lies where it lies here."""
-    buffer = ctypes.create_string_buffer(64)
-    mine, theirs = Piece(ctypes.addressof(buffer), 64), Piece(id(ctypes), 64)
+    """The zygote's memory, without tracing it; here nothing of it."""
+    buffer = ctypes.create_string_buffer(1)
+    mine, theirs = Piece(ctypes.addressof(buffer), 1), Piece(None, 0)
     pid = os.getppid()
     return library("process_vm_readv", pid, ctypes.byref(mine), 1, ctypes.byref(theirs), 1, 0)
 
 
 @ends("forbidden", "process_vm_writev: Operation not permitted")
 def write_memory(charm: Hostile) -> object:
-    """The zygote's memory: what is written there, all later workers have."""
+    """The same for writing."""
     buffer = ctypes.create_string_buffer(1)
-    mine, theirs = Piece(ctypes.addressof(buffer), 1), Piece(ctypes.addressof(buffer), 0)
+    mine, theirs = Piece(ctypes.addressof(buffer), 1), Piece(None, 0)
     pid = os.getppid()
     return library("process_vm_writev", pid, ctypes.byref(mine), 1, ctypes.byref(theirs), 1, 0)
 

@@ -209,8 +209,8 @@ def change_attributes(charm: Hostile) -> None:
 
 @ends("forbidden", "ermi")
 def make_a_device(charm: Hostile) -> None:
-    """A way to the machine's memory, in its own directory."""
-    os.mknod(charm.context.scratch / "mem", stat.S_IFCHR | 0o600, os.makedev(1, 1))
+    """A device in its own directory; this one is the one that throws everything away."""
+    os.mknod(charm.context.scratch / "null", stat.S_IFCHR | 0o600, os.makedev(1, 3))
 
 
 @ends("forbidden", "ermi")
