@@ -12,8 +12,8 @@ from tests.process.running import ROOT, Service
 
 #: What a half-finished upgrade may do: workers that end at once, a zygote that cannot be loaded.
 BROKEN = {
-    "worker_boot.py": "def run_worker(*_):\n    raise SystemExit('not this version')\n",
-    "zygote.py": "raise ImportError('not this version')\n",
+    "workers/runtime/boot.py": "def run_worker(*_):\n    raise SystemExit('not this version')\n",
+    "workers/runtime/zygote.py": "raise ImportError('not this version')\n",
 }
 
 
