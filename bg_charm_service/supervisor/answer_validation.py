@@ -1,7 +1,7 @@
-"""What a worker says of a run, judged: nothing of it is believed that cannot be.
+"""What a worker says of a run, validated: nothing of it is believed that cannot be.
 
 Pure but for the question whether a value has moved. Whether a run may write what it wrote is
-checked where that is written, by the settler, which calls this.
+checked where that is written, by the completer, which calls this.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SEEN_FROM_OUTSIDE: Final = {
 _AGREEMENT: Final = 0.9
 
 
-def judge(
+def outcome_of(
     answer: Answer,
     run: InFlight,
     limits: Limits,

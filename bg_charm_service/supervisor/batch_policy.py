@@ -1,4 +1,4 @@
-"""Which runs one worker is given in a go: those of charms that were short lately. Pure.
+"""Which runs one worker is given together: those of charms that were short lately. Pure.
 
 A batch saves what a run costs besides its work, and holds up the runs behind a slow one: so only
 charms that are known to be quick take part. Used by the preparation of claims.
@@ -15,11 +15,11 @@ MOST_SECONDS = 0.05
 #: So much may their values take together, in bytes.
 MOST_BYTES = 1024 * 1024
 
-#: Where each run of a space took longer than that lately, so many are looked at in a go: to read
+#: Where each run of a space took longer than that lately, so many are looked at at once: to read
 #: more of them costs more than the few that are quick could save.
 _FEW_RUNS = 8
 
-#: A charm whose runs take no longer than this may share a worker's go, in milliseconds.
+#: A charm whose runs take no longer than this may share a batch, in milliseconds.
 SHORT_MS = 10.0
 
 

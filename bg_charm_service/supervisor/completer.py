@@ -22,7 +22,7 @@ from bg_charm_service.domain.outcome_policy import Decision, FailurePolicy, RunS
 from bg_charm_service.domain.redaction import redact, secret_texts
 from bg_charm_service.storage.opened import Storage
 from bg_charm_service.storage.sqlite.store.runs import RunRecord
-from bg_charm_service.supervisor.answer_validation import judge, plain_success
+from bg_charm_service.supervisor.answer_validation import outcome_of, plain_success
 from bg_charm_service.supervisor.effects import Effects
 from bg_charm_service.supervisor.in_flight import InFlight, RunsInFlight
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
@@ -248,7 +248,7 @@ class Completer:
             failure = finished.death or repeated_death(run.claim.job)
             return Outcome(finished.seconds, failure=failure)
         has_moved = partial(self._has_moved, run)
-        return judge(answer, run, finished.run.limits, finished.seconds, has_moved)
+        return outcome_of(answer, run, finished.run.limits, finished.seconds, has_moved)
 
     def _secrets(self, run: InFlight, outcome: Outcome) -> tuple[str, ...]:
         """The texts to keep out of what is shown: secrets given to the run, and those it wrote."""

@@ -76,9 +76,9 @@ class RunInputs:
         self._limits = limits
         self._durations = durations
 
-    def choice(self) -> Choice:
-        """Begin a choice of what one worker is given in a go."""
-        return Choice(self._store, self._limits, self._durations)
+    def choice(self) -> BatchChoice:
+        """Begin a choice of what one worker is given together."""
+        return BatchChoice(self._store, self._limits, self._durations)
 
     def take(self, claim: Claim, now: float) -> Prepared | None:
         """Take the snapshot for a claimed job; None when its charm is gone, and the job too."""
@@ -102,7 +102,9 @@ class RunInputs:
         run = InFlight(claim, charm, lag_seconds=lag, is_alone=is_alone)
         return Prepared(run, self._limits.of(charm), problem=failure)
 
-    def take_together(self, choice: Choice, claims: Sequence[Claim], now: float) -> list[Prepared]:
+    def take_together(
+        self, choice: BatchChoice, claims: Sequence[Claim], now: float
+    ) -> list[Prepared]:
         """Take the snapshots of jobs that were chosen to go together."""
         changes = self._store.changes
         limits = choice.limits
@@ -233,7 +235,7 @@ class RunInputs:
         return target is not None and target.space_key == run.claim.space_key
 
 
-class Choice:
+class BatchChoice:
     """Which of a space's ready jobs go to a worker together, and what was read to find that out."""
 
     def __init__(self, store: Store, limits: LimitResolver, durations: SourceDurations) -> None:
@@ -279,7 +281,7 @@ class Choice:
         )
 
     def _within_bounds(self, claims: Sequence[Claim]) -> Sequence[Claim]:
-        """As many as one go may take, by time and by size; one at least."""
+        """As many as one batch may take, by time and by size; one at least."""
         total_ms, total_bytes = 0.0, 0
         for count, claim in enumerate(claims):
             if count % _READ_TOGETHER == 0:

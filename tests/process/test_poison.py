@@ -12,7 +12,7 @@ from bg_charm_service.domain.model import CharmRef, CharmSchema
 from bg_charm_service.domain.outcome_policy import RunStatus
 from bg_charm_service.workers.pool.contract import Isolation, PoolLimits
 from bg_charm_service.workers.pool.pool import Pool
-from tests.unit.test_supervisor import Bench
+from tests.unit.test_loop import Bench
 
 #: The longest that anything here is waited for, in seconds.
 PATIENCE_SECONDS = 60.0

@@ -78,14 +78,14 @@ class MiscountingQueue(JobQueue):
         super()._tally(pending=pending, claimed=claimed)
 
 
-class BlamingSettler(Completer):
+class BlamingCompleter(Completer):
     """Lets a run pay for the death of the workers' parent."""
 
     def _is_to_blame(self, run: InFlight, finished: RunFinished) -> bool:
         return True
 
 
-class KindSettler(Completer):
+class KindCompleter(Completer):
     """Counts a run as a success whatever its worker says."""
 
     def _outcome(self, run: InFlight, finished: RunFinished) -> Outcome:
@@ -93,7 +93,7 @@ class KindSettler(Completer):
         return Outcome(outcome.duration_seconds) if outcome.failure is not None else outcome
 
 
-class RepeatingSettler(Completer):
+class RepeatingCompleter(Completer):
     """Ends each run twice."""
 
     def conclude(self, run: InFlight, outcome: Outcome, *, worker: int, log: str) -> Settled:
@@ -101,7 +101,7 @@ class RepeatingSettler(Completer):
         return super().conclude(run, outcome, worker=worker, log=log)
 
 
-class MuteSettler(Completer):
+class MuteCompleter(Completer):
     """Forgets the events that runs send."""
 
     def _outcome(self, run: InFlight, finished: RunFinished) -> Outcome:
@@ -237,19 +237,19 @@ BUGS = (
     ),
     (Bug("polls are put twice", sql=(("?8, ?9,\n", "?8, ?9 || NULL,\n"),)), "second live poll"),
     (Bug("charms overlap", sql=((_IDLE, "1"),)), "was claimed while job"),
-    (Bug("runs end twice", PartTypes(completer=RepeatingSettler)), "ended a second time"),
+    (Bug("runs end twice", PartTypes(completer=RepeatingCompleter)), "ended a second time"),
     (
         Bug("writes are lost", sql=(("value = ?4", "value = iif(?4, value, 0)"),)),
         "and had .* successes",
     ),
-    (Bug("failures are successes", PartTypes(completer=KindSettler)), "no worker did it"),
-    (Bug("runs send in vain", PartTypes(completer=MuteSettler)), "was never queued"),
+    (Bug("failures are successes", PartTypes(completer=KindCompleter)), "no worker did it"),
+    (Bug("runs send in vain", PartTypes(completer=MuteCompleter)), "was never queued"),
     (Bug("sends overtake", sql=(("?8, ?9,\n", "0 * ?8, ?9,\n"),)), "overtook the earlier send"),
     (
         Bug("disabling drops sends", sql=(("status = 1 AND origin = 'poll'", "status = 1"),)),
         "a send, was deleted",
     ),
-    (Bug("the innocent pay", PartTypes(completer=BlamingSettler)), "pays for"),
+    (Bug("the innocent pay", PartTypes(completer=BlamingCompleter)), "pays for"),
     (
         Bug("suspects too early", sql=(("deliveries = deliveries + 1", "deliveries = 4"),)),
         "before it was a suspect",

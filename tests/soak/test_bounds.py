@@ -23,7 +23,7 @@ from bg_charm_service.service.maintenance.cycle import Upkeep, UpkeepLimits
 from bg_charm_service.supervisor.polled_charms import PolledCharms
 from bg_charm_service.workers.pool.events import RunFinished
 from bg_charm_service.workers.protocol.messages import Answer, FailureSpec, RunSpec
-from tests.unit.test_supervisor import Bench
+from tests.unit.test_loop import Bench
 
 CHARMS = 100
 INTERVAL_SECONDS = 7200.0

@@ -20,7 +20,7 @@ from bg_charm_service.storage.sqlite.checks import (
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
 from bg_charm_service.storage.sqlite.store.registrations import Registrations
-from tests.unit.test_supervisor import Bench
+from tests.unit.test_loop import Bench
 
 #: Damage, what is found then, and whether it can be mended; charm 1 and job 1 are there.
 DAMAGE = {

@@ -12,7 +12,7 @@ from bg_charm_service.domain.model import CharmRef, DisabledBy
 from bg_charm_service.scanning.scanner import ScanResult
 from bg_charm_service.service.maintenance.cycle import Upkeep, UpkeepLimits
 from bg_charm_service.supervisor.polled_charms import PolledCharms
-from tests.unit.test_supervisor import Bench, broken, logged
+from tests.unit.test_loop import Bench, broken, logged
 
 
 def make(bench: Bench, scanner: Any) -> Upkeep:

@@ -17,7 +17,7 @@ from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.supervisor.source_inspections import SourceInspections
 from bg_charm_service.workers.pool.events import InspectFinished
 from bg_charm_service.workers.protocol.messages import FROM_WORKER, MOST_SETS, Inspect, Inspected
-from tests.unit.test_supervisor import PaperPool
+from tests.unit.test_loop import PaperPool
 
 FIELD = FieldSchema("count", FieldKind.VALUE, b"0")
 TRUE = CharmSchema("Some", "Some", "", (FIELD,), ("bgUpdater",))

@@ -11,7 +11,7 @@ import pytest
 
 from bg_charm_service.domain.errors import StorageError
 from bg_charm_service.storage.sqlite.job_queue import NewJob
-from tests.unit.test_supervisor import Bench
+from tests.unit.test_loop import Bench
 
 HOUR = 3600.0
 

@@ -12,7 +12,7 @@ from bg_charm_service.domain.model import FieldKind
 from bg_charm_service.storage.sqlite.store.charms import CharmRecord
 from bg_charm_service.supervisor import batch_policy as batching
 from bg_charm_service.supervisor.fair_share import Caps
-from tests.unit.test_supervisor import Bench, logged
+from tests.unit.test_loop import Bench, logged
 
 SHORT, LONG = 0.001, 0.5
 SPACE = "did:key:here"

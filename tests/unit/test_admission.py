@@ -13,7 +13,7 @@ import pytest
 from bg_charm_service.domain.model import POLL_EVENT, CharmRef, CharmSchema, Origin
 from bg_charm_service.storage.sqlite.store.charms import CharmRecord
 from bg_charm_service.supervisor.fair_share import Caps
-from tests.unit.test_supervisor import Bench
+from tests.unit.test_loop import Bench
 
 MANY, ONE = "did:key:many", "did:key:one"
 WORKERS = 4

@@ -1,4 +1,4 @@
-"""A settler on an empty database, for the tests of what becomes of runs."""
+"""A completer on an empty database, for the tests of what becomes of runs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class StillClock:
 
 
 class Bench:
-    """A store, a queue, a schedule and a settler on an empty database."""
+    """A store, a queue, a schedule and a completer on an empty database."""
 
     def __init__(self, path: Path) -> None:
         self.database = Database.open(path)

@@ -13,7 +13,7 @@ from bg_charm_service.domain.outcome_policy import RunStatus, Step
 from bg_charm_service.storage.sqlite.store.links import Link
 from bg_charm_service.supervisor.in_flight import InFlight
 from bg_charm_service.workers.protocol.messages import Answer, FailureSpec
-from tests.unit.settling import ELSEWHERE, NOW, Bench
+from tests.unit.completing import ELSEWHERE, NOW, Bench
 
 
 @pytest.fixture

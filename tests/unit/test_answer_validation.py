@@ -15,7 +15,7 @@ from bg_charm_service.storage.sqlite.store.charms import CharmRecord
 from bg_charm_service.storage.sqlite.store.links import Link
 from bg_charm_service.supervisor.in_flight import InFlight
 from bg_charm_service.workers.protocol.messages import Answer, FailureSpec, SendSpec
-from tests.unit.settling import ELSEWHERE, SPACE, Bench
+from tests.unit.completing import ELSEWHERE, SPACE, Bench
 
 SMALL = Limits(state_bytes=1024)
 
