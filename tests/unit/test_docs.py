@@ -14,10 +14,9 @@ import pytest
 from bg_charm_service.cli.root import root
 from bg_charm_service.scanning.discovery import Source, load_integration
 from bg_charm_service.workers.runtime.charm_binding import describe, load_class
+from tests.unit.pages import PAGES, ROOT
 
-ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "bg_charm_service"
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 #: Flags of other programs, and of the benchmarks, that the guides use or name.
 FOREIGN_FLAGS = {
@@ -120,3 +119,27 @@ def test_named_events_exist() -> None:
     parts = {name.removeprefix("status.").removesuffix("_more") for name in named}
     assert parts
     assert [] == sorted(part for part in parts if f'"{part}"' not in sources)
+
+
+def linked_files() -> Iterator[tuple[str, str]]:
+    """Return every relative link of the pages: the file that has it, and its target."""
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+            if "://" not in target:
+                yield str(page.relative_to(ROOT)), target
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors that the headings of a page have."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize(("page", "target"), sorted(set(linked_files())))
+def test_links_lead_somewhere(page: str, target: str) -> None:
+    """Every relative link of a page leads to a file, and to a heading where it names one."""
+    name, _, anchor = target.partition("#")
+    file = (ROOT / page).parent / name if name else ROOT / page
+
+    assert file.exists()
+    assert not anchor or anchor in anchors(file)

@@ -154,7 +154,7 @@ def test_source_archive_holds_what_people_read_first(source: set[str]) -> None:
 
 
 def test_changelog_has_the_version() -> None:
-    """The version that is built has its section in the changelog, with a date; what comes is above."""
+    """The version that is built stands in the changelog, with a date; what follows is above."""
     text = (ROOT / "CHANGELOG.md").read_text()
     sections = re.findall(r"^## \[(.+?)\](?: - (\d{4}-\d\d-\d\d))?$", text, re.MULTILINE)
 
