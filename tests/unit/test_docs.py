@@ -109,6 +109,14 @@ def test_named_tests_exist() -> None:
     assert [] == [name for name in named if not any((at / name).exists() for at in (tests, ROOT))]
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_named_paths_exist(page: Path) -> None:
+    """Every file that a page names with its folder is there, from the root or in the package."""
+    named = re.findall(r"`(\w[\w.-]*/(?:[\w.-]+/)*[\w-]+\.(?:py|sh))`", page.read_text())
+
+    assert [] == [name for name in named if not any((at / name).exists() for at in (ROOT, PACKAGE))]
+
+
 def test_named_events_exist() -> None:
     """Every log event that the operator's guide names is one that the code writes."""
     sources = "".join(file.read_text() for file in PACKAGE.rglob("*.py"))
