@@ -12,9 +12,12 @@ import click
 import pytest
 
 from bg_charm_service.cli.root import root
+from bg_charm_service.daemon.settings import SETTINGS
+from bg_charm_service.domain.errors import FailureCause
+from bg_charm_service.domain.limit_names import LIMIT_NAMES
 from bg_charm_service.scanning.discovery import Source, load_integration
 from bg_charm_service.workers.runtime.charm_binding import describe, load_class
-from tests.unit.pages import PAGES, ROOT
+from tests.unit.pages import PAGES, ROOT, rows, spans
 
 PACKAGE = ROOT / "bg_charm_service"
 
@@ -112,9 +115,29 @@ def test_named_tests_exist() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_named_paths_exist(page: Path) -> None:
     """Every file that a page names with its folder is there, from the root or in the package."""
-    named = re.findall(r"`(\w[\w.-]*/(?:[\w.-]+/)*[\w-]+\.(?:py|sh))`", page.read_text())
+    named = re.findall(r"`(\w[\w.-]*/(?:[\w.-]+/)*[a-z][a-z0-9_-]*\.(?:py|sh))`", page.read_text())
 
     assert [] == [name for name in named if not any((at / name).exists() for at in (ROOT, PACKAGE))]
+
+
+@pytest.mark.parametrize(
+    ("page", "title"), [("operating", "Failures"), ("charms", "When it fails")]
+)
+def test_every_cause_of_failure_is_explained(page: str, title: str) -> None:
+    """Operators and authors find each cause that a run can have, and no other."""
+    explained = [cause for row in rows(f"docs/{page}.md", title) for cause in spans(row[0])]
+
+    assert sorted(FailureCause) == sorted(explained)
+
+
+def test_every_limit_is_listed_with_its_default() -> None:
+    """The guide for operators has each limit: its name, the service's flag, and the default."""
+    defaults = {setting.flag: setting.default for setting in SETTINGS}
+    shown = [row for row in rows("docs/operating.md", "Limits") if row[0].startswith("`--")]
+
+    assert [f"`--{each.name}`" for each in LIMIT_NAMES] == [row[0] for row in shown]
+    for _, flag, default, _ in shown:
+        assert defaults[flag.strip("`")] == default.removesuffix(" s")
 
 
 def test_named_events_exist() -> None:
