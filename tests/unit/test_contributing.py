@@ -1,4 +1,4 @@
-"""Promises of CONTRIBUTING.md and of findings: each task and kind of test is named, and is there."""
+"""Promises of CONTRIBUTING.md and findings: what they name is there, and nothing is left out."""
 
 from __future__ import annotations
 
