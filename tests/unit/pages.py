@@ -19,6 +19,7 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 PAGES = [
     *sorted(ROOT.glob("*.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
+    ROOT / "tests" / "README.md",
 ]
 
 PROGRAM = "bin/bg-charm-service"

@@ -114,10 +114,11 @@ def test_named_tests_exist() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_named_paths_exist(page: Path) -> None:
-    """Every file that a page names with its folder is there, from the root or in the package."""
+    """Every file that a page names with its folder is there: from the root, the package or here."""
     named = re.findall(r"`(\w[\w.-]*/(?:[\w.-]+/)*[a-z][a-z0-9_-]*\.(?:py|sh))`", page.read_text())
+    places = (ROOT, PACKAGE, page.parent)
 
-    assert [] == [name for name in named if not any((at / name).exists() for at in (ROOT, PACKAGE))]
+    assert [] == [name for name in named if not any((at / name).exists() for at in places)]
 
 
 @pytest.mark.parametrize(
