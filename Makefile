@@ -122,6 +122,10 @@ bench: $(INSTALLED_BENCH) ## Measure speed beside others, and write docs/benchma
 profile: $(INSTALLED_BENCH) ## Show where the time of a benchmark goes, that of ONLY=throughput by itself
 	@.venv/bin/python -m benchmarks $(or $(ONLY),throughput) --profile $(ARGS)
 
+.PHONY: reference
+reference: $(INSTALLED) ## Write docs/reference.md: every flag, variable and command of the program
+	@.venv/bin/python docs/reference.py
+
 .PHONY: check
 check: $(INSTALLED) ## Check format, lint, types and layers
 	.venv/bin/ruff format --check .

@@ -56,7 +56,7 @@ class Tally:
 @json_option
 @pass_session
 def import_charms(session: Session, file: BinaryIO, as_json: bool) -> None:
-    r"""Add the charms of a file with one JSON object a line.
+    """Add the charms of a file with one JSON object a line.
 
     - reads standard input.
 
@@ -65,7 +65,7 @@ def import_charms(session: Session, file: BinaryIO, as_json: bool) -> None:
              "set": {"counter": 5}, "register": true, "integration": "manual"}
     Instead of a "file" to read, the "source" itself may be given. Also known: "class",
     "links" and "writable_links", {FIELD: SPACE/CHARM[/PATH]}, and "limits".
-    """
+    """  # noqa: D301 -- as a raw text, click would not know its mark for "do not wrap"
     tally = Tally()
     session.ask(lambda client: _import(client, file, tally))
     for problem in tally.errors:

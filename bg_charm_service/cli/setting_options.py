@@ -40,15 +40,15 @@ class SettingOption(click.Option):
             super().__init__([setting.name, setting.flag], type=SettingType(setting))
         else:
             super().__init__([setting.name, setting.flag], is_flag=True, default=False)
-        self._setting = setting
+        self.setting = setting
         self._lines_below = lines_below
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
-        default = f" (default: {self._setting.default})" if self._setting.default else ""
-        lines = [f"{self._setting.help}{default}", *self._lines_below()]
+        default = f" (default: {self.setting.default})" if self.setting.default else ""
+        lines = [f"{self.setting.help}{default}", *self._lines_below()]
         # click re-wraps a paragraph unless it begins with this mark.
         mark = "\b\n" if len(lines) > 1 else ""
-        return self._setting.usage, mark + "\n".join(lines)
+        return self.setting.usage, mark + "\n".join(lines)
 
 
 def click_options(integrations: Callable[[], Iterable[str]] = tuple) -> list[click.Option]:

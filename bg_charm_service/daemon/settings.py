@@ -251,22 +251,49 @@ class Settings:
     log_file: Path | None = setting(
         None, path, "--log-file=<file>", "Log to this file too; SIGHUP reopens it"
     )
-    polling_interval_seconds: float = setting(0.1, seconds, env=ms("POLLING_INTERVAL_MS"))
-    token_refresh_timeout_seconds: float = setting(
-        10.0, seconds, env=ms("TOKEN_REFRESH_TIMEOUT_MS")
+    polling_interval_seconds: float = setting(
+        0.1,
+        seconds,
+        help="How often running workers are looked after; the queue itself is not polled, its jobs "
+        "start at once",
+        env=ms("POLLING_INTERVAL_MS"),
     )
-    scan_timeout_seconds: float = setting(20.0, seconds, env=ms("SCAN_INTEGRATION_TIMEOUT_MS"))
+    token_refresh_timeout_seconds: float = setting(
+        10.0,
+        seconds,
+        help="Read and checked, not used yet: no charm refreshes tokens",
+        env=ms("TOKEN_REFRESH_TIMEOUT_MS"),
+    )
+    scan_timeout_seconds: float = setting(
+        20.0,
+        seconds,
+        help="Limit for one scan of an integration; the fetch inside it has 5 s",
+        env=ms("SCAN_INTEGRATION_TIMEOUT_MS"),
+    )
     maintenance_timeout_seconds: float = setting(
-        60.0, seconds, env=ms("MAINTENANCE_JOB_TIMEOUT_MS")
+        60.0,
+        seconds,
+        help="Limit for one job of a cycle: scan, reset, cleanup, stats",
+        env=ms("MAINTENANCE_JOB_TIMEOUT_MS"),
     )
     api_url: str = setting(
         "http://localhost:8000",
         url,
+        help="Where page and API listen; beside --listen, the address that people elsewhere know",
         env=(Variable("API_URL", url), Variable("TOOLSHED_API_URL", url)),
     )
-    identity_file: Path | None = setting(None, path, env=(Variable("IDENTITY", path),))
-    environment: str = setting("", str, env=(Variable("ENV", str),))
-    no_color: bool = setting(False, _yes, env=(Variable("NO_COLOR", _yes),))
+    identity_file: Path | None = setting(
+        None,
+        path,
+        help="PKCS#8 PEM file with the operator's key; wins over OPERATOR_PASS",
+        env=(Variable("IDENTITY", path),),
+    )
+    environment: str = setting(
+        "", str, help="Added to each JSON log line as env", env=(Variable("ENV", str),)
+    )
+    no_color: bool = setting(
+        False, _yes, help="Set to anything: no colours", env=(Variable("NO_COLOR", _yes),)
+    )
     fetch_timeout_seconds: float = 5.0
 
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bg_charm_service.api.requests import RegistrationBody, read_charm, to_json
+from bg_charm_service.api.requests import LimitsBody, RegistrationBody, read_charm, to_json
 from bg_charm_service.domain.errors import InvalidInput
 from bg_charm_service.domain.identity import space_did
+from bg_charm_service.domain.limit_names import LIMIT_NAMES
 from bg_charm_service.domain.merkle import refer
 from bg_charm_service.domain.model import CharmRef
 from bg_charm_service.domain.views import NewCharm
@@ -110,3 +111,8 @@ def test_a_bad_line_of_an_import_names_the_member(value: object, reason: str) ->
 def test_values_keep_what_they_say(value: object) -> None:
     """A value of a body means the same as stored JSON."""
     assert value == json.loads(to_json(value, "value"))
+
+
+def test_every_limit_can_be_given() -> None:
+    """A body about limits takes each limit that there is, under its name."""
+    assert [each.name for each in LIMIT_NAMES] == list(LimitsBody.model_fields)

@@ -12,12 +12,14 @@ import click
 import pytest
 
 from bg_charm_service.cli.root import root
+from bg_charm_service.daemon.settings import SETTINGS
+from bg_charm_service.domain.errors import FailureCause
+from bg_charm_service.domain.limit_names import LIMIT_NAMES
 from bg_charm_service.scanning.discovery import Source, load_integration
 from bg_charm_service.workers.runtime.charm_binding import describe, load_class
+from tests.unit.pages import PAGES, ROOT, rows, spans
 
-ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "bg_charm_service"
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 #: Flags of other programs, and of the benchmarks, that the guides use or name.
 FOREIGN_FLAGS = {
@@ -110,6 +112,35 @@ def test_named_tests_exist() -> None:
     assert [] == [name for name in named if not any((at / name).exists() for at in (tests, ROOT))]
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_named_paths_exist(page: Path) -> None:
+    """Every file that a page names with its folder is there: from the root, the package or here."""
+    named = re.findall(r"`(\w[\w.-]*/(?:[\w.-]+/)*[a-z][a-z0-9_-]*\.(?:py|sh))`", page.read_text())
+    places = (ROOT, PACKAGE, page.parent)
+
+    assert [] == [name for name in named if not any((at / name).exists() for at in places)]
+
+
+@pytest.mark.parametrize(
+    ("page", "title"), [("operating", "Failures"), ("charms", "When it fails")]
+)
+def test_every_cause_of_failure_is_explained(page: str, title: str) -> None:
+    """Operators and authors find each cause that a run can have, and no other."""
+    explained = [cause for row in rows(f"docs/{page}.md", title) for cause in spans(row[0])]
+
+    assert sorted(FailureCause) == sorted(explained)
+
+
+def test_every_limit_is_listed_with_its_default() -> None:
+    """The guide for operators has each limit: its name, the service's flag, and the default."""
+    defaults = {setting.flag: setting.default for setting in SETTINGS}
+    shown = [row for row in rows("docs/operating.md", "Limits") if row[0].startswith("`--")]
+
+    assert [f"`--{each.name}`" for each in LIMIT_NAMES] == [row[0] for row in shown]
+    for _, flag, default, _ in shown:
+        assert defaults[flag.strip("`")] == default.removesuffix(" s")
+
+
 def test_named_events_exist() -> None:
     """Every log event that the operator's guide names is one that the code writes."""
     sources = "".join(file.read_text() for file in PACKAGE.rglob("*.py"))
@@ -120,3 +151,27 @@ def test_named_events_exist() -> None:
     parts = {name.removeprefix("status.").removesuffix("_more") for name in named}
     assert parts
     assert [] == sorted(part for part in parts if f'"{part}"' not in sources)
+
+
+def linked_files() -> Iterator[tuple[str, str]]:
+    """Return every relative link of the pages: the file that has it, and its target."""
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+            if "://" not in target:
+                yield str(page.relative_to(ROOT)), target
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors that the headings of a page have."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize(("page", "target"), sorted(set(linked_files())))
+def test_links_lead_somewhere(page: str, target: str) -> None:
+    """Every relative link of a page leads to a file, and to a heading where it names one."""
+    name, _, anchor = target.partition("#")
+    file = (ROOT / page).parent / name if name else ROOT / page
+
+    assert file.exists()
+    assert not anchor or anchor in anchors(file)

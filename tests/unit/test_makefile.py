@@ -26,7 +26,7 @@ COMMANDS = {
 }
 OTHERS = {
     *("test", "test-lowest", "simulate", "soak", "reliability-report", "check", "fmt", "lint"),
-    *("bench", "profile", "build-binaries", "clean", "install-systemd", "help"),
+    *("bench", "profile", "reference", "build-binaries", "clean", "install-systemd", "help"),
 }
 
 

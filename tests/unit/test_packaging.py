@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import email
 import re
 import shutil
 import subprocess
@@ -15,12 +16,15 @@ from pathlib import Path
 
 import pytest
 
+from bg_charm_service.domain.version import VERSION
+
 ROOT = Path(__file__).parents[2]
 
 #: What a build reads.
 INPUTS = (
-    *("setup.cfg", "pyproject.toml", "MANIFEST.in", "README.md", "CHANGELOG.md", "Makefile"),
-    *("constraints.txt", "ruff.toml", "bin", "charms", "integrations", "bg_charm_service"),
+    *("setup.cfg", "pyproject.toml", "MANIFEST.in", "Makefile", "constraints.txt", "ruff.toml"),
+    *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE"),
+    *("bin", "charms", "integrations", "bg_charm_service"),
 )
 
 BUILD = """
@@ -73,10 +77,23 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]
         yield archive
 
 
-def requirements() -> list[str]:
-    """Return the name of every declared dependency, in one spelling."""
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """The names of the files in an archive of the source."""
+    with tarfile.open(build("sdist", tmp_path_factory.mktemp("sdist"))) as archive:
+        return {m.name.partition("/")[2] for m in archive.getmembers() if m.isfile()}
+
+
+def configuration() -> configparser.ConfigParser:
+    """Return what stands in setup.cfg."""
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
+    return config
+
+
+def requirements() -> list[str]:
+    """Return the name of every declared dependency, in one spelling."""
+    config = configuration()
     extras = config["options.extras_require"].values()
     declared = "\n".join([config["options"]["install_requires"], *extras])
     return [plain(line) for line in declared.splitlines() if line]
@@ -107,12 +124,45 @@ def test_wheel_installs_the_command(wheel: zipfile.ZipFile) -> None:
     assert "bg-charm-service = bg_charm_service.__main__:main" in text
 
 
-def test_source_archive_holds_what_a_wheel_needs(tmp_path: Path) -> None:
-    """The archive of the source has real files where the checkout has symlinks."""
-    with tarfile.open(build("sdist", tmp_path)) as archive:
-        files = {m.name.partition("/")[2] for m in archive.getmembers() if m.isfile()}
+def test_wheel_holds_the_license(wheel: zipfile.ZipFile) -> None:
+    """Whoever has the wheel has the license, word for word, and its metadata name it."""
+    (license_name,) = (name for name in wheel.namelist() if name.endswith("licenses/LICENSE"))
+    (metadata_name,) = (name for name in wheel.namelist() if name.endswith("/METADATA"))
 
-    assert set() == package_files() - files
+    assert (ROOT / "LICENSE").read_bytes() == wheel.read(license_name)
+    metadata = email.message_from_bytes(wheel.read(metadata_name))
+    assert "MIT" == metadata["License"]
+    assert ["LICENSE"] == metadata.get_all("License-File")
+
+
+def test_license_names_its_holder() -> None:
+    """The license is MIT's, of the authors."""
+    text = (ROOT / "LICENSE").read_text()
+
+    assert text.startswith("MIT License\n")
+    assert "Copyright (c) 2026 the bg-charm-service authors" in text
+
+
+def test_source_archive_holds_what_a_wheel_needs(source: set[str]) -> None:
+    """The archive of the source has real files where the checkout has symlinks."""
+    assert set() == package_files() - source
+
+
+def test_source_archive_holds_what_people_read_first(source: set[str]) -> None:
+    """License, guide for contributors and how to report a fault go along with the source."""
+    wanted = {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE"}
+
+    assert set() == wanted - source
+
+
+def test_changelog_has_the_version() -> None:
+    """The version that is built stands in the changelog, with a date; what follows is above."""
+    text = (ROOT / "CHANGELOG.md").read_text()
+    sections = re.findall(r"^## \[(.+?)\](?: - (\d{4}-\d\d-\d\d))?$", text, re.MULTILINE)
+
+    assert ("Unreleased", "") == sections[0]
+    assert all(date for _, date in sections[1:])
+    assert VERSION in dict(sections[1:])
 
 
 def test_pyproject_holds_the_build_backend_only() -> None:
