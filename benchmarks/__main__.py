@@ -35,7 +35,7 @@ README = ROOT / "README.md"
 
 
 @click.command()
-@click.argument("only", nargs=-1, type=click.BatchChoice(tuple(TITLES)))
+@click.argument("only", nargs=-1, type=click.Choice(tuple(TITLES)))
 @click.option("--quick", is_flag=True, help="Small and short: to try things out, not to compare.")
 @click.option("--write", is_flag=True, help="Write also what is only a part into the documents.")
 @click.option("--rounds", default=3, show_default=True, help="How often contenders take turns.")
