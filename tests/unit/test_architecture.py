@@ -179,6 +179,20 @@ def test_no_arrow_is_drawn_for_nothing() -> None:
     assert set() == drawn - used
 
 
+def test_the_page_draws_the_same_arrows() -> None:
+    """The table of the folders in docs/architecture.md is the list above."""
+    page = (PACKAGE_DIR.parent / "docs" / "architecture.md").read_text()
+    table = page.partition("## Folders")[2].partition("\n\nAn arrow")[0]
+    rows = [row.split("|") for row in table.splitlines() if row.startswith("| `")]
+    drawn = {
+        first.strip("` ").rstrip("/"): set(last.replace("/`", "`").split("`")[1::2])
+        for _, first, _, last, _ in rows
+    }
+    listed = {name: set(names.split()) for name, names in MAY_IMPORT.items()}
+    assert drawn == {name: listed[name] for name in listed.keys() & drawn.keys()}
+    assert listed.keys() - drawn.keys() == {"workers", "integrations", "charms"}
+
+
 def test_modules_do_not_import_each_other_in_a_ring() -> None:
     """At import time, no module needs itself; the package's own re-exports are left out."""
     graph: dict[str, set[str]] = {name: set() for name in sources()}
