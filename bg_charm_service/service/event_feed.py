@@ -27,7 +27,7 @@ KEPT_EVENTS = 2000
 _ERROR_CHARACTERS = 500
 
 #: Kind, charm and what makes the rest, for those events that somebody reads.
-_Told = tuple[str, CharmRef | None, Callable[[], dict[str, Any]]]
+_Entry = tuple[str, CharmRef | None, Callable[[], dict[str, Any]]]
 
 #: Causes of failure that end the worker.
 _DEADLY = SPENT_WORKER | {FailureCause.EXIT, FailureCause.SIGNAL, FailureCause.PROTOCOL}
@@ -80,7 +80,7 @@ class EventFeed:
     def __init__(self, now: float, keep: int = KEPT_EVENTS) -> None:
         # Beyond what an earlier life can have given, unless it had a million events a second.
         self._next_id = int(now * 1_000_000)
-        self._ring: deque[_Told] = deque(maxlen=keep)
+        self._ring: deque[_Entry] = deque(maxlen=keep)
         self.readers: set[Reader] = set()
         self.is_closed = False
 
@@ -110,11 +110,11 @@ class EventFeed:
     def since(self, place: int) -> list[Event]:
         """Give the events from an id on."""
         oldest = self.oldest
-        told = itertools.islice(self._ring, max(0, place - oldest), None)
+        entries = itertools.islice(self._ring, max(0, place - oldest), None)
         first = max(place, oldest)
         return [
             Event(event_id, kind, ref, data())
-            for event_id, (kind, ref, data) in enumerate(told, first)
+            for event_id, (kind, ref, data) in enumerate(entries, first)
         ]
 
     def close(self) -> None:

@@ -139,7 +139,7 @@ class Queries:
             limits=self._limits.shown_for_charm(charm),
             dead_letter=job_view(letter, JobStatus.FAILED) if letter else None,
             waiting_jobs=self._parts.queue.waiting(charm.charm_key),
-            history=tuple(self.runs(ref, None, 10)),
+            history=tuple(self.runs(ref, before=None, limit=10)),
         )
 
     def state(self, ref: CharmRef) -> bytes:

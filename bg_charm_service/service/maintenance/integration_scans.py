@@ -1,4 +1,4 @@
-"""What integrations list: scanned by the maintenance cycle, and taken over into what is polled.
+"""Scans of integrations: what they list becomes what is polled; each cycle asks for them.
 
 A scan that fails, or lists what is not known here, costs nothing but a line in the log, told once.
 Keeps how the last scan of each integration went, for the status and the commands.

@@ -1,7 +1,7 @@
 """Has a file checked by a child process, so that reading hundreds of megabytes holds up nobody.
 
 The child gets a path and nothing else: no descriptor, no secret of the environment. Called by
-backups and by the health checks.
+backups and by the doctor.
 """
 
 from __future__ import annotations
@@ -27,12 +27,7 @@ async def check_file(path: Path) -> list[str]:
     import_path = json.dumps([entry for entry in sys.path if entry])
     try:
         child = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-I",
-            "-c",
-            _BOOT,
-            import_path,
-            os.fspath(path),
+            *(sys.executable, "-I", "-c", _BOOT, import_path, os.fspath(path)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
