@@ -28,7 +28,7 @@ from bg_charm_service.service.commands import Commands
 
 def build_app(commands: Commands, service_address: ServiceAddress) -> FastAPI:
     """Make the application; it holds the commands, and what it knows of those who come in."""
-    clock = commands.parts.clock
+    clock = commands.clock
     doorman = Doorman(commands, Attempts(clock))
     app = FastAPI(
         title="Background Charm Service",

@@ -35,7 +35,7 @@ Service = Annotated[Commands, Depends(_commands)]
 
 
 async def _charm(service: Service, space: str, charm_id: str) -> CharmRef:
-    return service.resolve(space, charm_id)
+    return service.queries.resolve(space, charm_id)
 
 
 Charm = Annotated[CharmRef, Depends(_charm)]

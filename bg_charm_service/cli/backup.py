@@ -30,7 +30,7 @@ def backup(session: Session, file: Path, as_json: bool) -> None:
 
     An older backup in FILE is replaced, any other file is not. Secrets in it stay encrypted.
     """
-    from bg_charm_service.service.maintenance.backup_files import BackupFile
+    from bg_charm_service.service.maintenance.backups import BackupFile
 
     body = {"path": str(file.absolute())}
     answer = session.ask(lambda client: client.post("backups", body=body))

@@ -17,7 +17,7 @@ async def add_demo(service: Service) -> None:
     """On a store without charms of its own, add the counter charm in space `demo`, registered."""
     if service.parts.store.charms.count_outside(space_did(SYSTEM_SPACE_NAME)):
         return
-    added = await service.commands.add_charm(
+    added = await service.commands.charms.add(
         NewCharm(
             source=(CHARMS_FOLDER / "counter.py").read_text(),
             file_name="counter.py",

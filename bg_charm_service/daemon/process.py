@@ -98,7 +98,7 @@ class _Daemon:
                 run_log = RunLog(service.parts.clock.steady)
                 service.supervisor.on_settled.append(_RunTeller(service, run_log))
                 await self._check_integration(service)
-                has_token = service.commands.has_token()
+                has_token = service.commands.tokens.has_valid()
                 with open_ports(settings, has_token=has_token) as ports:
                     _close_ports(service, ports)
                     app = create_app(service.commands, ports.service_address)
@@ -116,15 +116,15 @@ class _Daemon:
         notify(READY=1, STATUS="running")
         await self._until_stopped(
             service,
-            service.upkeep.run(),
-            service.backups.run(),
+            service.maintenance.cycle.run(),
+            service.maintenance.backups.run(),
             _every(self._settings.log_interval_seconds, lambda: _log_status(service)),
             _every(1.0, run_log.tick),
             _every(_NOTIFY_SECONDS, lambda: _tell_systemd(service)),
             _feed_watchdog(service),
         )
         notify(STOPPING=1, STATUS="stopping")
-        service.commands.office.events.close()
+        service.commands.events.close()
         logger.bind(event="stopping").info(
             "Stopping: {} under way may finish within {:g} s; signal again to stop at once",
             many(len(service.parts.dispatcher.runs), "run"),
@@ -282,15 +282,15 @@ async def _feed_watchdog(service: Service) -> None:
 
 def _close_ports(service: Service, ports: Ports) -> None:
     """Keep charms from the ports that page and API are on, also where the system chose them."""
-    limits = service.commands.office.limits
+    limits = service.limits
     limits.closed_ports |= ports.numbers
     tell_closed_ports(service, limits.closed_ports)
 
 
 def _log_status(service: Service) -> None:
-    log_status(service.commands.status())
+    log_status(service.commands.queries.status())
 
 
 def _tell_systemd(service: Service) -> None:
     if is_listening():
-        notify(STATUS=one_line(service.commands.status()))
+        notify(STATUS=one_line(service.commands.queries.status()))

@@ -42,7 +42,7 @@ def tell_started(service: Service) -> None:
         VERSION,
         os.getpid(),
         service.directory.path,
-        many(len(service.commands.office.polled_charms), "charm"),
+        many(len(service.polled_charms), "charm"),
         service.config.interval_seconds,
         many(service.config.pool.max_concurrent, "worker"),
     )

@@ -21,12 +21,21 @@ from bg_charm_service.domain.outcome_policy import FailurePolicy
 from bg_charm_service.domain.package_folder import CHARMS_FOLDER
 from bg_charm_service.domain.sandbox_mode import Sandboxing, SandboxMode, choose_walls
 from bg_charm_service.scanning.scanner import ScanLimits, Scanner
-from bg_charm_service.service.commands import Commands, Office
+from bg_charm_service.service.commands import CommandContext, Commands
+from bg_charm_service.service.commands.charms import CharmCommands
+from bg_charm_service.service.commands.limits import LimitCommands
+from bg_charm_service.service.commands.polling import PollingCommands
+from bg_charm_service.service.commands.queries import Queries
+from bg_charm_service.service.commands.system import SystemCommands
+from bg_charm_service.service.commands.tokens import TokenCommands
+from bg_charm_service.service.commands.updates import UpdateCommands
 from bg_charm_service.service.dependencies import Dependencies
-from bg_charm_service.service.event_feed import Events
+from bg_charm_service.service.event_feed import EventFeed
 from bg_charm_service.service.maintenance.backups import BackupPlan, Backups
-from bg_charm_service.service.maintenance.cycle import Upkeep, UpkeepLimits
+from bg_charm_service.service.maintenance.cycle import CycleLimits, Maintenance, MaintenanceCycle
 from bg_charm_service.service.maintenance.health_checks import HealthChecks
+from bg_charm_service.service.maintenance.integration_scans import IntegrationScans
+from bg_charm_service.service.state_reader import StateReader
 from bg_charm_service.service.status.board import About, StatusBoard
 from bg_charm_service.storage.data_directory import DataDirectory
 from bg_charm_service.storage.opened import Storage
@@ -41,6 +50,7 @@ from bg_charm_service.supervisor.polled_charms import PolledCharms
 from bg_charm_service.supervisor.run_inputs import RunInputs
 from bg_charm_service.supervisor.source_inspections import SourceInspections
 from bg_charm_service.workers.pool.contract import PoolLimits
+from bg_charm_service.workers.pool.pool import Pool
 from bg_charm_service.workers.sandbox import Wall, folder_around, probe
 
 
@@ -80,10 +90,10 @@ class Service:
     directory: DataDirectory
     parts: Parts
     supervisor: Supervisor
-    upkeep: Upkeep
+    polled_charms: PolledCharms
+    limits: LimitResolver
     scanner: Scanner
-    backups: Backups
-    board: StatusBoard
+    maintenance: Maintenance
     commands: Commands
     sandboxing: Sandboxing
     #: The supervisor's loop; it ends early only with an error.
@@ -99,20 +109,20 @@ async def open_service(
     Raises DataDirectoryError, DataDirectoryBusy, SchemaTooNew, AuthorizationError, and
     ServiceError when walls are required that cannot be had.
     """
-    world = dependencies or Dependencies()
+    dependencies = dependencies or Dependencies()
     sandboxing = _choose_walls(config)
     with DataDirectory.open(config.data_dir) as directory:
-        database = world.open_database(directory.database_path)
+        database = dependencies.open_database(directory.database_path)
         try:
             store = Store.on(database)
             with database.transaction():
-                _enter(store, config.identity, directory.path, world.clock.now())
-            service = _assemble(config, sandboxing, directory, database, store, world)
+                _enter(store, config.identity, directory.path, dependencies.clock.now())
+            service = _assemble(config, sandboxing, directory, database, store, dependencies)
             try:
                 yield service
             finally:
                 await service.scanner.stop()
-                await service.backups.stop()
+                await service.maintenance.backups.stop()
                 await service.supervisor.stop_now()
                 await asyncio.gather(service.loop, return_exceptions=True)
         finally:
@@ -158,10 +168,10 @@ def _assemble(
     directory: DataDirectory,
     database: Database,
     store: Store,
-    world: Dependencies,
+    dependencies: Dependencies,
 ) -> Service:
     wake = asyncio.Event()
-    clock, kinds = world.clock, world.parts
+    clock, kinds = dependencies.clock, dependencies.parts
     queue = kinds.queue(database, keep_done=config.history_jobs)
     if config.caps.per_integration:
         with database.transaction():
@@ -180,7 +190,7 @@ def _assemble(
         missing_walls=tuple(wall.name for wall in sandboxing.missing),
         scratch_root=directory.path / "scratch",
     )
-    pool = kinds.pool(pool_limits, clock, wake.set, world.random, world.open_zygote)
+    pool = kinds.pool(pool_limits, clock, wake.set, dependencies.random, dependencies.open_zygote)
     limits = LimitResolver(config.limits, store.limits)
     limits.closed_ports = config.closed_ports
     runs = RunsInFlight()
@@ -195,106 +205,89 @@ def _assemble(
         planner=planner,
         dispatcher=kinds.dispatcher(queue, pool, clock, runs, inputs, config.caps),
         completer=kinds.completer(
-            storage, clock, world.random, runs, planner, polled_charms, rules
+            storage, clock, dependencies.random, runs, planner, polled_charms, rules
         ),
         inspections=SourceInspections(pool, limits),
     )
     supervisor = kinds.supervisor(
         parts, polling=config.is_polling, watch_seconds=config.watch_seconds, wake=wake
     )
+    states = StateReader(store)
     scanner = kinds.scanner(
         read_cell=store.spaces.document,
-        read_charm=lambda ref: _shown_state(commands, ref),
+        read_charm=states.find_redacted_state,
         clock=clock,
         integrations_dir=config.integrations_dir,
         manual_charms=config.manual_charms,
         limits=config.scans,
     )
-    backups = Backups(database, directory, config.backups, clock)
-    health_checks = HealthChecks(
-        database, queue, store.changes, parts.dispatcher, planner, backups, clock, directory.path
-    )
-    upkeep = Upkeep(
-        database,
-        store,
-        queue,
-        planner,
-        polled_charms,
-        scanner,
-        clock,
-        UpkeepLimits(
-            config.interval_seconds,
-            config.maintenance_timeout_seconds,
-            config.history_seconds,
-            config.disabled_retry_seconds,
-        ),
-        integrations=config.integrations,
-        measure=lambda: board.measure(),
-        wake=supervisor.wake,
-        storage=supervisor.storage_health,
-        checkup=health_checks.run_if_due,
-    )
+    maintenance = _maintenance(config, directory, supervisor, pool, polled_charms, scanner)
     about = About(
-        config.identity.did(),
-        str(directory.path),
-        config.interval_seconds,
-        config.is_polling,
-        sandboxing,
+        operator=config.identity.did(),
+        data_dir=str(directory.path),
+        interval_seconds=config.interval_seconds,
+        is_polling=config.is_polling,
+        sandboxing=sandboxing,
     )
-    board = StatusBoard(
-        about,
-        store,
-        queue,
-        planner,
-        pool,
-        polled_charms,
-        upkeep,
-        clock,
-        supervisor.storage_health,
-        backups,
-        health_checks,
-        parts.dispatcher,
-    )
-    events = Events(clock.now())
+    board = StatusBoard(about, parts, pool, polled_charms, maintenance, supervisor.storage_health)
+    events = EventFeed(clock.now())
     supervisor.on_settled += [board.settled, events.settled]
     pool.on_idle_death.append(events.idle_worker_died)
-    office = Office(
-        operator=config.identity.did(),
-        supervisor=supervisor,
-        parts=parts,
-        polled_charms=polled_charms,
-        upkeep=upkeep,
-        scanner=scanner,
-        backups=backups,
-        health_checks=health_checks,
-        board=board,
+    context = CommandContext(supervisor, events, about.operator)
+    polling = PollingCommands(context, polled_charms, scanner, states)
+    charms = CharmCommands(context, polling, polled_charms, limits)
+    admin_source = (CHARMS_FOLDER / "admin.py").read_text()
+    commands = Commands(
+        charms=charms,
+        updates=UpdateCommands(context, polled_charms, limits),
+        polling=polling,
+        limits=LimitCommands(context, limits),
+        tokens=TokenCommands(context),
+        queries=Queries(
+            context, polled_charms, limits, states, board, interval_seconds=config.interval_seconds
+        ),
+        system=SystemCommands(context, charms, scanner, maintenance, board, admin_source),
         events=events,
-        limits=limits,
-        interval_seconds=config.interval_seconds,
-        admin_source=(CHARMS_FOLDER / "admin.py").read_text(),
+        about=about,
+        clock=clock,
     )
-    commands = Commands(office)
     queue.bring_near(clock.steady() + MAX_DELAY_SECONDS)
     supervisor.recover()
     if config.is_polling:
         planner.load()
         pool.start()
-    loop = asyncio.create_task(supervisor.run())
     return Service(
-        config,
-        directory,
-        parts,
-        supervisor,
-        upkeep,
-        scanner,
-        backups,
-        board,
-        commands,
-        sandboxing,
-        loop,
+        config=config,
+        directory=directory,
+        parts=parts,
+        supervisor=supervisor,
+        polled_charms=polled_charms,
+        limits=limits,
+        scanner=scanner,
+        maintenance=maintenance,
+        commands=commands,
+        sandboxing=sandboxing,
+        loop=asyncio.create_task(supervisor.run()),
     )
 
 
-def _shown_state(commands: Commands, ref: CharmRef) -> bytes | None:
-    charm = commands.store.charms.find(ref)
-    return commands.shown_state(charm) if charm is not None else None
+def _maintenance(
+    config: ServiceConfig,
+    directory: DataDirectory,
+    supervisor: Supervisor,
+    pool: Pool,
+    polled_charms: PolledCharms,
+    scanner: Scanner,
+) -> Maintenance:
+    scans = IntegrationScans(supervisor, polled_charms, scanner, config.integrations)
+    database, clock = supervisor.parts.database, supervisor.parts.clock
+    backups = Backups(database, directory, config.backups, clock)
+    health_checks = HealthChecks(supervisor.parts, backups, directory.path)
+    limits = CycleLimits(
+        interval_seconds=config.interval_seconds,
+        maintenance_timeout_seconds=config.maintenance_timeout_seconds,
+        history_seconds=config.history_seconds,
+        disabled_retry_seconds=config.disabled_retry_seconds,
+    )
+    cycle = MaintenanceCycle(supervisor, polled_charms, scans, health_checks, pool.workers, limits)
+    return Maintenance(cycle, scans, backups, health_checks)

@@ -1,6 +1,6 @@
 """What a service is made from besides its settings: time, chance, disk, processes, its parts.
 
-The real ones, unless a simulation brings others. Decides nothing. Used by `service`.
+The real ones, unless a simulation brings others. Decides nothing. Used by `bootstrap`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class PartTypes:
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """The world around a service; `random` gives numbers in [0, 1)."""
+    """What the service gets from outside; `random` gives numbers in [0, 1)."""
 
     clock: Clock = field(default_factory=SystemClock)
     random: Callable[[], float] = random.Random().random  # noqa: S311 - jitter, no secret

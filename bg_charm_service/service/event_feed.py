@@ -27,7 +27,7 @@ KEPT_EVENTS = 2000
 _ERROR_CHARACTERS = 500
 
 #: Kind, charm and what makes the rest, for those events that somebody reads.
-_Told = tuple[str, CharmRef | None, Callable[[], dict[str, Any]]]
+_Entry = tuple[str, CharmRef | None, Callable[[], dict[str, Any]]]
 
 #: Causes of failure that end the worker.
 _DEADLY = SPENT_WORKER | {FailureCause.EXIT, FailureCause.SIGNAL, FailureCause.PROTOCOL}
@@ -46,8 +46,8 @@ class Event:
 class Reader:
     """A place in the ring."""
 
-    def __init__(self, events: Events, place: int, *, has_missed: bool) -> None:
-        self._events = events
+    def __init__(self, feed: EventFeed, place: int, *, has_missed: bool) -> None:
+        self._feed = feed
         self._place = place
         #: Whether events were lost between the one that the reader knew and its place.
         self.has_missed = has_missed
@@ -56,9 +56,9 @@ class Reader:
     async def read(self, timeout_seconds: float) -> list[Event] | None:
         """Wait for events, up to a time; None when the stream is over for this reader."""
         while True:
-            if self._events.is_closed or self._events.oldest > self._place:
+            if self._feed.is_closed or self._feed.oldest > self._place:
                 return None
-            found = self._events.since(self._place)
+            found = self._feed.since(self._place)
             if found:
                 self._place = found[-1].event_id + 1
                 return found
@@ -71,16 +71,16 @@ class Reader:
 
     def leave(self) -> None:
         """Follow no more."""
-        self._events.readers.discard(self)
+        self._feed.readers.discard(self)
 
 
-class Events:
+class EventFeed:
     """The ring, and who follows it; `now` is seconds since the epoch."""
 
     def __init__(self, now: float, keep: int = KEPT_EVENTS) -> None:
         # Beyond what an earlier life can have given, unless it had a million events a second.
         self._next_id = int(now * 1_000_000)
-        self._ring: deque[_Told] = deque(maxlen=keep)
+        self._ring: deque[_Entry] = deque(maxlen=keep)
         self.readers: set[Reader] = set()
         self.is_closed = False
 
@@ -108,13 +108,13 @@ class Events:
         return reader
 
     def since(self, place: int) -> list[Event]:
-        """Events from an id on."""
+        """Give the events from an id on."""
         oldest = self.oldest
-        told = itertools.islice(self._ring, max(0, place - oldest), None)
+        entries = itertools.islice(self._ring, max(0, place - oldest), None)
         first = max(place, oldest)
         return [
             Event(event_id, kind, ref, data())
-            for event_id, (kind, ref, data) in enumerate(told, first)
+            for event_id, (kind, ref, data) in enumerate(entries, first)
         ]
 
     def close(self) -> None:

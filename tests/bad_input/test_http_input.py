@@ -132,7 +132,7 @@ class Route:
 
 def _routes() -> Iterator[Route]:
     """Give what the application answers to."""
-    commands = SimpleNamespace(parts=SimpleNamespace(clock=SystemClock()))
+    commands = SimpleNamespace(clock=SystemClock())
     for route in create_app(cast("Commands", commands)).routes:
         assert isinstance(route, APIRoute)
         queries = tuple(field.alias for field in route.dependant.query_params)

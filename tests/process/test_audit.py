@@ -80,7 +80,7 @@ def audit(service: Service) -> list[dict[str, Any]]:
 
 def test_the_table_is_whole() -> None:
     """Every route of the API that asks for the right to change something stands in the table."""
-    commands = SimpleNamespace(parts=SimpleNamespace(clock=SystemClock()))
+    commands = SimpleNamespace(clock=SystemClock())
     routes = create_app(cast("Commands", commands)).routes
     changing = {
         (method, route.path)

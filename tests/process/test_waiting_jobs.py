@@ -50,10 +50,10 @@ def test_jobs_that_nobody_begins_make_the_service_unhealthy(tmp_path: Path) -> N
     async def work() -> None:
         async with open_service(config, Dependencies(clock=clock)) as service:
             for space in ("one", "two"):
-                await service.commands.add_charm(counter(space))
-        world = Dependencies(clock=clock, open_zygote=lambda: PaperZygote(workers))
-        async with open_service(polling, world) as service:
-            status = service.commands.status
+                await service.commands.charms.add(counter(space))
+        dependencies = Dependencies(clock=clock, open_zygote=lambda: PaperZygote(workers))
+        async with open_service(polling, dependencies) as service:
+            status = service.commands.queries.status
             await until(lambda: status().workers_busy == 1 and status().jobs_pending == 1)
             assert () == status().problems
 

@@ -42,7 +42,7 @@ _CODES = {
 }
 
 #: Functions that open transactions for others: a commit point has the name of their caller.
-_CARRIERS = {"Desk.change"}
+_CARRIERS = {"CommandContext.change"}
 _DATABASE = {"bg_charm_service.storage.sqlite.database", "bg_charm_service.storage.sqlite.commits"}
 
 

@@ -46,7 +46,7 @@ def overdue(service: Service, connection: FaultyConnection, bound_seconds: float
 
 
 def _schedule(service: Service, connection: FaultyConnection) -> Iterator[str]:
-    planner, polled_charms = service.parts.planner, service.commands.office.polled_charms
+    planner, polled_charms = service.parts.planner, service.polled_charms
     now = service.parts.clock.steady()
     for charm_key, stored, disabled_by, own_interval in connection.bare(_SCHEDULE).fetchall():
         planned = planner.due_at(charm_key)

@@ -80,7 +80,7 @@ class Operators:
         """Have every charm polled again, once nothing goes wrong any more."""
         for member in self._world.members.values():
             try:
-                await service.commands.register(member.ref, "manual")
+                await service.commands.polling.register(member.ref, "manual")
             except ServiceError as error:
                 if service.parts.store.charms.find(member.ref) is not None:
                     raise Violated(f"{member.ref} cannot be registered: {error}") from error
@@ -134,7 +134,7 @@ class Operators:
             integration="manual",
         )
         try:
-            added = await service.commands.add_charm(new)
+            added = await service.commands.charms.add(new)
         except ServiceError:
             return None
         ref = CharmRef(added.space, added.charm_id)
@@ -145,14 +145,14 @@ class Operators:
         return member
 
     async def _run_now(self, service: Service, member: Member) -> None:
-        await service.commands.run_now(member.ref)
+        await service.commands.polling.run_now(member.ref)
 
     async def _send(self, service: Service, member: Member) -> None:
         self._number += 1
         n = f"op{self._number}"
         stream = POST if member.kind is Kind.MAILBOX else None
         try:
-            service.commands.send(member.ref, stream, json.dumps({"n": n}).encode())
+            service.commands.polling.send(member.ref, stream, json.dumps({"n": n}).encode())
         except CommitInDoubt:
             raise  # and says so
         except ServiceError:
@@ -165,36 +165,40 @@ class Operators:
             await self._send(service, member)
 
     async def _disable(self, service: Service, member: Member) -> None:
-        service.commands.disable(member.ref)
+        service.commands.polling.disable(member.ref)
 
     async def _enable(self, service: Service, member: Member) -> None:
-        service.commands.enable(member.ref)
+        service.commands.polling.enable(member.ref)
 
     async def _register(self, service: Service, member: Member) -> None:
-        await service.commands.register(member.ref, self._random.choice(["manual", LISTER]))
+        await service.commands.polling.register(member.ref, self._random.choice(["manual", LISTER]))
 
     async def _unregister(self, service: Service, member: Member) -> None:
-        service.commands.unregister(member.ref)
+        service.commands.polling.unregister(member.ref)
 
     async def _remove(self, service: Service, member: Member) -> None:
         if member.kind is Kind.MAILBOX:
             return  # whoever posts to it would fail, and be right
-        await service.commands.remove(member.ref)
+        await service.commands.charms.remove(member.ref)
 
     async def _requeue(self, service: Service, member: Member) -> None:
-        service.commands.requeue(member.ref)
+        service.commands.polling.requeue(member.ref)
 
     async def _set_note(self, service: Service, member: Member) -> None:
         self._number += 1
-        await service.commands.set_field(member.ref, "note", str(self._number).encode())
+        await service.commands.updates.set_field(member.ref, "note", str(self._number).encode())
 
     async def _update(self, service: Service, member: Member) -> None:
         source = source_of(member.kind, self._random.randint(0, 3))
-        await service.commands.update_charm(member.ref, source, "new.py", None, dry_run=False)
+        await service.commands.updates.update_source(
+            member.ref, source, "new.py", None, dry_run=False
+        )
 
     async def _set_interval(self, service: Service, member: Member) -> None:
         own = self._plan.interval_seconds * self._random.choice([0.1, 0.5, 2.0])
-        service.commands.set_interval(member.ref, self._random.choice([None, max(1.0, own)]))
+        service.commands.polling.set_interval(
+            member.ref, self._random.choice([None, max(1.0, own)])
+        )
 
     async def _add(self, service: Service, member: Member) -> None:
         boxes = [m for m in self._world.members.values() if m.kind is Kind.MAILBOX]
@@ -209,7 +213,7 @@ class Operators:
             *(self._add_one(service, Kind.COUNTER, 100 + number, None) for number in range(count))
         )
         await asyncio.sleep(self._random.uniform(0, self._plan.interval_seconds))
-        await asyncio.gather(*(service.commands.remove(one.ref) for one in members if one))
+        await asyncio.gather(*(service.commands.charms.remove(one.ref) for one in members if one))
 
     async def _list(self, service: Service, member: Member) -> None:
         refs = [one.ref for one in self._world.members.values()]
@@ -217,7 +221,7 @@ class Operators:
         self._world.report.faults["list changed"] += 1
 
     async def _look(self, service: Service, member: Member) -> None:
-        status, workers = service.commands.status(), self._plan.workers
+        status, workers = service.commands.queries.status(), self._plan.workers
         if status.jobs_processing > workers * MOST_RUNS:
             raise Violated(f"{status.jobs_processing} jobs are given out to {workers} workers")
         running = len(self._world.truth.running)

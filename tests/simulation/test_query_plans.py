@@ -60,7 +60,7 @@ ALLOWED = {
     "ORDER BY h.last_run DESC, h.charm_key DESC LIMIT ?": "one pass over health, no more",
     "ORDER BY h.last_ms DESC, h.charm_key DESC LIMIT ?": "one pass over health, no more",
     "FROM charms WHERE removed_at IS NULL AND NOT EXISTS": "an index; those not registered",
-    # Upkeep.
+    # Maintenance.
     "DELETE FROM sources WHERE NOT EXISTS": "only after a source was replaced or a charm purged",
     "AS owned ORDER BY owned.k": "sorts one slice of a check",
     "AS live LEFT JOIN health": "sorts one slice of a check",
@@ -84,19 +84,19 @@ async def look_around(world: World, service: Service) -> None:
     for member in world.members.values():
         if service.parts.store.charms.find(member.ref) is not None:
             _show(commands, member.ref)
-    await commands.examine()
-    commands.status()
-    commands.bulletin()
-    commands.spaces()
-    commands.dead_letters(0, 10)
-    commands.audit(None, 10)
-    commands.take_nonce("did:key:somebody", "nonce", 1e10)
-    text = commands.begin_session(None)
-    commands.find_session(text)
-    commands.end_session(text)
-    commands.tokens()
-    commands.find_token("none")
-    assert any(b"cause" in piece for piece in commands.export())
+    await commands.system.examine()
+    commands.queries.status()
+    commands.queries.bulletin()
+    commands.system.spaces()
+    commands.queries.dead_letters(0, 10)
+    commands.queries.audit(None, 10)
+    commands.tokens.take_nonce("did:key:somebody", "nonce", 1e10)
+    text = commands.tokens.begin_session(None)
+    commands.tokens.find_session(text)
+    commands.tokens.end_session(text)
+    commands.tokens.list_tokens()
+    commands.tokens.find_token("none")
+    assert any(b"cause" in piece for piece in commands.queries.export())
     world.is_over = True
     world.deploy.set()
     await asyncio.Event().wait()
@@ -110,22 +110,24 @@ def _list(commands: Commands) -> None:
         {"integration": "manual"},
     ]
     for order, wanted in product(CharmOrder, filters):
-        _, cursor = commands.list_charms(CharmQuery(order=order, limit=1, **wanted))
-        commands.list_charms(CharmQuery(order=order, limit=1, cursor=cursor or "", **wanted))
+        _, cursor = commands.queries.list_charms(CharmQuery(order=order, limit=1, **wanted))
+        commands.queries.list_charms(
+            CharmQuery(order=order, limit=1, cursor=cursor or "", **wanted)
+        )
 
 
 def _show(commands: Commands, ref: CharmRef) -> None:
-    assert ref.charm_id == commands.show_charm(ref).charm.charm_id
-    commands.state(ref)
-    commands.source(ref)
-    commands.charm_limits(ref)
-    commands.recent_outcomes(ref, 10)
+    assert ref.charm_id == commands.queries.show_charm(ref).charm.charm_id
+    commands.queries.state(ref)
+    commands.queries.source(ref)
+    commands.limits.of_charm(ref)
+    commands.queries.recent_outcomes(ref, 10)
     with contextlib.suppress(ServiceError):
-        commands.requeue(ref)
-    for run in commands.runs(ref, None, 3):
-        commands.run(ref, run.number)
-    commands.set_charm_limits(ref, {"timeout": 9.0})
-    commands.reset_charm_limits(ref)
+        commands.polling.requeue(ref)
+    for run in commands.queries.runs(ref, None, 3):
+        commands.queries.run(ref, run.number)
+    commands.limits.set_for_charm(ref, {"timeout": 9.0})
+    commands.limits.reset_for_charm(ref)
 
 
 @pytest.fixture(scope="module")

@@ -21,14 +21,14 @@ ROOT = Path(__file__).parents[2]
 #: The places in the service that commit, and the command that gets there.
 POINTS = {
     "open_service": "",
-    "Supervisor.rescue": "",
+    "Supervisor.recover": "",
     "Supervisor._commit": "",
     "Supervisor.stop_now": "",
-    "Upkeep.cleanup": "",
-    "Upkeep._plan_anew": "list",
-    "CharmCommands.import_charms": "add",
-    "ChangeCommands.update_charm": "update",
-    "ChangeCommands.set_field": "set_note",
+    "MaintenanceCycle.cleanup": "",
+    "IntegrationScans._plan_anew": "list",
+    "CharmCommands.add_many": "add",
+    "UpdateCommands.update_source": "update",
+    "UpdateCommands.set_field": "set_note",
     "PollingCommands.register": "register",
     "PollingCommands.unregister": "unregister",
     "PollingCommands.enable": "enable",
@@ -36,7 +36,7 @@ POINTS = {
     "PollingCommands.set_interval": "set_interval",
     "PollingCommands.send": "send",
     "PollingCommands.run_now": "run_now",
-    "PollingCommands.remove": "remove",
+    "CharmCommands.remove": "remove",
 }
 
 FAULTS = (Fault.KILL_BEFORE, Fault.KILL_AFTER, Fault.COMMIT_LIES)

@@ -223,7 +223,7 @@ class World:
             self.service = service
             # Whatever the service does in time, it does not do by looking often.
             service.supervisor.pace.longest_seconds = 600.0
-            side = [asyncio.create_task(service.upkeep.run())]
+            side = [asyncio.create_task(service.maintenance.cycle.run())]
             side += [asyncio.create_task(director(self, service)) for director in directors]
             ending = asyncio.create_task(self.deploy.wait())
             done, _ = await asyncio.wait(
@@ -276,7 +276,7 @@ class World:
         store = self.service.parts.store
         for member in self.members.values():
             charm = store.charms.find(member.ref)
-            if charm is None or charm.charm_key not in self.service.commands.office.polled_charms:
+            if charm is None or charm.charm_key not in self.service.polled_charms:
                 continue
             health = store.health.get(charm.charm_key)
             if health.is_enabled and health.last_success < self.calm_since:

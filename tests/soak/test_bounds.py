@@ -12,18 +12,16 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
 from bg_charm_service.domain.errors import FailureCause
 from bg_charm_service.domain.model import FieldKind
-from bg_charm_service.service.maintenance.cycle import Upkeep, UpkeepLimits
-from bg_charm_service.supervisor.polled_charms import PolledCharms
 from bg_charm_service.workers.pool.events import RunFinished
 from bg_charm_service.workers.protocol.messages import Answer, FailureSpec, RunSpec
 from tests.unit.test_loop import Bench
+from tests.unit.test_maintenance_cycle import make_cycle
 
 CHARMS = 100
 INTERVAL_SECONDS = 7200.0
@@ -57,26 +55,13 @@ class Held:
     jobs: int
 
 
-async def _nothing() -> None:
-    """Check nothing."""
-
-
 class Week:
-    """A supervisor with its upkeep, and a clock that jumps from one due time to the next."""
+    """A supervisor with its maintenance, and a clock that jumps from one due time to the next."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.bench = bench = Bench(path, workers=CHARMS)
-        no_scanner: Any = None
-        self._upkeep = Upkeep(
-            *(bench.database, bench.store, bench.queue, bench.planner, PolledCharms(bench.store)),
-            *(no_scanner, bench.clock, UpkeepLimits(60, 60, DAY, DAY)),
-            integrations=(),
-            measure=_nothing,
-            wake=lambda: None,
-            storage=bench.supervisor.storage_health,
-            checkup=_nothing,
-        )
+        self._cycle = make_cycle(bench)
         self._charms = [
             bench.charm(f"did:key:space{number % 4}", counter=FieldKind.VALUE)
             for number in range(CHARMS)
@@ -89,7 +74,7 @@ class Week:
         self._tidied_at = bench.clock.seconds
 
     def pass_time(self, seconds: float) -> None:
-        """Let time pass, with every poll that falls due in it and an upkeep an hour."""
+        """Let time pass, with every poll that falls due in it and a maintenance cycle an hour."""
         clock = self.bench.clock
         until = clock.seconds + seconds
         while clock.seconds < until:
@@ -106,8 +91,8 @@ class Week:
             clock.seconds = max(clock.seconds, next_at)
 
     def tidy(self) -> None:
-        """Do one cycle of the upkeep."""
-        asyncio.run(self._upkeep.run_cycle())
+        """Do one maintenance cycle."""
+        asyncio.run(self._cycle.run_cycle())
         self._tidied_at = self.bench.clock.seconds
 
     def forget_polls(self) -> None:

@@ -20,7 +20,7 @@ PUBLIC = {"/login", "/logout", "/docs", "/favicon.ico", "/static/{name:path}"}
 
 def routes() -> list[Any]:
     """Give every route of the application."""
-    commands = SimpleNamespace(parts=SimpleNamespace(clock=SystemClock()))
+    commands = SimpleNamespace(clock=SystemClock())
     return list(create_app(cast("Commands", commands)).routes)
 
 

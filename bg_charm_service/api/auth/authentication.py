@@ -62,7 +62,7 @@ class Doorman:
                 raise AuthorizationError("Signing in is done on a page of the service's own.")
             return Caller("a page of another origin", Kind.NOBODY, TCP)
         secret = request.cookies.get(cookie_name(request), "")
-        is_live, token = self._commands.find_session(secret) if secret else (False, None)
+        is_live, token = self._commands.tokens.find_session(secret) if secret else (False, None)
         if not is_live:
             return self._nobody(request)
         if request.method in _SAFE_METHODS or need is Need.NOTHING:
@@ -105,7 +105,7 @@ class Doorman:
         return caller
 
     def _bearer(self, text: str) -> Caller:
-        token = self._commands.find_token(text)
+        token = self._commands.tokens.find_token(text)
         if token is None:
             raise NotSignedIn("This token does not exist, was revoked, or has expired.")
         return _of_token(token, f"token {token.name}", Kind.TOKEN)
@@ -116,13 +116,13 @@ class Doorman:
         except InvalidInput as error:
             raise NotSignedIn(str(error)) from None
         did = signature.did
-        spaces = self._commands.spaces_of(did)
+        spaces = self._commands.tokens.spaces_of(did)
         if did in self._public_dids or not spaces:
             raise NotSignedIn(
                 f"{did} owns no space here, or is a key that everybody can compute; an owner "
                 "makes it one with `bg-charm-service space grant SPACE DID`."
             )
-        now = self._commands.parts.clock.now()
+        now = self._commands.clock.now()
         if abs(now - signature.time) > WINDOW_SECONDS:
             raise NotSignedIn(f"The signature is not of this minute: the time here is {now:.0f}.")
         target = request.scope["raw_path"]
@@ -138,7 +138,7 @@ class Doorman:
             raise NotSignedIn("The signature does not hold for this request.")
         # The nonce goes last: whoever has no key must not be able to use one up.
         ends = signature.time + WINDOW_SECONDS + 1.0
-        if not self._commands.take_nonce(did, signature.nonce, ends):
+        if not self._commands.tokens.take_nonce(did, signature.nonce, ends):
             raise NotSignedIn("This request was sent before: sign it again, with another nonce.")
         return _full(f"key {did}", Kind.KEY, spaces=spaces)
 

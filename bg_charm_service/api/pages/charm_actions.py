@@ -50,20 +50,20 @@ _PAST = {
 async def act(service: Commands, ref: CharmRef, action: Action) -> str:
     """Do it; gives what is to be told."""
     if action is Action.RUN:
-        run = (await service.run_now(ref)).run
+        run = (await service.polling.run_now(ref)).run
         ended = "succeeded" if run.status == "success" else f"ended with {run.status}"
         return f"The run {ended} in {duration(run.duration_ms)}."
     if action is Action.REGISTER:
-        await service.register(ref, "manual")
+        await service.polling.register(ref, "manual")
     elif action is Action.ENABLE:
-        service.enable(ref)
+        service.polling.enable(ref)
     elif action is Action.DISABLE:
-        service.disable(ref, "Disabled via UI")
+        service.polling.disable(ref, "Disabled via UI")
     elif action is Action.UNREGISTER:
-        service.unregister(ref)
+        service.polling.unregister(ref)
     else:
-        service.requeue(ref)
-    name = service.show_charm(ref).charm.name
+        service.polling.requeue(ref)
+    name = service.queries.show_charm(ref).charm.name
     return f"{action.past} {name}."
 
 
@@ -91,7 +91,7 @@ async def set_interval(
             wanted = float(seconds)
         except ValueError:
             raise InvalidInput(f"Not a number of seconds: {seconds:.100}") from None
-    service.set_interval(ref, wanted)
+    service.polling.set_interval(ref, wanted)
     return done(request, "The interval was changed.", path_of(ref))
 
 
@@ -109,7 +109,7 @@ async def set_field(
         read = json.loads(form.text("value"))
     except (ValueError, RecursionError):
         raise InvalidInput(f'{name}: This is not JSON. A text has quotes: "like this".') from None
-    await service.set_field(ref, name, to_json(read, name))
+    await service.updates.set_field(ref, name, to_json(read, name))
     return done(request, f"{name} was set.", path_of(ref))
 
 
@@ -118,7 +118,7 @@ async def ask_to_remove(
     request: Request, service: Service, caller: Changing, ref: Charm
 ) -> Response:
     """Ask for the charm's name before anything is deleted."""
-    return page(request, "remove.html", detail=service.show_charm(ref), problem="")
+    return page(request, "remove.html", detail=service.queries.show_charm(ref), problem="")
 
 
 @router.post("/charms/{space}/{charm_id}/remove")
@@ -130,11 +130,11 @@ async def remove(
     form: Form,
 ) -> Response:
     """Delete a charm with its state, once its name was given."""
-    detail = service.show_charm(ref)
+    detail = service.queries.show_charm(ref)
     if form.text("name").strip() != detail.charm.name:
         problem = f"That is not its name. To remove it, type {detail.charm.name}."
         return page(request, "remove.html", 400, detail=detail, problem=problem)
-    await service.remove(ref)
+    await service.charms.remove(ref)
     return moved(request, "/")
 
 

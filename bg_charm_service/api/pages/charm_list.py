@@ -83,10 +83,10 @@ async def show_charms(
         space = caller.space or ""
     is_hidden = caller.spaces is not None and not space
     query = CharmQuery(q, space or None, integration or None, shown, ordered, cursor, PAGE_CHARMS)
-    charms, more = ([], None) if is_hidden else service.list_charms(query)
+    charms, more = ([], None) if is_hidden else service.queries.list_charms(query)
     wanted = {"q": q, "show": show, "space": space, "integration": integration, "order": order}
     kept = {name: value for name, value in wanted.items() if value}
-    status = service.status()
+    status = service.queries.status()
     return page(
         request,
         "charms.html",
@@ -143,15 +143,15 @@ async def _problems(works: list[Awaitable[str]]) -> list[str]:
 
 def _row(service: Commands, charm: CharmView) -> Row:
     ref = CharmRef(charm.space, charm.charm_id)
-    outcomes = service.recent_outcomes(ref, SPARK_RUNS)
+    outcomes = service.queries.recent_outcomes(ref, SPARK_RUNS)
     shapes = charts.spark_shapes(outcomes, SPARK_RUNS)
     return Row(charm, shapes, charts.describe_outcomes(outcomes))
 
 
 def _offered_spaces(service: Commands, caller: Caller) -> Sequence[SpaceView | Space]:
     if caller.spaces is None:
-        return service.spaces(limit=_OFFERED_SPACES)
-    found = map(service.space, sorted(caller.spaces)[:_OFFERED_SPACES])
+        return service.system.spaces(limit=_OFFERED_SPACES)
+    found = map(service.queries.space, sorted(caller.spaces)[:_OFFERED_SPACES])
     return [space for space in found if space is not None]
 
 

@@ -35,18 +35,19 @@ async def show_charm(
     before: Annotated[int | None, Query(ge=0, le=2**62)] = None,
 ) -> Response:
     """Show a charm; its state, runs and source only to those who may read them."""
-    detail = service.show_charm(ref)
-    outcomes = service.recent_outcomes(ref, _BARS)
+    detail = service.queries.show_charm(ref)
+    outcomes = service.queries.recent_outcomes(ref, _BARS)
     shown: dict[str, Any] = {"fields": [], "runs": [], "older": None, "source": ""}
     if caller.may_read:
-        runs = service.runs(ref, before, _RUNS + 1)
+        runs = service.queries.runs(ref, before, _RUNS + 1)
         shown = {
             "fields": shown_fields(
-                json.loads(service.state(ref)), {one.name: one.kind for one in detail.fields}
+                json.loads(service.queries.state(ref)),
+                {one.name: one.kind for one in detail.fields},
             ),
             "runs": runs[:_RUNS],
             "older": runs[_RUNS - 1].number if len(runs) > _RUNS else None,
-            "source": service.source(ref),
+            "source": service.queries.source(ref),
         }
     return page(
         request,
@@ -59,7 +60,7 @@ async def show_charm(
         runs_text=charts.describe_outcomes(outcomes),
         log_characters=_LOG_CHARACTERS,
         before=before,
-        service_interval=service.office.interval_seconds,
+        service_interval=service.about.interval_seconds,
         **shown,
     )
 
@@ -73,5 +74,5 @@ async def show_run(
     number: Annotated[int, Path(ge=1, lt=2**32)],
 ) -> Response:
     """Show one run with its whole log and traceback."""
-    charm = service.show_charm(ref).charm
-    return page(request, "run.html", charm=charm, ref=ref, run=service.run(ref, number))
+    charm = service.queries.show_charm(ref).charm
+    return page(request, "run.html", charm=charm, ref=ref, run=service.queries.run(ref, number))

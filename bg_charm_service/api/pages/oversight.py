@@ -32,8 +32,8 @@ async def show_attention(
     query = CharmQuery(
         standing=Standing.DISABLED, order=CharmOrder.FAILURES, cursor=cursor, limit=_ROWS
     )
-    disabled, more = service.list_charms(query)
-    letters = service.dead_letters(letter, _ROWS)
+    disabled, more = service.queries.list_charms(query)
+    letters = service.queries.dead_letters(letter, _ROWS)
     return page(
         request,
         "attention.html",
@@ -52,21 +52,21 @@ async def show_spaces(
     after: Annotated[str, Query(max_length=300)] = "",
 ) -> Response:
     """Show the spaces and who owns them."""
-    spaces = service.spaces(after, _ROWS + 1)
+    spaces = service.system.spaces(after, _ROWS + 1)
     return page(
         request,
         "spaces.html",
         spaces=spaces[:_ROWS],
         is_first_page=not after,
         more=spaces[_ROWS - 1].did if len(spaces) > _ROWS else None,
-        operator=service.office.operator,
+        operator=service.about.operator,
     )
 
 
 @router.get("/integrations")
 async def show_integrations(request: Request, service: Service, caller: Listing) -> Response:
     """Show the integrations with their last scan."""
-    return page(request, "integrations.html", integrations=await service.integrations())
+    return page(request, "integrations.html", integrations=await service.system.integrations())
 
 
 @router.get("/audit")
@@ -77,7 +77,7 @@ async def show_audit(
     before: Annotated[int | None, Query(ge=0, le=2**62)] = None,
 ) -> Response:
     """Show who changed what, the newest first."""
-    entries = service.audit(before, _ROWS)
+    entries = service.queries.audit(before, _ROWS)
     older = entries[-1].entry_id if len(entries) == _ROWS else None
     return page(request, "audit.html", entries=entries, older=older, before=before)
 
@@ -85,6 +85,6 @@ async def show_audit(
 def _explained(service: Commands, letter: JobView) -> tuple[JobView, CharmView, RunView | None]:
     """A dead letter with its charm, and the run that it ended with, while that is kept."""
     ref = CharmRef(letter.space, letter.charm_id)
-    detail = service.show_charm(ref)
+    detail = service.queries.show_charm(ref)
     last = next((run for run in detail.history if run.job_id == letter.job_id), None)
     return letter, detail.charm, last

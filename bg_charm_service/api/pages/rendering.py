@@ -79,7 +79,7 @@ def page(request: Request, template: str, code: int = 200, **values: Any) -> Res
             is_signed_in=caller.kind is not Kind.NOBODY,
             is_session=caller.kind is Kind.SESSION,
             csrf=csrf_token(request),
-            bulletin=commands.bulletin(),
+            bulletin=commands.queries.bulletin(),
             path=request.url.path,
             now=time.time(),
             **values,

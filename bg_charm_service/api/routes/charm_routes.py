@@ -53,7 +53,7 @@ async def list_charms(
             raise InvalidInput("space: Say which one; you may see the charms of some only.")
         caller.check_space(space)
     query = CharmQuery(text, space, integration, standing, order, cursor, limit)
-    charms, next_cursor = service.list_charms(query)
+    charms, next_cursor = service.queries.list_charms(query)
     return CharmPage(tuple(charms), next_cursor)
 
 
@@ -64,7 +64,7 @@ async def add_charm(
     """Add a charm; its source is loaded in a worker first."""
     charm = body.to_charm()
     _check_spaces(caller, charm)
-    return await service.add_charm(charm)
+    return await service.charms.add(charm)
 
 
 @router.post("/api/charms/import")
@@ -75,7 +75,9 @@ async def import_charms(
     if len(body) > IMPORT_LIMIT:
         raise InvalidInput(f"One request takes {IMPORT_LIMIT} charms; these are {len(body)}.")
     read = [_charm_or_error(caller, value) for value in body]
-    added = iter(await service.import_charms([each for each in read if isinstance(each, NewCharm)]))
+    added = iter(
+        await service.charms.add_many([each for each in read if isinstance(each, NewCharm)])
+    )
     outcomes = [next(added) if isinstance(each, NewCharm) else each for each in read]
     return [
         Imported(outcome, None) if isinstance(outcome, AddedCharm) else Imported(None, str(outcome))
@@ -90,26 +92,26 @@ async def import_charms(
 )
 async def export_charms(service: Service, caller: Reading) -> StreamingResponse:
     """Give all charms as lines of JSON that an import takes."""
-    return StreamingResponse(_pieces(service.export()), media_type="application/x-ndjson")
+    return StreamingResponse(_pieces(service.queries.export()), media_type="application/x-ndjson")
 
 
 @router.get("/api/charms/{space}/{charm_id}")
 async def show_charm(service: Service, caller: Reading, ref: Charm) -> CharmDetail:
     """Show a charm with its registration, health and newest runs."""
-    return service.show_charm(ref)
+    return service.queries.show_charm(ref)
 
 
 @router.delete("/api/charms/{space}/{charm_id}")
 async def remove_charm(service: Service, caller: Changing, ref: Charm) -> Done:
     """Remove a charm with its state; a run under way is stopped and its writes are refused."""
-    await service.remove(ref)
+    await service.charms.remove(ref)
     return Done()
 
 
 @router.get("/api/charms/{space}/{charm_id}/source")
 async def get_source(service: Service, caller: Reading, ref: Charm) -> CharmSource:
     """Give a charm's source."""
-    return CharmSource(service.source(ref))
+    return CharmSource(service.queries.source(ref))
 
 
 @router.put("/api/charms/{space}/{charm_id}/source")
@@ -117,7 +119,7 @@ async def update_charm(
     service: Service, caller: Changing, ref: Charm, body: SourceBody
 ) -> UpdateReport:
     """Give a charm new source, if its state fits."""
-    return await service.update_charm(
+    return await service.updates.update_source(
         ref, body.source, body.file_name, body.class_name, dry_run=body.dry_run
     )
 
@@ -125,7 +127,7 @@ async def update_charm(
 @router.get("/api/charms/{space}/{charm_id}/state", response_class=Response, responses=STORED_JSON)
 async def get_state(service: Service, caller: Reading, ref: Charm) -> Response:
     """Give a charm's state as one object; secrets are redacted."""
-    return stored_json(service.state(ref))
+    return stored_json(service.queries.state(ref))
 
 
 @router.get(
@@ -133,7 +135,7 @@ async def get_state(service: Service, caller: Reading, ref: Charm) -> Response:
 )
 async def get_field(service: Service, caller: Reading, ref: Charm, field: str) -> Response:
     """Give the value of one field."""
-    return stored_json(service.field(ref, field))
+    return stored_json(service.queries.field(ref, field))
 
 
 @router.put(
@@ -146,7 +148,7 @@ async def set_field(
     service: Service, caller: Changing, ref: Charm, field: str, request: Request
 ) -> Done:
     """Set one field to the JSON value that is the body."""
-    await service.set_field(ref, field, await request.body())
+    await service.updates.set_field(ref, field, await request.body())
     return Done()
 
 

@@ -75,7 +75,7 @@ async def follow_changes(
 async def _events(
     service: Commands, spaces: frozenset[str] | None, after: int | None
 ) -> AsyncIterator[bytes]:
-    reader = service.office.events.follow(after)
+    reader = service.events.follow(after)
     loop = asyncio.get_running_loop()
     try:
         yield b"retry: 2000\n\n"
@@ -85,7 +85,7 @@ async def _events(
         while True:
             if spaces is None and loop.time() >= status_at:
                 status_at = loop.time() + _STATUS_SECONDS
-                yield frame("status", asdict(service.status()))
+                yield frame("status", asdict(service.queries.status()))
             events = await reader.read(_STATUS_SECONDS)
             if events is None:
                 return
@@ -98,17 +98,17 @@ async def _events(
 async def _pulse(
     service: Commands, spaces: frozenset[str] | None, ref: CharmRef | None
 ) -> AsyncIterator[bytes]:
-    reader = service.office.events.follow()
+    reader = service.events.follow()
     try:
         yield b"retry: 2000\n\n"
         while True:
             events = await reader.read(_STATUS_SECONDS)
-            if events is None and service.office.events.is_closed:
+            if events is None and service.events.is_closed:
                 return
             if events is None:
                 # The page asks for what is there now: what was missed does not matter to it.
                 reader.leave()
-                reader = service.office.events.follow()
+                reader = service.events.follow()
             if events is None or any(
                 _is_wanted(event, spaces) and ref in (None, event.ref) for event in events
             ):
@@ -135,10 +135,10 @@ def _spaces(service: Commands, caller: Caller, space: str | None) -> frozenset[s
     if space is None:
         return caller.spaces
     caller.check_space(space)
-    found = service.space(space)
+    found = service.queries.space(space)
     return frozenset([found.did] if found else [])
 
 
 def _check_room(service: Commands) -> None:
-    if len(service.office.events.readers) >= _STREAMS:
+    if len(service.events.readers) >= _STREAMS:
         raise ServiceStopping(f"{_STREAMS} streams are open already; close some.")

@@ -13,7 +13,7 @@ router = make_router("limits")
 @router.get("/api/charms/{space}/{charm_id}/limits")
 async def show_charm_limits(service: Service, caller: Reading, ref: Charm) -> LimitsView:
     """Show what a charm's runs may use, and whose word that is."""
-    return service.charm_limits(ref)
+    return service.limits.of_charm(ref)
 
 
 @router.put("/api/charms/{space}/{charm_id}/limits")
@@ -21,19 +21,19 @@ async def set_charm_limits(
     service: Service, caller: Governing, ref: Charm, body: LimitsBody
 ) -> LimitsView:
     """Set some limits of a charm; null takes one back, and what is left out stays."""
-    return service.set_charm_limits(ref, body.given())
+    return service.limits.set_for_charm(ref, body.given())
 
 
 @router.delete("/api/charms/{space}/{charm_id}/limits")
 async def reset_charm_limits(service: Service, caller: Governing, ref: Charm) -> LimitsView:
     """Take back all limits that were set for a charm itself."""
-    return service.reset_charm_limits(ref)
+    return service.limits.reset_for_charm(ref)
 
 
 @router.get("/api/spaces/{space}/limits")
 async def show_space_limits(service: Service, caller: Reading, space: str) -> LimitsView:
     """Show what the charms of a space may use, and whose word that is."""
-    return service.space_limits(space)
+    return service.limits.of_space(space)
 
 
 @router.put("/api/spaces/{space}/limits")
@@ -41,10 +41,10 @@ async def set_space_limits(
     service: Service, caller: Governing, space: str, body: LimitsBody
 ) -> LimitsView:
     """Set some limits of a space; null takes one back, and what is left out stays."""
-    return service.set_space_limits(space, body.given())
+    return service.limits.set_for_space(space, body.given())
 
 
 @router.delete("/api/spaces/{space}/limits")
 async def reset_space_limits(service: Service, caller: Governing, space: str) -> LimitsView:
     """Take back all limits that were set for a space; those of its charms stay."""
-    return service.reset_space_limits(space)
+    return service.limits.reset_for_space(space)

@@ -67,7 +67,7 @@ async def show_login(
 @router.post("/login", response_class=HTMLResponse, include_in_schema=False)
 async def sign_in(service: Service, caller: Public, request: Request, form: Form) -> Response:
     """Sign in with the token of the form."""
-    token = service.find_token(form.text("token").strip())
+    token = service.tokens.find_token(form.text("token").strip())
     return _entered(service, request, token, is_good=lambda: token is not None)
 
 
@@ -75,7 +75,7 @@ async def sign_in(service: Service, caller: Public, request: Request, form: Form
 async def sign_out(service: Service, caller: Public, request: Request) -> Response:
     """End the session."""
     name = cookie_name(request)
-    service.end_session(request.cookies.get(name, ""))
+    service.tokens.end_session(request.cookies.get(name, ""))
     answer = RedirectResponse("/login", 303)
     answer.delete_cookie(name, path="/", httponly=True, samesite="strict")
     return answer
@@ -98,7 +98,7 @@ def _entered(
     answer = RedirectResponse("/", 303)
     answer.set_cookie(
         cookie_name(request),
-        service.begin_session(token),
+        service.tokens.begin_session(token),
         max_age=int(SESSION_SECONDS),
         path="/",
         # What a proxy says of itself only makes the cookie stricter.

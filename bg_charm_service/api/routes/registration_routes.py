@@ -47,7 +47,7 @@ async def describe_api(caller: Listing, bounds: Bounded, request: Request) -> JS
 @router.get("/api/status")
 async def get_status(service: Service, caller: Listing) -> ServiceStatus:
     """Give the snapshot that log, command line and page show."""
-    return service.status()
+    return service.queries.status()
 
 
 @router.post("/api/integrations/bg", openapi_extra=_REGISTRATION_BODY)
@@ -59,7 +59,7 @@ async def register_charm(
     ref = body.to_ref()
     caller.check_space(ref.space)
     try:
-        await service.register(ref, body.integration.strip())
+        await service.polling.register(ref, body.integration.strip())
     except NotFound as error:
         # As the original does: what is missing here is not the address, but a member's value.
         raise InvalidInput(f"{body.charm_member}: {error}") from None
@@ -69,26 +69,26 @@ async def register_charm(
 @router.delete("/api/integrations/bg/{space}/{charm_id}")
 async def unregister_charm(service: Service, caller: Changing, ref: Charm) -> Done:
     """Stop polling a charm; a run under way finishes, charm and state stay."""
-    service.unregister(ref)
+    service.polling.unregister(ref)
     return Done()
 
 
 @router.get("/api/integrations")
 async def list_integrations(service: Service, caller: Listing) -> list[IntegrationView]:
     """List the integrations with their last scan."""
-    return await service.integrations()
+    return await service.system.integrations()
 
 
 @router.post("/api/integrations/{integration_id}/initialize")
 async def initialize_integration(service: Service, caller: Changing, integration_id: str) -> Done:
     """Initialise an integration's cell, unless charms are in it already."""
-    return Done(await service.initialize(integration_id))
+    return Done(await service.system.initialize(integration_id))
 
 
 @router.get("/api/spaces")
 async def list_spaces(service: Service, caller: Listing, bounds: Bounded) -> list[SpaceView]:
     """List the spaces and who owns them."""
-    return [space for space in service.spaces() if caller.may_touch(space.did)]
+    return [space for space in service.system.spaces() if caller.may_touch(space.did)]
 
 
 @router.post("/api/spaces/{space}/owners")
@@ -96,11 +96,11 @@ async def grant_space(service: Service, caller: Changing, space: str, body: Gran
     """Make an identity an owner of a space."""
     if not caller.is_unlimited and caller.kind is not Kind.KEY:
         raise AuthorizationError(f"{caller.name} may act on its space, and not give it away.")
-    service.grant_space(space_did(space), body.did)
+    service.system.grant_space(space_did(space), body.did)
     return Done()
 
 
 @router.post("/api/admin-charm")
 async def add_admin_charm(service: Service, caller: Changing, body: AdminCharmBody) -> Done:
     """Add the admin charm to the system space, and let another identity in."""
-    return Done(await service.add_admin_charm(body.grant))
+    return Done(await service.system.add_admin_charm(body.grant))

@@ -18,13 +18,13 @@ router = make_router("runs")
 @router.post("/api/charms/{space}/{charm_id}/send")
 async def send_event(service: Service, caller: Changing, ref: Charm, body: SendBody) -> QueuedJob:
     """Send an event to a stream; events are run in order, and none is dropped."""
-    return QueuedJob(service.send(ref, body.stream, to_json(body.event, "event")))
+    return QueuedJob(service.polling.send(ref, body.stream, to_json(body.event, "event")))
 
 
 @router.post("/api/charms/{space}/{charm_id}/run")
 async def run_charm(service: Service, caller: Changing, ref: Charm) -> RunReport:
     """Poll a charm once now, or join the poll under way, and answer when it is over."""
-    return await service.run_now(ref)
+    return await service.polling.run_now(ref)
 
 
 @router.get("/api/charms/{space}/{charm_id}/runs")
@@ -36,34 +36,34 @@ async def list_runs(
     limit: Limit = 20,
 ) -> list[RunView]:
     """List a charm's recorded runs with their logs, the newest first."""
-    return service.runs(ref, before, limit)
+    return service.queries.runs(ref, before, limit)
 
 
 @router.post("/api/charms/{space}/{charm_id}/enable")
 async def enable_charm(service: Service, caller: Changing, ref: Charm) -> Done:
     """Poll a disabled charm again, at once."""
-    service.enable(ref)
+    service.polling.enable(ref)
     return Done()
 
 
 @router.post("/api/charms/{space}/{charm_id}/disable")
 async def disable_charm(service: Service, caller: Changing, ref: Charm) -> Done:
     """Stop polling a charm until somebody enables it."""
-    service.disable(ref)
+    service.polling.disable(ref)
     return Done()
 
 
 @router.put("/api/charms/{space}/{charm_id}/interval")
 async def set_interval(service: Service, caller: Changing, ref: Charm, body: IntervalBody) -> Done:
     """Say how often a charm is polled."""
-    service.set_interval(ref, body.seconds)
+    service.polling.set_interval(ref, body.seconds)
     return Done()
 
 
 @router.post("/api/charms/{space}/{charm_id}/requeue")
 async def requeue_charm(service: Service, caller: Changing, ref: Charm) -> QueuedJob:
     """Try a charm's dead letter again."""
-    return QueuedJob(service.requeue(ref))
+    return QueuedJob(service.polling.requeue(ref))
 
 
 @router.get("/api/dead-letters")
@@ -71,5 +71,5 @@ async def list_dead_letters(
     service: Service, caller: Listing, cursor: Cursor = 0, limit: Limit = 100
 ) -> JobPage:
     """List the jobs that were given up."""
-    jobs = tuple(service.dead_letters(cursor, limit))
+    jobs = tuple(service.queries.dead_letters(cursor, limit))
     return JobPage(jobs, jobs[-1].job_id if len(jobs) == limit else None)

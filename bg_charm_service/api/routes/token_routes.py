@@ -21,7 +21,7 @@ router = make_router("access")
 @router.post("/api/tokens")
 async def make_token(service: Service, caller: Governing, body: TokenBody) -> MadeToken:
     """Make a token; this is the only answer that holds its text."""
-    text, record = service.new_token(
+    text, record = service.tokens.create(
         body.name,
         space=body.space,
         read_only=body.read_only,
@@ -34,13 +34,13 @@ async def make_token(service: Service, caller: Governing, body: TokenBody) -> Ma
 @router.get("/api/tokens")
 async def list_tokens(service: Service, caller: Governing) -> list[TokenRecord]:
     """List all tokens, those that are valid no more too."""
-    return service.tokens()
+    return service.tokens.list_tokens()
 
 
 @router.delete("/api/tokens/{name}")
 async def revoke_token(service: Service, caller: Governing, name: str) -> Done:
     """Let a token, and the sessions that were begun with it, be valid no more."""
-    service.revoke_token(name)
+    service.tokens.revoke(name)
     return Done()
 
 
@@ -52,7 +52,7 @@ async def list_changes(
     limit: Limit = 100,
 ) -> list[AuditEntry]:
     """List who changed what, the newest first."""
-    return service.audit(before, limit)
+    return service.queries.audit(before, limit)
 
 
 @router.post("/api/login-codes")

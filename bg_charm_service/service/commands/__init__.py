@@ -4,16 +4,35 @@ The API and the command line are thin over this. No rule about runs lives here; 
 policy's.
 """
 
-from bg_charm_service.service.commands.backup import BackupCommands
-from bg_charm_service.service.commands.base import ACTOR, Office
+from dataclasses import dataclass
+
+from bg_charm_service.domain.clock import Clock
+from bg_charm_service.service.commands.charms import CharmCommands
+from bg_charm_service.service.commands.context import ACTOR, CommandContext
 from bg_charm_service.service.commands.limits import LimitCommands
-from bg_charm_service.service.commands.queries import CharmQuery, ShownCommands
+from bg_charm_service.service.commands.polling import PollingCommands
+from bg_charm_service.service.commands.queries import CharmQuery, Queries
 from bg_charm_service.service.commands.system import SystemCommands
 from bg_charm_service.service.commands.tokens import TokenCommands
+from bg_charm_service.service.commands.updates import UpdateCommands
+from bg_charm_service.service.event_feed import EventFeed
+from bg_charm_service.service.status.board import About
 
 
-class Commands(SystemCommands, ShownCommands, TokenCommands, LimitCommands, BackupCommands):
-    """All requests, over one office."""
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """All requests, in groups, and what those who ask follow beside them."""
+
+    charms: CharmCommands
+    updates: UpdateCommands
+    polling: PollingCommands
+    limits: LimitCommands
+    tokens: TokenCommands
+    queries: Queries
+    system: SystemCommands
+    events: EventFeed
+    about: About
+    clock: Clock
 
 
-__all__ = ["ACTOR", "CharmQuery", "Commands", "Office"]
+__all__ = ["ACTOR", "CharmQuery", "CommandContext", "Commands"]

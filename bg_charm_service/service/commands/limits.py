@@ -7,60 +7,58 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bg_charm_service.domain.errors import NotFound
 from bg_charm_service.domain.limit_names import change_limits, write_given
 from bg_charm_service.domain.limit_views import LimitsView
 from bg_charm_service.domain.limits import LimitChanges
 from bg_charm_service.domain.model import CharmRef
-from bg_charm_service.service.commands.base import Desk
-from bg_charm_service.storage.sqlite.store.spaces import Space
+from bg_charm_service.service.commands.context import CommandContext
+from bg_charm_service.supervisor.limit_resolver import LimitResolver
 
 
-class LimitCommands(Desk):
+class LimitCommands:
     """What shows and sets limits."""
 
-    def charm_limits(self, ref: CharmRef) -> LimitsView:
+    def __init__(self, context: CommandContext, limits: LimitResolver) -> None:
+        self._context = context
+        self._store = context.store
+        self._limits = limits
+
+    def of_charm(self, ref: CharmRef) -> LimitsView:
         """The limits of a charm's runs, and who set each."""
-        return self.office.limits.shown_for_charm(self.charm(ref))
+        return self._limits.shown_for_charm(self._context.charm(ref))
 
-    def space_limits(self, name_or_did: str) -> LimitsView:
+    def of_space(self, name_or_did: str) -> LimitsView:
         """The limits of a space's charms, and who set each."""
-        return self.office.limits.shown_for_space(self._known_space(name_or_did).space_key)
+        return self._limits.shown_for_space(self._context.known_space(name_or_did).space_key)
 
-    def set_charm_limits(self, ref: CharmRef, given: Mapping[str, object]) -> LimitsView:
+    def set_for_charm(self, ref: CharmRef, given: Mapping[str, object]) -> LimitsView:
         """Set limits of a charm by name, None to take one back; others stay."""
-        charm = self.charm(ref)
-        changes = change_limits(self.store.limits.of_charm(charm.charm_key), given)
-        with self.change("set limits", ref, detail=write_given(given)):
-            self.store.limits.put_charm(charm.charm_key, changes)
-            self.tell(ref, "limits")
-        return self.charm_limits(ref)
+        charm = self._context.charm(ref)
+        changes = change_limits(self._store.limits.of_charm(charm.charm_key), given)
+        with self._context.change("set limits", ref, detail=write_given(given)):
+            self._store.limits.put_charm(charm.charm_key, changes)
+            self._context.tell(ref, "limits")
+        return self.of_charm(ref)
 
-    def set_space_limits(self, name_or_did: str, given: Mapping[str, object]) -> LimitsView:
+    def set_for_space(self, name_or_did: str, given: Mapping[str, object]) -> LimitsView:
         """Set limits of a space by name, None to take one back; others stay."""
-        space = self._known_space(name_or_did)
-        changes = change_limits(self.store.limits.of_space(space.space_key), given)
-        with self.change("set limits", space=space.did, detail=write_given(given)):
-            self.store.limits.put_space(space.space_key, changes)
-        return self.space_limits(space.did)
+        space = self._context.known_space(name_or_did)
+        changes = change_limits(self._store.limits.of_space(space.space_key), given)
+        with self._context.change("set limits", space=space.did, detail=write_given(given)):
+            self._store.limits.put_space(space.space_key, changes)
+        return self.of_space(space.did)
 
-    def reset_charm_limits(self, ref: CharmRef) -> LimitsView:
+    def reset_for_charm(self, ref: CharmRef) -> LimitsView:
         """Take back all limits that were set for a charm itself."""
-        charm = self.charm(ref)
-        with self.change("reset limits", ref):
-            self.store.limits.put_charm(charm.charm_key, LimitChanges())
-            self.tell(ref, "limits")
-        return self.charm_limits(ref)
+        charm = self._context.charm(ref)
+        with self._context.change("reset limits", ref):
+            self._store.limits.put_charm(charm.charm_key, LimitChanges())
+            self._context.tell(ref, "limits")
+        return self.of_charm(ref)
 
-    def reset_space_limits(self, name_or_did: str) -> LimitsView:
+    def reset_for_space(self, name_or_did: str) -> LimitsView:
         """Take back all limits that were set for a space; those of its charms stay."""
-        space = self._known_space(name_or_did)
-        with self.change("reset limits", space=space.did):
-            self.store.limits.put_space(space.space_key, LimitChanges())
-        return self.space_limits(space.did)
-
-    def _known_space(self, name_or_did: str) -> Space:
-        space = self.space(name_or_did)
-        if space is None:
-            raise NotFound(f"There is no space {name_or_did}. See `bg-charm-service space list`.")
-        return space
+        space = self._context.known_space(name_or_did)
+        with self._context.change("reset limits", space=space.did):
+            self._store.limits.put_space(space.space_key, LimitChanges())
+        return self.of_space(space.did)

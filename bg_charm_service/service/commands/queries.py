@@ -1,4 +1,4 @@
-"""Commands that only look: lists, details, state, history, status."""
+"""Commands that only look: lists, details, state, history, status, and the audit log."""
 
 from __future__ import annotations
 
@@ -21,11 +21,18 @@ from bg_charm_service.domain.views import (
     LinkView,
     RunView,
 )
-from bg_charm_service.service.commands.base import Desk
-from bg_charm_service.service.commands.shapes import job_view, run_view
+from bg_charm_service.service.commands.context import CommandContext
+from bg_charm_service.service.state_reader import StateReader
+from bg_charm_service.service.status.board import StatusBoard
 from bg_charm_service.service.status.views import ServiceStatus
+from bg_charm_service.storage.sqlite.job_queue import Claim
+from bg_charm_service.storage.sqlite.store.audit import AuditEntry
 from bg_charm_service.storage.sqlite.store.charm_lists import CharmFilter, CharmOrder, Standing
 from bg_charm_service.storage.sqlite.store.charms import CharmRecord
+from bg_charm_service.storage.sqlite.store.runs import RunRecord
+from bg_charm_service.storage.sqlite.store.spaces import Space
+from bg_charm_service.supervisor.limit_resolver import LimitResolver
+from bg_charm_service.supervisor.polled_charms import PolledCharms
 
 _EXPORT_PAGE = 200
 
@@ -46,20 +53,44 @@ class CharmQuery:
     limit: int = 100
 
 
-class ShownCommands(Desk):
+class Queries:
     """What the service tells."""
+
+    def __init__(
+        self,
+        context: CommandContext,
+        polled_charms: PolledCharms,
+        limits: LimitResolver,
+        states: StateReader,
+        board: StatusBoard,
+        interval_seconds: float,
+    ) -> None:
+        self._context = context
+        self._parts = context.parts
+        self._store = context.store
+        self._polled_charms = polled_charms
+        self._limits = limits
+        self._states = states
+        self._board = board
+        self._interval_seconds = interval_seconds
+
+    def resolve(self, space: str, text: str) -> CharmRef:
+        """Read a charm's address, whose second half may be the cause that it was added for."""
+        return self._context.resolve(space, text)
+
+    def space(self, name_or_did: str) -> Space | None:
+        """Find a space by name or DID."""
+        return self._context.space(name_or_did)
 
     def list_charms(self, query: CharmQuery) -> tuple[list[CharmView], str | None]:
         """A page of charms, and the cursor of the next one; None at the end."""
         space_key = None
         if query.space is not None:
-            space = self.store.spaces.find(space_did(query.space))
+            space = self._store.spaces.find(space_did(query.space))
             if space is None:
                 return [], None
             space_key = space.space_key
-        listed = (
-            self.office.polled_charms.listed_only(query.integration) if query.integration else ()
-        )
+        listed = self._polled_charms.listed_only(query.integration) if query.integration else ()
         wanted = CharmFilter(
             text=query.text,
             standing=query.standing,
@@ -67,36 +98,36 @@ class ShownCommands(Desk):
             integration=query.integration,
             listed=frozenset(listed),
         )
-        charms, more = self.store.charm_lists.page(wanted, query.order, query.cursor, query.limit)
+        charms, more = self._store.charm_lists.page(wanted, query.order, query.cursor, query.limit)
         return self._views(charms), more
 
     def bulletin(self) -> Bulletin:
         """What the admin charm of the system space says on top of every page."""
-        space = self.space(SYSTEM_SPACE_NAME)
-        charm = self.store.charms.find_by_cause(space.space_key, "admin") if space else None
+        space = self._context.space(SYSTEM_SPACE_NAME)
+        charm = self._store.charms.find_by_cause(space.space_key, "admin") if space else None
         if charm is None:
             return Bulletin()
-        state = msgspec.json.decode(self.shown_state(charm), type=dict[str, Any])
+        state = msgspec.json.decode(self._states.redacted_state(charm), type=dict[str, Any])
         said = {name: state.get(name) for name in ("title", "notice")}
         return Bulletin(**{name: text for name, text in said.items() if isinstance(text, str)})
 
     def recent_outcomes(self, ref: CharmRef, limit: int) -> list[tuple[str, float]]:
         """Status and duration in milliseconds of a charm's newest runs, the oldest first."""
-        key = self.store.charms.key_of(ref)
+        key = self._store.charms.key_of(ref)
         # Without one, this says so.
-        return self.store.runs.outcomes(key or self.charm(ref).charm_key, limit)
+        return self._store.runs.outcomes(key or self._context.charm(ref).charm_key, limit)
 
     def run(self, ref: CharmRef, number: int) -> RunView:
         """One recorded run of a charm by its number."""
-        record = self.store.runs.numbered(self.charm(ref).charm_key, number)
+        record = self._store.runs.numbered(self._context.charm(ref).charm_key, number)
         if record is None:
             raise NotFound(f"Run {number} of {ref} is not kept any more.")
         return run_view(record)
 
     def show_charm(self, ref: CharmRef) -> CharmDetail:
         """All that is known of a charm but its state and logs."""
-        charm = self.charm(ref)
-        letter = self.parts.queue.dead_letter(charm.charm_key)
+        charm = self._context.charm(ref)
+        letter = self._parts.queue.dead_letter(charm.charm_key)
         return CharmDetail(
             charm=self._views([charm])[0],
             file_name=charm.file_name,
@@ -105,27 +136,27 @@ class ShownCommands(Desk):
             updater=charm.updater,
             fields=tuple(FieldView(field.name, field.kind) for field in charm.schema.fields),
             links=tuple(self._links(charm)),
-            limits=self.office.limits.shown_for_charm(charm),
+            limits=self._limits.shown_for_charm(charm),
             dead_letter=job_view(letter, JobStatus.FAILED) if letter else None,
-            waiting_jobs=self.parts.queue.waiting(charm.charm_key),
-            history=tuple(self.runs(ref, None, 10)),
+            waiting_jobs=self._parts.queue.waiting(charm.charm_key),
+            history=tuple(self.runs(ref, before=None, limit=10)),
         )
 
     def state(self, ref: CharmRef) -> bytes:
         """A charm's whole state as one JSON object, secrets redacted."""
-        return self.shown_state(self.charm(ref))
+        return self._states.redacted_state(self._context.charm(ref))
 
     def field(self, ref: CharmRef, name: str) -> bytes:
         """One field's JSON; a secret is redacted, a link gives the value it leads to."""
-        charm = self.charm(ref)
-        for link in self.store.links.of(charm.charm_key):
-            target = self.store.charms.get(link.target_key)
+        charm = self._context.charm(ref)
+        for link in self._store.links.of(charm.charm_key):
+            target = self._store.charms.get(link.target_key)
             if link.field == name and target is not None and target.schema.field(link.path[0]):
                 inner = self.field(target.ref, link.path[0])
                 is_secret = inner == msgspec.json.encode({"$secret": True})
-                value = self.store.links.read(target, link).value
+                value = self._store.links.read(target, link).value
                 return inner if is_secret or value is None else value
-        state = msgspec.json.decode(self.shown_state(charm), type=dict[str, msgspec.Raw])
+        state = msgspec.json.decode(self._states.redacted_state(charm), type=dict[str, msgspec.Raw])
         if name not in state:
             names = ", ".join(field.name for field in charm.schema.fields) or "none"
             raise NotFound(f"{charm.name} has no field {name}; it has {names}.")
@@ -133,44 +164,48 @@ class ShownCommands(Desk):
 
     def source(self, ref: CharmRef) -> str:
         """A charm's source text."""
-        return self.store.charms.source(self.charm(ref).source_hash)
+        return self._store.charms.source(self._context.charm(ref).source_hash)
 
     def runs(self, ref: CharmRef, before: int | None, limit: int) -> list[RunView]:
         """A charm's recorded runs, newest first; of a removed charm too, while they are kept."""
-        charm = self.store.charms.find(ref) or self.store.charms.find_removed(ref)
+        charm = self._store.charms.find(ref) or self._store.charms.find_removed(ref)
         if charm is None:
-            charm = self.charm(ref)
-        records = self.store.runs.of(charm.charm_key, before=before, limit=limit)
+            charm = self._context.charm(ref)
+        records = self._store.runs.of(charm.charm_key, before=before, limit=limit)
         return [run_view(record) for record in records]
 
     def dead_letters(self, after: int, limit: int) -> list[JobView]:
         """The dead letters of all charms, oldest first."""
-        letters = self.parts.queue.dead_letters(after, limit)
+        letters = self._parts.queue.dead_letters(after, limit)
         return [job_view(letter, JobStatus.FAILED) for letter in letters]
 
     def status(self) -> ServiceStatus:
         """The snapshot of the service."""
-        return self.office.board.snapshot()
+        return self._board.snapshot()
+
+    def audit(self, before: int | None, limit: int) -> list[AuditEntry]:
+        """Who changed what, the newest first."""
+        return self._store.audit.newest(before, limit)
 
     def export(self) -> Iterator[bytes]:
         """All charms, a JSON object each, in the form that import takes; secrets are left out."""
         after = 0
-        while charms := self.store.charms.page(space=None, after=after, limit=_EXPORT_PAGE):
+        while charms := self._store.charms.page(space=None, after=after, limit=_EXPORT_PAGE):
             for charm in charms:
                 yield self._exported(charm)
             after = charms[-1].charm_key
 
     def _exported(self, charm: CharmRecord) -> bytes:
-        registration = self.store.registrations.find(charm.charm_key, charm.ref)
-        state = self.store.cells.state(charm)
+        registration = self._store.registrations.find(charm.charm_key, charm.ref)
+        state = self._store.cells.state(charm)
         kept = [field.name for field in charm.schema.fields if field.kind is FieldKind.VALUE]
         links = {link.field: link.target for link in self._links(charm) if not link.writable}
         writable = {link.field: link.target for link in self._links(charm) if link.writable}
-        space = self.store.spaces.find(charm.ref.space)
-        limits = write_limits(self.store.limits.of_charm(charm.charm_key))
+        space = self._store.spaces.find(charm.ref.space)
+        limits = write_limits(self._store.limits.of_charm(charm.charm_key))
         return msgspec.json.encode(
             {
-                "source": self.store.charms.source(charm.source_hash),
+                "source": self._store.charms.source(charm.source_hash),
                 "file": charm.file_name,
                 "class": charm.schema.class_name,
                 "space": (space.name if space else "") or charm.ref.space,
@@ -186,8 +221,8 @@ class ShownCommands(Desk):
 
     def _links(self, charm: CharmRecord) -> list[LinkView]:
         shown = []
-        for link in self.store.links.of(charm.charm_key):
-            target = self.store.charms.get(link.target_key)
+        for link in self._store.links.of(charm.charm_key):
+            target = self._store.charms.get(link.target_key)
             if target is not None:
                 path = "/".join([str(target.ref), *link.path])
                 shown.append(LinkView(link.field, path, link.is_writable))
@@ -196,10 +231,10 @@ class ShownCommands(Desk):
     def _views(self, charms: Sequence[CharmRecord]) -> list[CharmView]:
         """Show charms, with one look at each table for all of them."""
         keys = [charm.charm_key for charm in charms]
-        health = self.store.health.get_many(keys)
-        entries = self.store.health.entries(keys)
-        registered_at = self.store.registrations.times(keys)
-        names = self.store.spaces.names({charm.space_key for charm in charms})
+        health = self._store.health.get_many(keys)
+        entries = self._store.health.entries(keys)
+        registered_at = self._store.registrations.times(keys)
+        names = self._store.spaces.names({charm.space_key for charm in charms})
         return [
             self._view(
                 charm,
@@ -220,8 +255,8 @@ class ShownCommands(Desk):
         interval_seconds: float | None,
     ) -> CharmView:
         key = charm.charm_key
-        clock = self.parts.clock
-        due = self.parts.planner.due_at(key)
+        clock = self._parts.clock
+        due = self._parts.planner.due_at(key)
         return CharmView(
             space=charm.ref.space,
             space_name=space_name,
@@ -229,9 +264,9 @@ class ShownCommands(Desk):
             name=charm.name,
             short_name=charm.ref.short_name,
             cause=charm.cause,
-            integration=self.office.polled_charms.label(key),
+            integration=self._polled_charms.label(key),
             registered=registered_at is not None,
-            listed_by=self.office.polled_charms.listed_by(key),
+            listed_by=self._polled_charms.listed_by(key),
             enabled=health.is_enabled,
             disabled_by=health.disabled_by,
             disabled_at=health.disabled_at,
@@ -242,7 +277,7 @@ class ShownCommands(Desk):
             last_run=health.last_run,
             last_success=health.last_success,
             next_due=None if due is None else due - clock.steady() + clock.now(),
-            interval_seconds=interval_seconds or self.office.interval_seconds,
+            interval_seconds=interval_seconds or self._interval_seconds,
             consecutive_failures=health.consecutive_failures,
             last_error=health.last_error,
             last_error_cause=health.last_error_cause,
@@ -256,3 +291,24 @@ class ShownCommands(Desk):
             max_ms=health.max_ms,
             last_ms=health.last_ms,
         )
+
+
+def run_view(run: RunRecord) -> RunView:
+    """Show a recorded run."""
+    return RunView(**{name: getattr(run, name) for name in RunView.__dataclass_fields__})
+
+
+def job_view(claim: Claim, status: JobStatus) -> JobView:
+    """Show a job."""
+    job = claim.job
+    return JobView(
+        job_id=job.job_id,
+        space=job.ref.space,
+        charm_id=job.ref.charm_id,
+        stream=job.stream,
+        origin=job.origin,
+        status=status,
+        attempt=job.attempt,
+        run_at=job.run_at,
+        created_at=job.created_at,
+    )

@@ -1,21 +1,48 @@
-"""Commands about the service as a whole: spaces, integrations, the admin charm."""
+"""Commands about the service as a whole: spaces, integrations, the admin charm, backups, doctor."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from bg_charm_service.domain.dids import is_did
-from bg_charm_service.domain.errors import AuthorizationError, InvalidInput, NotFound
+from bg_charm_service.domain.errors import AuthorizationError, InvalidInput
 from bg_charm_service.domain.identity import SYSTEM_SPACE_NAME, space_did
 from bg_charm_service.domain.views import IntegrationView, NewCharm, SpaceView
+from bg_charm_service.scanning.scanner import Scanner
 from bg_charm_service.service.commands.charms import CharmCommands
+from bg_charm_service.service.commands.context import CommandContext
+from bg_charm_service.service.maintenance.backups import BackupFile, backups_in
+from bg_charm_service.service.maintenance.cycle import Maintenance
+from bg_charm_service.service.maintenance.health_checks import Report
+from bg_charm_service.service.status.board import StatusBoard
 
 
-class SystemCommands(CharmCommands):
+class SystemCommands:
     """What concerns no single charm."""
+
+    def __init__(
+        self,
+        context: CommandContext,
+        charms: CharmCommands,
+        scanner: Scanner,
+        maintenance: Maintenance,
+        board: StatusBoard,
+        admin_source: str,
+    ) -> None:
+        self._context = context
+        self._supervisor = context.supervisor
+        self._parts = context.parts
+        self._store = context.store
+        self._charms = charms
+        self._scanner = scanner
+        self._maintenance = maintenance
+        self._board = board
+        self._admin_source = admin_source
 
     def spaces(self, after: str = "", limit: int = -1) -> list[SpaceView]:
         """Every space with its owners, or so many of them from behind the one with a DID."""
-        last = self.store.spaces.find(after) if after else None
-        found = self.store.spaces.page(last.space_key if last is not None else 0, limit)
+        last = self._store.spaces.find(after) if after else None
+        found = self._store.spaces.page(last.space_key if last is not None else 0, limit)
         return [
             SpaceView(space.did, space.name, tuple(owners), space.created_at)
             for space, owners in found
@@ -23,35 +50,33 @@ class SystemCommands(CharmCommands):
 
     def grant_space(self, name_or_did: str, did: str) -> None:
         """Make an identity an owner of a space; only an owner may."""
-        space = self.space(name_or_did)
-        if space is None:
-            raise NotFound(f"There is no space {name_or_did}. See `bg-charm-service space list`.")
+        space = self._context.known_space(name_or_did)
         if not is_did(did):
             raise InvalidInput(f"Not a DID: {did}. `bg-charm-service identity did` prints one.")
         if did == space.did:
             raise InvalidInput(
                 "A space's own DID cannot own it: anyone can compute its key from its name."
             )
-        self.check_owner(space.space_key, space.name or space.did)
-        with self.change("grant space", space=space.did, detail=did):
-            self.store.spaces.grant(
+        self._context.check_owner(space.space_key, space.name or space.did)
+        with self._context.change("grant space", space=space.did, detail=did):
+            self._store.spaces.grant(
                 space.space_key,
                 did,
-                granted_by=self.office.operator,
-                now=self.parts.clock.now(),
+                granted_by=self._context.operator,
+                now=self._parts.clock.now(),
             )
 
     async def integrations(self) -> list[IntegrationView]:
         """Every integration that was found, and how its last scan went."""
-        catalogue = await self.office.scanner.describe()
-        status = {one.integration: one for one in self.office.board.snapshot().integrations}
+        catalogue = await self._scanner.describe()
+        status = {one.integration: one for one in self._board.snapshot().integrations}
         shown = []
         for info in catalogue.integrations:
-            state = self.office.upkeep.scans.get(info.id)
+            state = self._maintenance.scans.states.get(info.id)
             counted = status.get(info.id)
             stored: bytes | None = b"{}"
             if info.space is not None and info.cell is not None:
-                stored = self.store.spaces.document(info.space, info.cell)
+                stored = self._store.spaces.document(info.space, info.cell)
             shown.append(
                 IntegrationView(
                     integration_id=info.id,
@@ -70,32 +95,34 @@ class SystemCommands(CharmCommands):
 
     async def initialize(self, integration_id: str) -> str:
         """Initialise an integration's cell, unless it has charms already; gives what was done."""
-        writes = await self.office.scanner.initialize(integration_id)
+        writes = await self._scanner.initialize(integration_id)
         written = 0
-        with self.parts.database.transaction():
+        with self._parts.database.transaction():
             for write in writes:
-                if self.store.spaces.document(write.space, write.cell_id) == write.expected:
-                    now = self.parts.clock.now()
-                    self.store.spaces.write_document(write.space, write.cell_id, write.value, now)
+                if self._store.spaces.document(write.space, write.cell_id) == write.expected:
+                    now = self._parts.clock.now()
+                    self._store.spaces.write_document(write.space, write.cell_id, write.value, now)
                     written += 1
             if written:
-                self.record("initialize integration", detail=integration_id)
+                self._context.record("initialize integration", detail=integration_id)
         if written:
             return f"Initialized integration {integration_id}"
         return f"Integration {integration_id} was initialized already; nothing changed"
 
     async def add_admin_charm(self, grant: str | None) -> str:
         """Add the admin charm to the system space, and share the space with an identity."""
-        system = self.space(SYSTEM_SPACE_NAME)
-        if system is None or not self.store.spaces.is_owner(system.space_key, self.office.operator):
-            raise AuthorizationError(f"{self.office.operator} does not own the system space.")
+        system = self._context.space(SYSTEM_SPACE_NAME)
+        if system is None or not self._store.spaces.is_owner(
+            system.space_key, self._context.operator
+        ):
+            raise AuthorizationError(f"{self._context.operator} does not own the system space.")
         if grant is not None:
             self.grant_space(SYSTEM_SPACE_NAME, grant)
-            with self.change("grant secrets", space=system.did, detail=grant):
-                self.store.secrets.grant(grant)
-        added = await self.add_charm(
+            with self._context.change("grant secrets", space=system.did, detail=grant):
+                self._store.secrets.grant(grant)
+        added = await self._charms.add(
             NewCharm(
-                source=self.office.admin_source,
+                source=self._admin_source,
                 file_name="admin.py",
                 space=SYSTEM_SPACE_NAME,
                 class_name=None,
@@ -111,3 +138,29 @@ class SystemCommands(CharmCommands):
         done = "Added" if added.created else "There already is"
         granted = f"; {grant} may act on the system space now" if grant else ""
         return f"{done} the admin charm {did}/{added.charm_id}{granted}"
+
+    async def backup(self, target: str) -> BackupFile:
+        """Make a verified backup in a file; raises Conflict, BackupError."""
+        path = Path(target)
+        if not path.is_absolute() or not path.name or "\0" in target:
+            raise InvalidInput(f"{target!r} is no absolute path of a file.")
+        made = await self._maintenance.backups.make(path)
+        with self._context.change("backup", detail=target):
+            pass
+        return made
+
+    async def examine(self) -> Report:
+        """Check all that must always hold, and read the newest backup from end to end."""
+        return await self._maintenance.health_checks.examine_all(repair=False)
+
+    async def repair(self) -> Report:
+        """Check the same, and mend what is safe to mend."""
+        with self._context.change("doctor repair"):
+            pass
+        report = await self._maintenance.health_checks.examine_all(repair=True)
+        self._supervisor.wake()
+        return report
+
+    def backups(self) -> list[BackupFile]:
+        """The backups in the backup directory, the newest first."""
+        return backups_in(self._maintenance.backups.directory)

@@ -1,4 +1,4 @@
-"""Commands about who may come over the network, and the audit log of what they changed."""
+"""Commands about who may come over the network: tokens, sessions, signers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import secrets
 
 from bg_charm_service.domain.errors import Conflict, InvalidInput, NotFound
 from bg_charm_service.domain.identity import space_did
-from bg_charm_service.service.commands.base import Desk
-from bg_charm_service.storage.sqlite.store.audit import AuditEntry
+from bg_charm_service.service.commands.context import CommandContext
 from bg_charm_service.storage.sqlite.store.tokens import TokenRecord
 
 #: What every token begins with, so that scanners of repositories and logs know one.
@@ -20,10 +19,15 @@ SESSION_SECONDS = 12 * 3600.0
 _NAME_LIMIT = 100
 
 
-class TokenCommands(Desk):
+class TokenCommands:
     """What makes, lists and ends tokens and sessions."""
 
-    def new_token(
+    def __init__(self, context: CommandContext) -> None:
+        self._context = context
+        self._parts = context.parts
+        self._store = context.store
+
+    def create(
         self,
         name: str,
         *,
@@ -40,99 +44,95 @@ class TokenCommands(Desk):
             raise InvalidInput("name: Give a short name, without slashes.")
         if expires_seconds is not None and not expires_seconds > 0:
             raise InvalidInput("expires_seconds: Expected more than 0.")
-        now = self.parts.clock.now()
+        now = self._parts.clock.now()
         ends = [latest] if latest is not None else []
         if expires_seconds is not None:
             ends.append(now + expires_seconds)
         text = TOKEN_PREFIX + secrets.token_urlsafe(32)
         limit = space_did(space) if space is not None else None
-        with self.change("make token", space=limit or "", detail=name):
-            taken = self.store.tokens.named(name)
+        with self._context.change("make token", space=limit or "", detail=name):
+            taken = self._store.tokens.named(name)
             if taken is not None:
                 if taken.is_valid(now):
                     raise Conflict(f"There is a token {name!r} already: revoke it first.")
-                self.store.tokens.revoke(taken.token_id, now)
-            record = self.store.tokens.add(
+                self._store.tokens.revoke(taken.token_id, now)
+            record = self._store.tokens.add(
                 digest(text),
                 name=name,
                 space=limit,
                 read_only=read_only,
-                made_by=self.actor(),
+                made_by=self._context.actor(),
                 expires_at=min(ends, default=None),
                 now=now,
             )
         return text, record
 
-    def tokens(self) -> list[TokenRecord]:
+    def list_tokens(self) -> list[TokenRecord]:
         """Every token, with what became of it."""
-        return self.store.tokens.all()
+        return self._store.tokens.all()
 
-    def revoke_token(self, name: str) -> None:
+    def revoke(self, name: str) -> None:
         """Let the token of a name, and the sessions begun with it, be valid no more."""
-        token = self.store.tokens.named(name)
+        token = self._store.tokens.named(name)
         if token is None:
             raise NotFound(f"There is no token {name!r}. See `bg-charm-service token list`.")
-        with self.change("revoke token", space=token.space or "", detail=name):
-            self.store.tokens.revoke(token.token_id, self.parts.clock.now())
+        with self._context.change("revoke token", space=token.space or "", detail=name):
+            self._store.tokens.revoke(token.token_id, self._parts.clock.now())
 
-    def has_token(self) -> bool:
+    def has_valid(self) -> bool:
         """Whether anybody could come over the network with a token."""
-        now = self.parts.clock.now()
-        return any(token.is_valid(now) for token in self.store.tokens.all())
+        now = self._parts.clock.now()
+        return any(token.is_valid(now) for token in self._store.tokens.all())
 
     def find_token(self, text: str) -> TokenRecord | None:
         """Give the valid token of a text, and remember its use."""
-        token = self.store.tokens.find(digest(text))
+        token = self._store.tokens.find(digest(text))
         return self._used(token)
 
     def begin_session(self, token: TokenRecord | None) -> str:
         """Begin a session with the rights of a token, or with all; gives its secret."""
-        now = self.parts.clock.now()
+        now = self._parts.clock.now()
         secret = secrets.token_urlsafe(32)
         ends = now + SESSION_SECONDS
         if token is not None and token.expires_at is not None:
             ends = min(ends, token.expires_at)
         detail = f"with token {token.name}" if token is not None else "with a login code"
-        with self.change("sign in", detail=detail):
+        with self._context.change("sign in", detail=detail):
             token_id = token.token_id if token is not None else None
-            self.store.sessions.add(digest(secret), token_id, expires_at=ends, now=now)
+            self._store.sessions.add(digest(secret), token_id, expires_at=ends, now=now)
         return secret
 
     def find_session(self, secret: str) -> tuple[bool, TokenRecord | None]:
         """Say whether a session is under way, and whose rights it has; None for all."""
-        session = self.store.sessions.find(digest(secret), self.parts.clock.now())
+        session = self._store.sessions.find(digest(secret), self._parts.clock.now())
         if session is None:
             return False, None
         if session.token_id is None:
             return True, None
-        token = self._used(self.store.tokens.get(session.token_id))
+        token = self._used(self._store.tokens.get(session.token_id))
         return token is not None, token
 
     def end_session(self, secret: str) -> None:
         """End a session; one that is over already, too."""
-        self.store.sessions.drop(digest(secret))
+        self._store.sessions.drop(digest(secret))
 
     def spaces_of(self, did: str) -> frozenset[str]:
         """The DIDs of the spaces that a signer may act on: none for the key of a space itself."""
-        if self.store.spaces.find(did) is not None:
+        if self._store.spaces.find(did) is not None:
             return frozenset()
-        return self.store.spaces.owned_by(did)
+        return self._store.spaces.owned_by(did)
 
     def take_nonce(self, did: str, nonce: str, expires_at: float) -> bool:
         """Take a signer's nonce; says whether it was unused."""
-        now = self.parts.clock.now()
-        with self.parts.database.transaction():
-            return self.store.nonces.take(did, nonce, expires_at=expires_at, now=now)
-
-    def audit(self, before: int | None, limit: int) -> list[AuditEntry]:
-        """Who changed what, the newest first."""
-        return self.store.audit.newest(before, limit)
+        now = self._parts.clock.now()
+        with self._parts.database.transaction():
+            return self._store.nonces.take(did, nonce, expires_at=expires_at, now=now)
 
     def _used(self, token: TokenRecord | None) -> TokenRecord | None:
-        now = self.parts.clock.now()
+        now = self._parts.clock.now()
         if token is None or not token.is_valid(now):
             return None
-        self.store.tokens.note_use(token, now)
+        self._store.tokens.note_use(token, now)
         return token
 
 

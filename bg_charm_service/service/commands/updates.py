@@ -11,8 +11,10 @@ from functools import partial
 from bg_charm_service.domain.errors import Conflict, InvalidInput, NotFound, StateError
 from bg_charm_service.domain.model import CharmRef, CharmSchema, FieldKind
 from bg_charm_service.domain.views import UpdateReport
-from bg_charm_service.service.commands.links import LinkCommands
+from bg_charm_service.service.commands.context import CommandContext
 from bg_charm_service.storage.sqlite.store.charms import CharmRecord
+from bg_charm_service.supervisor.limit_resolver import LimitResolver
+from bg_charm_service.supervisor.polled_charms import PolledCharms
 from bg_charm_service.workers.protocol.messages import Inspected
 
 #: A source may be this long, in characters.
@@ -22,10 +24,20 @@ SOURCE_LIMIT = 1_000_000
 _PATIENCE = 3
 
 
-class ChangeCommands(LinkCommands):
+class UpdateCommands:
     """What changes charms."""
 
-    async def update_charm(
+    def __init__(
+        self, context: CommandContext, polled_charms: PolledCharms, limits: LimitResolver
+    ) -> None:
+        self._context = context
+        self._supervisor = context.supervisor
+        self._parts = context.parts
+        self._store = context.store
+        self._polled_charms = polled_charms
+        self._limits = limits
+
+    async def update_source(
         self,
         ref: CharmRef,
         source: str,
@@ -35,7 +47,7 @@ class ChangeCommands(LinkCommands):
         dry_run: bool,
     ) -> UpdateReport:
         """Give a charm new source, if its state fits; its id, state and history stay."""
-        charm = self.owned_charm(ref)
+        charm = self._context.owned_charm(ref)
         check_source(source, file_name)
         state = {
             field.name: value
@@ -43,9 +55,9 @@ class ChangeCommands(LinkCommands):
             if (value := self._value(charm, field.name)) is not None
         }
         # The new class may ask for other limits than the old one.
-        limits = self.office.limits.allowed(charm.space_key, charm.charm_key)
+        limits = self._limits.allowed(charm.space_key, charm.charm_key)
         inspect = partial(
-            self.parts.inspections.inspect, source, file_name, class_name, limits=limits
+            self._parts.inspections.inspect, source, file_name, class_name, limits=limits
         )
         inspected = await inspect()
         schema = schema_of(inspected)
@@ -57,37 +69,37 @@ class ChangeCommands(LinkCommands):
         problems = self._update_problems(charm, schema, checked, kept)
         is_applied = not problems and not dry_run
         if is_applied:
-            with self.change("update source", ref, detail=file_name):
+            with self._context.change("update source", ref, detail=file_name):
                 self._check_same_source(charm)
                 self._check_same_state(charm, state)
                 self._apply_update(charm, source, file_name, schema, removed)
-                self.tell(ref, "updated")
+                self._context.tell(ref, "updated")
         return UpdateReport(is_applied, added, removed, problems)
 
     async def set_field(self, ref: CharmRef, name: str, value: bytes) -> None:
         """Write one field from outside, once a worker has checked it against its type."""
-        charm = self.owned_charm(ref)
+        charm = self._context.owned_charm(ref)
         field = charm.schema.field(name)
         if field is None:
             names = ", ".join(one.name for one in charm.schema.fields) or "none"
             raise NotFound(f"{charm.name} has no field {name}; it has {names}.")
         if field.kind not in (FieldKind.VALUE, FieldKind.SECRET):
             raise Conflict(f"{name} is a link: set the field of the charm that it leads to.")
-        source = self.store.charms.source(charm.source_hash)
+        source = self._store.charms.source(charm.source_hash)
         class_name = charm.schema.class_name
-        checked = await self.parts.inspections.inspect(
+        checked = await self._parts.inspections.inspect(
             source,
             charm.file_name,
             class_name,
             [{name: value}],
-            limits=self.office.limits.of(charm),
+            limits=self._limits.of(charm),
         )
         raise_problems(checked, 0)
         await self._wait_for_stale_run(charm)
-        with self.change("set field", ref, detail=name):
+        with self._context.change("set field", ref, detail=name):
             self._check_same_source(charm)
-            self.store.cells.write(charm, name, checked.values[0][name])
-            self.tell(ref, "state")
+            self._store.cells.write(charm, name, checked.values[0][name])
+            self._context.tell(ref, "state")
 
     def _update_problems(
         self,
@@ -104,7 +116,7 @@ class ChangeCommands(LinkCommands):
             is_value = _family(field.kind) is FieldKind.VALUE
             if is_value and field.default is None and field.name not in kept:
                 problems.append(f"{field.name} is new and has no default.")
-        if charm.charm_key in self.office.polled_charms and schema.updater is None:
+        if charm.charm_key in self._polled_charms and schema.updater is None:
             problems.append("It is polled, and the new source has no updater stream.")
         return tuple(problems)
 
@@ -117,32 +129,32 @@ class ChangeCommands(LinkCommands):
         removed: tuple[str, ...],
     ) -> None:
         values = {name: self._value(charm, name) for name in (f.name for f in charm.schema.fields)}
-        self.store.charms.replace_source(
+        self._store.charms.replace_source(
             charm.charm_key,
             file_name=file_name,
             source=source,
             schema=schema,
-            now=self.parts.clock.now(),
+            now=self._parts.clock.now(),
         )
         for name in removed:
-            self.store.cells.drop(charm.charm_key, name)
-            self.store.links.drop(charm.charm_key, name)
-        updated = self.charm(charm.ref)
+            self._store.cells.drop(charm.charm_key, name)
+            self._store.links.drop(charm.charm_key, name)
+        updated = self._context.charm(charm.ref)
         for field in schema.fields:
             old = charm.schema.field(field.name)
             value = values.get(field.name, field.default)
             is_moved = old is None or old.kind is not field.kind
             if is_moved and value is not None and _family(field.kind) is FieldKind.VALUE:
                 # Also when only its secrecy changed: it is stored in another form then.
-                self.store.cells.write(updated, field.name, value)
+                self._store.cells.write(updated, field.name, value)
 
     def _value(self, charm: CharmRecord, name: str) -> bytes | None:
-        cell = self.store.cells.read(charm, name)
+        cell = self._store.cells.read(charm, name)
         return cell.value if cell is not None else None
 
     def _check_same_source(self, charm: CharmRecord) -> None:
         """Raise Conflict when a charm was updated while its source was being looked at."""
-        if self.charm(charm.ref).source_hash != charm.source_hash:
+        if self._context.charm(charm.ref).source_hash != charm.source_hash:
             raise Conflict(f"{charm.ref} was updated at the same time; nothing was changed.")
 
     def _check_same_state(self, charm: CharmRecord, state: dict[str, bytes]) -> None:
@@ -155,11 +167,11 @@ class ChangeCommands(LinkCommands):
 
     async def _wait_for_stale_run(self, charm: CharmRecord) -> None:
         """Let a run that was stale again and again settle first, for one deadline at most."""
-        run = self.parts.dispatcher.runs.of_charm(charm.charm_key)
-        if run is None or self.store.health.get(charm.charm_key).stale_streak < _PATIENCE:
+        run = self._parts.dispatcher.runs.of_charm(charm.charm_key)
+        if run is None or self._store.health.get(charm.charm_key).stale_streak < _PATIENCE:
             return
-        settlement = self.office.supervisor.settlement_of(run.claim.job.job_id)
-        timeout_seconds = self.office.limits.of(charm).timeout_seconds
+        settlement = self._supervisor.settlement_of(run.claim.job.job_id)
+        timeout_seconds = self._limits.of(charm).timeout_seconds
         await asyncio.wait([settlement], timeout=timeout_seconds)
 
 

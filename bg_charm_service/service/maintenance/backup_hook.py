@@ -31,7 +31,8 @@ async def run_hook(command: tuple[str, ...], file: Path) -> None:
     """Run the command for one backup and wait for its end; raises BackupError when it fails."""
     try:
         child = await asyncio.create_subprocess_exec(
-            *(*command, os.fspath(file)),
+            *command,
+            os.fspath(file),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

@@ -1,16 +1,18 @@
 """Backups of a service that runs: when one is due, one at a time, verified before it counts.
 
-A backup gets its name only when it is whole; nothing else ever has that name. The loop is held up
+A backup gets its name only when it is whole; nothing else ever has that name. Of the backup
+directory only files with our own pattern of names are ever listed or deleted. The loop is held up
 by none of it. Run by the daemon; asked by the commands and the status.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,14 +20,6 @@ from loguru import logger
 
 from bg_charm_service.domain.clock import Clock
 from bg_charm_service.domain.errors import BackupError, Conflict, ServiceStopping
-from bg_charm_service.service.maintenance.backup_files import (
-    BackupFile,
-    backup_file,
-    backups_in,
-    free_name,
-    prepare,
-    prune,
-)
 from bg_charm_service.service.maintenance.backup_hook import run_hook
 from bg_charm_service.service.maintenance.verify_child import check_file
 from bg_charm_service.storage.data_directory import DATABASE_NAME, DataDirectory
@@ -39,6 +33,9 @@ _RETRY_SECONDS = 300.0
 #: The longest that a due time is slept towards in one go, so that a set clock is noticed.
 _SLEEP_SECONDS = 60.0
 
+#: The names of regular backups: the time at which each was begun, and a number where that is taken.
+_NAME = re.compile(r"bg-charm-service-(\d{8}T\d{6}Z)(?:-\d+)?\.db")
+
 
 @dataclass(frozen=True, slots=True)
 class BackupPlan:
@@ -48,6 +45,15 @@ class BackupPlan:
     keep: int = 7
     directory: Path | None = None
     hook: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BackupFile:
+    """One backup; `made_at` is in seconds since the epoch."""
+
+    path: str
+    made_at: float
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +122,9 @@ class Backups:
         """Make a backup in the backup directory, and delete those that are too many."""
         try:
             async with self._own_turn():
-                prepare(self.directory)
-                made = await self._make(free_name(self.directory, self._clock.now()))
-                prune(self.directory, self._plan.keep)
+                _prepare(self.directory)
+                made = await self._make(_free_name(self.directory, self._clock.now()))
+                _prune(self.directory, self._plan.keep)
         except BackupError as error:
             self._problem = str(error)
             logger.bind(event="backup_failed").error("No backup was made: {}", error)
@@ -172,7 +178,7 @@ class Backups:
             discard(partial)
             raise
         publish(partial, target)
-        self._last = made = backup_file(target)
+        self._last = made = _backup_file(target)
         seconds = time.monotonic() - started
         logger.bind(event="backup", file=made.path, duration=round(seconds, 3)).info(
             "Backup {} made and verified: {} bytes in {:.1f} s", target, made.size_bytes, seconds
@@ -239,3 +245,50 @@ class Backups:
             raise Conflict(
                 f"{target} is no backup of this service, and stays. Choose another file."
             )
+
+
+def _backup_file(path: Path) -> BackupFile:
+    """Describe a file by what the file system knows of it; raises FileNotFoundError."""
+    found = path.stat()
+    return BackupFile(str(path), found.st_mtime, found.st_size)
+
+
+def backups_in(directory: Path) -> list[BackupFile]:
+    """The backups of a directory, the newest first; none where there is no directory."""
+    return sorted(_backups_found(directory), key=lambda each: each.made_at, reverse=True)
+
+
+def _free_name(directory: Path, now: float) -> Path:
+    """Give the name of a backup that is made now, which no file has yet."""
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
+    path, number = directory / f"bg-charm-service-{stamp}.db", 1
+    while path.exists():
+        number += 1
+        path = directory / f"bg-charm-service-{stamp}-{number}.db"
+    return path
+
+
+def _prepare(directory: Path) -> None:
+    """Make the directory where it is missing, and delete what an interrupted backup left there."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in directory.glob(f".bg-charm-service-*{PARTIAL}"):
+            path.unlink()
+    except OSError as error:
+        raise BackupError(
+            f"The backup directory {directory} cannot be used: {error.strerror}."
+        ) from None
+
+
+def _prune(directory: Path, keep: int) -> None:
+    """Delete all but the newest backups of a directory."""
+    for each in backups_in(directory)[keep:]:
+        with suppress(OSError):
+            Path(each.path).unlink()
+
+
+def _backups_found(directory: Path) -> Iterator[BackupFile]:
+    with suppress(OSError):
+        for path in directory.iterdir():
+            if _NAME.fullmatch(path.name):
+                yield _backup_file(path)

@@ -1,7 +1,7 @@
 """The doctor of a running service: the cheap checks at start and hourly, a slice at a time.
 
 What it finds is told once, and shown in the status until it is gone. Mends only when asked.
-Called by upkeep and the commands.
+Called by the maintenance cycle and the commands.
 """
 
 from __future__ import annotations
@@ -13,10 +13,8 @@ from pathlib import Path
 
 from loguru import logger
 
-from bg_charm_service.domain.clock import Clock
 from bg_charm_service.service.maintenance.backups import Backups
 from bg_charm_service.service.maintenance.verify_child import check_file
-from bg_charm_service.storage.change_marks import ChangeMarks
 from bg_charm_service.storage.sqlite.checks import (
     Finding,
     Scope,
@@ -26,9 +24,8 @@ from bg_charm_service.storage.sqlite.checks import (
     file_troubles,
     mend,
 )
-from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.job_queue import JobQueue
 from bg_charm_service.supervisor.dispatcher import Dispatcher
+from bg_charm_service.supervisor.loop import Parts
 from bg_charm_service.supervisor.poll_planner import PollPlanner
 
 #: How often the checks are made, in seconds.
@@ -64,26 +61,16 @@ class _Memory:
 class HealthChecks:
     """Makes the checks, and remembers what they found."""
 
-    def __init__(
-        self,
-        database: Database,
-        queue: JobQueue,
-        changes: ChangeMarks,
-        dispatcher: Dispatcher,
-        planner: PollPlanner,
-        backups: Backups,
-        clock: Clock,
-        data_dir: Path,
-    ) -> None:
-        self._database = database
-        self._queue = queue
-        self._changes = changes
-        self._memory = _Memory(dispatcher, planner)
+    def __init__(self, parts: Parts, backups: Backups, data_dir: Path) -> None:
+        self._database = parts.database
+        self._queue = parts.queue
+        self._changes = parts.store.changes
+        self._clock = parts.clock
+        self._memory = _Memory(parts.dispatcher, parts.planner)
         self._backups = backups
-        self._clock = clock
         self._data_dir = data_dir
         self._turn = asyncio.Lock()
-        self._due = clock.steady()
+        self._due = self._clock.steady()
         self._told: set[str] = set()
         self.report: Report | None = None
 

@@ -5,7 +5,6 @@ Log, CLI, API and page all show this one. Fed by the supervisor; asked by the co
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -13,26 +12,20 @@ from dataclasses import dataclass
 
 import psutil
 
-from bg_charm_service.domain.clock import Clock
 from bg_charm_service.domain.model import CharmRef
 from bg_charm_service.domain.outcome_policy import RunStatus
 from bg_charm_service.domain.sandbox_mode import Sandboxing
 from bg_charm_service.domain.version import VERSION
-from bg_charm_service.service.maintenance.backups import Backups
-from bg_charm_service.service.maintenance.cycle import Upkeep
-from bg_charm_service.service.maintenance.health_checks import HealthChecks
-from bg_charm_service.service.status.run_history import RunHistory
+from bg_charm_service.service.maintenance.cycle import Maintenance
 from bg_charm_service.service.status.views import (
     FailingCharm,
     IntegrationStatus,
+    MinuteView,
     ServiceStatus,
     WorkerView,
 )
-from bg_charm_service.storage.sqlite.job_queue import JobQueue
-from bg_charm_service.storage.sqlite.store import Store
 from bg_charm_service.supervisor.completer import Settled
-from bg_charm_service.supervisor.dispatcher import Dispatcher
-from bg_charm_service.supervisor.poll_planner import PollPlanner
+from bg_charm_service.supervisor.loop import Parts
 from bg_charm_service.supervisor.polled_charms import PolledCharms
 from bg_charm_service.supervisor.storage_health import StorageHealth
 from bg_charm_service.workers.pool.pool import Pool
@@ -49,6 +42,9 @@ _UNHEALTHY_WAIT_SECONDS = 60.0
 #: Runs that start later than this on average make the service unhealthy, in milliseconds.
 _UNHEALTHY_LAG_MS = 10_000
 
+#: How many minutes the chart of the last hour has.
+MINUTES = 60
+
 
 @dataclass(slots=True)
 class _LagSecond:
@@ -62,6 +58,41 @@ class _LagSecond:
         self.count += 1
         self.total_ms += lag_ms
         self.max_ms = max(self.max_ms, lag_ms)
+
+
+@dataclass(slots=True)
+class _Minute:
+    number: int
+    successes: int = 0
+    failures: int = 0
+
+
+class RunHistory:
+    """How many runs ended in each minute of the last hour; times are seconds since the epoch.
+
+    In memory, for the small chart.
+    """
+
+    def __init__(self) -> None:
+        self._minutes: deque[_Minute] = deque(maxlen=MINUTES)
+
+    def note(self, status: RunStatus, now: float) -> None:
+        """Count a run that ended; one that was cancelled or is run again says nothing."""
+        number = int(now // 60)
+        if not self._minutes or self._minutes[-1].number < number:
+            self._minutes.append(_Minute(number))
+        self._minutes[-1].successes += status is RunStatus.SUCCESS
+        self._minutes[-1].failures += status is RunStatus.FAILURE
+
+    def last_hour(self, now: float) -> tuple[MinuteView, ...]:
+        """Every minute of the last hour, the oldest first, those without runs too."""
+        counted = {minute.number: minute for minute in self._minutes}
+        newest = int(now // 60)
+        shown = []
+        for number in range(newest - MINUTES + 1, newest + 1):
+            minute = counted.get(number) or _Minute(number)
+            shown.append(MinuteView(number * 60.0, minute.successes, minute.failures))
+        return tuple(shown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,26 +112,21 @@ class StatusBoard:
     def __init__(
         self,
         about: About,
-        store: Store,
-        queue: JobQueue,
-        planner: PollPlanner,
+        parts: Parts,
         pool: Pool,
         polled_charms: PolledCharms,
-        upkeep: Upkeep,
-        clock: Clock,
+        maintenance: Maintenance,
         storage: StorageHealth,
-        backups: Backups,
-        health_checks: HealthChecks,
-        dispatcher: Dispatcher,
     ) -> None:
         self._about = about
-        self._store = store
-        self._queue = queue
-        self._planner = planner
+        self._store = parts.store
+        self._queue = parts.queue
+        self._dispatcher = parts.dispatcher
+        self._clock = clock = parts.clock
         self._pool = pool
         self._polled_charms = polled_charms
-        self._upkeep = upkeep
-        self._clock = clock
+        self._maintenance = maintenance
+        self._storage = storage
         self._started_at = clock.now()
         self._started = clock.steady()
         self._lag: deque[_LagSecond] = deque(maxlen=_LAG_SECONDS)
@@ -109,10 +135,6 @@ class StatusBoard:
         self._tasks = dict.fromkeys(RunStatus, 0)
         self._task_ms = 0.0
         self._process = psutil.Process(os.getpid())
-        self._storage = storage
-        self._backups = backups
-        self._health_checks = health_checks
-        self._dispatcher = dispatcher
 
     def settled(self, settled: Sequence[Settled]) -> None:
         """Count settlements that are on disk."""
@@ -127,12 +149,6 @@ class StatusBoard:
             charm_key = one.run.claim.charm_key
             _keep(self._polled_charms.failing, charm_key, belongs=health.consecutive_failures > 0)
             _keep(self._polled_charms.disabled, charm_key, belongs=not health.is_enabled)
-
-    async def measure(self) -> None:
-        """Read the workers' memory and CPU; others get their turn between two of them."""
-        for worker in self._pool.workers:
-            worker.measure(is_exact=True)
-            await asyncio.sleep(0)
 
     def snapshot(self) -> ServiceStatus:
         """Give the state of the service now."""
@@ -153,7 +169,7 @@ class StatusBoard:
             version=VERSION,
             healthy=not problems,
             problems=problems,
-            backup=self._backups.status,
+            backup=self._maintenance.backups.status,
             running=self._about.is_polling,
             pid=os.getpid(),
             operator=self._about.operator,
@@ -169,8 +185,8 @@ class StatusBoard:
             failures=totals.get("failures"),
             success_rate=successes / executions if executions else None,
             cycles=totals.get("cycles"),
-            last_cycle_started_at=self._upkeep.last_started_at,
-            last_cycle_ended_at=self._upkeep.last_ended_at,
+            last_cycle_started_at=self._maintenance.cycle.last_started_at,
+            last_cycle_ended_at=self._maintenance.cycle.last_ended_at,
             skipped_polls=totals.get("skipped_polls"),
             stale_runs=totals.get("stale_runs"),
             late_answers=totals.get("late_answers"),
@@ -203,8 +219,8 @@ class StatusBoard:
 
     def _problems(self, mean_lag_ms: float) -> tuple[str, ...]:
         problems = [self._storage.problem] if self._storage.problem else []
-        problems += self._health_checks.problems
-        backup = self._backups.status
+        problems += self._maintenance.health_checks.problems
+        backup = self._maintenance.backups.status
         if backup.problem:
             problems.append(f"The last backup failed: {backup.problem}")
         if backup.hook_problem:
@@ -228,13 +244,15 @@ class StatusBoard:
         executions = self._store.totals.with_prefix("executions/")
         successes = self._store.totals.with_prefix("successes/")
         counts = self._polled_charms.counts()
-        names = sorted({*counts, *executions, *self._upkeep.scans})
+        names = sorted({*counts, *executions, *self._maintenance.scans.states})
         return [
             IntegrationStatus(
-                name,
-                counts[name],
-                executions.get(name, 0),
-                successes.get(name, 0) / executions[name] if executions.get(name) else None,
+                integration=name,
+                charms=counts[name],
+                executions=executions.get(name, 0),
+                success_rate=successes.get(name, 0) / executions[name]
+                if executions.get(name)
+                else None,
             )
             for name in names
         ]

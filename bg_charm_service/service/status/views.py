@@ -1,7 +1,7 @@
 """What the service tells about itself as a whole: the one snapshot, and what it is made of.
 
 Shown by log, CLI, API and page alike. Times are float seconds since the epoch, 0 or null for
-never; durations say their unit. Built by `status`.
+never; durations say their unit. Built by the status board.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""What every command needs: the parts of the service, who asks, and how to find a charm."""
+"""What every group of commands needs: how to find a charm, who asks, how a change is written down.
+
+Handed to each group of commands by its constructor. Knows nothing of what a single command does.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
-
-import msgspec
 
 from bg_charm_service.domain.errors import (
     AuthorizationError,
@@ -18,48 +18,25 @@ from bg_charm_service.domain.errors import (
 from bg_charm_service.domain.identity import space_did
 from bg_charm_service.domain.merkle import is_merkle_id
 from bg_charm_service.domain.model import CharmRef
-from bg_charm_service.scanning.scanner import Scanner
-from bg_charm_service.service.event_feed import Events
-from bg_charm_service.service.maintenance.backups import Backups
-from bg_charm_service.service.maintenance.cycle import Upkeep
-from bg_charm_service.service.maintenance.health_checks import HealthChecks
-from bg_charm_service.service.status.board import StatusBoard
+from bg_charm_service.service.event_feed import EventFeed
 from bg_charm_service.storage.sqlite.store.charms import CharmRecord
 from bg_charm_service.storage.sqlite.store.spaces import Space
-from bg_charm_service.supervisor.limit_resolver import LimitResolver
-from bg_charm_service.supervisor.loop import Parts, Supervisor
-from bg_charm_service.supervisor.polled_charms import PolledCharms
+from bg_charm_service.supervisor.loop import Supervisor
 
 #: On whose behalf the commands of this task are carried out, as the audit log names it.
 ACTOR: ContextVar[str] = ContextVar("actor", default="service")
 
 
-@dataclass(frozen=True, slots=True)
-class Office:
-    """The service as the commands see it; `operator` is the DID that they act as."""
+class CommandContext:
+    """Finds what commands are about, checks who may, and writes down what is changed."""
 
-    operator: str
-    supervisor: Supervisor
-    parts: Parts
-    polled_charms: PolledCharms
-    upkeep: Upkeep
-    scanner: Scanner
-    backups: Backups
-    health_checks: HealthChecks
-    board: StatusBoard
-    events: Events
-    limits: LimitResolver
-    interval_seconds: float
-    admin_source: str
-
-
-class Desk:
-    """Base of the commands."""
-
-    def __init__(self, office: Office) -> None:
-        self.office = office
-        self.parts = office.parts
-        self.store = office.parts.store
+    def __init__(self, supervisor: Supervisor, events: EventFeed, operator: str) -> None:
+        self.supervisor = supervisor
+        self.parts = supervisor.parts
+        self.store = supervisor.parts.store
+        #: The DID that the commands act as.
+        self.operator = operator
+        self._events = events
 
     def charm(self, ref: CharmRef) -> CharmRecord:
         """Find a charm; raises NotFound."""
@@ -94,22 +71,29 @@ class Desk:
         """Find a space by name or DID."""
         return self.store.spaces.find(space_did(name_or_did))
 
+    def known_space(self, name_or_did: str) -> Space:
+        """Find a space by name or DID; raises NotFound."""
+        space = self.space(name_or_did)
+        if space is None:
+            raise NotFound(f"There is no space {name_or_did}. See `bg-charm-service space list`.")
+        return space
+
     def ensure_owned(self, name_or_did: str) -> Space:
         """Find or make a space that the operator owns; inside a transaction."""
         did = space_did(name_or_did)
         name = "" if did == name_or_did else name_or_did
         now = self.parts.clock.now()
-        space = self.store.spaces.ensure(did, name=name, owner=self.office.operator, now=now)
+        space = self.store.spaces.ensure(did, name=name, owner=self.operator, now=now)
         self.check_owner(space.space_key, space.name or space.did)
         return space
 
     def check_owner(self, space_key: int, shown: str) -> None:
         """Raise AuthorizationError unless the operator owns a space."""
-        if not self.store.spaces.is_owner(space_key, self.office.operator):
+        if not self.store.spaces.is_owner(space_key, self.operator):
             owner = self.store.spaces.owners(space_key)[0]
             raise AuthorizationError(
-                f"{self.office.operator} does not own the space {shown}: {owner} does, who can "
-                f"share it with `bg-charm-service space grant {shown} {self.office.operator}`."
+                f"{self.operator} does not own the space {shown}: {owner} does, who can "
+                f"share it with `bg-charm-service space grant {shown} {self.operator}`."
             )
 
     @contextmanager
@@ -140,21 +124,9 @@ class Desk:
 
     def check_open(self) -> None:
         """Raise ServiceStopping while the service drains."""
-        if self.office.supervisor.is_draining:
+        if self.supervisor.is_draining:
             raise ServiceStopping("The service is stopping and takes no new work.")
 
     def tell(self, ref: CharmRef, change: str) -> None:
         """Tell those who follow the events of a charm's change, once it is on disk."""
-        self.parts.database.after_commit(
-            lambda: self.office.events.publish("charm", ref, change=change)
-        )
-
-    def shown_state(self, charm: CharmRecord) -> bytes:
-        """A charm's state as people and integrations see it: secrets redacted, links named."""
-        state = self.store.cells.state(charm)
-        for link in self.store.links.of(charm.charm_key):
-            target = self.store.charms.get(link.target_key)
-            if target is not None:
-                shown = "/".join([str(target.ref), *link.path])
-                state[link.field] = msgspec.Raw(msgspec.json.encode({"$link": shown}))
-        return msgspec.json.encode(state)
+        self.parts.database.after_commit(lambda: self._events.publish("charm", ref, change=change))

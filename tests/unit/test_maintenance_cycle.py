@@ -1,4 +1,4 @@
-"""Upkeep: what it enables again can run again."""
+"""The maintenance cycle: what it enables again can run again."""
 
 from __future__ import annotations
 
@@ -10,26 +10,37 @@ from msgspec.structs import replace
 
 from bg_charm_service.domain.model import CharmRef, DisabledBy
 from bg_charm_service.scanning.scanner import ScanResult
-from bg_charm_service.service.maintenance.cycle import Upkeep, UpkeepLimits
+from bg_charm_service.service.maintenance.cycle import CycleLimits, MaintenanceCycle
+from bg_charm_service.service.maintenance.integration_scans import IntegrationScans
 from bg_charm_service.supervisor.polled_charms import PolledCharms
 from tests.unit.test_loop import Bench, broken, logged
 
 
-def make(bench: Bench, scanner: Any) -> Upkeep:
-    """Make the upkeep of a bench."""
-    return Upkeep(
-        *(bench.database, bench.store, bench.queue, bench.planner, PolledCharms(bench.store)),
-        *(scanner, bench.clock, UpkeepLimits(60, 60, 86400, 86400)),
-        integrations=("listing",) if scanner is not None else (),
-        measure=nothing,
-        wake=lambda: None,
-        storage=bench.supervisor.storage_health,
-        checkup=nothing,
+class NoHealthChecks:
+    """Checks nothing."""
+
+    async def run_if_due(self) -> None: ...
+
+
+def make_cycle(
+    bench: Bench, scanner: Any = None, integrations: tuple[str, ...] = ()
+) -> MaintenanceCycle:
+    """Make the maintenance cycle of a bench, where no worker has a process."""
+    polled_charms = PolledCharms(bench.store)
+    health_checks: Any = NoHealthChecks()
+    return MaintenanceCycle(
+        bench.supervisor,
+        polled_charms,
+        IntegrationScans(bench.supervisor, polled_charms, scanner, integrations),
+        health_checks,
+        workers=(),
+        limits=CycleLimits(
+            interval_seconds=60.0,
+            maintenance_timeout_seconds=60.0,
+            history_seconds=86400.0,
+            disabled_retry_seconds=86400.0,
+        ),
     )
-
-
-async def nothing() -> None:
-    """Check nothing."""
 
 
 class Listing:
@@ -47,7 +58,7 @@ def test_events_of_a_charm_that_nobody_polls_run_once_it_is_enabled(tmp_path: Pa
     bench = Bench(tmp_path / "test.db")
     charm = bench.charm()
     key, now = charm.charm_key, bench.clock.now()
-    upkeep = make(bench, None)
+    cycle = make_cycle(bench)
     with bench.database.transaction():
         health = bench.store.health.get(key)
         disabled = replace(health, disabled_by=DisabledBy.FAILURES, disabled_at=now - 2 * 86400)
@@ -55,7 +66,7 @@ def test_events_of_a_charm_that_nobody_polls_run_once_it_is_enabled(tmp_path: Pa
         job = (charm.space_key, key, charm.ref, "bgUpdater", b"{}")
         bench.queue.put_send(*job, run_at=now, now=now, is_held=True)
     assert [] == bench.step()
-    asyncio.run(upkeep.reset())
+    asyncio.run(cycle.reset())
     assert bench.store.health.get(key).is_enabled
     assert [charm.ref.charm_id] == bench.step()
     assert not bench.planner.is_polled(key)
@@ -69,16 +80,16 @@ def test_cycle_on_a_broken_disk_goes_on_later(tmp_path: Path) -> None:
     """
     bench, scanner = Bench(tmp_path / "test.db"), Listing()
     charm = bench.charm()
-    upkeep = make(bench, scanner)
+    cycle = make_cycle(bench, scanner, ("listing",))
     scanner.charms = (charm.ref,)
-    asyncio.run(upkeep.run_cycle())
+    asyncio.run(cycle.run_cycle())
     assert bench.planner.is_polled(charm.charm_key)
     scanner.charms = ()
     with broken(bench.database), logged() as lines:
-        asyncio.run(upkeep.run_cycle())
-        asyncio.run(upkeep.run_cycle())
+        asyncio.run(cycle.run_cycle())
+        asyncio.run(cycle.run_cycle())
     assert ["storage_problem"] == lines
     assert "interrupted" in bench.supervisor.storage_health.problem
-    asyncio.run(upkeep.run_cycle())
+    asyncio.run(cycle.run_cycle())
     assert not bench.planner.is_polled(charm.charm_key)
     bench.database.close()

@@ -7,10 +7,10 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bg_charm_service.service.event_feed import Events, Reader
+from bg_charm_service.service.event_feed import EventFeed, Reader
 
 
-def numbers(events: Events, reader: Reader) -> list[int] | None:
+def numbers(feed: EventFeed, reader: Reader) -> list[int] | None:
     """Read what is there; None when the reader was dropped."""
     found = asyncio.run(reader.read(0.0))
     return None if found is None else [event.data["n"] for event in found]
@@ -18,7 +18,7 @@ def numbers(events: Events, reader: Reader) -> list[int] | None:
 
 def test_a_reader_gets_what_comes() -> None:
     """Following starts now; each event is read once."""
-    events = Events(1.0)
+    events = EventFeed(1.0)
     events.publish("run", n=1)
     reader = events.follow()
     events.publish("run", n=2)
@@ -30,7 +30,7 @@ def test_a_reader_gets_what_comes() -> None:
 @given(known=st.integers(0, 12), kept=st.integers(1, 12))
 def test_following_goes_on_behind_a_known_event(known: int, kept: int) -> None:
     """Who comes back gets exactly what it missed, or is told that some of it is gone."""
-    events = Events(1.0, keep=kept)
+    events = EventFeed(1.0, keep=kept)
     first = events.oldest
     for number in range(12):
         events.publish("run", n=number)
@@ -42,10 +42,10 @@ def test_following_goes_on_behind_a_known_event(known: int, kept: int) -> None:
 
 def test_an_event_of_another_life_is_unknown() -> None:
     """After a restart ids go on growing, and what was before is missed, not mixed up."""
-    before = Events(1.0)
+    before = EventFeed(1.0)
     before.publish("run", n=1)
     known = before.oldest
-    after = Events(2.0)
+    after = EventFeed(2.0)
     after.publish("run", n=2)
     assert after.oldest > known
     assert after.follow(known).has_missed
@@ -54,7 +54,7 @@ def test_an_event_of_another_life_is_unknown() -> None:
 
 def test_a_slow_reader_is_dropped() -> None:
     """A reader that falls behind the ring gets no more; others are not disturbed."""
-    events = Events(1.0, keep=3)
+    events = EventFeed(1.0, keep=3)
     slow, quick = events.follow(), events.follow()
     for number in range(3):
         events.publish("run", n=number)
@@ -68,7 +68,7 @@ def test_closing_ends_every_stream() -> None:
     """When the service stops, who waits is let go."""
 
     async def wait() -> object:
-        events = Events(1.0)
+        events = EventFeed(1.0)
         reading = asyncio.create_task(events.follow().read(60.0))
         await asyncio.sleep(0)
         events.close()

@@ -1,9 +1,9 @@
-"""Promises of the counts of the last hour."""
+"""Promises of the status board: the counts of the last hour."""
 
 from __future__ import annotations
 
 from bg_charm_service.domain.outcome_policy import RunStatus
-from bg_charm_service.service.status.run_history import MINUTES, RunHistory
+from bg_charm_service.service.status.board import MINUTES, RunHistory
 
 
 def test_an_hour_has_sixty_minutes() -> None:

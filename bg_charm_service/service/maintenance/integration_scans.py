@@ -1,0 +1,110 @@
+"""Scans of integrations: what they list becomes what is polled; each cycle asks for them.
+
+A scan that fails, or lists what is not known here, costs nothing but a line in the log, told once.
+Keeps how the last scan of each integration went, for the status and the commands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from loguru import logger
+
+from bg_charm_service.domain.errors import ServiceError, ServiceStopping
+from bg_charm_service.domain.model import CharmRef
+from bg_charm_service.scanning.scanner import Scanner
+from bg_charm_service.storage.sqlite.store.charms import CharmRecord
+from bg_charm_service.supervisor.loop import Supervisor
+from bg_charm_service.supervisor.polled_charms import PolledCharms
+
+
+@dataclass(slots=True)
+class ScanState:
+    """What is known of an integration's last scan; times in seconds since the epoch."""
+
+    initialised: bool = True
+    last_scan_at: float = 0.0
+    last_error: str = ""
+    told: set[str] = field(default_factory=set)
+
+
+class IntegrationScans:
+    """Scans the integrations that are active, and has polled what they list."""
+
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        polled_charms: PolledCharms,
+        scanner: Scanner,
+        integrations: tuple[str, ...],
+    ) -> None:
+        self.states: dict[str, ScanState] = {name: ScanState() for name in integrations}
+        self._supervisor = supervisor
+        self._database = supervisor.parts.database
+        self._store = supervisor.parts.store
+        self._planner = supervisor.parts.planner
+        self._clock = supervisor.parts.clock
+        self._polled_charms = polled_charms
+        self._scanner = scanner
+
+    async def scan(self, integration_id: str) -> None:
+        """Take over the charms that an integration lists now."""
+        state = self.states[integration_id]
+        try:
+            result = await self._scanner.scan(integration_id)
+        except ServiceStopping:
+            return
+        except ServiceError as error:
+            state.last_scan_at, state.last_error = self._clock.now(), str(error)
+            self._tell_once(state, integration_id, f"Scan of {integration_id} failed: {error}")
+            return
+        state.last_scan_at, state.last_error = self._clock.now(), ""
+        state.initialised = result.initialised
+        level = "WARNING" if result.initialised else "INFO"
+        for problem in result.problems:
+            self._tell_once(
+                state, integration_id, f"Integration {integration_id}: {problem}", level
+            )
+        self._take_list(integration_id, result.charms)
+
+    def _take_list(self, integration_id: str, refs: tuple[CharmRef, ...]) -> None:
+        found = {}
+        state = self.states[integration_id]
+        for ref in refs:
+            charm = self._store.charms.find(ref)
+            if charm is None or charm.updater is None:
+                reason = "is not known here" if charm is None else "has no updater stream"
+                text = f"Integration {integration_id} lists {ref}, which {reason}"
+                self._tell_once(state, integration_id, text)
+                continue
+            found[charm.charm_key] = charm
+        before = self._polled_charms.listed(integration_id)
+        gone = self._polled_charms.replace_list(integration_id, found)
+        try:
+            self._plan_anew(gone, found)
+        except BaseException:
+            # What is gone is found by comparing lists, so the next scan has to see the old one.
+            self._polled_charms.replace_list(integration_id, before)
+            raise
+
+    def _plan_anew(self, gone: set[int], found: dict[int, CharmRecord]) -> None:
+        new = [
+            charm
+            for key, charm in found.items()
+            if not self._planner.is_polled(key) and self._store.health.get(key).is_enabled
+        ]
+        if not gone and not new:
+            return
+        with self._database.transaction():
+            for charm_key in gone:
+                self._planner.drop(charm_key)
+            self._planner.ensure([(charm.charm_key, charm.ref.space) for charm in new])
+        self._supervisor.wake()
+
+    def _tell_once(
+        self, state: ScanState, integration_id: str, text: str, level: str = "WARNING"
+    ) -> None:
+        if text not in state.told:
+            state.told.add(text)
+            bound = logger.bind(event="scan", integration=integration_id)
+            bound.log(level, "{}", text)

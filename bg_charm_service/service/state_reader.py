@@ -1,0 +1,34 @@
+"""A charm's state as people and integrations see it: secrets redacted, links named.
+
+Reads only. Used by the commands, and by the scanner for integrations that check charms.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from bg_charm_service.domain.model import CharmRef
+from bg_charm_service.storage.sqlite.store import Store
+from bg_charm_service.storage.sqlite.store.charms import CharmRecord
+
+
+class StateReader:
+    """Reads states from the store, each as one JSON object."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def redacted_state(self, charm: CharmRecord) -> bytes:
+        """Give the state of a charm that is at hand."""
+        state = self._store.cells.state(charm)
+        for link in self._store.links.of(charm.charm_key):
+            target = self._store.charms.get(link.target_key)
+            if target is not None:
+                address = "/".join([str(target.ref), *link.path])
+                state[link.field] = msgspec.Raw(msgspec.json.encode({"$link": address}))
+        return msgspec.json.encode(state)
+
+    def find_redacted_state(self, ref: CharmRef) -> bytes | None:
+        """Give the state of a charm by its address; None when there is no such charm."""
+        charm = self._store.charms.find(ref)
+        return self.redacted_state(charm) if charm is not None else None
