@@ -5,6 +5,8 @@
 #   PYTHON  the interpreter that .venv is made with
 #   MINUTES, SEED  of make soak: how long, and which blows (drawn without it)
 #   ONLY    a part of the benchmarks: make bench ONLY=scale
+#   BEFORE  a commit whose build takes turns with this one: make bench ONLY=cost BEFORE=HEAD~3
+#   ROUNDS  how often they take turns
 
 ARGS ?=
 PYTHON ?= python3
@@ -12,6 +14,8 @@ MINUTES ?= 10
 SEED ?=
 SEEDS ?= 300
 ONLY ?=
+BEFORE ?=
+ROUNDS ?=
 PREFIX ?= /opt/bg-charm-service
 BINDIR ?= /usr/local/bin
 UNITDIR ?= /etc/systemd/system
@@ -115,8 +119,8 @@ $(INSTALLED_BENCH): $(INSTALLED)
 	@touch $@
 
 .PHONY: bench
-bench: $(INSTALLED_BENCH) ## Measure speed beside others, and write docs/benchmarks; ONLY=scale runs a part
-	@.venv/bin/python -m benchmarks $(ONLY) $(ARGS)
+bench: $(INSTALLED_BENCH) ## Measure speed beside others, and write docs/benchmarks; ONLY=scale runs a part, BEFORE=COMMIT compares with a build
+	@.venv/bin/python -m benchmarks $(ONLY) $(ARGS)$(if $(BEFORE), --before=$(BEFORE))$(if $(ROUNDS), --rounds=$(ROUNDS))
 
 .PHONY: profile
 profile: $(INSTALLED_BENCH) ## Show where the time of a benchmark goes, that of ONLY=throughput by itself
@@ -154,7 +158,7 @@ build-binaries: $(INSTALLED) ## Make one executable file, dist/bg-charm-service
 
 .PHONY: clean
 clean: ## Remove what was built or installed here; the data directory stays
-	rm -rf .venv .venv-lowest build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-lowest .bench-before build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find bg_charm_service/ integrations/ charms/ tests/ benchmarks/ -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Programs of a venv start with its full path: under DESTDIR that is not where they will run.

@@ -1,5 +1,7 @@
 """Runs the scenarios: `make bench`, or `make bench ONLY=scale ARGS=--quick`.
 
+With `BEFORE=COMMIT` the build of that commit takes turns with this one.
+
 A run of everything at full size is written into docs/benchmarks and README; any other only when
 asked to with --write.
 """
@@ -7,27 +9,34 @@ asked to with --write.
 from __future__ import annotations
 
 import datetime
+import functools
 import importlib
 import shutil
 import tempfile
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from benchmarks import picture, report, results
 from benchmarks.bench import Bench
+from benchmarks.builds import THIS_BUILD, Build, NoBuild, build_of
 from benchmarks.machine import commit, sync_ms, this_machine, versions
 from benchmarks.populations import Populations
 from benchmarks.profiling import Profiler
 from benchmarks.results import Result, Results
 from benchmarks.sampling import Unmeasurable
-from benchmarks.scenarios import TITLES
+from benchmarks.scenarios import ROUNDS, TAKE_TURNS, TITLES
 from benchmarks.service_process import ROOT, Failed
+from benchmarks.turns import in_turns
 
 #: Where data is kept: a disk, also where /tmp is memory.
 FOLDER = "/var/tmp"  # noqa: S108 -- a folder of its own is made there, for this user only
+
+#: How often contenders take turns, unless the scenario needs more.
+DEFAULT_ROUNDS = 3
 
 DOCS = ROOT / "docs" / "benchmarks"
 PAGE = DOCS / "README.md"
@@ -38,9 +47,15 @@ README = ROOT / "README.md"
 @click.argument("only", nargs=-1, type=click.Choice(tuple(TITLES)))
 @click.option("--quick", is_flag=True, help="Small and short: to try things out, not to compare.")
 @click.option("--write", is_flag=True, help="Write also what is only a part into the documents.")
-@click.option("--rounds", default=3, show_default=True, help="How often contenders take turns.")
+@click.option(
+    "--rounds", type=click.IntRange(min=1), help="How often contenders take turns. [3; cost: 10]"
+)
+@click.option("--before", metavar="COMMIT", default="", help="Compare with the build of a commit.")
 @click.option("--runs", default=1_000_000, show_default=True, help="Of growth, at most.")
 @click.option("--minutes", default=3.0, show_default=True, help="Of growth, at most.")
+@click.option(
+    "--charms", type=click.IntRange(min=1), default=20_000, show_default=True, help="Of cost."
+)
 @click.option("--sandbox", default="require", show_default=True, help="As the service's flag.")
 @click.option("--profile", is_flag=True, help="Show where the time goes, in one round.")
 @click.option("--folder", default=FOLDER, show_default=True, help="Where data is kept.")
@@ -49,32 +64,45 @@ def main(
     only: tuple[str, ...],
     quick: bool,
     write: bool,
-    rounds: int,
+    rounds: int | None,
+    before: str,
     runs: int,
     minutes: float,
+    charms: int,
     sandbox: str,
     profile: bool,
     folder: str,
 ) -> None:
     """Measure the service, and show what was found beside what was asked for."""
+    if before and profile:
+        raise click.UsageError("A profile is that of this build: leave out --before.")
+    try:
+        older = build_of(before, functools.partial(click.echo, err=True)) if before else None
+    except NoBuild as error:
+        raise click.ClickException(str(error)) from error
     work = Path(tempfile.mkdtemp(prefix="bg-charm-bench-", dir=folder))
     # Servers of peers run as users of their own, below it.
     work.chmod(0o711)
     found: dict[str, Result] = {}
     failed = []
     try:
-        populations = Populations(work)
+        populations = _populations(work / "this", THIS_BUILD)
+        populations_before = _populations(work / "before", older) if older else None
         for name in only or TITLES:
             bench = Bench(
                 work,
                 populations,
-                rounds=1 if profile or quick else rounds,
+                rounds=_rounds(name, rounds, is_once=profile or (quick and not rounds)),
                 sandbox=sandbox,
                 runs=runs,
                 minutes=minutes,
+                charms=charms,
                 is_quick=quick,
                 profiler=Profiler(ROOT / "dist" / "profiles", name) if profile else None,
             )
+            if older and populations_before:
+                other = replace(bench, build=older, populations=populations_before)
+                bench = replace(bench, before=other)
             try:
                 found[name] = _measure(name, bench)
             # The other scenarios are worth having all the same.
@@ -92,11 +120,23 @@ def main(
         raise click.ClickException(f"failed: {', '.join(failed)}")
 
 
+def _populations(folder: Path, build: Build) -> Populations:
+    """Give a build a folder for the data that it makes."""
+    folder.mkdir()
+    return Populations(folder, build)
+
+
+def _rounds(name: str, wanted: int | None, *, is_once: bool) -> int:
+    """Give how many rounds a scenario has."""
+    return 1 if is_once else wanted or ROUNDS.get(name, DEFAULT_ROUNDS)
+
+
 def _measure(name: str, bench: Bench) -> Result:
     """Run one scenario, and say what it gave."""
     click.echo(f"\n{TITLES[name]}{' (smaller: --quick)' if bench.is_quick else ''}")
     began = time.monotonic()
-    rows = tuple(importlib.import_module(f"benchmarks.scenarios.{name}").run(bench))
+    run = importlib.import_module(f"benchmarks.scenarios.{name}").run
+    rows = tuple(run(bench) if name in TAKE_TURNS else in_turns(bench, run))
     seconds = time.monotonic() - began
     for row in rows:
         click.echo(f"  {report.line(row)}")
@@ -111,6 +151,7 @@ def _measure(name: str, bench: Bench) -> Result:
         sync_ms=sync_ms(bench.folder),
         versions=versions(),
         rows=rows,
+        before=bench.before.build.name if bench.before else "",
     )
 
 

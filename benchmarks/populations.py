@@ -1,6 +1,7 @@
 """Data directories full of charms, made once by `charm import` and then copied.
 
-A scenario gets a copy of its own, because running changes it. Used by the scenarios.
+Each build makes its own, since an older one refuses the data of a newer one. A scenario gets a copy
+of its own, because running changes it. Used by the scenarios.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.service_process import PROGRAM, Failed
+from benchmarks.builds import THIS_BUILD, Build
+from benchmarks.service_process import Failed
 
 CHARMS = Path(__file__).parent / "charms"
 
@@ -48,10 +50,11 @@ class Population:
 
 
 class Populations:
-    """Those made so far, in a folder."""
+    """Those that a build made so far, in a folder of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, build: Build = THIS_BUILD) -> None:
         self._folder = folder
+        self._build = build
         self._made: dict[Population, Path] = {}
         self._copies = 0
 
@@ -74,7 +77,10 @@ class Populations:
         directory = self._folder / f"population-{len(self._made)}"
         lines = self._folder / "import.jsonl"
         lines.write_text("".join(population.lines()))
-        command = [str(PROGRAM), f"--data-dir={directory}", "charm", "import", str(lines)]
+        command = [
+            *(str(self._build.program), f"--data-dir={directory}"),
+            *("charm", "import", str(lines)),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         lines.unlink()
         if done.returncode:

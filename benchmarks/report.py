@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from benchmarks.machine import Machine
 from benchmarks.results import Result, Results
-from benchmarks.rows import Row
+from benchmarks.rows import Row, Spread
 
 #: Between these two lines of a page stands what is written here.
 BEGIN = "<!-- benchmarks: made by `make bench` -->"
@@ -46,9 +46,21 @@ def asked(row: Row) -> str:
     return f"{row.asked.bound} {shown(row.asked.value, row.unit)}" if row.asked else ""
 
 
+def before(row: Row) -> str:
+    """Write what the build before had."""
+    return _with_spread(row.before.value, row.unit) if row.before else ""
+
+
+def ratio(row: Row) -> str:
+    """Write how many times as much as the build before it is, with the spread of the rounds."""
+    return _with_spread(row.before.ratio, "times") if row.before and row.before.ratio else ""
+
+
 def line(row: Row) -> str:
     """Write a row for a terminal."""
     told = [f"{row.name:58} {shown(row.value, row.unit):>16}  {spread(row):20}"]
+    if row.before:
+        told.append(f"before {before(row):32} {ratio(row):30}")
     told += [f"{asked(row)}: {row.verdict}"] if row.asked else []
     return "  ".join(told).rstrip()
 
@@ -92,6 +104,17 @@ def bars(results: Results) -> list[Row]:
     return [row for one in results.scenarios.values() for row in one.rows if row.picture]
 
 
+def _with_spread(found: Spread, unit: str) -> str:
+    """Write a median with the least and the most."""
+    write = _ratio if unit == "times" else shown
+    return f"{write(found.median)} {unit}".strip() + f" ({write(found.low)} to {write(found.high)})"
+
+
+def _ratio(value: float) -> str:
+    """Write a ratio so that one of 1.003 is told from 1."""
+    return f"{value:.3f}" if value < 10 else shown(value)
+
+
 def _picture(results: Results, folder: str) -> list[str]:
     return [f"![Runs a second beside others]({folder}{PICTURE})"] if bars(results) else []
 
@@ -110,20 +133,27 @@ def _machine(machine: Machine) -> Iterator[str]:
 def _section(title: str, result: Result) -> Iterator[str]:
     rounds = "one round" if result.rounds == 1 else f"median of {result.rounds} rounds"
     quick = " **Sizes to try things out with: nothing to compare.**" if result.is_quick else ""
+    turns = f" In turns with the build before, {result.before}." if result.before else ""
     yield f"### {title}"
     yield ""
     yield (
         f"{result.date}, commit {result.commit}, {result.seconds:.0f} s, {rounds} where min and max"
-        f" are given; the disk took {shown(result.sync_ms, 'ms')} to have 4 kB for sure.{quick}"
+        f" are given; the disk took {shown(result.sync_ms, 'ms')} to have 4 kB for sure."
+        f"{turns}{quick}"
     )
     if result.scenario == "throughput":
         told = ", ".join(f"{name} {version}" for name, version in result.versions.items())
         yield f"Versions: {told}."
     yield ""
-    yield "| | measured | min to max | asked for | | walls | |"
-    yield "|---|---|---|---|---|---|---|"
+    names = ["measured", "min to max", "asked for", "", "walls", ""]
+    if result.before:
+        names[2:2] = ["before", "beside before"]
+    yield _cells("", *names)
+    yield "|" + "---|" * (len(names) + 1)
     for row in result.rows:
-        yield _cells(row.name, *_figures(row), row.walls, row.note)
+        measured, over, wanted, verdict = _figures(row)
+        beside = (before(row), ratio(row)) if result.before else ()
+        yield _cells(row.name, measured, over, *beside, wanted, verdict, row.walls, row.note)
 
 
 def _figures(row: Row) -> tuple[str, ...]:

@@ -27,6 +27,8 @@ class Result:
     sync_ms: float
     versions: dict[str, str]
     rows: tuple[Row, ...]
+    #: The commit of the build that this one took turns with, where there was one.
+    before: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,26 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class Spread:
+    """What rounds gave: their median, the least and the most."""
+
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """The same figure of the build before, and how many times as much this build has.
+
+    The ratio is made round by round; there is none where the build before had 0 in every round.
+    """
+
+    value: Spread
+    ratio: Spread | None
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One line of a table; `low` and `high` are those of the rounds, where there were several."""
 
@@ -40,6 +60,7 @@ class Row:
     low: float | None = None
     high: float | None = None
     asked: Asked | None = None
+    before: Before | None = None
     walls: str = ""
     note: str = ""
     #: Rows of one picture have its name.
@@ -59,22 +80,72 @@ def over_rounds(
     unit: str,
     *,
     asked: Asked | None = None,
+    before: Before | None = None,
     walls: str = "",
     note: str = "",
     picture: str = "",
 ) -> Row:
     """Make a row of what the rounds gave: the median, with the least and the most."""
+    found = spread_of(values)
     return Row(
         name,
-        statistics.median(values),
+        found.median,
         unit,
-        min(values),
-        max(values),
+        found.low,
+        found.high,
         asked=asked,
+        before=before,
         walls=walls,
         note=note,
         picture=picture,
     )
+
+
+def spread_of(values: Sequence[float]) -> Spread:
+    """Give the median of what rounds gave, with the least and the most."""
+    return Spread(statistics.median(values), min(values), max(values))
+
+
+def compared(pairs: Sequence[tuple[float, float]]) -> Before | None:
+    """Compare this build with the one before, given what both had in each round, this one first."""
+    if not pairs:
+        return None
+    ratios = [this / before for this, before in pairs if before]
+    return Before(spread_of([before for _, before in pairs]), spread_of(ratios) if ratios else None)
+
+
+def over_tables(this: Sequence[Sequence[Row]], before: Sequence[Sequence[Row]]) -> list[Row]:
+    """Make one table of those that the rounds of both builds gave, a table for each round.
+
+    Rows of one name belong together. Walls and notes are those of this build's last round.
+    """
+    table = []
+    for row in this[-1]:
+        mine, theirs = _values(this, row.name), _values(before, row.name)
+        pairs = [(mine[number], theirs[number]) for number in mine if number in theirs]
+        table.append(
+            over_rounds(
+                row.name,
+                list(mine.values()),
+                row.unit,
+                asked=row.asked,
+                before=compared(pairs),
+                walls=row.walls,
+                note=row.note,
+                picture=row.picture,
+            )
+        )
+    return table
+
+
+def _values(tables: Sequence[Sequence[Row]], name: str) -> dict[int, float]:
+    """Give what a row had in each round that has it, by the number of the round."""
+    return {
+        number: row.value
+        for number, table in enumerate(tables)
+        for row in table
+        if row.name == name
+    }
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

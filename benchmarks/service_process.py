@@ -1,7 +1,7 @@
 """The real service as a process of its own, and its API over the socket in its data directory.
 
-Whatever is measured goes through `bin/bg-charm-service`, as an operator starts it. Used by the
-scenarios.
+Whatever is measured goes through `bin/bg-charm-service`, this checkout's or another build's, as an
+operator starts it. Used by the scenarios.
 """
 
 from __future__ import annotations
@@ -36,10 +36,12 @@ class Failed(Exception):
 class ServiceProcess:
     """One life of the service on a data directory; on no port, and all walls up."""
 
-    def __init__(self, data_dir: Path, *flags: str, sandbox: str = "require") -> None:
+    def __init__(
+        self, data_dir: Path, *flags: str, sandbox: str = "require", program: Path = PROGRAM
+    ) -> None:
         self.data_dir = data_dir
         self._command = [
-            *(str(PROGRAM), f"--data-dir={data_dir}", "--no-api", "--log-format=json"),
+            *(str(program), f"--data-dir={data_dir}", "--no-api", "--log-format=json"),
             *(f"--sandbox={sandbox}", *flags),
         ]
         #: Its log: in memory, so that what is written to the disk is the database's.
@@ -47,6 +49,7 @@ class ServiceProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: http.client.HTTPConnection | None = None
         self._last_asked = 0.0
+        self._is_paused = False
         #: When the process was started, by the monotonic clock.
         self.booted_at = 0.0
 
@@ -98,6 +101,8 @@ class ServiceProcess:
         """Ask the process to end and wait for it; closing twice is fine."""
         self._hang_up()
         if self._process is not None and self._process.poll() is None:
+            # A stopped process would not hear of it.
+            self.resume()
             self._process.send_signal(signal.SIGTERM)
             try:
                 self._process.wait(PATIENCE_SECONDS)
@@ -107,6 +112,20 @@ class ServiceProcess:
         if self._log >= 0:
             os.close(self._log)
             self._log = -1
+
+    def pause(self) -> None:
+        """Stop the process of supervisor and API where it is: workers end what they have, and wait.
+
+        Nothing may be asked until it goes on.
+        """
+        os.kill(self.pid, signal.SIGSTOP)
+        self._is_paused = True
+
+    def resume(self) -> None:
+        """Let it go on; one that was not paused is fine."""
+        if self._is_paused:
+            os.kill(self.pid, signal.SIGCONT)
+            self._is_paused = False
 
     @property
     def pid(self) -> int:

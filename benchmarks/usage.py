@@ -37,6 +37,26 @@ def usage_of(pids: Iterable[int]) -> Usage:
     return Usage(cpu_seconds, pss_bytes, written_bytes)
 
 
+@dataclass(frozen=True, slots=True)
+class ProcessorTime:
+    """Processor time that a service has used; workers count with the process that forks them."""
+
+    supervisor_seconds: float
+    workers_seconds: float
+
+
+def processor_time_of(pid: int) -> ProcessorTime:
+    """Read the processor time of a service: of its own process, and of all that it started."""
+    supervisor_seconds, workers_seconds = 0.0, 0.0
+    for process in tree([pid]):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            own, ended_children = sum(times[:2]), sum(times[2:4])
+            supervisor_seconds += own if process.pid == pid else 0.0
+            workers_seconds += ended_children + (0.0 if process.pid == pid else own)
+    return ProcessorTime(supervisor_seconds, workers_seconds)
+
+
 def tree(pids: Iterable[int]) -> list[psutil.Process]:
     """Give the processes and everything that they started; those that are gone are left out."""
     found: list[psutil.Process] = []

@@ -9,6 +9,13 @@ TITLES = {
     "latency": "Latency: from a request to the handler's first line",
     "large_state": "Large state: 10 MB in one field, another is changed",
     "idle": "Idle: no charm is due",
+    "cost": "Cost: processor time of a run, supervisor and workers",
     "growth": "Growth: the last runs beside the first",
     "isolation": "Isolation: what a level costs",
 }
+
+#: Those that take turns with the build before by themselves, within a round.
+TAKE_TURNS = {"throughput", "cost"}
+
+#: How many rounds those have that need more than the others.
+ROUNDS = {"cost": 10}

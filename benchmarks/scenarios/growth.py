@@ -67,8 +67,8 @@ def _rows(
     )
     rows = [
         Row("runs", done, "", walls=walls, note=f"{population.size:,} charms, {KEPT} runs kept"),
-        Row(f"rate of the first {part:,} runs", first, "/s"),
-        Row(f"rate of the last {part:,} runs", last, "/s"),
+        Row("rate of the first runs", first, "/s", note=f"{part:,} runs"),
+        Row("rate of the last runs", last, "/s", note=f"{part:,} runs"),
         Row("last beside first", last / first, "times", asked=Asked("at least", 0.9)),
         Row("database at the end", sizes[-1] / 1e6, "MB"),
     ]

@@ -1,15 +1,16 @@
 """Point 1: how many tasks a second, beside others that do the same on the same machine.
 
-The contenders take turns, round after round. Ours has 100,000 charms in 1,000 spaces and an
-interval so short that work always waits (see `saturation`); it plans and queues that work within
-the measured time, while the tasks of the others are queued before.
+The contenders take turns, round after round, the build before among them. Ours has 100,000 charms
+in 1,000 spaces and an interval so short that work always waits (see `saturation`); it plans and
+queues that work within the measured time, while the tasks of the others are queued before.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import chain, zip_longest
 from pathlib import Path
 
 from benchmarks.bench import Bench
@@ -17,7 +18,7 @@ from benchmarks.contender import Contender, measure
 from benchmarks.peers import all_peers
 from benchmarks.peers.huey_sqlite import HueySqlite
 from benchmarks.populations import Population
-from benchmarks.rows import Asked, Row, over_rounds
+from benchmarks.rows import Asked, Row, compared, over_rounds
 from benchmarks.sampling import Unmeasurable, wait_until_more
 from benchmarks.saturation import busy_interval
 from benchmarks.service_process import ServiceProcess
@@ -25,18 +26,24 @@ from benchmarks.usage import usage_of
 
 ASKED = {"shared": Asked("at least", 12_000), "space": Asked("at least", 8_000)}
 
+#: What one round gave: figures by the names of their rows.
+Round = dict[str, float]
+
+#: What a run of ours costs, and the units.
+COSTS = {"processor time of a run": "ms", "written for a run": "bytes"}
+
 
 class OurService:
     """A contender: this service under one level of isolation."""
 
     total = None
 
-    def __init__(self, bench: Bench, level: str) -> None:
-        self.name = f"this service, {level}"
+    def __init__(self, bench: Bench, level: str, intervals: dict[str, float]) -> None:
+        self.name = f"{bench.build.name}, {level}"
         self.walls = ""
         self.level = level
-        self.cpu_ms: list[float] = []
-        self.written_bytes: list[float] = []
+        #: What the newest round cost: the figures by the names of their rows.
+        self.costs: Round = {}
         #: In how many rounds there was a moment at which nothing waited.
         self.idle_rounds = 0
         self._waiting: list[int] = []
@@ -44,13 +51,14 @@ class OurService:
         self._service: ServiceProcess | None = None
         self._population = bench.pick(Population(1000, 100), Population(100, 100))
         self._flags = ("--max-concurrent=2", f"--isolation={level}")
-        self._interval_seconds = 0.0
+        #: Of each level; builds that take turns are asked for the same work.
+        self._intervals = intervals
 
     @contextmanager
     def prepare(self, folder: Path) -> Iterator[None]:
         """Find the interval that keeps it busy; each run has a directory of its own."""
-        if not self._interval_seconds:
-            self._interval_seconds = busy_interval(
+        if self.level not in self._intervals:
+            self._intervals[self.level] = busy_interval(
                 self._bench, self._population, self._flags, ASKED[self.level].value
             )
         yield
@@ -58,7 +66,7 @@ class OurService:
     @contextmanager
     def run(self) -> Iterator[None]:
         """Run the service with two workers; every charm has run once, as on any later day."""
-        interval = f"--interval={self._interval_seconds:.3f}"
+        interval = f"--interval={self._intervals[self.level]:.3f}"
         with self._bench.service(self._population, interval, *self._flags) as service:
             self._service = service
             self.walls = service.walls()
@@ -81,9 +89,12 @@ class OurService:
         after, runs = usage_of([self._running.pid]), self.count() - runs
         if 0 in self._waiting:
             self.idle_rounds += 1
-            self._interval_seconds /= 2
-        self.cpu_ms.append((after.cpu_seconds - before.cpu_seconds) * 1000 / max(runs, 1))
-        self.written_bytes.append((after.written_bytes - before.written_bytes) / max(runs, 1))
+            self._intervals[self.level] /= 2
+        used, written = COSTS
+        self.costs = {
+            f"{self.name}: {used}": (after.cpu_seconds - before.cpu_seconds) * 1000 / max(runs, 1),
+            f"{self.name}: {written}": (after.written_bytes - before.written_bytes) / max(runs, 1),
+        }
 
     @property
     def note(self) -> str:
@@ -98,37 +109,52 @@ class OurService:
 
 def run(bench: Bench) -> list[Row]:
     """Measure all contenders in turn, and compare."""
-    ours = [OurService(bench, level) for level in ASKED]
+    intervals: dict[str, float] = {}
+    ours = [OurService(bench, level, intervals) for level in ASKED]
+    older = [OurService(bench.before, level, intervals) for level in ASKED] if bench.before else []
     peers, left_out = ([], []) if bench.profiler else all_peers(is_quick=bench.is_quick)
     for reason in left_out:
         bench.say(f"  {reason}")
-    contenders: list[Contender] = [*ours, *peers]
-    rates: dict[str, list[float]] = {}
+    rounds: list[Round] = []
     for number in range(bench.rounds):
-        for contender in contenders:
-            try:
-                found = _measure(bench, contender)
-            except Unmeasurable as error:
-                bench.say(f"  round {number + 1}, {contender.name}: {error}")
-                continue
-            bench.say(f"  round {number + 1}, {contender.name}: {found:,.0f} a second")
-            rates.setdefault(contender.name, []).append(found)
+        # Which of two builds is first changes every time.
+        order = (older, ours) if number % 2 else (ours, older)
+        builds = [one for one in chain(*zip_longest(*order)) if one]
+        rounds.append(_round(bench, [*builds, *peers], number + 1))
+    before = dict(zip_longest((one.name for one in ours), (one.name for one in older)))
     rows = [
         over_rounds(
             contender.name,
-            rates[contender.name],
+            rates,
             "/s",
             asked=ASKED[contender.level] if isinstance(contender, OurService) else None,
+            before=compared(_pairs(rounds, contender.name, before.get(contender.name))),
             walls=contender.walls,
             note=contender.note,
             picture="throughput",
         )
-        for contender in contenders
-        if contender.name in rates
+        for contender in (*ours, *peers)
+        if (rates := _values(rounds, contender.name))
     ]
-    rows += [_ratio(one, rates) for one in ours if HueySqlite.name in rates]
-    rows += [row for one in ours for row in _costs(one)]
+    rows += [row for one in ours for row in _beside_huey(one, rounds)]
+    rows += [row for one in ours for row in _costs(one, before[one.name], rounds)]
     return rows
+
+
+def _round(bench: Bench, contenders: Sequence[Contender], number: int) -> Round:
+    """Measure each once."""
+    figures: Round = {}
+    for contender in contenders:
+        try:
+            found = _measure(bench, contender)
+        except Unmeasurable as error:
+            bench.say(f"  round {number}, {contender.name}: {error}")
+            continue
+        bench.say(f"  round {number}, {contender.name}: {found:,.0f} a second")
+        figures[contender.name] = found
+        if isinstance(contender, OurService):
+            figures |= contender.costs
+    return figures
 
 
 def _measure(bench: Bench, contender: Contender) -> float:
@@ -143,16 +169,30 @@ def _measure(bench: Bench, contender: Contender) -> float:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _ratio(one: OurService, rates: dict[str, list[float]]) -> Row:
+def _beside_huey(one: OurService, rounds: Sequence[Round]) -> Iterator[Row]:
     """Compare round by round: whatever else the machine does hits both alike."""
-    pairs = zip(rates[one.name], rates[HueySqlite.name], strict=False)
-    ratios = [mine / other for mine, other in pairs]
+    ratios = [mine / other for mine, other in _pairs(rounds, one.name, HueySqlite.name)]
     asked = Asked("at least", 4) if one.level == "shared" else None
-    return over_rounds(f"{one.name}, beside huey", ratios, "times", asked=asked, walls=one.walls)
+    if ratios:
+        yield over_rounds(f"{one.name}, beside huey", ratios, "times", asked=asked, walls=one.walls)
 
 
-def _costs(one: OurService) -> list[Row]:
+def _costs(one: OurService, before: str | None, rounds: Sequence[Round]) -> Iterator[Row]:
+    for cost, unit in COSTS.items():
+        name = f"{one.name}: {cost}"
+        if values := _values(rounds, name):
+            pairs = _pairs(rounds, name, before and f"{before}: {cost}")
+            yield over_rounds(name, values, unit, before=compared(pairs))
+
+
+def _values(rounds: Sequence[Round], name: str) -> list[float]:
+    return [figures[name] for figures in rounds if name in figures]
+
+
+def _pairs(rounds: Sequence[Round], name: str, other: str | None) -> list[tuple[float, float]]:
+    """Give both figures of the rounds that have both."""
     return [
-        over_rounds(f"{one.name}: processor time of a run", one.cpu_ms, "ms"),
-        over_rounds(f"{one.name}: written for a run", one.written_bytes, "bytes"),
+        (figures[name], figures[other])
+        for figures in rounds
+        if other is not None and name in figures and other in figures
     ]
