@@ -92,7 +92,7 @@ def main(
             bench = Bench(
                 work,
                 populations,
-                rounds=_rounds(name, rounds, is_once=profile or (quick and not rounds)),
+                rounds=1 if profile else rounds_of(name, rounds, is_quick=quick),
                 sandbox=sandbox,
                 runs=runs,
                 minutes=minutes,
@@ -126,9 +126,9 @@ def _populations(folder: Path, build: Build) -> Populations:
     return Populations(folder, build)
 
 
-def _rounds(name: str, wanted: int | None, *, is_once: bool) -> int:
-    """Give how many rounds a scenario has."""
-    return 1 if is_once else wanted or ROUNDS.get(name, DEFAULT_ROUNDS)
+def rounds_of(name: str, wanted: int | None, *, is_quick: bool) -> int:
+    """Give how many rounds a scenario has: so many as are wanted, where somebody said so."""
+    return wanted or (1 if is_quick else ROUNDS.get(name, DEFAULT_ROUNDS))
 
 
 def _measure(name: str, bench: Bench) -> Result:

@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import TypeVar
 
 from benchmarks.bench import Bench
 from benchmarks.populations import Population
@@ -27,6 +28,8 @@ from benchmarks.rows import Row, compared, over_rounds
 from benchmarks.sampling import wait_until_more
 from benchmarks.service_process import ServiceProcess
 from benchmarks.usage import processor_time_of
+
+Kind = TypeVar("Kind")
 
 #: Asked for in a second of the clock, twice as many in one of a service's own turn.
 RUNS_PER_SECOND = 2_000
@@ -155,9 +158,7 @@ def _take_turns(services: Sequence[ServiceProcess], turns: int) -> None:
         service.resume()
 
 
-def order_of_turns(
-    services: Sequence[ServiceProcess], turns: int
-) -> Iterator[ServiceProcess | None]:
+def order_of_turns(services: Sequence[Kind], turns: int) -> Iterator[Kind | None]:
     """Give who works next: one, other, other, one, and so on.
 
     A service that is alone takes turns with nobody: its figure means the same with and without

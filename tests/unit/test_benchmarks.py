@@ -4,22 +4,42 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import picture, report, results
+from benchmarks.__main__ import main, rounds_of
+from benchmarks.bench import Bench
+from benchmarks.builds import FOLDER, Build, NoBuild, build_of, find_commit, unpack
 from benchmarks.machine import Machine
+from benchmarks.populations import Populations
 from benchmarks.profiling import WAITING, shares
 from benchmarks.results import Result, Results
-from benchmarks.rows import Asked, Bound, Row, over_rounds, percentile
+from benchmarks.rows import (
+    Asked,
+    Before,
+    Bound,
+    Row,
+    Spread,
+    compared,
+    over_rounds,
+    over_tables,
+    percentile,
+)
 from benchmarks.sampling import Sample, Unmeasurable, rate, rate_between
 from benchmarks.saturation import MOST, Demand
-from benchmarks.scenarios import TITLES
+from benchmarks.scenarios import ROUNDS, TAKE_TURNS, TITLES
+from benchmarks.scenarios.cost import order_of_turns, population_of
+from benchmarks.turns import in_turns
 
 ROOT = Path(__file__).parents[2]
 HERE = Machine("a processor", 2, 4, "Linux 6", "3.11.7", "3.45.0", "ext4")
@@ -316,3 +336,229 @@ def test_profiles_say_what_takes_most() -> None:
     assert [("work (?)", 3 / 4, 3 / 4), ("main (a.py)", 1 / 4, 1)] == [
         (one.function, one.own, one.total) for one in found
     ]
+
+
+def test_builds_are_compared_round_by_round() -> None:
+    """The ratio is the median of the rounds' own, not that of two medians, and has its limits."""
+    beside = compared([(1.0, 2.0), (6.0, 3.0), (4.0, 4.0)])
+
+    assert Before(Spread(3.0, 2.0, 4.0), Spread(1.0, 0.5, 2.0)) == beside
+
+
+@given(st.lists(st.floats(min_value=1e-3, max_value=1e9), min_size=1))
+def test_a_build_beside_itself_is_one(values: list[float]) -> None:
+    """Where nothing differs the ratio is 1 in every round."""
+    beside = compared([(value, value) for value in values])
+
+    assert beside is not None
+    assert Spread(1, 1, 1) == beside.ratio
+
+
+def test_nothing_is_compared_with_nothing() -> None:
+    """Without rounds of both there is no figure of the build before; with its 0, no ratio."""
+    assert compared([]) is None
+    assert Before(Spread(0, 0, 0), None) == compared([(3, 0), (0, 0)])
+    assert Before(Spread(1, 0, 2), Spread(4, 4, 4)) == compared([(3, 0), (8, 2)])
+
+
+def test_tables_of_rounds_become_one() -> None:
+    """Rows are matched by their names; one that a build or a round lacks is compared without it."""
+    asked = Asked("under", 5)
+    this = [
+        [Row("lag", 2, "ms"), Row("new", 7, "")],
+        [Row("lag", 4, "ms", asked=asked, note="of the last"), Row("new", 9, "")],
+    ]
+    before = [[Row("lag", 1, "ms"), Row("gone", 3, "")], []]
+
+    lag, new = over_tables(this, before)
+
+    expected = Row("lag", 3, "ms", 2, 4, asked=asked, note="of the last")
+    assert replace(expected, before=Before(Spread(1, 1, 1), Spread(2, 2, 2))) == lag
+    assert Row("new", 8, "", 7, 9) == new
+
+
+def bench_of(folder: Path, rounds: int, *, has_before: bool) -> Bench:
+    """Make what a scenario is given, with a build before or without."""
+    older = Bench(folder, Populations(folder), build=Build("abc1234", folder), rounds=rounds)
+    before = older if has_before else None
+    return Bench(folder, Populations(folder), before=before, rounds=rounds)
+
+
+def scenario(met: list[str]) -> Callable[[Bench], list[Row]]:
+    """Make a scenario that notes which builds it meets, and gives each another figure."""
+
+    def run(bench: Bench) -> list[Row]:
+        assert bench.before is None
+        met.append(bench.build.name)
+        return [Row("rate", 10.0 if bench.build.name == "abc1234" else 20.0, "/s")]
+
+    return run
+
+
+def test_builds_take_turns(tmp_path: Path) -> None:
+    """In each round every build has its turn, and who is first changes."""
+    met: list[str] = []
+
+    (row,) = in_turns(bench_of(tmp_path, 3, has_before=True), scenario(met))
+
+    this, other = "this service", "abc1234"
+    assert [this, other, other, this, this, other] == met
+    assert Before(Spread(10, 10, 10), Spread(2, 2, 2)) == row.before
+
+
+def test_without_a_build_before_a_scenario_runs_once(tmp_path: Path) -> None:
+    """Its rows are as the scenario made them."""
+    met: list[str] = []
+
+    assert [Row("rate", 20, "/s")] == in_turns(
+        bench_of(tmp_path, 3, has_before=False), scenario(met)
+    )
+    assert ["this service"] == met
+
+
+def test_services_take_short_turns() -> None:
+    """One, other, other, one: what gets slower all the time slows both alike. Alone, one rests."""
+    assert ["a", "b", "b", "a", "a", "b"] == list(order_of_turns(["a", "b"], 3))
+    assert ["a", None, None, "a"] == list(order_of_turns(["a"], 2))
+
+
+@pytest.mark.parametrize(("charms", "size"), [(1, 1), (50, 50), (150, 100), (20_000, 20_000)])
+def test_charms_are_spread_over_spaces(charms: int, size: int) -> None:
+    """A population has full spaces only, of a hundred charms where there are so many."""
+    assert size == population_of(charms).size
+
+
+def test_a_line_has_the_build_before() -> None:
+    """On a terminal both figures stand beside each other, with the ratio and all spreads."""
+    row = over_rounds("cost", [2, 3, 4], "ms", before=compared([(2, 2), (3, 2.97), (4, 5)]))
+    told = " ".join(report.line(row).split())
+
+    assert told == ("cost 3 ms 2 to 4 before 2.97 ms (2 to 5) 1.000 times (0.800 to 1.010)")
+
+
+def test_the_page_has_the_build_before() -> None:
+    """A scenario that took turns has columns for it; rows without a ratio leave them empty."""
+    rows = (
+        over_rounds("cost", [2, 4], "ms", before=compared([(2, 1), (4, 4)])),
+        over_rounds("written", [0], "bytes", before=compared([(0, 0)])),
+        Row("new", 7, ""),
+    )
+    turns = replace(result(*rows), before="abc1234")
+    text = report.page(Results(HERE, {"idle": turns}), {"idle": "Idle"})
+
+    assert "In turns with the build before, abc1234." in text
+    assert "|  | measured | min to max | before | beside before | asked for |  | walls |  |" in text
+    assert "| cost | 3 ms | 2 to 4 | 2.50 ms (1 to 4) | 1.500 times (1.000 to 2.000) |" in text
+    assert "| written | 0 bytes | 0 to 0 | 0 bytes (0 to 0) |  |" in text
+    assert "| new | 7 |  |  |  |" in text
+    assert {9 + 1} == {line.count("|") for line in text.splitlines() if line.startswith("| cost")}
+
+
+def test_the_build_before_is_kept(tmp_path: Path) -> None:
+    """The ratio with its spread can be read by programs; older results have none."""
+    file = tmp_path / "results.json"
+    row = over_rounds("lag", [1, 2], "ms", before=compared([(1, 2), (2, 2)]))
+    kept = Results(HERE, {"idle": replace(result(row), before="abc1234")})
+
+    results.write(file, kept)
+
+    found = json.loads(file.read_text())["scenarios"]["idle"]
+    assert kept == results.read(file)
+    assert {"median": 0.75, "low": 0.5, "high": 1.0} == found["rows"][0]["before"]["ratio"]
+    assert results.read(ROOT / "docs" / "benchmarks" / "results.json") is not None
+
+
+def test_rounds_are_those_asked_for() -> None:
+    """Without a wish a quick run has one round, and a scenario that needs more has more."""
+    assert 3 == rounds_of("idle", None, is_quick=False)
+    assert 10 == rounds_of("cost", None, is_quick=False)
+    assert 1 == rounds_of("cost", None, is_quick=True)
+    assert 4 == rounds_of("cost", 4, is_quick=True)
+    assert TAKE_TURNS | set(ROUNDS) <= set(TITLES)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """Make a repository with one commit, and a change that is not in it."""
+    folder = tmp_path / "checkout"
+    (folder / "bin").mkdir(parents=True)
+    program = folder / "bin" / "bg-charm-service"
+    program.write_text("committed")
+    (folder / "README.md").write_text("committed")
+    as_somebody = ("-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=no")
+    for command in (("init", "--quiet"), ("add", "."), (*as_somebody, "commit", "-qm", "first")):
+        subprocess.run(["git", *command], cwd=folder, check=True)
+    program.write_text("changed since")
+    return folder
+
+
+def test_a_build_has_what_was_committed(checkout: Path, tmp_path: Path) -> None:
+    """Changes of the checkout are no part of a build, and its files go nowhere else."""
+    unpack(find_commit("HEAD", checkout), tmp_path / "build", checkout)
+
+    files = [file for file in (tmp_path / "build").rglob("*") if file.is_file()]
+    assert ["committed"] * 2 == [file.read_text() for file in files]
+
+
+def test_a_build_that_is_there_is_used_again(checkout: Path) -> None:
+    """However the commit is named, its build is installed once."""
+    commit = find_commit("HEAD", checkout)
+    folder = checkout / FOLDER / commit
+    folder.mkdir(parents=True)
+    (folder / ".installed").touch()
+    said: list[str] = []
+
+    build = build_of(commit[:8], said.append, checkout)
+
+    assert Build(commit[:7], folder / "bin" / "bg-charm-service") == build
+    assert [] == said
+
+
+@pytest.mark.parametrize("wanted", ["no-such-branch", "0123456", "--help", "", "HEAD:bin"])
+def test_a_commit_that_is_not_there_is_said(checkout: Path, wanted: str) -> None:
+    """A name that is no commit is refused in one line, whatever it looks like to git."""
+    with pytest.raises(NoBuild, match=r"^This checkout has no commit '.*'\.$"):
+        find_commit(wanted, checkout)
+
+
+def test_a_copy_without_history_has_no_build(checkout: Path) -> None:
+    """A folder below somebody else's checkout is not taken for its root."""
+    with pytest.raises(NoBuild, match="is no git checkout"):
+        find_commit("HEAD", checkout / "bin")
+    with pytest.raises(NoBuild, match="is no git checkout"):
+        find_commit("HEAD", checkout.parent)
+
+
+def test_git_is_needed(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without git it is said that git is missing."""
+    monkeypatch.setenv("PATH", "/nowhere")
+
+    with pytest.raises(NoBuild, match="git is not installed"):
+        find_commit("HEAD", checkout)
+
+
+def test_a_commit_that_cannot_be_started_is_said(checkout: Path) -> None:
+    """A commit without the program is refused before anything is installed."""
+    subprocess.run(["git", "rm", "-qf", "bin/bg-charm-service"], cwd=checkout, check=True)
+    author = ("-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=no")
+    empty = ("commit", "-qm", "none", "--allow-empty")
+    subprocess.run(["git", *author, *empty], cwd=checkout, check=True)
+
+    with pytest.raises(NoBuild, match="HEAD has no bin/bg-charm-service"):
+        build_of("HEAD", lambda _: None, checkout)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["idle", "--before=no-such-commit"], "no-such-commit"),
+        (["idle", "--before=HEAD", "--profile"], "leave out --before"),
+        (["idle", "--rounds=0"], "--rounds"),
+    ],
+)
+def test_wrong_wishes_are_refused_at_once(flags: list[str], words: str) -> None:
+    """Nothing is measured, and the last line says what is wrong."""
+    refused = CliRunner().invoke(main, flags)
+
+    assert refused.exit_code in {1, 2}
+    assert words in refused.output.splitlines()[-1]

@@ -125,6 +125,14 @@ def test_a_part_of_the_benchmarks_can_be_chosen() -> None:
     assert re.search(r"-m benchmarks *$", make("-n", "bench"), re.MULTILINE)
 
 
+def test_benchmarks_compare_with_a_build() -> None:
+    """`make bench BEFORE=COMMIT ROUNDS=N` passes both on, and neither when they are not given."""
+    printed = make("-n", "bench", "ONLY=cost", "BEFORE=HEAD~3", "ROUNDS=10", "ARGS=--charms=50")
+
+    assert "-m benchmarks cost --charms=50 --before=HEAD~3 --rounds=10\n" in printed
+    assert "BEFORE=COMMIT" in make("help")
+
+
 def test_a_profile_is_that_of_throughput_unless_told() -> None:
     """`make profile` profiles the scenario of throughput, `ONLY=NAME` another."""
     assert "-m benchmarks throughput --profile" in make("-n", "profile")
