@@ -35,7 +35,7 @@ Kind = TypeVar("Kind")
 RUNS_PER_SECOND = 2_000
 
 #: How long one of them works before it is the other's turn, in seconds. With a whole second the
-#: ratio strays twice as far; with less there is more of beginning and ending than of work.
+#: ratio strayed further, and a tenth of a second was no better.
 TURN_SECONDS = 0.25
 
 #: How often each works in a round: with fewer turns the ratio strays by more than the changes do
