@@ -105,9 +105,10 @@ def bars(results: Results) -> list[Row]:
 
 
 def _with_spread(found: Spread, unit: str) -> str:
-    """Write a median with the least and the most."""
+    """Write a median, with the least and the most where they differ: one round has no spread."""
     write = _ratio if unit == "times" else shown
-    return f"{write(found.median)} {unit}".strip() + f" ({write(found.low)} to {write(found.high)})"
+    over = "" if found.low == found.high else f" ({write(found.low)} to {write(found.high)})"
+    return f"{write(found.median)} {unit}".strip() + over
 
 
 def _ratio(value: float) -> str:
