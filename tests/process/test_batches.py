@@ -92,13 +92,13 @@ class Some(Charm):
         self.told = self.big
 
     def answer_for_the_next(self, event):
-        from bg_charm_service.wire import FROM_WORKER, Answer
+        from bg_charm_service.workers.protocol.messages import FROM_WORKER, Answer
         answer = Answer(event["run_id"], 0.001, writes={"told": b'"forged"'})
         os.write(sockets()[0], FROM_WORKER.encode(answer))
         time.sleep(1000)
 
     def answer_for_all(self, event):
-        from bg_charm_service.wire import FROM_WORKER, Answer
+        from bg_charm_service.workers.protocol.messages import FROM_WORKER, Answer
         for run_id in (self.context.run_id, event["run_id"]):
             answer = Answer(run_id, 0.001, writes={"told": b'"forged"'})
             os.write(sockets()[0], FROM_WORKER.encode(answer))

@@ -25,7 +25,7 @@ import os
 import stat
 
 from bg_charm_service import Charm
-from bg_charm_service.wire import FROM_WORKER, LogText
+from bg_charm_service.workers.protocol.messages import FROM_WORKER, LogText
 
 class Chatter(Charm):
     def bg_updater(self, event: dict) -> None:

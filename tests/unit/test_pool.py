@@ -29,7 +29,7 @@ class Some(Charm):
 #: Says on the worker's own socket that it has just booted, and takes its time.
 FORGED = f"""\
 import os, stat, time
-from bg_charm_service.wire import FROM_WORKER, Ready
+from bg_charm_service.workers.protocol.messages import FROM_WORKER, Ready
 
 for fd in range(3, 64):
     try:
