@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bg_charm_service.domain.errors import SPENT_WORKER, FailureCause
+from bg_charm_service.domain.model import Failure, Send
 from bg_charm_service.workers.pool.process_usage import Usage
 from bg_charm_service.workers.pool.processes import Processes
 from bg_charm_service.workers.pool.zygote_client import ZygoteLink
@@ -26,7 +27,6 @@ from bg_charm_service.workers.protocol.messages import (
     Answer,
     Birth,
     Exited,
-    FailureSpec,
     FromWorker,
     FromZygote,
     GoOn,
@@ -35,7 +35,6 @@ from bg_charm_service.workers.protocol.messages import (
     LogText,
     Ready,
     RunSpec,
-    SendSpec,
     Spawned,
 )
 from tests.simulation.cast import DESERVED, DONE_WELL, SPOILS_NEXT, Deed, good_answer, schema_of
@@ -420,9 +419,9 @@ class SimulatedWorker:
 def _answers(deed: Deed, good: Answer) -> list[Answer]:
     """What a worker answers in the end, once or more often."""
     failure = {
-        Deed.RAISE: FailureSpec(FailureCause.ERROR, "ValueError: no"),
-        Deed.TIMEOUT: FailureSpec(FailureCause.TIMEOUT, "Timed out"),
-        Deed.GREED: FailureSpec(FailureCause.MEMORY, "MemoryError"),
+        Deed.RAISE: Failure(FailureCause.ERROR, "ValueError: no"),
+        Deed.TIMEOUT: Failure(FailureCause.TIMEOUT, "Timed out"),
+        Deed.GREED: Failure(FailureCause.MEMORY, "MemoryError"),
     }.get(deed)
     if failure is not None:
         is_spent = failure.cause in SPENT_WORKER
@@ -436,7 +435,7 @@ def _answers(deed: Deed, good: Answer) -> list[Answer]:
         Deed.FORGED: replace_struct(good, run_id="1.1000"),
         Deed.NOT_JSON: replace_struct(good, writes={**good.writes, "note": b"{"}),
         Deed.NO_FIELD: replace_struct(good, writes={**good.writes, "nothing": b"1"}),
-        Deed.NO_LINK: replace_struct(good, sends=(*good.sends, SendSpec("counter", b"{}"))),
+        Deed.NO_LINK: replace_struct(good, sends=(*good.sends, Send("counter", b"{}"))),
     }
     if deed is Deed.TWICE:
         return [good, good]

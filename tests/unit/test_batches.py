@@ -8,11 +8,11 @@ import pytest
 from msgspec import structs
 
 from bg_charm_service.domain.errors import FailureCause
+from bg_charm_service.domain.model import Failure
 from bg_charm_service.workers.pool.batch_monitor import LATE_SECONDS, STALL_SECONDS
 from bg_charm_service.workers.pool.contract import Isolation
 from bg_charm_service.workers.protocol.messages import (
     Answer,
-    FailureSpec,
     FetchField,
     FieldValue,
     GoOn,
@@ -371,7 +371,7 @@ class TestPausing:
         "spent",
         [
             {"leak": "a thread"},
-            {"failure": FailureSpec(FailureCause.MEMORY, "MemoryError")},
+            {"failure": Failure(FailureCause.MEMORY, "MemoryError")},
         ],
         ids=["leak", "memory"],
     )

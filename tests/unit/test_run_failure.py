@@ -8,7 +8,8 @@ import pytest
 
 from bg_charm_service.domain.errors import CompilerError, FailureCause, StateError, StateTooLarge
 from bg_charm_service.domain.limits import Limits
-from bg_charm_service.workers.protocol.messages import FailureSpec, RunSpec
+from bg_charm_service.domain.model import Failure
+from bg_charm_service.workers.protocol.messages import RunSpec
 from bg_charm_service.workers.runtime.deadline import RunCpuLimit, RunFlood, RunTimeout
 from bg_charm_service.workers.runtime.failure_report import failure_of
 
@@ -34,7 +35,7 @@ SPEC = RunSpec(
 )
 
 
-def told(error: BaseException, leak: str = "") -> FailureSpec:
+def told(error: BaseException, leak: str = "") -> Failure:
     """What is said of an error that was raised behind walls."""
     try:
         raise error

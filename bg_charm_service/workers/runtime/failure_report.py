@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from bg_charm_service.domain.errors import CompilerError, FailureCause, StateError, StateTooLarge
 from bg_charm_service.domain.limits import Limits
+from bg_charm_service.domain.model import Failure
 from bg_charm_service.domain.quantities import size_text
-from bg_charm_service.workers.protocol.messages import FailureSpec, RunSpec
+from bg_charm_service.workers.protocol.messages import RunSpec
 from bg_charm_service.workers.runtime.charm_binding import author_traceback
 from bg_charm_service.workers.runtime.deadline import RunCpuLimit, RunFlood, RunStopped
 from bg_charm_service.workers.runtime.refusals import refused_cause
@@ -20,7 +21,7 @@ _TRACEBACK_LIMIT = 19_000
 
 def failure_of(
     error: BaseException, spec: RunSpec, leak: str, *, has_walls: bool = False
-) -> FailureSpec:
+) -> Failure:
     """Name the cause of a failed run, in one line and with the charm's own frames.
 
     `leak` says what is still running; without walls nothing is forbidden by them.
@@ -31,17 +32,17 @@ def failure_of(
         still = f"; still running: {leak}" if leak else ""
         # Where it was, without the name of what stopped it.
         where = traceback.replace("bg_charm_service.workers.runtime.deadline.", "")
-        return FailureSpec(cause, f"{text}{still}.", where)
+        return Failure(cause, f"{text}{still}.", where)
     if isinstance(error, CompilerError):
-        return FailureSpec(FailureCause.COMPILER, short(str(error)))
+        return Failure(FailureCause.COMPILER, short(str(error)))
     if isinstance(error, StateTooLarge):
-        return FailureSpec(FailureCause.STATE_SIZE, short(str(error)))
+        return Failure(FailureCause.STATE_SIZE, short(str(error)))
     if isinstance(error, StateError):
-        return FailureSpec(FailureCause.STATE, short(str(error)), traceback)
+        return Failure(FailureCause.STATE, short(str(error)), traceback)
     cause = refused_cause(error, has_walls=has_walls)
     hint = _hint(cause, spec.limits)
     text = one_line(error)
-    return FailureSpec(cause, f"{text[: _MESSAGE_LIMIT - len(hint)]}{hint}", traceback)
+    return Failure(cause, f"{text[: _MESSAGE_LIMIT - len(hint)]}{hint}", traceback)
 
 
 def _stopped(error: RunStopped, limits: Limits) -> tuple[FailureCause, str]:

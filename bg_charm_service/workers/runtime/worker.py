@@ -21,19 +21,18 @@ import msgspec
 
 from bg_charm_service.domain.errors import SPENT_WORKER, FailureCause, FrameError
 from bg_charm_service.domain.limits import Limits, Walls
+from bg_charm_service.domain.model import Failure
 from bg_charm_service.domain.size_limits import check_run_size
 from bg_charm_service.sdk.charm import Charm, CharmContext
 from bg_charm_service.workers.protocol.leftovers import Remains
 from bg_charm_service.workers.protocol.messages import (
     FROM_WORKER,
     Answer,
-    FailureSpec,
     FetchField,
     FromWorker,
     LogText,
     Ready,
     RunSpec,
-    SendSpec,
     answer_limit_bytes,
 )
 from bg_charm_service.workers.protocol.processes import own_memory_bytes
@@ -173,8 +172,7 @@ class Worker:
                 deadline.check()
             events = [send.event for send in found.sends]
             check_run_size(found.writes, events, limits.state_bytes)
-            sends = tuple(SendSpec(send.field, send.event) for send in found.sends)
-            answer = {"reads": found.reads, "writes": found.writes, "sends": sends}
+            answer = {"reads": found.reads, "writes": found.writes, "sends": found.sends}
         except StaleRun:
             answer = {"stale": True}
         except BaseException as error:
@@ -221,7 +219,7 @@ class Worker:
             self._send(answer, limit_bytes)
         except FrameError as error:
             text = f"The state it left is too large to store: {error}."
-            failure = FailureSpec(FailureCause.STATE_SIZE, text)
+            failure = Failure(FailureCause.STATE_SIZE, text)
             self._send(
                 Answer(
                     answer.run_id,
