@@ -18,8 +18,7 @@ from typing import Any
 
 from bg_charm_service.domain.errors import SPENT_WORKER, FailureCause
 from bg_charm_service.domain.model import Failure, Send
-from bg_charm_service.workers.pool.process_usage import Usage
-from bg_charm_service.workers.pool.processes import Processes
+from bg_charm_service.workers.pool.process_usage import Processes, Usage
 from bg_charm_service.workers.pool.zygote_client import ZygoteLink
 from bg_charm_service.workers.protocol.messages import (
     FROM_WORKER,

@@ -20,7 +20,7 @@ from bg_charm_service.domain.limits import Limits
 from bg_charm_service.workers.pool.contract import PoolLimits
 from bg_charm_service.workers.pool.events import IdleDeath, PoolEvent, RunFinished
 from bg_charm_service.workers.pool.pool import Pool
-from bg_charm_service.workers.pool.processes import Processes
+from bg_charm_service.workers.pool.process_usage import Processes
 from bg_charm_service.workers.protocol.messages import (
     FROM_WORKER,
     TO_WORKER,

@@ -9,7 +9,7 @@ import pytest
 
 from bg_charm_service.domain.limits import Walls
 from bg_charm_service.workers.pool.contract import Isolation, PoolLimits
-from bg_charm_service.workers.pool.processes import Processes
+from bg_charm_service.workers.pool.process_usage import Processes
 from bg_charm_service.workers.pool.worker_process import Binding, WorkerProcess, WorkerState
 from bg_charm_service.workers.pool.worker_set import KEPT_SECONDS, QUANTUM_SECONDS, WorkerSet
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bg_charm_service.workers.pool.kept_log import KeptLog
+from bg_charm_service.workers.pool.worker_process import KeptLog
 
 #: What the worker's own limit may be exceeded by, with the notice, in bytes.
 SLACK_BYTES = 8192 + 64

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from bg_charm_service.domain.errors import FailureCause
-from bg_charm_service.workers.runtime.refusals import refused_cause
+from bg_charm_service.workers.runtime.failure_report import refused_cause
 
 DENIED = PermissionError(errno.EPERM, "Operation not permitted")
 

@@ -15,8 +15,12 @@ import pytest
 
 from bg_charm_service.domain.limits import Limits
 from bg_charm_service.workers.pool.contract import PoolLimits
-from bg_charm_service.workers.pool.process_usage import Usage, read_cpu_seconds, read_usage
-from bg_charm_service.workers.pool.processes import Processes
+from bg_charm_service.workers.pool.process_usage import (
+    Processes,
+    Usage,
+    read_cpu_seconds,
+    read_usage,
+)
 from bg_charm_service.workers.pool.resource_monitor import ResourceMonitor, excess
 from bg_charm_service.workers.pool.scratch.directory import ScratchRoot
 from bg_charm_service.workers.pool.scratch.usage import ScratchUsage

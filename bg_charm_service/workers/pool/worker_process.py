@@ -7,6 +7,7 @@ the pool.
 
 from __future__ import annotations
 
+import codecs
 import math
 from collections import deque
 from collections.abc import Sequence
@@ -15,11 +16,13 @@ from enum import StrEnum
 
 from bg_charm_service.domain.limits import Limits, Walls
 from bg_charm_service.workers.pool.channel import Allowance, WorkerChannel, run_allowance
-from bg_charm_service.workers.pool.kept_log import KeptLog
-from bg_charm_service.workers.pool.process_usage import Usage
-from bg_charm_service.workers.pool.processes import Processes
-from bg_charm_service.workers.pool.worker_looks import Looks
+from bg_charm_service.workers.pool.process_usage import Processes, Usage
 from bg_charm_service.workers.protocol.messages import Inspect, LogText, RunSpec, answer_limit_bytes
+
+_Decoder = codecs.getincrementaldecoder("utf-8")
+
+#: What a log may hold beyond the limit that the worker keeps itself.
+_SLACK_BYTES = 8192
 
 
 class WorkerState(StrEnum):
@@ -53,6 +56,57 @@ class Binding:
 
     space_key: int | None
     walls: Walls
+
+
+@dataclass(slots=True)
+class Looks:
+    """Moments of the steady clock; each look is not made before its own."""
+
+    usage_after: float = 0.0
+    exact_after: float = 0.0
+    files_after: float = 0.0
+    hidden_after: float = 0.0
+    #: What it used just before all its files were counted; a run that stands still has no others.
+    counted_at: Usage | None = None
+
+
+class KeptLog:
+    """The text so far."""
+
+    def __init__(self, limit_bytes: int = 0) -> None:
+        self._left_bytes = limit_bytes + _SLACK_BYTES
+        self._pieces: list[str] = []
+        self._decoder: codecs.IncrementalDecoder | None = None
+
+    def add_raw(self, data: bytes) -> None:
+        """Keep bytes as text, also where one piece ends within a letter; show what is no text."""
+        if self._decoder is None:
+            self._decoder = _Decoder("backslashreplace")
+        self.add(self._decoder.decode(data))
+
+    def add(self, text: str) -> None:
+        """Keep a text, or what still fits of it."""
+        if self.is_full:
+            return
+        # Most text takes a byte a letter, which costs no counting.
+        size_bytes = len(text) if text.isascii() else len(text.encode())
+        if size_bytes >= self._left_bytes:
+            text = text.encode()[: self._left_bytes].decode(errors="ignore")
+            text += "\n… the rest was dropped\n"
+        self._left_bytes -= size_bytes
+        self._pieces.append(text)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more is kept."""
+        return self._left_bytes <= 0
+
+    @property
+    def text(self) -> str:
+        """All that was kept."""
+        if self._decoder is not None:
+            self.add(self._decoder.decode(b"", final=True))
+        return "".join(self._pieces)
 
 
 class WorkerProcess:

@@ -16,7 +16,7 @@ from typing import Protocol
 
 import msgspec
 
-from bg_charm_service.workers.pool.processes import Processes
+from bg_charm_service.workers.pool.process_usage import Processes
 from bg_charm_service.workers.protocol.messages import Birth, FromZygote, Spawn
 from bg_charm_service.workers.protocol.processes import end_group
 
