@@ -24,7 +24,6 @@ from bg_charm_service.workers.protocol.messages import (
     FROM_WORKER,
     TO_WORKER,
     Answer,
-    Birth,
     Exited,
     FromWorker,
     FromZygote,
@@ -35,6 +34,7 @@ from bg_charm_service.workers.protocol.messages import (
     Ready,
     RunSpec,
     Spawned,
+    WorkerSettings,
 )
 from tests.simulation.cast import DESERVED, DONE_WELL, SPOILS_NEXT, Deed, good_answer, schema_of
 
@@ -130,7 +130,7 @@ class SimulatedProcesses(Processes):
 
 
 class SimulatedZygote:
-    """Forks simulated workers, and reports their births and ends."""
+    """Forks simulated workers, and reports their starts and ends."""
 
     def __init__(self, processes: SimulatedProcesses) -> None:
         self.control, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -140,7 +140,7 @@ class SimulatedZygote:
         self._reports: deque[FromZygote] = deque()
         self._is_dead = False
 
-    def spawn(self, worker_no: int, birth: Birth, fds: list[int]) -> bool:
+    def spawn(self, worker_no: int, settings: WorkerSettings, fds: list[int]) -> bool:
         if self._is_dead:
             return False
         worker = SimulatedWorker(self._worker_set, self, worker_no, *map(os.dup, fds))

@@ -36,8 +36,8 @@ def answer_limit_bytes(limits: Limits) -> int:
     return limits.state_bytes + _ANSWER_SLACK_BYTES
 
 
-class Birth(msgspec.Struct, frozen=True):
-    """What a worker is born with, before it knows whom it serves.
+class WorkerSettings(msgspec.Struct, frozen=True):
+    """What a worker is started with, before it knows whom it serves.
 
     `scratch` is the path of its scratch directory. With `has_walls` it is sandboxed before it is
     ready. One that holds more than `retire_bytes` after a run asks to be replaced; 0 for never.
@@ -161,7 +161,7 @@ class Spawn(msgspec.Struct, frozen=True, tag="spawn"):
     """Fork one worker; its socket, its two output pipes and its ticket box come along."""
 
     worker_no: int
-    birth: Birth
+    settings: WorkerSettings
 
 
 class Spawned(msgspec.Struct, frozen=True, tag="spawned"):

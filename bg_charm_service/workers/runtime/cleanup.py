@@ -22,7 +22,7 @@ from bg_charm_service.workers.protocol.processes import (
     own_thread_count,
     set_handler,
 )
-from bg_charm_service.workers.runtime.event_loop import RunLoop
+from bg_charm_service.workers.runtime.event_loop import RunEventLoop
 
 #: A thread that is over may be counted for so long, in seconds.
 _THREAD_END_SECONDS = 0.05
@@ -47,14 +47,14 @@ _LIMITS = tuple(
 _LAST_STANDARD_FD = 2
 
 
-class Aftermath:
+class Cleanup:
     """Compares the process with what it was like before the first run.
 
     `outdated` says what of the machine has changed since this process began.
     """
 
-    def __init__(self, run_loop: RunLoop, outdated: Callable[[], str]) -> None:
-        self._run_loop = run_loop
+    def __init__(self, event_loop: RunEventLoop, outdated: Callable[[], str]) -> None:
+        self._event_loop = event_loop
         self._outdated = outdated
         self._outdated_after = 0.0
         self._own_threads = {threading.main_thread()}
@@ -75,31 +75,31 @@ class Aftermath:
         """
         if not self.leftovers():
             return ""
-        while waited_for := [thread for thread in self._strangers() if not thread.daemon]:
+        while waited_for := [thread for thread in self._foreign_threads() if not thread.daemon]:
             waited_for[0].join()
         _wait_for_children()
         # A daemon thread that is just about to end is no leak.
         patience = time.monotonic() + _THREAD_END_SECONDS
-        for thread in self._strangers():
+        for thread in self._foreign_threads():
             thread.join(max(0.0, patience - time.monotonic()))
         return self.leftovers()
 
     def leftovers(self) -> str:
         """Name what is alive that was not before the run; empty when there is nothing."""
-        left = [f"thread {thread.name!r}" for thread in self._strangers()]
+        left = [f"thread {thread.name!r}" for thread in self._foreign_threads()]
         if _has_children():
             left.append("a child process")
-        if on_loop := self._run_loop.leftovers():
+        if on_loop := self._event_loop.leftovers():
             left.append(on_loop)
         return ", ".join(left)
 
     def clear_up(self) -> str:
         """Put back what the run has changed; names what makes this process unfit for another."""
         changed = self._settings.put_back() if self._settings is not None else ""
-        self._run_loop.renew()
-        return changed or self._library_threads() or self._hoard() or self._age()
+        self._event_loop.renew()
+        return changed or self._library_threads() or self._kept_memory() or self._outdated_names()
 
-    def _strangers(self) -> list[threading.Thread]:
+    def _foreign_threads(self) -> list[threading.Thread]:
         alive = threading.enumerate()
         if len(alive) == 1:
             # This one: a run is always over in the main thread.
@@ -118,12 +118,12 @@ class Aftermath:
             more = own_thread_count() - self._thread_count
         return f"{more} threads of a library" if more > 0 else ""
 
-    def _hoard(self) -> str:
+    def _kept_memory(self) -> str:
         """Name the memory that a run left behind, where the next charm could pay for it."""
         held = own_memory_bytes()
         return f"{held} bytes of memory" if 0 < self._most_bytes < held else ""
 
-    def _age(self) -> str:
+    def _outdated_names(self) -> str:
         now = time.monotonic()
         if now < self._outdated_after:
             return ""

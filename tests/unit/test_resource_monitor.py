@@ -154,7 +154,7 @@ class Clock:
         return self.seconds
 
 
-class PaperProcesses(Processes):
+class FakeProcesses(Processes):
     """What a test says that a process uses, by its number; counts how often each was asked for."""
 
     def __init__(self) -> None:
@@ -189,13 +189,13 @@ class CountingScratch(ScratchRoot):
 
 
 class Watched:
-    """Workers on paper under a watch."""
+    """Workers without processes, and what measures them."""
 
     def __init__(self, path: Path, count: int) -> None:
-        self.clock, self.processes = Clock(), PaperProcesses()
+        self.clock, self.processes = Clock(), FakeProcesses()
         self.scratch = CountingScratch(path)
         limits = PoolLimits()
-        self._watch = ResourceMonitor(limits, self.clock, self.scratch, hear=lambda worker: None)
+        self._monitor = ResourceMonitor(limits, self.clock, self.scratch)
         self.workers = [
             WorkerProcess(number, 0.0, self.processes) for number in range(1, count + 1)
         ]
@@ -203,10 +203,10 @@ class Watched:
             worker.pid, worker.state = worker.worker_no, WorkerState.BUSY
 
     def look(self, seconds: float) -> None:
-        """Let the watch look for so long, a hundred times a second."""
+        """Let the monitor look for so long, a hundred times a second."""
         for _ in range(round(seconds * 100)):
             self.clock.seconds += 0.01
-            assert [] == self._watch.look(self.workers)
+            assert [] == self._monitor.look(self.workers)
 
     def close(self) -> None:
         """Close the workers' ends."""
@@ -216,7 +216,7 @@ class Watched:
 
 @pytest.fixture
 def watch(tmp_path: Path) -> Iterator[Callable[[int], Watched]]:
-    """Make a watch over so many workers."""
+    """Measure so many workers."""
     made: list[Watched] = []
 
     def make(count: int) -> Watched:

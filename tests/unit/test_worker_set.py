@@ -23,7 +23,7 @@ NOW = 1000.0
 
 @pytest.fixture
 def worker_set() -> Iterator[WorkerSet]:
-    """A crew whose workers are closed at the end."""
+    """A set whose workers are closed at the end."""
     made = WorkerSet(LIMITS)
     yield made
     for worker in made:
