@@ -28,6 +28,7 @@ from bg_charm_service.workers.protocol.messages import (
     Exited,
     FromWorker,
     FromZygote,
+    Inspect,
     Ready,
     RunSpec,
     Spawned,
@@ -39,6 +40,15 @@ from bg_charm_service.workers.protocol.messages import (
 PATIENCE_SECONDS = 20.0
 
 LIMITS = Limits(timeout_seconds=5.0, state_bytes=64 * 1024, log_bytes=1024)
+
+INSPECTION = Inspect(
+    request_id=1,
+    source="source",
+    file_name="some.py",
+    class_name=None,
+    values=(),
+    limits=LIMITS,
+)
 
 
 class FakeWorker:

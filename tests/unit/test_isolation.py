@@ -5,8 +5,14 @@ from __future__ import annotations
 from functools import partial
 
 from bg_charm_service.workers.pool.contract import Isolation
-from bg_charm_service.workers.protocol.messages import Answer, Inspect, RunSpec, ToWorker
-from tests.unit.fake_zygote import LIMITS, FakeWorker, PoolBench, other_walls, with_fake_workers
+from bg_charm_service.workers.protocol.messages import Answer, RunSpec, ToWorker
+from tests.unit.fake_zygote import (
+    INSPECTION,
+    FakeWorker,
+    PoolBench,
+    other_walls,
+    with_fake_workers,
+)
 
 
 def test_worker_serves_one_space() -> None:
@@ -160,7 +166,7 @@ class TestReserve:
 
         async def work(bench: PoolBench) -> None:
             makers = {bench.maker(run) for run in (bench.out(1), bench.out(2))}
-            bench.pool.inspect(Inspect(1, "source", "some.py", None, (), LIMITS))
+            bench.pool.inspect(INSPECTION)
             await bench.until(
                 lambda: any(one.read_and_begin() for one in {*bench.workers} - makers)
             )
@@ -214,7 +220,7 @@ def test_fresh_worker_of_an_inspection_has_run_nothing() -> None:
 
     async def work(bench: PoolBench) -> None:
         makers = await bench.bind_all()
-        bench.pool.inspect(Inspect(1, "source", "some.py", None, (), LIMITS))
+        bench.pool.inspect(INSPECTION)
         heard: list[tuple[FakeWorker, ToWorker]] = []
 
         def is_asked() -> bool:

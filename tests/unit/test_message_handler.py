@@ -18,13 +18,12 @@ from bg_charm_service.workers.protocol.messages import (
     Answer,
     FetchField,
     FromWorker,
-    Inspect,
     Inspected,
     LogText,
     Ready,
     answer_limit_bytes,
 )
-from tests.unit.fake_zygote import LIMITS, FakeWorker, PoolBench, with_fake_workers
+from tests.unit.fake_zygote import INSPECTION, LIMITS, FakeWorker, PoolBench, with_fake_workers
 
 #: More than the memory that any attack may cost the service, in bytes.
 MOST_BYTES = 64 * 1024 * 1024
@@ -227,7 +226,7 @@ def test_inspection_is_bounded_too(said: bytes) -> None:
     """A source that attacks while it is loaded is heard once at most."""
 
     async def work(bench: PoolBench) -> None:
-        bench.pool.inspect(Inspect(1, "source", "some.py", None, (), LIMITS))
+        bench.pool.inspect(INSPECTION)
         asked = [worker for worker in bench.workers if worker.read_and_begin()]
         await pour(bench, asked[0], said)
         await bench.until(lambda: bench.events)

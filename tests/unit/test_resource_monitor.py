@@ -159,18 +159,18 @@ class FakeProcesses(Processes):
 
     def __init__(self) -> None:
         self.uses: dict[int, Usage] = {}
-        self.looks: Counter[int] = Counter()
-        self.exact_looks: Counter[int] = Counter()
+        self.readings: Counter[int] = Counter()
+        self.exact_readings: Counter[int] = Counter()
 
     def usage(self, pid: int) -> Usage | None:
-        self.looks[pid] += 1
+        self.readings[pid] += 1
         return self.uses.get(pid, Usage(MEGABYTE, 1, 0.0, 7))
 
     def stands_still(self, pid: int, now: Usage, before: Usage) -> bool:
         return now.is_still(before)
 
     def own_bytes(self, pid: int) -> int:
-        self.exact_looks[pid] += 1
+        self.exact_readings[pid] += 1
         return 0
 
 
@@ -206,7 +206,7 @@ class Watched:
         """Let the monitor look for so long, a hundred times a second."""
         for _ in range(round(seconds * 100)):
             self.clock.seconds += 0.01
-            assert [] == self._monitor.look(self.workers)
+            assert [] == self._monitor.check(self.workers)
 
     def close(self) -> None:
         """Close the workers' ends."""
@@ -255,12 +255,12 @@ def test_looking_costs_no_more_with_many_workers(
     """Each worker is looked at four times a second, of very many each more seldom, and in turn."""
     bench = watch(count)
     bench.look(1.0)
-    bench.processes.looks.clear()
+    bench.processes.readings.clear()
     bench.look(10.0)
-    looks = [bench.processes.looks[worker.pid] for worker in bench.workers]
+    readings = [bench.processes.readings[worker.pid] for worker in bench.workers]
     # Exact ones come on top, every quarter of a minute.
-    assert least <= min(looks)
-    assert max(looks) <= most + 1
+    assert least <= min(readings)
+    assert max(readings) <= most + 1
 
 
 def test_what_takes_long_is_made_a_few_at_a_time(watch: Callable[[int], Watched]) -> None:
@@ -268,6 +268,6 @@ def test_what_takes_long_is_made_a_few_at_a_time(watch: Callable[[int], Watched]
     bench = watch(12)
     for done in (5, 10, 12, 12):
         bench.look(0.01)
-        assert done == bench.processes.exact_looks.total()
+        assert done == bench.processes.exact_readings.total()
     bench.look(16.0)
-    assert 24 == bench.processes.exact_looks.total()
+    assert 24 == bench.processes.exact_readings.total()

@@ -1,4 +1,4 @@
-"""Looks at workers that make batches: which of them are to be read, and what waits for too long.
+"""Supervises workers that make batches: which of them are to be read, and what waits for too long.
 
 A worker with runs queued behind the one under way is not read at each answer, which would cost more
 than the answer, but every few milliseconds. What waits behind a run that takes long is taken back,
@@ -44,7 +44,7 @@ class BatchMonitor:
         worker.channel.pause_listening()
         self._workers[worker] = False
 
-    def look(self, worker: WorkerProcess) -> list[RunSpec]:
+    def check(self, worker: WorkerProcess) -> list[RunSpec]:
         """Take back what waits for too long in a worker that was just read.
 
         One that has no more than one run left is listened to again, and is no longer of concern.

@@ -100,7 +100,7 @@ class Pool:
         # A service that was held up itself reads late what was said in time.
         for worker in self._resource_monitor.overdue(self.workers):
             self._read_messages(worker)
-        for verdict in self._resource_monitor.look(self.workers):
+        for verdict in self._resource_monitor.check(self.workers):
             self._carry_out(verdict)
         missing = self.limits.workers - len(self.workers)
         if missing > 0 and self._is_started and self._spawner.is_patient_enough:
@@ -223,9 +223,10 @@ class Pool:
 
     def _read_output(self, worker: WorkerProcess) -> None:
         worker.read_output()
-        found = self._resource_monitor.judge_output(worker)
-        if found is not None:
-            worker.end(*found)
+        excess = self._resource_monitor.judge_output(worker)
+        if excess is not None:
+            ending, detail = excess
+            worker.end(ending, detail)
 
     def _carry_out(self, verdict: Verdict) -> None:
         """End a worker for what was seen of it, unless that was another run than it makes now."""
@@ -245,7 +246,7 @@ class Pool:
         has_news = False
         for worker in self._batch_monitor.workers:
             has_news |= self._read_messages(worker)
-            taken_back = self._batch_monitor.look(worker)
+            taken_back = self._batch_monitor.check(worker)
             if taken_back:
                 self._give_back(taken_back)
         if self._batch_monitor.workers:
@@ -311,7 +312,7 @@ class Pool:
             )
 
     def _read_reports(self) -> None:
-        """Take in what the zygote reports: workers that were born or ended, or its own end."""
+        """Take in what the zygote reports: workers that were started or ended, or its own end."""
         reports = self._spawner.read()
         if reports is None:
             # Before a worker that is about to go could be given one of them.

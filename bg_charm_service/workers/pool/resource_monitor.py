@@ -22,7 +22,7 @@ BOOT_SECONDS = 30.0
 #: How often a worker that makes a run is measured, in seconds; of very many, each more seldom, so
 #: that they are no more than so many a second together.
 MEASURE_SECONDS = 0.25
-MOST_LOOKS_A_SECOND = 400
+MOST_MEASUREMENTS_A_SECOND = 400
 
 #: How often idle workers are read too, whose memory cannot grow by a charm's doing; and for all
 #: what they share with others, which takes long: a few at a time.
@@ -42,7 +42,7 @@ IDLE_OUTPUT_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A worker that is to be ended, and why; without an `ending` it is killed without a reason.
+    """A worker that is to be ended, and why; without an `ending` it is only killed.
 
     It is about what the worker did when it was looked at: its state, and the number of its request.
     """
@@ -66,7 +66,7 @@ class ResourceMonitor:
         self._limits = limits
         self._clock = clock
         self._scratch = scratch
-        self._between_looks = MEASURE_SECONDS
+        self._between_measurements = MEASURE_SECONDS
 
     def overdue(self, workers: Iterable[WorkerProcess]) -> list[WorkerProcess]:
         """Give the workers whose request has taken too long, as far as their messages are read."""
@@ -74,7 +74,7 @@ class ResourceMonitor:
         busy = [one for one in workers if one.state is WorkerState.BUSY and not one.is_closed]
         return [one for one in busy if now >= one.deadline]
 
-    def look(self, workers: Iterable[WorkerProcess]) -> list[Verdict]:
+    def check(self, workers: Iterable[WorkerProcess]) -> list[Verdict]:
         """Measure the workers whose turn it is, and give those that are to be ended.
 
         What one of them has said meanwhile is to be read before it is ended for its request.
@@ -88,17 +88,18 @@ class ResourceMonitor:
             busy += is_busy
             is_exact = now >= monitoring.exact_after and exact_left > 0
             if is_exact or (is_busy and now >= monitoring.usage_after):
-                monitoring.usage_after = now + self._between_looks
+                monitoring.usage_after = now + self._between_measurements
                 if is_exact:
                     exact_left -= 1
                     monitoring.exact_after = now + MEASURE_ALL_SECONDS
                 worker.measure(is_exact=is_exact)
                 if is_busy and worker.pid:
                     found = self._judge_run(worker, now)
-            found = found or self._judge_age(worker, now)
+            found = found or self._judge_state(worker, now)
             if found is not None:
-                verdicts.append(Verdict(worker, *found, worker.state, worker.request_no))
-        self._between_looks = max(MEASURE_SECONDS, busy / MOST_LOOKS_A_SECOND)
+                ending, detail = found
+                verdicts.append(Verdict(worker, ending, detail, worker.state, worker.request_no))
+        self._between_measurements = max(MEASURE_SECONDS, busy / MOST_MEASUREMENTS_A_SECOND)
         return verdicts
 
     def judge_output(self, worker: WorkerProcess) -> tuple[Ending, str] | None:
@@ -112,7 +113,7 @@ class ResourceMonitor:
             return Ending.LOG, f"writing {written} of output; a run may write {most}"
         return None
 
-    def _judge_age(self, worker: WorkerProcess, now: float) -> tuple[Ending | None, str] | None:
+    def _judge_state(self, worker: WorkerProcess, now: float) -> tuple[Ending | None, str] | None:
         """Find what is late, what is worn out, and what never gets ready."""
         if worker.is_closed:
             if now >= worker.deadline:
@@ -125,6 +126,7 @@ class ResourceMonitor:
             if is_old or self._is_large(worker):
                 return Ending.RETIRED, ""
         elif worker.state is WorkerState.STARTING and now - worker.started > BOOT_SECONDS:
+            # Without an ending of ours it counts as a start that failed.
             return None, ""
         return None
 

@@ -35,12 +35,14 @@ _OUTDATED_SECONDS = 0.05
 _IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
 
 #: What a process may lower for itself and not raise again.
-_LIMITS = tuple(
-    getattr(resource, name)
-    for name in (
-        *("RLIMIT_CPU", "RLIMIT_NOFILE", "RLIMIT_FSIZE", "RLIMIT_STACK", "RLIMIT_AS"),
-        *("RLIMIT_DATA", "RLIMIT_NPROC"),
-    )
+_LIMITS = (
+    resource.RLIMIT_CPU,
+    resource.RLIMIT_NOFILE,
+    resource.RLIMIT_FSIZE,
+    resource.RLIMIT_STACK,
+    resource.RLIMIT_AS,
+    resource.RLIMIT_DATA,
+    resource.RLIMIT_NPROC,
 )
 
 #: The highest of the descriptors that every process has: input, output, errors.

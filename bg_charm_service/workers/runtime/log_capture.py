@@ -21,11 +21,11 @@ from bg_charm_service.domain.limits import Limits
 
 
 def _ignore() -> None:
-    """Stand for nobody who has to be told."""
+    """Stop nothing: outside of a run there is none that floods."""
 
 
 def _drop(_run_id: str, _text: str) -> None:
-    """Stand for nobody who takes it."""
+    """Send nothing: nobody is connected."""
 
 
 class LogCapture(io.TextIOBase):
