@@ -11,9 +11,9 @@ from typing import Final
 
 from bg_charm_service.domain.errors import FailureCause
 from bg_charm_service.domain.limits import Limits
-from bg_charm_service.domain.model import Failure, Outcome, Send
+from bg_charm_service.domain.model import Failure, Outcome
 from bg_charm_service.supervisor.in_flight import InFlight
-from bg_charm_service.workers.protocol.messages import Answer, FailureSpec
+from bg_charm_service.workers.protocol.messages import Answer
 
 #: What is stored of an error and of a traceback, in characters.
 MESSAGE_LIMIT: Final = 2_000
@@ -52,8 +52,7 @@ def outcome_of(
     reads = [name for name in answer.reads if name in run.versions]
     if has_moved({*reads, *answer.writes}):
         return Outcome(seconds, stale=True)
-    sends = tuple(Send(send.field, send.event) for send in answer.sends)
-    return Outcome(seconds, writes=answer.writes, sends=sends)
+    return Outcome(seconds, writes=answer.writes, sends=answer.sends)
 
 
 def plain_success(answer: Answer, measured_seconds: float) -> Outcome:
@@ -71,7 +70,7 @@ def _seconds(answer: Answer, measured_seconds: float) -> float:
     return min(max(0.0, answer.duration_seconds), measured_seconds)
 
 
-def _failure(said: FailureSpec, limits: Limits, measured_seconds: float) -> Failure:
+def _failure(said: Failure, limits: Limits, measured_seconds: float) -> Failure:
     cause = said.cause
     is_early = measured_seconds < _AGREEMENT * limits.timeout_seconds
     if cause in _SEEN_FROM_OUTSIDE:

@@ -176,9 +176,20 @@ class Bench:
         """A run that does something."""
         self._runs += 1
         return RunSpec(
-            *(f"{self._runs}.1", self._runs, 1, "did:key:here", "charm", "hash", SOURCE),
-            *("some.py", "Some", "bgUpdater", msgspec.json.encode({"do": do, **event})),
-            *({"told": b'""'}, ("big",), {}),
+            run_id=f"{self._runs}.1",
+            job_id=self._runs,
+            attempt=1,
+            space="did:key:here",
+            charm_id="charm",
+            source_hash="hash",
+            source=SOURCE,
+            file_name="some.py",
+            class_name="Some",
+            stream="bgUpdater",
+            event=msgspec.json.encode({"do": do, **event}),
+            values={"told": b'""'},
+            large=("big",),
+            links={},
             last_success=None,
             limits=limits,
         )

@@ -13,7 +13,7 @@ from bg_charm_service.domain.views import NewCharm
 from bg_charm_service.service.bootstrap import ServiceConfig, open_service
 from bg_charm_service.service.dependencies import Dependencies
 from bg_charm_service.workers.pool.contract import PoolLimits
-from tests.unit.paper_zygote import PATIENCE_SECONDS, PaperWorker, PaperZygote, Time
+from tests.unit.fake_zygote import PATIENCE_SECONDS, FakeWorker, FakeZygote, Time
 
 COUNTER = Path(__file__).parents[2] / "charms/counter.py"
 
@@ -45,13 +45,13 @@ def test_jobs_that_nobody_begins_make_the_service_unhealthy(tmp_path: Path) -> N
         limits=Limits(timeout_seconds=3600.0),
         pool=PoolLimits(max_concurrent=1),
     )
-    clock, workers = Time(), list[PaperWorker]()
+    clock, workers = Time(), list[FakeWorker]()
 
     async def work() -> None:
         async with open_service(config, Dependencies(clock=clock)) as service:
             for space in ("one", "two"):
                 await service.commands.charms.add(counter(space))
-        dependencies = Dependencies(clock=clock, open_zygote=lambda: PaperZygote(workers))
+        dependencies = Dependencies(clock=clock, open_zygote=lambda: FakeZygote(workers))
         async with open_service(polling, dependencies) as service:
             status = service.commands.queries.status
             await until(lambda: status().workers_busy == 1 and status().jobs_pending == 1)

@@ -158,10 +158,10 @@ class HastyPool(Pool):
 
     def dispatch(self, space_key: int, runs: Sequence[RunSpec]) -> bool:
         is_out = super().dispatch(space_key, runs)
-        worker = self.workers.making(runs[0].run_id)
+        worker = self.workers.running(runs[0].run_id)
         if worker is not None:
-            self._give_back([run for _, run in worker.behind])
-            worker.behind.clear()
+            self._give_back([run for _, run in worker.queued_runs])
+            worker.queued_runs.clear()
         return is_out
 
 

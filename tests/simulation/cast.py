@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from bg_charm_service.domain.errors import FailureCause
-from bg_charm_service.domain.model import CharmSchema, FieldKind, FieldSchema
-from bg_charm_service.workers.protocol.messages import Answer, RunSpec, SendSpec
+from bg_charm_service.domain.model import CharmSchema, FieldKind, FieldSchema, Send
+from bg_charm_service.workers.protocol.messages import Answer, RunSpec
 
 POST = "post"
 
@@ -126,12 +126,12 @@ def good_answer(spec: RunSpec, seconds: float) -> Answer:
     counter = json.loads(spec.values["counter"]) + 1
     writes = {"counter": json.dumps(counter).encode()}
     reads: tuple[str, ...] = ("counter", "note")
-    sends: tuple[SendSpec, ...] = ()
+    sends: tuple[Send, ...] = ()
     if spec.stream == POST:
         seen = [*json.loads(spec.values["seen"]), json.loads(spec.event)["n"]]
         writes["seen"] = json.dumps(seen).encode()
         reads = (*reads, "seen")
     if "out" in spec.links:
         event = {"n": payload_of(spec.charm_id, counter)}
-        sends = (SendSpec("out", json.dumps(event).encode()),)
+        sends = (Send("out", json.dumps(event).encode()),)
     return Answer(spec.run_id, seconds, reads=reads, writes=writes, sends=sends)

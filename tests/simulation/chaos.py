@@ -13,7 +13,7 @@ from tests.simulation.world import World
 
 _HOUR = 3600.0
 
-#: So long a disk stays full, or births fail. While they do, the service tries each second.
+#: So long a disk stays full, or no worker starts. Meanwhile the service tries each second.
 _LONGEST_TROUBLE_SECONDS = 300.0
 
 #: Faults of single statements and commits, as often as they are armed.
@@ -42,7 +42,7 @@ class Chaos:
             (2, self._deploy),
             (4, self._kill_worker),
             (2, self._kill_zygote),
-            (2, self._bad_births),
+            (2, self._bad_starts),
             (3, self._set_clock),
             (1, self._suspend),
             (5, self._stall),
@@ -94,13 +94,13 @@ class Chaos:
         assert self._world.processes is not None
         self._world.processes.end_all()
 
-    def _bad_births(self) -> None:
+    def _bad_starts(self) -> None:
         manners = self._world.manners
         manners.boot_death_rate = self._random.choice([0.0, 0.2, 0.6])
         manners.boot_hang_rate = self._random.choice([0.0, 0.0, 0.1])
-        self._later(self._good_births)
+        self._later(self._good_starts)
 
-    def _good_births(self) -> None:
+    def _good_starts(self) -> None:
         self._world.manners.boot_death_rate = self._world.manners.boot_hang_rate = 0.0
 
     def _set_clock(self) -> None:

@@ -17,16 +17,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bg_charm_service.domain.errors import SPENT_WORKER, FailureCause
-from bg_charm_service.workers.pool.process_usage import Usage
-from bg_charm_service.workers.pool.processes import Processes
+from bg_charm_service.domain.model import Failure, Send
+from bg_charm_service.workers.pool.process_usage import Processes, Usage
 from bg_charm_service.workers.pool.zygote_client import ZygoteLink
 from bg_charm_service.workers.protocol.messages import (
     FROM_WORKER,
     TO_WORKER,
     Answer,
-    Birth,
     Exited,
-    FailureSpec,
     FromWorker,
     FromZygote,
     GoOn,
@@ -35,8 +33,8 @@ from bg_charm_service.workers.protocol.messages import (
     LogText,
     Ready,
     RunSpec,
-    SendSpec,
     Spawned,
+    WorkerSettings,
 )
 from tests.simulation.cast import DESERVED, DONE_WELL, SPOILS_NEXT, Deed, good_answer, schema_of
 
@@ -132,7 +130,7 @@ class SimulatedProcesses(Processes):
 
 
 class SimulatedZygote:
-    """Forks simulated workers, and reports their births and ends."""
+    """Forks simulated workers, and reports their starts and ends."""
 
     def __init__(self, processes: SimulatedProcesses) -> None:
         self.control, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -142,7 +140,7 @@ class SimulatedZygote:
         self._reports: deque[FromZygote] = deque()
         self._is_dead = False
 
-    def spawn(self, worker_no: int, birth: Birth, fds: list[int]) -> bool:
+    def spawn(self, worker_no: int, settings: WorkerSettings, fds: list[int]) -> bool:
         if self._is_dead:
             return False
         worker = SimulatedWorker(self._worker_set, self, worker_no, *map(os.dup, fds))
@@ -420,9 +418,9 @@ class SimulatedWorker:
 def _answers(deed: Deed, good: Answer) -> list[Answer]:
     """What a worker answers in the end, once or more often."""
     failure = {
-        Deed.RAISE: FailureSpec(FailureCause.ERROR, "ValueError: no"),
-        Deed.TIMEOUT: FailureSpec(FailureCause.TIMEOUT, "Timed out"),
-        Deed.GREED: FailureSpec(FailureCause.MEMORY, "MemoryError"),
+        Deed.RAISE: Failure(FailureCause.ERROR, "ValueError: no"),
+        Deed.TIMEOUT: Failure(FailureCause.TIMEOUT, "Timed out"),
+        Deed.GREED: Failure(FailureCause.MEMORY, "MemoryError"),
     }.get(deed)
     if failure is not None:
         is_spent = failure.cause in SPENT_WORKER
@@ -436,7 +434,7 @@ def _answers(deed: Deed, good: Answer) -> list[Answer]:
         Deed.FORGED: replace_struct(good, run_id="1.1000"),
         Deed.NOT_JSON: replace_struct(good, writes={**good.writes, "note": b"{"}),
         Deed.NO_FIELD: replace_struct(good, writes={**good.writes, "nothing": b"1"}),
-        Deed.NO_LINK: replace_struct(good, sends=(*good.sends, SendSpec("counter", b"{}"))),
+        Deed.NO_LINK: replace_struct(good, sends=(*good.sends, Send("counter", b"{}"))),
     }
     if deed is Deed.TWICE:
         return [good, good]

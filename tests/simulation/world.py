@@ -177,7 +177,7 @@ class World:
             self.report.faults["service ended: a commit in doubt"] += 1
             self._read_after_death()
         except WorkerBootError:
-            # As it should: births failed again and again. Whoever runs the service starts it again.
+            # As it should: no worker got ready. Whoever runs the service starts it again.
             self.report.faults["service ended: no worker boots"] += 1
         finally:
             self.disk.cut()

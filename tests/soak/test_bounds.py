@@ -17,9 +17,9 @@ import psutil
 import pytest
 
 from bg_charm_service.domain.errors import FailureCause
-from bg_charm_service.domain.model import FieldKind
+from bg_charm_service.domain.model import Failure, FieldKind
 from bg_charm_service.workers.pool.events import RunFinished
-from bg_charm_service.workers.protocol.messages import Answer, FailureSpec, RunSpec
+from bg_charm_service.workers.protocol.messages import Answer, RunSpec
 from tests.unit.test_loop import Bench
 from tests.unit.test_maintenance_cycle import make_cycle
 
@@ -120,7 +120,7 @@ class Week:
         self.runs += 1
         answer = Answer(run.run_id, 0.001, writes={"counter": str(self.runs).encode()})
         if self.runs % 7 == 0:
-            failure = FailureSpec(FailureCause.ERROR, "it failed", "a line of a traceback\n" * 40)
+            failure = Failure(FailureCause.ERROR, "it failed", "a line of a traceback\n" * 40)
             answer = Answer(run.run_id, 0.001, failure=failure)
         pool = self.bench.pool
         pool.out.remove(run)

@@ -9,12 +9,12 @@ import pytest
 
 from bg_charm_service.domain.errors import FailureCause
 from bg_charm_service.domain.limits import LimitChanges, Limits
-from bg_charm_service.domain.model import Failure, FieldKind
+from bg_charm_service.domain.model import Failure, FieldKind, Send
 from bg_charm_service.domain.outcome_policy import RunStatus, Step
 from bg_charm_service.storage.sqlite.store.charms import CharmRecord
 from bg_charm_service.storage.sqlite.store.links import Link
 from bg_charm_service.supervisor.in_flight import InFlight
-from bg_charm_service.workers.protocol.messages import Answer, FailureSpec, SendSpec
+from bg_charm_service.workers.protocol.messages import Answer
 from tests.unit.completing import ELSEWHERE, SPACE, Bench
 
 SMALL = Limits(state_bytes=1024)
@@ -57,14 +57,14 @@ def linked(
 def test_worker_cannot_tell_of_its_own_end(bench: Bench, cause: FailureCause) -> None:
     """Who says that it is dead, or that the service died, broke the protocol."""
     run = bench.claim(bench.charm())
-    answer = Answer(run.run_id, 0.1, FailureSpec(cause, "trust me"))
+    answer = Answer(run.run_id, 0.1, Failure(cause, "trust me"))
     assert FailureCause.PROTOCOL is failure_of(bench, run, answer).cause
 
 
 def test_time_that_was_not_up_is_an_error(bench: Bench) -> None:
     """A run of 2 s did not run into its limit of 30 s, whatever its worker says."""
     run = bench.claim(bench.charm())
-    answer = Answer(run.run_id, 30.0, FailureSpec(FailureCause.TIMEOUT, "Timed out after 30 s."))
+    answer = Answer(run.run_id, 30.0, Failure(FailureCause.TIMEOUT, "Timed out after 30 s."))
     assert FailureCause.ERROR is failure_of(bench, run, answer).cause
     assert 0 == bench.store.totals.get("timeouts")
 
@@ -72,7 +72,7 @@ def test_time_that_was_not_up_is_an_error(bench: Bench) -> None:
 def test_time_that_was_up_is_believed(bench: Bench) -> None:
     """A run of 2 s with a limit of 2 s has timed out."""
     run = bench.claim(bench.charm())
-    answer = Answer(run.run_id, 2.0, FailureSpec(FailureCause.TIMEOUT, "Timed out after 2 s."))
+    answer = Answer(run.run_id, 2.0, Failure(FailureCause.TIMEOUT, "Timed out after 2 s."))
     limits = Limits(timeout_seconds=2.0)
     assert FailureCause.TIMEOUT is failure_of(bench, run, answer, limits).cause
 
@@ -115,7 +115,7 @@ def test_names_that_are_made_up_are_shown_cut(bench: Bench) -> None:
 def test_texts_are_cut(bench: Bench) -> None:
     """What is stored of an error has a length."""
     run = bench.claim(bench.charm())
-    spec = FailureSpec(FailureCause.ERROR, "x" * 100_000, "y" * 100_000)
+    spec = Failure(FailureCause.ERROR, "x" * 100_000, "y" * 100_000)
     failure = failure_of(bench, run, Answer(run.run_id, 0.1, spec))
     assert (2_000, 20_000) == (len(failure.message), len(failure.traceback))
 
@@ -167,7 +167,7 @@ def test_events_have_a_number(bench: Bench) -> None:
     """A run cannot fill the queue: with too many events none is sent."""
     charm, target = linked(bench, FieldKind.STREAM, "bgUpdater")
     run = bench.claim(charm)
-    sends = tuple(SendSpec("link", b"{}") for _ in range(1001))
+    sends = tuple(Send("link", b"{}") for _ in range(1001))
     failure = failure_of(bench, run, Answer(run.run_id, 0.1, sends=sends))
     assert FailureCause.STATE_SIZE is failure.cause
     assert 0 == bench.queue.waiting(target.charm_key)
@@ -178,7 +178,7 @@ def test_events_and_linked_values_are_json(bench: Bench, value: bytes) -> None:
     """What goes to another charm is checked like what a charm keeps."""
     charm, target = linked(bench, FieldKind.STREAM, "bgUpdater")
     run = bench.claim(charm)
-    answer = Answer(run.run_id, 0.1, sends=(SendSpec("link", value),))
+    answer = Answer(run.run_id, 0.1, sends=(Send("link", value),))
     assert FailureCause.STATE is failure_of(bench, run, answer).cause
     assert 0 == bench.queue.waiting(target.charm_key)
 
@@ -198,7 +198,7 @@ def test_event_through_a_link_to_a_value_is_refused(bench: Bench) -> None:
     for path in ((), ("shared",)):
         charm, _ = linked(bench, FieldKind.CELL, *path, space=f"{ELSEWHERE}{len(path)}")
         run = bench.claim(charm)
-        answer = Answer(run.run_id, 0.1, sends=(SendSpec("link", b"{}"),))
+        answer = Answer(run.run_id, 0.1, sends=(Send("link", b"{}"),))
         assert FailureCause.STATE is failure_of(bench, run, answer).cause
 
 

@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "supervisor": "workers/pool workers/protocol storage",
     "scanning": "sdk workers/protocol integrations",
     "workers": "",
-    "workers/pool": "workers/protocol workers/sandbox",
+    "workers/pool": "workers/protocol",
     "workers/runtime": "sdk workers/protocol workers/sandbox",
     "workers/sandbox": "",
     "workers/protocol": "",

@@ -12,7 +12,7 @@ from bg_charm_service.domain.model import Failure, FieldKind
 from bg_charm_service.domain.outcome_policy import RunStatus, Step
 from bg_charm_service.storage.sqlite.store.links import Link
 from bg_charm_service.supervisor.in_flight import InFlight
-from bg_charm_service.workers.protocol.messages import Answer, FailureSpec
+from bg_charm_service.workers.protocol.messages import Answer
 from tests.unit.completing import ELSEWHERE, NOW, Bench
 
 
@@ -26,7 +26,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 def failed(run: InFlight) -> Answer:
     """An answer that tells of a failure."""
-    return Answer(run.run_id, 0.1, FailureSpec(FailureCause.ERROR, "ValueError: no"))
+    return Answer(run.run_id, 0.1, Failure(FailureCause.ERROR, "ValueError: no"))
 
 
 def test_writes_and_end_of_the_job_come_together(bench: Bench) -> None:

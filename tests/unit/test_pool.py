@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import select
-import time
 from collections.abc import Awaitable, Callable
 
 from bg_charm_service.domain.limits import Limits
@@ -12,6 +11,7 @@ from bg_charm_service.workers.pool.contract import Isolation, PoolLimits
 from bg_charm_service.workers.pool.events import InspectFinished, PoolEvent, RunFinished
 from bg_charm_service.workers.pool.pool import Pool
 from bg_charm_service.workers.protocol.messages import Inspect, RunSpec
+from tests.unit.fake_zygote import Time
 
 #: The longest that anything here is waited for, in seconds.
 PATIENCE_SECONDS = 20.0
@@ -43,19 +43,6 @@ time.sleep(1)
 
 #: One worker, and none in reserve.
 ONE_WORKER = PoolLimits(max_concurrent=1, isolation=Isolation.SHARED)
-
-
-class Time:
-    """The machine's clock, with a hand that moves it."""
-
-    def __init__(self) -> None:
-        self.ahead_seconds = 0.0
-
-    def now(self) -> float:
-        return time.time()
-
-    def steady(self) -> float:
-        return time.monotonic() + self.ahead_seconds
 
 
 class Bench:
@@ -92,9 +79,33 @@ def with_pool(work: Callable[[Bench], Awaitable[None]]) -> None:
 def spec(run_id: str, *, source: str | None = SOURCE, values: dict[str, bytes]) -> RunSpec:
     """A run."""
     return RunSpec(
-        *(run_id, 1, 1, "did:key:here", "charm", "hash", source, "some.py", "Some", "bgUpdater"),
-        *(b"{}", values, (), {}),
+        run_id=run_id,
+        job_id=1,
+        attempt=1,
+        space="did:key:here",
+        charm_id="charm",
+        source_hash="hash",
+        source=source,
+        file_name="some.py",
+        class_name="Some",
+        stream="bgUpdater",
+        event=b"{}",
+        values=values,
+        large=(),
+        links={},
         last_success=None,
+        limits=LIMITS,
+    )
+
+
+def inspection(source: str) -> Inspect:
+    """A source to be loaded."""
+    return Inspect(
+        request_id=1,
+        source=source,
+        file_name="some.py",
+        class_name=None,
+        values=(),
         limits=LIMITS,
     )
 
@@ -103,7 +114,7 @@ def test_source_that_says_it_has_booted_frees_no_worker() -> None:
     """A worker that has loaded somebody's source never gets to serve a space."""
 
     async def work(bench: Bench) -> None:
-        bench.pool.inspect(Inspect(1, FORGED, "some.py", None, (), Limits(timeout_seconds=5.0)))
+        bench.pool.inspect(inspection(FORGED))
         seen: list[int] = []
         events: list[PoolEvent] = []
 
@@ -126,7 +137,7 @@ def test_inspection_is_watched_from_its_beginning() -> None:
     async def work(bench: Bench) -> None:
         bench.news.clear()
         wanted_ticks = bench.pool.wants_ticks
-        bench.pool.inspect(Inspect(1, SOURCE, "some.py", None, (), LIMITS))
+        bench.pool.inspect(inspection(SOURCE))
         assert (False, True) == (wanted_ticks, bench.pool.wants_ticks)
         assert bench.news.is_set()
 
@@ -138,7 +149,7 @@ def test_answer_in_time_counts_when_the_service_was_held_up() -> None:
 
     async def work(bench: Bench) -> None:
         assert bench.pool.dispatch(1, [spec("1.1", values={})])
-        worker = bench.pool.workers.making("1.1")
+        worker = bench.pool.workers.running("1.1")
         assert worker is not None
         # Nothing is read meanwhile: the loop of this process stands still.
         assert select.select([worker.channel.connection], [], [], PATIENCE_SECONDS)[0]

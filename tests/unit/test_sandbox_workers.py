@@ -24,10 +24,10 @@ from bg_charm_service.workers.protocol.messages import (
     FROM_WORKER,
     TO_WORKER,
     Answer,
-    Birth,
     LogText,
     Ready,
     RunSpec,
+    WorkerSettings,
 )
 from bg_charm_service.workers.protocol.start_tickets import TicketBox
 from bg_charm_service.workers.sandbox import Wall
@@ -90,13 +90,13 @@ class Asker:
         """
         self._worker_no += 1
         lacks = tuple(map(str, missing_walls()))
-        birth = Birth(str(self._scratch), has_walls=True, missing_walls=lacks)
+        settings = WorkerSettings(str(self._scratch), has_walls=True, missing_walls=lacks)
         ours, theirs = socket.socketpair()
         reading, writing = os.pipe()
         tickets = TicketBox()
         with ours, theirs, os.fdopen(reading, "rb") as said, closing(tickets):
             fds = [theirs.fileno(), writing, writing, tickets.their_fd]
-            assert self._client.spawn(self._worker_no, birth, fds)
+            assert self._client.spawn(self._worker_no, settings, fds)
             theirs.close()
             os.close(writing)
             ours.settimeout(60)
@@ -249,7 +249,7 @@ def test_names_are_resolved_over_tcp(here: Place) -> None:
 
 
 def test_a_worker_with_old_settings_for_names_is_replaced(here: Place) -> None:
-    """It can read the files of its birth only: names would not be resolved for long."""
+    """It can read the files of its start only: names would not be resolved for long."""
     if os.getuid() != 0:
         pytest.skip("needs root, for mounts of its own")
     if Wall.FILES in missing_walls():

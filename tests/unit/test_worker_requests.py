@@ -23,8 +23,20 @@ from bg_charm_service.workers.protocol.start_tickets import TicketBox
 from bg_charm_service.workers.runtime.requests import Requests
 
 RUN = RunSpec(
-    *("1.1", 1, 1, "did:key:here", "charm", "hash", None, "some.py", "Some", "bgUpdater"),
-    *(b"{}", {}, ("big",), {}),
+    run_id="1.1",
+    job_id=1,
+    attempt=1,
+    space="did:key:here",
+    charm_id="charm",
+    source_hash="hash",
+    source=None,
+    file_name="some.py",
+    class_name="Some",
+    stream="bgUpdater",
+    event=b"{}",
+    values={},
+    large=("big",),
+    links={},
     last_success=None,
     limits=Limits(),
 )
@@ -59,7 +71,10 @@ def run(number: int, source: str | None = None) -> RunSpec:
 
 def test_request_without_a_ticket_is_passed_over(line: Line) -> None:
     """Requests come by the numbers of their tickets; the source of one left out is kept."""
-    line.send(run(1), run(2, "text"), run(3), Inspect(4, "", "", None, (), Limits()))
+    inspection = Inspect(
+        request_id=4, source="", file_name="", class_name=None, values=(), limits=Limits()
+    )
+    line.send(run(1), run(2, "text"), run(3), inspection)
     line.box.put([1, 3, 4])
     assert run(1) == line.requests.next()
     assert run(3) == line.requests.next()

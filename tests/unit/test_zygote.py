@@ -17,15 +17,15 @@ import msgspec
 import pytest
 
 from bg_charm_service.workers.pool.zygote_client import ZygoteClient, read_reports
-from bg_charm_service.workers.protocol.messages import Birth, Exited, FromZygote, Spawned
-from bg_charm_service.workers.runtime.boot import Cradle
+from bg_charm_service.workers.protocol.messages import Exited, FromZygote, Spawned, WorkerSettings
+from bg_charm_service.workers.runtime.boot import WorkerPreparation
 from bg_charm_service.workers.sandbox import Wall
 
 #: The longest that anything is waited for, in seconds.
 PATIENCE_SECONDS = 20.0
 
 
-class Births:
+class Workers:
     """A zygote and the workers asked of it."""
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Births:
         self._connections[number] = ours
         with theirs:
             fds = [theirs.fileno(), self._null, self._null, theirs.fileno()]
-            assert self.client.spawn(number, Birth(), fds)
+            assert self.client.spawn(number, WorkerSettings(), fds)
 
     def look(self, seconds: float) -> bool:
         """Take in the next reports; False when none came."""
@@ -67,28 +67,28 @@ class Births:
 
 
 @pytest.fixture
-def births() -> Iterator[Births]:
+def workers() -> Iterator[Workers]:
     """A zygote of one's own."""
-    made = Births()
+    made = Workers()
     yield made
     made.close()
 
 
-def test_no_end_of_a_worker_goes_unreported(births: Births) -> None:
+def test_no_end_of_a_worker_goes_unreported(workers: Workers) -> None:
     """Workers that end while others are born are reported too: none is waited for in vain."""
     killed: set[int] = set()
     for _ in range(4):
-        births.spawn()
+        workers.spawn()
     while len(killed) < 400:
-        births.look(0.01)
-        for number, pid in births.pids.items():
+        workers.look(0.01)
+        for number, pid in workers.pids.items():
             if number not in killed:
                 os.kill(pid, signal.SIGKILL)
                 killed.add(number)
-                births.spawn()
-    while killed - births.exited.keys() and births.look(2):
+                workers.spawn()
+    while killed - workers.exited.keys() and workers.look(2):
         pass
-    assert set() == killed - births.exited.keys()
+    assert set() == killed - workers.exited.keys()
 
 
 def test_it_loads_what_workers_need_and_no_more() -> None:
@@ -150,32 +150,32 @@ def test_endless_reports_are_read_in_turns() -> None:
         assert turns > 1
 
 
-def test_no_room_for_a_worker(births: Births) -> None:
+def test_no_room_for_a_worker(workers: Workers) -> None:
     """One that cannot be had was never there; those that live go on, and others come later."""
-    births.spawn()
-    while not births.pids:
-        assert births.look(PATIENCE_SECONDS)
-    os.kill(births.pids[1], signal.SIGKILL)
-    while not births.exited:
-        assert births.look(PATIENCE_SECONDS)
+    workers.spawn()
+    while not workers.pids:
+        assert workers.look(PATIENCE_SECONDS)
+    os.kill(workers.pids[1], signal.SIGKILL)
+    while not workers.exited:
+        assert workers.look(PATIENCE_SECONDS)
     # It reaps only once it has closed what that worker was given.
-    pid = births.client.pid
+    pid = workers.client.pid
     at_rest = len(os.listdir(f"/proc/{pid}/fd"))
-    births.spawn()
-    while len(births.pids) < 2:
-        assert births.look(PATIENCE_SECONDS)
+    workers.spawn()
+    while len(workers.pids) < 2:
+        assert workers.look(PATIENCE_SECONDS)
     soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (at_rest + 1, hard))
-    births.spawn()
-    while len(births.exited) < 2:
-        assert births.look(PATIENCE_SECONDS)
+    workers.spawn()
+    while len(workers.exited) < 2:
+        assert workers.look(PATIENCE_SECONDS)
     ended = {1: -signal.SIGKILL, 3: os.EX_OSERR}
-    assert (ended, [1, 2]) == (births.exited, list(births.pids))
+    assert (ended, [1, 2]) == (workers.exited, list(workers.pids))
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
-    births.spawn()
-    while len(births.pids) < 3:
-        assert births.look(PATIENCE_SECONDS)
-    assert ended == births.exited
+    workers.spawn()
+    while len(workers.pids) < 3:
+        assert workers.look(PATIENCE_SECONDS)
+    assert ended == workers.exited
 
 
 @pytest.mark.parametrize("has_walls", [False, True])
@@ -183,5 +183,5 @@ def test_what_a_worker_is_given_is_not_kept(tmp_path: Path, has_walls: bool) -> 
     """A zygote's environment stays as it is: the system would keep each value for ever."""
     before = dict(os.environ), tempfile.tempdir
     missing = tuple(map(str, Wall)) if has_walls else ()
-    Cradle(Birth(str(tmp_path), has_walls, missing_walls=missing)).close()
+    WorkerPreparation(WorkerSettings(str(tmp_path), has_walls, missing_walls=missing)).close()
     assert before == (dict(os.environ), tempfile.tempdir)

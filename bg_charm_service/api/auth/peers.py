@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bg_charm_service.api.auth.allowed_origins import is_loopback
-from bg_charm_service.workers.protocol.proc_files import read_proc
-from bg_charm_service.workers.protocol.processes import children_of
+from bg_charm_service.workers.protocol.processes import children_of, read_proc
 
 #: What the kernel lists of connections: both, since an IPv6 socket may speak IPv4.
 _TABLES = (Path("/proc/self/net/tcp"), Path("/proc/self/net/tcp6"))

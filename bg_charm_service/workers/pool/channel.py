@@ -1,7 +1,7 @@
 """The way to one worker: a socket for frames, a pipe for its raw output, a box for its tickets.
 
 What comes from a worker is untrusted: it is taken only up to an allowance, and what goes beyond
-it, or is no frame, is named as a breach. Nothing here blocks. Belongs to a worker's handle.
+it, or is no frame, is named as a breach. Nothing here blocks. Belongs to a `WorkerProcess`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bg_charm_service.workers.protocol.start_tickets import TicketBox
 _READ_BYTES = 64 * 1024
 
 #: So often the socket and the pipe are read in one go: more than a buffer holds.
-_READS_A_LOOK = 64
+_MOST_READS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +80,10 @@ class WorkerChannel:
         self._close_their_ends()
         self._loop = asyncio.get_running_loop()
         self._on_messages, self._on_output = on_messages, on_output
-        self.listen_again()
+        self.resume_listening()
 
-    def listen_again(self) -> None:
-        """Be called back again, after `look_away`; twice is fine."""
+    def resume_listening(self) -> None:
+        """Be called back again, after `pause_listening`; twice is fine."""
         if self._loop is None or self._is_listening:
             return
         self._is_listening = True
@@ -92,7 +92,7 @@ class WorkerChannel:
         if self._out_fd >= 0:
             self._loop.add_reader(self._out_fd, self._on_output)
 
-    def look_away(self) -> None:
+    def pause_listening(self) -> None:
         """Be called back no more when something comes: somebody asks again and again."""
         if self._loop is None or not self._is_listening:
             return
@@ -104,7 +104,7 @@ class WorkerChannel:
 
     def stop_listening(self) -> None:
         """Be called back no more; what is there may still be read."""
-        self.look_away()
+        self.pause_listening()
         if self._loop is not None and self.connection.fileno() >= 0:
             self._loop.remove_writer(self.connection.fileno())
         self._loop = None
@@ -142,7 +142,7 @@ class WorkerChannel:
         return self._decoder.is_in_frame
 
     def receive(self) -> bool:
-        """Read once what has come, for `take`; False when nothing has, or the socket is over."""
+        """Read once what has come, for `next_message`; False for nothing, or when it is over."""
         if self.is_over or self.breach:
             return False
         try:
@@ -156,7 +156,7 @@ class WorkerChannel:
         self._decoder.add(data)
         return bool(data)
 
-    def take(self) -> FromWorker | None:
+    def next_message(self) -> FromWorker | None:
         """Give the next message; None until more is received, or after a breach."""
         if self.breach:
             return None
@@ -178,7 +178,7 @@ class WorkerChannel:
     def read_output(self) -> list[bytes]:
         """Take what was written to the pipe."""
         pieces: list[bytes] = []
-        for _ in range(_READS_A_LOOK):
+        for _ in range(_MOST_READS):
             if self._out_fd < 0:
                 break
             try:

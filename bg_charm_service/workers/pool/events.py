@@ -1,20 +1,16 @@
-"""What the pool reports, and how a worker's death reads as a failure.
+"""What the pool reports: runs that are over, fields that are wanted, inspections, idle deaths.
 
-One place says what each kind of death means for the charm that was running. Used by the pool
-and the supervisor.
+Used by the pool, the supervisor, and whoever listens for idle deaths.
 """
 
 from __future__ import annotations
 
-import signal
 from dataclasses import dataclass
 
 import msgspec
 from loguru import logger
 
-from bg_charm_service.domain.errors import FailureCause
 from bg_charm_service.domain.model import Failure
-from bg_charm_service.workers.pool.worker_process import Ending, WorkerProcess
 from bg_charm_service.workers.protocol.messages import Answer, Inspected, RunSpec
 
 
@@ -72,32 +68,9 @@ class IdleDeath:
 PoolEvent = RunFinished | FieldWanted | InspectFinished
 
 
-#: What the pool ends a worker for that is the charm's doing, where the detail says it all.
-_BLAMED = {
-    Ending.CPU: FailureCause.CPU,
-    Ending.MEMORY: FailureCause.MEMORY,
-    Ending.THREADS: FailureCause.THREADS,
-    Ending.SCRATCH: FailureCause.SCRATCH,
-    Ending.LOG: FailureCause.LOG,
-}
-
-
-def run_ended_by_death(
-    worker: WorkerProcess, run: RunSpec, exit_code: int | None, now: float
-) -> RunFinished:
-    """The end of a run whose worker is gone; `exit_code` None when nobody knows it."""
-    death = death_failure(worker, exit_code) if worker.has_started else None
-    is_cancelled = worker.ending is Ending.CANCELLED
-    worker.read_output()
-    log = worker.finish()
-    is_orphaned = worker.ending is Ending.ORPHANED and worker.has_started
-    seconds = now - worker.begun
-    return RunFinished(run, worker.pid, log, None, death, is_cancelled, is_orphaned, seconds)
-
-
 def given_back(run: RunSpec, *, is_cancelled: bool = False) -> RunFinished:
     """The end of a run that was never begun, and never will be: it costs nothing."""
-    return RunFinished(run, 0, "", is_cancelled=is_cancelled)
+    return RunFinished(run, worker_pid=0, log="", is_cancelled=is_cancelled)
 
 
 def log_idle_death(death: IdleDeath) -> None:
@@ -108,30 +81,3 @@ def log_idle_death(death: IdleDeath) -> None:
         f"was ended ({death.detail})" if death.detail else f"died (exit code {death.exit_code})",
         death.after_run or "none",
     )
-
-
-def death_failure(worker: WorkerProcess, exit_code: int | None) -> Failure | None:
-    """What a worker's death in mid-run means for its charm; None when the charm is not to blame."""
-    ending, detail = worker.ending, worker.detail
-    if ending is Ending.TIMEOUT:
-        limit = worker.limits.timeout_seconds
-        text = f"Timed out after {limit:g} s; it did not stop and was killed."
-        return Failure(FailureCause.TIMEOUT, text)
-    if ending in _BLAMED:
-        return Failure(_BLAMED[ending], f"Killed for {detail}.")
-    if ending is Ending.PROTOCOL:
-        return Failure(FailureCause.PROTOCOL, f"Its worker broke the protocol: {detail}.")
-    if ending is not None or exit_code is None:
-        return None
-    if exit_code < 0:
-        return Failure(
-            FailureCause.SIGNAL, f"Its worker process was ended by {_signal_name(-exit_code)}."
-        )
-    return Failure(FailureCause.EXIT, f"It ended its worker process with exit code {exit_code}.")
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

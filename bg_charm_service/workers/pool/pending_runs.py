@@ -18,7 +18,7 @@ from bg_charm_service.workers.protocol.messages import TO_WORKER, Inspect, RunSp
 
 @dataclass(frozen=True, slots=True)
 class PendingBatch:
-    """Runs, their frames, and whom their worker will be bound to."""
+    """Runs, tsuccessor frames, and whom tsuccessor worker will be bound to."""
 
     runs: list[RunSpec]
     frames: list[bytes]
@@ -29,16 +29,16 @@ class PendingBatch:
         for index, run in enumerate(self.runs):
             if run.run_id == run_id:
                 del self.runs[index], self.frames[index]
-                self._hand_on(run)
+                self._pass_source_on(run)
                 return run
         return None
 
-    def _hand_on(self, gone: RunSpec) -> None:
+    def _pass_source_on(self, gone: RunSpec) -> None:
         """Let the next run of the same source bring what the one that is gone would have."""
         for index, run in enumerate(self.runs):
             if run.source_hash == gone.source_hash:
-                heir = structs.replace(run, source=run.source or gone.source)
-                self.runs[index], self.frames[index] = heir, TO_WORKER.encode(heir)
+                successor = structs.replace(run, source=run.source or gone.source)
+                self.runs[index], self.frames[index] = successor, TO_WORKER.encode(successor)
                 return
 
 
@@ -49,9 +49,9 @@ class PendingRuns:
         self._batches: deque[PendingBatch] = deque()
         self._inspections: deque[tuple[Inspect, bytes]] = deque()
 
-    def add_batch(self, waiting: PendingBatch) -> None:
+    def add_batch(self, batch: PendingBatch) -> None:
         """Let a batch wait."""
-        self._batches.append(waiting)
+        self._batches.append(batch)
 
     def add_inspection(self, request: Inspect, frame: bytes) -> None:
         """Let an inspection wait."""
@@ -67,17 +67,17 @@ class PendingRuns:
 
     def take_run(self, run_id: str) -> RunSpec | None:
         """Take one run out; None when it does not wait."""
-        for waiting in self._batches:
-            run = waiting.take(run_id)
+        for batch in self._batches:
+            run = batch.take(run_id)
             if run is not None:
-                if not waiting.runs:
-                    self._batches.remove(waiting)
+                if not batch.runs:
+                    self._batches.remove(batch)
                 return run
         return None
 
     def take_all_runs(self) -> list[RunSpec]:
         """Take all runs out."""
-        taken = [run for waiting in self._batches for run in waiting.runs]
+        taken = [run for batch in self._batches for run in batch.runs]
         self._batches.clear()
         return taken
 

@@ -1,7 +1,8 @@
-"""What a process uses, read from outside: memory, threads, processor time.
+"""What a process uses, read from outside (memory, threads, processor time), and its end by force.
 
 Linux tells it in two small files, which cost some microseconds; elsewhere psutil is asked.
-Used by the pool, several times a second for each run.
+`Processes` belongs to a zygote's client; a simulation brings its own. Used by the pool, several
+times a second for each run.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from bg_charm_service.workers.protocol.proc_files import read_proc
+from bg_charm_service.workers.protocol.processes import children_of, end_group, read_proc
 
 #: What counts as memory: a process's own pages, those it shares with others, swapped ones, and
 #: the tables of all, which grow with every page that is only looked at.
@@ -75,6 +76,28 @@ def read_cpu_seconds(pid: int) -> float:
     except OSError:
         usage = _ask_psutil(pid)
         return usage.cpu_seconds if usage else 0.0
+
+
+class Processes:
+    """The machine's processes, by their ids; one that is gone uses nothing."""
+
+    def usage(self, pid: int) -> Usage | None:
+        """Read what a process uses; None when it is gone."""
+        return read_usage(pid)
+
+    def stands_still(self, pid: int, now: Usage, before: Usage) -> bool:
+        """Whether nothing of a process has run between two readings, nor of what it started."""
+        return now.is_still(before) and not children_of(pid)
+
+    def own_bytes(self, pid: int) -> int:
+        """Read what a process holds in memory and shares with nobody; not cheap."""
+        with contextlib.suppress(psutil.Error, OSError):
+            return int(psutil.Process(pid).memory_full_info().uss)
+        return 0
+
+    def end_group(self, pid: int) -> None:
+        """Kill a process and the group that it leads; one that is gone already is fine."""
+        end_group(pid)
 
 
 def _ask_psutil(pid: int) -> Usage | None:

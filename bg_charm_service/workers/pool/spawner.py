@@ -1,4 +1,4 @@
-"""Brings workers into the world: the zygote, what it reports, and the back-off when births fail.
+"""Starts workers: the zygote that forks them, what it reports, and the back-off where that fails.
 
 Knows nothing of runs. Used by the pool.
 """
@@ -17,14 +17,14 @@ from bg_charm_service.workers.pool.contract import PoolLimits
 from bg_charm_service.workers.pool.scratch.directory import ScratchRoot
 from bg_charm_service.workers.pool.worker_process import WorkerProcess
 from bg_charm_service.workers.pool.zygote_client import ZygoteLink
-from bg_charm_service.workers.protocol.messages import Birth, Spawned
+from bg_charm_service.workers.protocol.messages import FromZygote, WorkerSettings
 
 #: So many workers in a row that die before they are ready stop the service.
 MAX_BOOT_DEATHS = 8
 
 
 class Spawner:
-    """The zygote's keeper; starts a new one when it dies."""
+    """Holds the zygote, and starts a new one when it dies."""
 
     def __init__(
         self,
@@ -33,19 +33,12 @@ class Spawner:
         clock: Clock,
         random: Callable[[], float],
         open_zygote: Callable[[], ZygoteLink],
-        *,
-        on_spawned: Callable[[int, int], None],
-        on_exited: Callable[[int, int], None],
-        on_lost: Callable[[], None],
     ) -> None:
         self._limits = limits
         self._scratch = scratch
         self._clock = clock
         self._random = random
         self._open_zygote = open_zygote
-        self._on_spawned = on_spawned
-        self._on_exited = on_exited
-        self._on_lost = on_lost
         self._worker_no = 0
         self._zygote: ZygoteLink | None = None
         self._boot_deaths = 0
@@ -53,8 +46,11 @@ class Spawner:
         self._not_before = 0.0
         self._is_closed = False
 
-    def open(self) -> None:
-        """Start the zygote unless it lives, or it is too soon after a death."""
+    def open_zygote(self, on_reports: Callable[[], None]) -> None:
+        """Start the zygote unless it lives, or it is too soon after a death.
+
+        The running loop calls back when there is something to `read`.
+        """
         if self._zygote is not None or not self.is_patient_enough:
             return
         try:
@@ -64,11 +60,11 @@ class Spawner:
             return
         self._is_proven = False
         fd = self._zygote.control.fileno()
-        asyncio.get_running_loop().add_reader(fd, self._read)
+        asyncio.get_running_loop().add_reader(fd, on_reports)
 
     @property
     def is_patient_enough(self) -> bool:
-        """Whether the delay after the last failed birth is over, and nobody closed us."""
+        """Whether the delay after the last failed start is over, and nobody closed us."""
         return not self._is_closed and self._clock.steady() >= self._not_before
 
     def spawn(self) -> WorkerProcess | None:
@@ -81,18 +77,23 @@ class Spawner:
             scratch = str(self._scratch.make(number)) if self._scratch is not None else ""
             worker = WorkerProcess(number, self._clock.steady(), self._zygote.processes)
         except OSError as error:
-            self._clear(number)
+            self._discard_scratch(number)
             self._note_no_room(error)
             return None
-        birth = Birth(scratch, limits.has_walls, limits.retire_bytes, limits.missing_walls)
-        if self._zygote.spawn(number, birth, worker.channel.their_fds):
+        settings = WorkerSettings(
+            scratch=scratch,
+            has_walls=limits.has_walls,
+            retire_bytes=limits.retire_bytes,
+            missing_walls=limits.missing_walls,
+        )
+        if self._zygote.spawn(number, settings, worker.channel.their_fds):
             return worker
         worker.close()
-        self._clear(number)
+        self._discard_scratch(number)
         return None
 
     def note_ready(self) -> None:
-        """Note that a worker got ready: births work."""
+        """Note that a worker got ready: starting them works."""
         self._boot_deaths = 0
         self._is_proven = True
 
@@ -114,43 +115,40 @@ class Spawner:
         self._back_off()
 
     def check(self) -> None:
-        """Raise WorkerBootError when births fail again and again, unless all is over anyway."""
+        """Raise WorkerBootError when workers never get ready, unless all is over anyway."""
         if self._boot_deaths >= MAX_BOOT_DEATHS and not self._is_closed:
             raise WorkerBootError(
                 f"{self._boot_deaths} workers in a row died before they were ready. The log has "
                 "their last words; is --worker-memory too small?"
             )
 
+    def read(self) -> list[FromZygote] | None:
+        """Take what the zygote has reported; None when it is gone, and all workers with it."""
+        if self._zygote is None:
+            return []
+        reports = self._zygote.read()
+        if reports is None:
+            logger.bind(event="zygote_lost").warning(
+                "The process that forks workers died; it is started again, and runs are repeated"
+            )
+            self._close_zygote()
+            # One that dies before a first worker is ready cannot boot itself.
+            self._boot_deaths += not self._is_proven
+            self._back_off()
+        return reports
+
     def close(self) -> None:
         """End the zygote, which ends what workers are left; closing twice is fine."""
         self._is_closed = True
+        self._close_zygote()
+
+    def _close_zygote(self) -> None:
         if self._zygote is not None:
             asyncio.get_running_loop().remove_reader(self._zygote.control.fileno())
             self._zygote.close()
             self._zygote = None
 
-    def _read(self) -> None:
-        if self._zygote is None:
-            return
-        reports = self._zygote.read()
-        for report in reports or []:
-            if isinstance(report, Spawned):
-                self._on_spawned(report.worker_no, report.pid)
-            else:
-                self._on_exited(report.worker_no, report.exit_code)
-        if reports is None:
-            logger.bind(event="zygote_lost").warning(
-                "The process that forks workers died; it is started again, and runs are repeated"
-            )
-            asyncio.get_running_loop().remove_reader(self._zygote.control.fileno())
-            self._zygote.close()
-            self._zygote = None
-            # One that dies before a first worker is ready cannot boot itself.
-            self._boot_deaths += not self._is_proven
-            self._back_off()
-            self._on_lost()
-
-    def _clear(self, worker_no: int) -> None:
+    def _discard_scratch(self, worker_no: int) -> None:
         if self._scratch is not None:
             self._scratch.discard(worker_no)
 

@@ -1,12 +1,13 @@
 """One worker as the supervisor sees it: where it stands, what it runs, what it said and uses.
 
 A batch of runs is its own until each is answered: the first unanswered one is under way, and the
-limits, the log and the time are that one's; the others are behind it. Decides nothing. Used by
-the pool.
+limits, the log and the time are that one's; the others are queued. Decides nothing. Used by the
+pool and its parts.
 """
 
 from __future__ import annotations
 
+import codecs
 import math
 from collections import deque
 from collections.abc import Sequence
@@ -15,11 +16,13 @@ from enum import StrEnum
 
 from bg_charm_service.domain.limits import Limits, Walls
 from bg_charm_service.workers.pool.channel import Allowance, WorkerChannel, run_allowance
-from bg_charm_service.workers.pool.kept_log import KeptLog
-from bg_charm_service.workers.pool.process_usage import Usage
-from bg_charm_service.workers.pool.processes import Processes
-from bg_charm_service.workers.pool.worker_looks import Looks
+from bg_charm_service.workers.pool.process_usage import Processes, Usage
 from bg_charm_service.workers.protocol.messages import Inspect, LogText, RunSpec, answer_limit_bytes
+
+_Decoder = codecs.getincrementaldecoder("utf-8")
+
+#: What a log may hold beyond the limit that the worker keeps itself.
+_SLACK_BYTES = 8192
 
 
 class WorkerState(StrEnum):
@@ -55,6 +58,57 @@ class Binding:
     walls: Walls
 
 
+@dataclass(slots=True)
+class MonitoringState:
+    """When a worker is measured next, in moments of the steady clock; for the resource monitor."""
+
+    usage_after: float = 0.0
+    exact_after: float = 0.0
+    files_after: float = 0.0
+    hidden_after: float = 0.0
+    #: What it used just before all its files were counted; a run that stands still has no others.
+    counted_usage: Usage | None = None
+
+
+class BoundedLog:
+    """What is kept of what a run logged, up to a limit that its worker keeps too."""
+
+    def __init__(self, limit_bytes: int = 0) -> None:
+        self._left_bytes = limit_bytes + _SLACK_BYTES
+        self._pieces: list[str] = []
+        self._decoder: codecs.IncrementalDecoder | None = None
+
+    def add_raw(self, data: bytes) -> None:
+        """Keep bytes as text, also where one piece ends within a letter; show what is no text."""
+        if self._decoder is None:
+            self._decoder = _Decoder("backslashreplace")
+        self.add(self._decoder.decode(data))
+
+    def add(self, text: str) -> None:
+        """Keep a text, or what still fits of it."""
+        if self.is_full:
+            return
+        # Most text takes a byte a letter, which costs no counting.
+        size_bytes = len(text) if text.isascii() else len(text.encode())
+        if size_bytes >= self._left_bytes:
+            text = text.encode()[: self._left_bytes].decode(errors="ignore")
+            text += "\n… the rest was dropped\n"
+        self._left_bytes -= size_bytes
+        self._pieces.append(text)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more is kept."""
+        return self._left_bytes <= 0
+
+    @property
+    def text(self) -> str:
+        """All that was kept."""
+        if self._decoder is not None:
+            self.add(self._decoder.decode(b"", final=True))
+        return "".join(self._pieces)
+
+
 class WorkerProcess:
     """A worker process, bound once it has been given something."""
 
@@ -67,21 +121,21 @@ class WorkerProcess:
         #: The run under way: the first of its batch that is not answered.
         self.run: RunSpec | None = None
         #: Those that come after it, by the numbers of their tickets.
-        self.behind: deque[tuple[int, RunSpec]] = deque()
+        self.queued_runs: deque[tuple[int, RunSpec]] = deque()
         #: The number of the request under way, or of the last one.
-        self.number = 0
+        self.request_no = 0
         self.last_run_id = ""
         self.request_id: int | None = None
         #: Of a worker that is gone: whether it had begun with the request under way.
         self.has_started = False
         #: Runs were taken back which it may not have read.
-        self.was_relieved = False
+        self.had_runs_taken_back = False
         #: What the request under way may use.
         self.limits = Limits()
-        #: What is after this, and not yet another's, is the time of the run under way.
-        self.begun = 0.0
+        #: What is after this, and not yet another's, is charged to the run under way.
+        self.charged_from = 0.0
         #: When it came to be the one under way, and when its batch was given out.
-        self.first_since = self.batch_since = 0.0
+        self.run_since = self.batch_since = 0.0
         self.deadline = math.inf
         self.is_closed = False
         self.started = started
@@ -90,19 +144,19 @@ class WorkerProcess:
         self.usage = Usage()
         self.own_bytes = 0
         self.output_bytes = 0
-        self.looks = Looks()
+        self.monitoring = MonitoringState()
         self.ending: Ending | None = None
         self.detail = ""
         self.known_sources: set[str] = set()
         #: Large fields that the run under way has asked for.
-        self.fetched: set[str] = set()
+        self.fetched_fields: set[str] = set()
         self.channel = WorkerChannel()
         self._grace_seconds = 0.0
-        self._last_number = 0
+        self._last_request_no = 0
         self._allowance = run_allowance(self.limits)
         self._cpu_before = 0.0
-        self._measured_number = 0
-        self._log = KeptLog()
+        self._measured_request_no = 0
+        self._log = BoundedLog()
         self._is_gone = False
 
     def note_closed(self, deadline: float) -> None:
@@ -113,7 +167,7 @@ class WorkerProcess:
         if self.state is WorkerState.IDLE:
             self.state = WorkerState.STOPPING
 
-    def name(self, pid: int) -> None:
+    def note_pid(self, pid: int) -> None:
         """Take the process id that the zygote reports; kill it at once if it is unwanted by now."""
         self.pid = pid
         if self.ending is not None:
@@ -139,70 +193,75 @@ class WorkerProcess:
         """The processor time of all runs, when it was last measured."""
         return self.usage.cpu_seconds
 
-    def begin(
+    def start_batch(
         self, runs: Sequence[RunSpec], frames: Sequence[bytes], now: float, grace_seconds: float
     ) -> None:
         """Take on a batch: from here on, what comes out of the worker belongs to its first run."""
-        numbers = range(self._last_number + 1, self._last_number + 1 + len(runs))
-        self.behind.extend(zip(numbers, runs, strict=True))
+        numbers = range(self._last_request_no + 1, self._last_request_no + 1 + len(runs))
+        self.queued_runs.extend(zip(numbers, runs, strict=True))
         self.known_sources.update([run.source_hash for run in runs])
-        self._be_busy(now, grace_seconds)
-        self.begin_next(now)
+        self._become_busy(now, grace_seconds)
+        self.start_next(now)
         self._send(b"".join(frames), numbers)
 
-    def begin_next(self, now: float) -> bool:
+    def start_next(self, now: float) -> bool:
         """Let the next run of the batch be the one under way; False when there is none."""
-        if not self.behind:
+        if not self.queued_runs:
             return False
-        self.number, run = self.behind.popleft()
+        self.request_no, run = self.queued_runs.popleft()
         self.run = run
-        self._take_on(run.limits, now)
+        self._take_limits(run.limits, now)
         self.channel.allow(self._allowance, len(run.large))
         return True
 
-    def begin_inspection(
+    def start_inspection(
         self, request: Inspect, frame: bytes, now: float, grace_seconds: float
     ) -> None:
         """Take on an inspection; it answers once."""
         self.request_id = request.request_id
-        self.number = self._last_number + 1
-        self._be_busy(now, grace_seconds)
-        self._take_on(request.limits, now)
+        self.request_no = self._last_request_no + 1
+        self._become_busy(now, grace_seconds)
+        self._take_limits(request.limits, now)
         answer = answer_limit_bytes(request.limits) + 4 * len(frame)
         self.channel.allow(Allowance(answer, answer + 4, messages=1))
-        self._send(frame, range(self.number, self.number + 1))
+        self._send(frame, range(self.request_no, self.request_no + 1))
 
-    def relieve(self) -> list[RunSpec]:
-        """Take back the runs behind the one under way; those that have begun after all stay."""
-        back = self._take_back()
-        self.was_relieved = True
-        taken = [run for number, run in self.behind if number in back]
-        self.behind = deque(each for each in self.behind if each[0] not in back)
-        if self.number in back:
-            self.channel.tickets.put([self.number])
+    def take_back_queued(self) -> list[RunSpec]:
+        """Take back the runs after the one under way; those that have begun after all stay."""
+        back = self._take_tickets_back()
+        self.had_runs_taken_back = True
+        taken = [run for number, run in self.queued_runs if number in back]
+        self.queued_runs = deque(each for each in self.queued_runs if each[0] not in back)
+        if self.request_no in back:
+            self.channel.tickets.put([self.request_no])
         return taken
 
-    def withdraw(self, run_id: str) -> RunSpec | None:
-        """Take back one run that is behind; None when it is not, or has begun after all."""
-        for each in self.behind:
+    def take_back_run(self, run_id: str) -> RunSpec | None:
+        """Take back one queued run; None when it is not queued, or has begun after all."""
+        for each in self.queued_runs:
             number, run = each
             if run.run_id == run_id:
-                back = self._take_back()
+                back = self._take_tickets_back()
                 self.channel.tickets.put(sorted(back - {number}))
                 if number in back:
-                    self.was_relieved = True
-                    self.behind.remove(each)
+                    self.had_runs_taken_back = True
+                    self.queued_runs.remove(each)
                     return run
         return None
 
-    def take_all_back(self) -> list[RunSpec]:
-        """Take back what is behind, of a worker that is gone, and note whether the rest began."""
-        self.has_started = self.number not in self._take_back()
-        taken = [run for _, run in self.behind]
-        self.behind.clear()
+    def take_back_all(self) -> list[RunSpec]:
+        """Take back what is queued, of a worker that is gone, and note whether the rest began."""
+        self.has_started = self.request_no not in self._take_tickets_back()
+        taken = [run for _, run in self.queued_runs]
+        self.queued_runs.clear()
         return taken
 
-    def finish(self) -> str:
+    def become_idle(self, now: float) -> None:
+        """Be free for the next batch."""
+        self.state = WorkerState.IDLE
+        self.idle_since = now
+
+    def finish_run(self) -> str:
         """End the run under way, and give all that it logged."""
         if self.run is not None:
             self.last_run_id = self.run.run_id
@@ -210,7 +269,7 @@ class WorkerProcess:
         self.deadline = math.inf
         return self._log.text
 
-    def log(self, message: LogText) -> None:
+    def add_log(self, message: LogText) -> None:
         """Keep what the run under way logged, up to its limit."""
         self._log.add(message.text)
 
@@ -224,7 +283,7 @@ class WorkerProcess:
 
     @property
     def boot_output(self) -> str:
-        """What a worker said that never got ready."""
+        """What a worker has said that never got ready."""
         return self._log.text.strip()
 
     def measure(self, *, is_exact: bool = False) -> None:
@@ -233,9 +292,9 @@ class WorkerProcess:
         if usage is None:
             return
         self.usage = usage
-        if self._measured_number != self.number:
+        if self._measured_request_no != self.request_no:
             # The first look at this run: what the worker used until now is not its own.
-            self._measured_number, self._cpu_before = self.number, usage.cpu_seconds
+            self._measured_request_no, self._cpu_before = self.request_no, usage.cpu_seconds
         if is_exact:
             self.own_bytes = self._processes.own_bytes(self.pid)
 
@@ -265,29 +324,30 @@ class WorkerProcess:
         """Close our ends; closing twice is fine."""
         self.channel.close()
 
-    def _be_busy(self, now: float, grace_seconds: float) -> None:
+    def _become_busy(self, now: float, grace_seconds: float) -> None:
         # What was written before belongs to nobody.
         self.channel.read_output()
         self.state = WorkerState.BUSY
-        self.begun = self.batch_since = now
-        self.was_relieved = False
+        self.charged_from = self.batch_since = now
+        self.had_runs_taken_back = False
         self._grace_seconds = grace_seconds
 
-    def _take_on(self, limits: Limits, now: float) -> None:
+    def _take_limits(self, limits: Limits, now: float) -> None:
         if limits is not self.limits:
             self.limits, self._allowance = limits, run_allowance(limits)
-        self.first_since = now
+        self.run_since = now
         self.deadline = now + limits.timeout_seconds + self._grace_seconds
         self.output_bytes = 0
-        self.fetched.clear()
-        self._log = KeptLog(limits.log_bytes)
+        self.fetched_fields.clear()
+        self._log = BoundedLog(limits.log_bytes)
 
     def _send(self, frames: bytes, numbers: range) -> None:
-        self._last_number = numbers[-1]
+        self._last_request_no = numbers[-1]
         self.channel.send(frames)
         # After what they are for: a worker is woken by its ticket.
         self.channel.tickets.put(numbers)
 
-    def _take_back(self) -> set[int]:
+    def _take_tickets_back(self) -> set[int]:
         """Take back the tickets of what is not begun."""
-        return self.channel.tickets.take_back() & {self.number, *(no for no, _ in self.behind)}
+        numbers = {self.request_no, *(number for number, _ in self.queued_runs)}
+        return self.channel.tickets.take_back() & numbers

@@ -38,19 +38,19 @@ class WorkerSet:
         """The worker of that number."""
         return self._workers.get(worker_no)
 
-    def making(self, run_id: str) -> WorkerProcess | None:
+    def running(self, run_id: str) -> WorkerProcess | None:
         """The worker that makes a run now."""
         for worker in self._workers.values():
             if worker.run is not None and worker.run.run_id == run_id:
                 return worker
         return None
 
-    def given(self, run_id: str) -> WorkerProcess | None:
-        """The worker that makes a run, or has it behind the one that it makes."""
+    def assigned(self, run_id: str) -> WorkerProcess | None:
+        """The worker that makes a run, or has it queued."""
         for worker in self._workers.values():
-            if any(run.run_id == run_id for _, run in worker.behind):
+            if any(run.run_id == run_id for _, run in worker.queued_runs):
                 return worker
-        return self.making(run_id)
+        return self.running(run_id)
 
     def binding(self, space_key: int, walls: Walls) -> Binding:
         """Whom a worker is bound to that makes a run of that space behind those walls."""
@@ -142,8 +142,8 @@ class WorkerSet:
         """The worker to replace so that a fresh one is in reserve; none while there is one.
 
         The longest idle one whose space is none of the busy ones, which have work. None while all
-        are busy, when a fresh one could do nothing; nor while some are missing: where births fail,
-        it would not come.
+        are busy, when a fresh one could do nothing; nor while some are missing: where none can be
+        started, it would not come.
         """
         if self._limits.isolation is not Isolation.SPACE or not self.is_complete:
             return []

@@ -16,8 +16,8 @@ from typing import Protocol
 
 import msgspec
 
-from bg_charm_service.workers.pool.processes import Processes
-from bg_charm_service.workers.protocol.messages import Birth, FromZygote, Spawn
+from bg_charm_service.workers.pool.process_usage import Processes
+from bg_charm_service.workers.protocol.messages import FromZygote, Spawn, WorkerSettings
 from bg_charm_service.workers.protocol.processes import end_group
 
 #: The only environment variables that a worker gets to see.
@@ -30,7 +30,7 @@ _BOOT = (
 _MESSAGE_BYTES = 65536
 
 #: So many reports are read in one go.
-_READS_A_LOOK = 64
+_MOST_READS = 64
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(FromZygote)
@@ -45,7 +45,7 @@ def read_reports(control: socket.socket) -> list[FromZygote] | None:
     """Take what a zygote has reported; None when it is gone. One that talks nonsense is left."""
     reports: list[FromZygote] = []
     # The loop calls again for what is left.
-    for _ in range(_READS_A_LOOK):
+    for _ in range(_MOST_READS):
         try:
             data = control.recv(_MESSAGE_BYTES)
         except BlockingIOError:
@@ -67,7 +67,7 @@ class ZygoteLink(Protocol):
     control: socket.socket
     processes: Processes
 
-    def spawn(self, worker_no: int, birth: Birth, fds: list[int]) -> bool:
+    def spawn(self, worker_no: int, settings: WorkerSettings, fds: list[int]) -> bool:
         """Ask for a worker that gets these descriptors; False when the zygote cannot be reached."""
 
     def read(self) -> list[FromZygote] | None:
@@ -100,9 +100,9 @@ class ZygoteClient:
     def pid(self) -> int:
         return self._process.pid
 
-    def spawn(self, worker_no: int, birth: Birth, fds: list[int]) -> bool:
+    def spawn(self, worker_no: int, settings: WorkerSettings, fds: list[int]) -> bool:
         """Ask for a worker that gets these descriptors; False when the zygote cannot be reached."""
-        message = _encoder.encode(Spawn(worker_no, birth))
+        message = _encoder.encode(Spawn(worker_no, settings))
         try:
             socket.send_fds(self.control, [message], fds)
         except OSError:

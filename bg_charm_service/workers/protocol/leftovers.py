@@ -19,7 +19,7 @@ UNTOUCHED_NS = 0
 _RAW_OUTPUT_FDS = (1, 2)
 
 
-class Remains:
+class Leftovers:
     """Looks for them; `scratch` is a path, or empty."""
 
     def __init__(self, scratch: str) -> None:

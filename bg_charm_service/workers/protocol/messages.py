@@ -11,9 +11,8 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from bg_charm_service.domain.errors import FailureCause
 from bg_charm_service.domain.limits import Limits
-from bg_charm_service.domain.model import CharmSchema
+from bg_charm_service.domain.model import CharmSchema, Failure, Send
 from bg_charm_service.workers.protocol.framing import FrameCodec
 
 #: No frame is larger than this, in bytes; what comes from a worker is bounded by its run.
@@ -37,8 +36,8 @@ def answer_limit_bytes(limits: Limits) -> int:
     return limits.state_bytes + _ANSWER_SLACK_BYTES
 
 
-class Birth(msgspec.Struct, frozen=True):
-    """What a worker is born with, before it knows whom it serves.
+class WorkerSettings(msgspec.Struct, frozen=True):
+    """What a worker is started with, before it knows whom it serves.
 
     `scratch` is the path of its scratch directory. With `has_walls` it is sandboxed before it is
     ready. One that holds more than `retire_bytes` after a run asks to be replaced; 0 for never.
@@ -120,21 +119,6 @@ class LogText(msgspec.Struct, frozen=True, tag="log", array_like=True):
     text: str
 
 
-class FailureSpec(msgspec.Struct, frozen=True):
-    """Why a run failed, as the worker saw it."""
-
-    cause: FailureCause
-    message: str
-    traceback: str = ""
-
-
-class SendSpec(msgspec.Struct, frozen=True):
-    """An event sent through a stream link."""
-
-    field: str
-    event: bytes
-
-
 class Answer(msgspec.Struct, frozen=True, tag="answer", array_like=True):
     """The result of one run; `leak` says what outlived it, so that the worker is retired.
 
@@ -144,10 +128,10 @@ class Answer(msgspec.Struct, frozen=True, tag="answer", array_like=True):
 
     run_id: str
     duration_seconds: _Seconds
-    failure: FailureSpec | None = None
+    failure: Failure | None = None
     reads: _Names = ()
     writes: _Values = {}
-    sends: Annotated[tuple[SendSpec, ...], Meta(max_length=10_000)] = ()
+    sends: Annotated[tuple[Send, ...], Meta(max_length=10_000)] = ()
     stale: bool = False
     leak: str = ""
     pauses: bool = False
@@ -177,7 +161,7 @@ class Spawn(msgspec.Struct, frozen=True, tag="spawn"):
     """Fork one worker; its socket, its two output pipes and its ticket box come along."""
 
     worker_no: int
-    birth: Birth
+    settings: WorkerSettings
 
 
 class Spawned(msgspec.Struct, frozen=True, tag="spawned"):

@@ -1,7 +1,7 @@
-"""What the operating system offers for keeping hold of processes: groups, orphans, parents.
+"""What the operating system offers for keeping hold of processes: groups, orphans, parents, sizes.
 
 Linux calls that Python has no name for are made through ctypes; elsewhere they do nothing.
-Used by the zygote, the workers, the pool and the scanner.
+Used by the zygote, the workers, the pool, the scanner, and whoever reads `/proc`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from bg_charm_service.workers.protocol.proc_files import read_proc
+_READ_BYTES = 64 * 1024
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -52,6 +52,21 @@ Handler = Callable[[int, FrameType | None], None] | signal.Handlers
 def set_handler(number: signal.Signals, handler: Handler) -> None:
     """Let a signal call this from now on, whatever it did before."""
     _set_handler(number, int(handler) if isinstance(handler, signal.Handlers) else handler)
+
+
+def read_proc(path: str) -> bytes:
+    """Give all of a file that Linux makes up about processes; raises OSError.
+
+    Called many times a second: a file object around each would take longer than the reading.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        pieces = []
+        while piece := os.read(fd, _READ_BYTES):
+            pieces.append(piece)
+        return b"".join(pieces)
+    finally:
+        os.close(fd)
 
 
 def set_subreaper() -> None:

@@ -23,7 +23,7 @@ from bg_charm_service.domain.errors import SandboxError
 from bg_charm_service.domain.limits import Limits, Walls
 from bg_charm_service.sdk.fields import prepare_adapters
 from bg_charm_service.workers import sandbox
-from bg_charm_service.workers.protocol.messages import TO_WORKER, Birth, RunSpec
+from bg_charm_service.workers.protocol.messages import TO_WORKER, RunSpec, WorkerSettings
 from bg_charm_service.workers.protocol.processes import (
     close_all_fds_but,
     die_with_parent,
@@ -59,7 +59,7 @@ class Warm(Charm):
             self.count += 1
 """
 
-#: So many workers are rehearsed, and runs in each: the interpreter makes code faster while it
+#: So many workers are played, with so many runs in each: the interpreter makes code faster while it
 #: runs, and each worker would begin anew.
 _WARM_WORKERS, _WARM_RUNS = 8, 4
 
@@ -72,10 +72,10 @@ def preload() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     prepare_adapters()
     for _ in range(_WARM_WORKERS):
-        _rehearse()
+        _warm_up()
 
 
-def _rehearse() -> None:
+def _warm_up() -> None:
     """Be a worker that makes some runs, without walls and in this process."""
     ours, theirs = socket.socketpair()
     box = TicketBox()
@@ -87,7 +87,9 @@ def _rehearse() -> None:
         box.close()
         ours.sendall(b"".join(TO_WORKER.encode(_warm_run(number)) for number in numbers))
         ours.shutdown(socket.SHUT_WR)
-        worker = Worker(theirs, tickets, lambda _: None, 0, "", has_walls=False)
+        worker = Worker(
+            theirs, tickets, lambda _: None, retire_bytes=0, scratch="", has_walls=False
+        )
         worker.serve()
         worker.close()
 
@@ -113,22 +115,22 @@ def _warm_run(number: int) -> RunSpec:
     )
 
 
-class Cradle:
+class WorkerPreparation:
     """What a worker is given when it is forked; made by the zygote, which has its tools at hand.
 
     To be closed once the worker is there.
     """
 
-    def __init__(self, birth: Birth) -> None:
-        self.birth = birth
-        self.missing = frozenset(map(Wall, birth.missing_walls) if birth.has_walls else Wall)
+    def __init__(self, settings: WorkerSettings) -> None:
+        self.settings = settings
+        self.missing = frozenset(map(Wall, settings.missing_walls) if settings.has_walls else Wall)
         self.names = sandbox.name_files() if Wall.FILES not in self.missing else None
         self._plan: WallPlan | None = None
         self._problem = ""
-        if birth.has_walls:
+        if settings.has_walls:
             try:
                 sandbox.prepare(self.missing)
-                self._plan = WallPlan(birth.scratch, self.missing)
+                self._plan = WallPlan(settings.scratch, self.missing)
             except SandboxError as error:
                 self._problem = str(error)
 
@@ -155,7 +157,7 @@ class Cradle:
 
 
 def run_worker(
-    connection_fd: int, out_fd: int, err_fd: int, tickets_fd: int, cradle: Cradle
+    connection_fd: int, out_fd: int, err_fd: int, tickets_fd: int, preparation: WorkerPreparation
 ) -> NoReturn:
     """Be a worker; called in the forked child, never returns to the zygote's code."""
     zygote_pid = os.getppid()
@@ -164,18 +166,18 @@ def run_worker(
     os.dup2(out_fd, 1)
     os.dup2(err_fd, 2)
     signal.set_wakeup_fd(-1)
-    close_all_fds_but({0, 1, 2, connection_fd, tickets_fd} | cradle.fds)
+    close_all_fds_but({0, 1, 2, connection_fd, tickets_fd} | preparation.fds)
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD):
         set_handler(name, signal.SIG_DFL)
     set_subreaper()
     faulthandler.enable(2, all_threads=False)
     keep_own_status_open()
-    birth = cradle.birth
-    _set_environment(birth)
-    if birth.scratch:
-        os.chdir(birth.scratch)
+    settings = preparation.settings
+    _set_environment(settings)
+    if settings.scratch:
+        os.chdir(settings.scratch)
     try:
-        cradle.raise_walls()
+        preparation.raise_walls()
     except SandboxError as error:
         sys.stderr.write(f"{error}\n")
         sys.stderr.flush()
@@ -183,11 +185,11 @@ def run_worker(
     Worker(
         socket.socket(fileno=connection_fd),
         socket.socket(fileno=tickets_fd),
-        partial(confine, missing=cradle.missing),
-        birth.retire_bytes,
-        birth.scratch,
-        has_walls=birth.has_walls,
-        outdated=partial(_why_outdated, cradle.names),
+        partial(confine, missing=preparation.missing),
+        retire_bytes=settings.retire_bytes,
+        scratch=settings.scratch,
+        has_walls=settings.has_walls,
+        outdated=partial(_why_outdated, preparation.names),
     ).serve()
     os._exit(0)
 
@@ -214,13 +216,13 @@ def _why_outdated(names: dict[str, tuple[int, int]] | None) -> str:
     return "" if names in (None, sandbox.name_files()) else "old settings for names"
 
 
-def _set_environment(birth: Birth) -> None:
+def _set_environment(settings: WorkerSettings) -> None:
     """Set what is this worker's alone; not before it is forked, or its zygote grew with each."""
-    if birth.scratch:
+    if settings.scratch:
         # Everything temporary goes there.
-        os.environ |= dict.fromkeys(("HOME", "TMPDIR", "TEMP", "TMP"), birth.scratch)
-    tempfile.tempdir = birth.scratch or None
-    if birth.has_walls:
+        os.environ |= dict.fromkeys(("HOME", "TMPDIR", "TEMP", "TMP"), settings.scratch)
+    tempfile.tempdir = settings.scratch or None
+    if settings.has_walls:
         # The system's resolver reads it at its first question: UDP is not allowed, TCP is.
         os.environ["RES_OPTIONS"] = "use-vc"
 

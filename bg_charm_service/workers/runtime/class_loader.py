@@ -130,7 +130,7 @@ def _find_class(
         )
     if len(public) > 1:
         names = ", ".join(cls.__name__ for cls in public)
-        line = _line_of(source, public[1].__name__, None)
+        line = _line_of(source, public[1].__name__)
         raise _compiler_error(
             file_name, line, f"several charms ({names}): name one with --class, or begin with _"
         )
@@ -144,12 +144,12 @@ def _check(cls: type[Charm], file_name: str, source: str) -> None:
         line = _line_of(source, error.class_name, error.member)
         raise _compiler_error(file_name, line, str(error)) from None
     except (Exception, SystemExit) as error:  # a default_factory is code of the author's
-        line = _line_in(error.__traceback__, file_name) or _line_of(source, cls.__name__, None)
+        line = _line_in(error.__traceback__, file_name) or _line_of(source, cls.__name__)
         raise _compiler_error(file_name, line, _reason(error)) from error
     if not declared.streams:
         raise _compiler_error(
             file_name,
-            _line_of(source, cls.__name__, None),
+            _line_of(source, cls.__name__),
             f"{cls.__name__} has no handler: define `async def bg_updater(self, event)`",
         )
 
@@ -168,7 +168,7 @@ def _line_in(trace: TracebackType | None, file_name: str) -> int | None:
     return lines[-1] if lines else None
 
 
-def _line_of(source: str, class_name: str, member: str | None) -> int | None:
+def _line_of(source: str, class_name: str, member: str | None = None) -> int | None:
     """Give the line where a class, or a member of it, is defined."""
     line = None
     for node in ast.walk(ast.parse(source)):

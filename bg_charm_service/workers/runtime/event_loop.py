@@ -21,7 +21,7 @@ from bg_charm_service.workers.runtime.deadline import Deadline, RunStopped
 _OWN_FILES = 1
 
 
-class RunLoop:
+class RunEventLoop:
     """Runs one handler at a time."""
 
     def __init__(self) -> None:

@@ -21,14 +21,14 @@ from bg_charm_service.domain.limits import Limits
 
 
 def _ignore() -> None:
-    """Stand for nobody who has to be told."""
+    """Stop nothing: outside of a run there is none that floods."""
 
 
 def _drop(_run_id: str, _text: str) -> None:
-    """Stand for nobody who takes it."""
+    """Send nothing: nobody is connected."""
 
 
-class RunOutput(io.TextIOBase):
+class LogCapture(io.TextIOBase):
     """Stands in for stdout and stderr; outside a run what is written is dropped."""
 
     def __init__(self) -> None:
@@ -102,12 +102,12 @@ class RunOutput(io.TextIOBase):
 
 
 @cache
-def prepare() -> RunOutput:
+def prepare() -> LogCapture:
     """Make what stands in for this process's output, and let logging and loguru write to it.
 
     Once, in the process that forks workers: it takes longer than all else that one begins with.
     """
-    output = RunOutput()
+    output = LogCapture()
     logging.basicConfig(
         stream=output, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", force=True
     )
@@ -117,7 +117,7 @@ def prepare() -> RunOutput:
     return output
 
 
-def capture(send: Callable[[str, str], None]) -> RunOutput:
+def capture(send: Callable[[str, str], None]) -> LogCapture:
     """Send what is printed, and what goes through logging and loguru, from now on."""
     output = prepare()
     output.connect(send)

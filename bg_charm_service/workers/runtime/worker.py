@@ -21,19 +21,18 @@ import msgspec
 
 from bg_charm_service.domain.errors import SPENT_WORKER, FailureCause, FrameError
 from bg_charm_service.domain.limits import Limits, Walls
+from bg_charm_service.domain.model import Failure
 from bg_charm_service.domain.size_limits import check_run_size
 from bg_charm_service.sdk.charm import Charm, CharmContext
-from bg_charm_service.workers.protocol.leftovers import Remains
+from bg_charm_service.workers.protocol.leftovers import Leftovers
 from bg_charm_service.workers.protocol.messages import (
     FROM_WORKER,
     Answer,
-    FailureSpec,
     FetchField,
     FromWorker,
     LogText,
     Ready,
     RunSpec,
-    SendSpec,
     answer_limit_bytes,
 )
 from bg_charm_service.workers.protocol.processes import own_memory_bytes
@@ -44,9 +43,9 @@ from bg_charm_service.workers.runtime.charm_binding import (
     handler,
     load_class,
 )
-from bg_charm_service.workers.runtime.cleanup import Aftermath
+from bg_charm_service.workers.runtime.cleanup import Cleanup
 from bg_charm_service.workers.runtime.deadline import Deadline, RunFlood
-from bg_charm_service.workers.runtime.event_loop import RunLoop
+from bg_charm_service.workers.runtime.event_loop import RunEventLoop
 from bg_charm_service.workers.runtime.failure_report import failure_of
 from bg_charm_service.workers.runtime.log_capture import capture
 from bg_charm_service.workers.runtime.requests import Requests
@@ -100,12 +99,12 @@ class Worker:
         self._confine = confine
         self._walls: Walls | None = None
         self._requests = Requests(connection, tickets)
-        self._remains = Remains(scratch)
+        self._leftovers = Leftovers(scratch)
         self._lock = threading.RLock()
         self._classes: dict[tuple[str, str], type[Charm]] = {}
-        self._output = capture(lambda run_id, text: self._send(LogText(run_id, text)))
-        self._run_loop = RunLoop()
-        self._aftermath = Aftermath(self._run_loop, outdated)
+        self._log_capture = capture(lambda run_id, text: self._send(LogText(run_id, text)))
+        self._event_loop = RunEventLoop()
+        self._cleanup = Cleanup(self._event_loop, outdated)
         self._pid = os.getpid()
         self._is_talking = False
         self._retire_bytes = retire_bytes
@@ -127,7 +126,7 @@ class Worker:
 
     def close(self) -> None:
         """Close what it opened for itself, where it is not a process of its own."""
-        self._run_loop.close()
+        self._event_loop.close()
 
     def fetch(self, run_id: str, field: str) -> bytes:
         """Ask the supervisor for a large field; raises StaleRun when it moved."""
@@ -152,7 +151,7 @@ class Worker:
                 retire_bytes = min(retire_bytes, half)
             self._confine(walls)
             self._walls = walls
-            self._aftermath.begin(retire_bytes)
+            self._cleanup.begin(retire_bytes)
         elif walls != self._walls:
             raise FrameError("a request for other walls than this worker's")
 
@@ -162,29 +161,28 @@ class Worker:
         answer: dict[str, Any] = {}
         leak = ""
         deadline = Deadline(limits.timeout_seconds, limits.cpu_seconds, self._may_interrupt)
-        self._output.begin(spec.run_id, limits, lambda: deadline.stop(RunFlood))
+        self._log_capture.begin(spec.run_id, limits, lambda: deadline.stop(RunFlood))
         try:
             with deadline:
                 charm_class = self._load(spec)
                 # What the handler sets in it, a precision for one, ends with it.
                 charm = copy_context().run(self._run_handler, charm_class, spec, deadline)
-                leak = self._aftermath.wait_for_rest()
+                leak = self._cleanup.wait_for_rest()
                 found = changes(charm)
                 deadline.check()
             events = [send.event for send in found.sends]
             check_run_size(found.writes, events, limits.state_bytes)
-            sends = tuple(SendSpec(send.field, send.event) for send in found.sends)
-            answer = {"reads": found.reads, "writes": found.writes, "sends": sends}
+            answer = {"reads": found.reads, "writes": found.writes, "sends": found.sends}
         except StaleRun:
             answer = {"stale": True}
         except BaseException as error:
-            leak = self._aftermath.leftovers()
+            leak = self._cleanup.leftovers()
             answer = {"failure": failure_of(error, spec, leak, has_walls=self._has_walls)}
         if os.getpid() != self._pid:
             # A child that the charm forked has come back here: it must not answer.
             os._exit(0)
-        self._output.end()
-        unfit = self._aftermath.clear_up()
+        self._log_capture.end()
+        unfit = self._cleanup.clear_up()
         leak = leak or unfit
         return Answer(spec.run_id, time.perf_counter() - started, leak=leak, **answer)
 
@@ -201,7 +199,7 @@ class Worker:
         charm = bind(charm_class, WireSnapshot(spec, self), context)
         result = handler(charm, spec.stream)(msgspec.json.decode(spec.event))
         if isawaitable(result):
-            self._run_loop.run(result, deadline)
+            self._event_loop.run(result, deadline)
         return charm
 
     def _load(self, spec: RunSpec) -> type[Charm]:
@@ -215,13 +213,13 @@ class Worker:
         """Answer a run; what it left behind is dealt with before there is another one."""
         failure = answer.failure
         is_spent = bool(answer.leak) or (failure is not None and failure.cause in SPENT_WORKER)
-        if is_spent or self._remains.are_there():
+        if is_spent or self._leftovers.are_there():
             answer = msgspec.structs.replace(answer, pauses=True)
         try:
             self._send(answer, limit_bytes)
         except FrameError as error:
             text = f"The state it left is too large to store: {error}."
-            failure = FailureSpec(FailureCause.STATE_SIZE, text)
+            failure = Failure(FailureCause.STATE_SIZE, text)
             self._send(
                 Answer(
                     answer.run_id,

@@ -20,7 +20,7 @@ import msgspec
 
 from bg_charm_service.workers.protocol.messages import Exited, FromZygote, Spawn, Spawned
 from bg_charm_service.workers.protocol.processes import children_of, end_group, set_subreaper
-from bg_charm_service.workers.runtime.boot import Cradle, preload, run_worker
+from bg_charm_service.workers.runtime.boot import WorkerPreparation, preload, run_worker
 
 _MESSAGE_BYTES = 65536
 _FDS_PER_SPAWN = 4
@@ -65,7 +65,7 @@ class Zygote:
         if not data:
             return False
         request = _spawn_decoder.decode(data)
-        cradle = Cradle(request.birth)
+        preparation = WorkerPreparation(request.settings)
         try:
             connection_fd, out_fd, err_fd, tickets_fd = fds
             pid = os.fork()
@@ -74,11 +74,11 @@ class Zygote:
             self._report(Exited(request.worker_no, os.EX_OSERR))
         else:
             if pid == 0:
-                _live(connection_fd, out_fd, err_fd, tickets_fd, cradle)
+                _be_worker(connection_fd, out_fd, err_fd, tickets_fd, preparation)
             self._workers[pid] = request.worker_no
             self._report(Spawned(request.worker_no, pid))
         finally:
-            cradle.close()
+            preparation.close()
             for fd in fds:
                 os.close(fd)
         return True
@@ -119,12 +119,12 @@ class Zygote:
             return
 
 
-def _live(
-    connection_fd: int, out_fd: int, err_fd: int, tickets_fd: int, cradle: Cradle
+def _be_worker(
+    connection_fd: int, out_fd: int, err_fd: int, tickets_fd: int, preparation: WorkerPreparation
 ) -> NoReturn:
     """Be a worker, to the end: nothing of the zygote goes on in a forked child."""
     try:
-        run_worker(connection_fd, out_fd, err_fd, tickets_fd, cradle)
+        run_worker(connection_fd, out_fd, err_fd, tickets_fd, preparation)
     except BaseException:
         # Not what stands in its place by now.
         traceback.print_exc(file=sys.__stderr__)

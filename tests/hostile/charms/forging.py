@@ -7,7 +7,8 @@ import threading
 from typing import Any
 
 from bg_charm_service.domain.errors import FailureCause
-from bg_charm_service.workers.protocol.messages import FROM_WORKER, Answer, FailureSpec, SendSpec
+from bg_charm_service.domain.model import Failure, Send
+from bg_charm_service.workers.protocol.messages import FROM_WORKER, Answer
 from tests.hostile.charms.hostile import Hostile, ends
 
 
@@ -75,13 +76,13 @@ def writes_of_too_much(charm: Hostile) -> object:
 @ends("state", "no link")
 def sends_without_a_link(charm: Hostile) -> object:
     """An event for somebody whom it has no link to."""
-    return answer(charm, sends=(SendSpec("loot", b"{}"),))
+    return answer(charm, sends=(Send("loot", b"{}"),))
 
 
 @ends("protocol", "does not decode")
 def sends_very_many(charm: Hostile) -> object:
     """Events, more than anybody can take."""
-    return answer(charm, sends=tuple(SendSpec("planted", b"{}") for _ in range(30_000)))
+    return answer(charm, sends=tuple(Send("planted", b"{}") for _ in range(30_000)))
 
 
 @ends("protocol", "")
@@ -94,4 +95,4 @@ def time_that_is_no_number(charm: Hostile) -> object:
 def failure_with_a_long_text(charm: Hostile) -> object:
     """A failure of its own, told at length."""
     text = "planted " * 100_000
-    return answer(charm, failure=FailureSpec(FailureCause.ERROR, text, text))
+    return answer(charm, failure=Failure(FailureCause.ERROR, text, text))

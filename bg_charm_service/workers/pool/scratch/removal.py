@@ -16,8 +16,8 @@ from pathlib import Path
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
-#: A directory that is still not empty after this many looks has something in it that stays.
-_LOOKS = 3
+#: A directory that is still not empty after this many attempts has something in it that stays.
+_MOST_ATTEMPTS = 3
 
 
 def open_directory(parent_fd: int, name: str) -> int | None:
@@ -86,7 +86,7 @@ class _TreeRemoval:
             return
         try:
             # Entries that are removed while they are listed may make the listing skip some.
-            for _ in range(_LOOKS):
+            for _ in range(_MOST_ATTEMPTS):
                 self._empty(fd)
                 if self._should_stop() or _is_removed(self._top_fd, name):
                     return

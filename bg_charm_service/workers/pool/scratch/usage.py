@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bg_charm_service.workers.pool.scratch.removal import open_directory
-from bg_charm_service.workers.protocol.proc_files import read_proc
+from bg_charm_service.workers.protocol.processes import read_proc
 
 #: More files and directories than this are too many, whatever their size.
 MOST_ENTRIES = 10_000

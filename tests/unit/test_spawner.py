@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from bg_charm_service.workers.pool.spawner import MAX_BOOT_DEATHS
-from tests.unit.paper_zygote import PaperBench, on_paper
+from tests.unit.fake_zygote import PoolBench, with_fake_workers
 
 #: So few descriptors that nothing more can be opened.
 NO_FILES = 3
@@ -30,7 +30,7 @@ def no_descriptors() -> Iterator[None]:
 def test_workers_that_there_is_no_room_for(tmp_path: Path) -> None:
     """Where no file can be opened nothing is left of the tries, and they come later."""
 
-    async def work(bench: PaperBench) -> None:
+    async def work(bench: PoolBench) -> None:
         with no_descriptors():
             for worker in list(bench.workers):
                 worker.die()
@@ -44,10 +44,10 @@ def test_workers_that_there_is_no_room_for(tmp_path: Path) -> None:
         await bench.until(lambda: bench.pool.free_workers().count == 2)
         assert len(bench.pool.workers) == len(os.listdir(tmp_path))
 
-    on_paper(work, scratch_root=tmp_path)
+    with_fake_workers(work, scratch_root=tmp_path)
 
 
-def was_tried(bench: PaperBench, tries: int) -> bool:
+def was_tried(bench: PoolBench, tries: int) -> bool:
     """Whether more than so many workers were asked for beyond the first two, and none is left."""
     return bench.pool.created > 2 + tries and not len(bench.pool.workers)
 
@@ -55,7 +55,7 @@ def was_tried(bench: PaperBench, tries: int) -> bool:
 def test_processes_that_there_is_no_room_for(tmp_path: Path) -> None:
     """A system that gives no process is no reason to end: they come when it gives some."""
 
-    async def work(bench: PaperBench) -> None:
+    async def work(bench: PoolBench) -> None:
         bench.zygotes[0].has_room = False
         for worker in list(bench.workers):
             worker.die()
@@ -67,4 +67,4 @@ def test_processes_that_there_is_no_room_for(tmp_path: Path) -> None:
         await bench.until(lambda: bench.pool.free_workers().count == 2)
         assert bench.zygotes[0] is bench.zygotes[-1]
 
-    on_paper(work, scratch_root=tmp_path)
+    with_fake_workers(work, scratch_root=tmp_path)

@@ -18,13 +18,12 @@ from bg_charm_service.workers.protocol.messages import (
     Answer,
     FetchField,
     FromWorker,
-    Inspect,
     Inspected,
     LogText,
     Ready,
     answer_limit_bytes,
 )
-from tests.unit.paper_zygote import LIMITS, PaperBench, PaperWorker, on_paper
+from tests.unit.fake_zygote import INSPECTION, LIMITS, FakeWorker, PoolBench, with_fake_workers
 
 #: More than the memory that any attack may cost the service, in bytes.
 MOST_BYTES = 64 * 1024 * 1024
@@ -102,18 +101,18 @@ ATTACKS: dict[str, Callable[[str], bytes]] = {
 }
 
 
-async def pour(bench: PaperBench, worker: PaperWorker, data: bytes) -> None:
+async def pour(bench: PoolBench, worker: FakeWorker, data: bytes) -> None:
     """Say all of it, as fast as the pool takes it, until the pool has had enough."""
     while data and not worker.is_dead:
         data = data[worker.write(data) :]
         await bench.turn()
 
 
-async def attacked(bench: PaperBench, attack: Callable[[str], bytes]) -> Failure:
+async def attacked(bench: PoolBench, attack: Callable[[str], bytes]) -> Failure:
     """Let a run's worker attack while a neighbour runs; gives what the run pays for."""
     guilty, neighbour = bench.out(1, large=("big",)), bench.out(2)
     attacker = bench.maker(guilty)
-    await bench.until(lambda: guilty in attacker.hear())
+    await bench.until(lambda: guilty in attacker.read_and_begin())
     data = attack(guilty.run_id)
     tracemalloc.start()
     try:
@@ -138,19 +137,19 @@ def test_answers_are_written_as_workers_write_them() -> None:
 def test_attack_costs_the_attacker(attack: Callable[[str], bytes]) -> None:
     """The run fails for breaking the protocol, its worker is replaced, others go on."""
 
-    async def work(bench: PaperBench) -> None:
+    async def work(bench: PoolBench) -> None:
         assert FailureCause.PROTOCOL is (await attacked(bench, attack)).cause
 
-    on_paper(work)
+    with_fake_workers(work)
 
 
 def test_raw_flood_is_named() -> None:
     """A run that floods its raw output is ended, and told how much it may write."""
 
-    async def work(bench: PaperBench) -> None:
+    async def work(bench: PoolBench) -> None:
         run = bench.out()
         maker = bench.maker(run)
-        await bench.until(lambda: run in maker.hear())
+        await bench.until(lambda: run in maker.read_and_begin())
         while not maker.is_dead:
             maker.print(b"x" * 65536)
             await bench.turn()
@@ -160,7 +159,7 @@ def test_raw_flood_is_named() -> None:
         assert "a run may write 0.25 MB" in end.death.message
         assert len(end.log) < LIMITS.log_bytes + 16 * 1024
 
-    on_paper(work)
+    with_fake_workers(work)
 
 
 @pytest.mark.parametrize(
@@ -171,10 +170,10 @@ def test_raw_flood_is_named() -> None:
 def test_stall_ends_at_the_limit(said: bytes) -> None:
     """A worker that stops in the middle of what it says has as long as the run has."""
 
-    async def work(bench: PaperBench) -> None:
+    async def work(bench: PoolBench) -> None:
         run = bench.out()
         maker = bench.maker(run)
-        await bench.until(lambda: run in maker.hear())
+        await bench.until(lambda: run in maker.read_and_begin())
         maker.write(said)
         await bench.turn()
         assert not bench.ended(run)
@@ -183,16 +182,16 @@ def test_stall_ends_at_the_limit(said: bytes) -> None:
         assert end.death is not None
         assert FailureCause.TIMEOUT is end.death.cause
 
-    on_paper(work)
+    with_fake_workers(work)
 
 
 def test_closed_socket_is_no_escape() -> None:
     """A worker that hangs up and lives on is ended, and its run blamed."""
 
-    async def work(bench: PaperBench) -> None:
+    async def work(bench: PoolBench) -> None:
         run = bench.out()
         maker = bench.maker(run)
-        await bench.until(lambda: run in maker.hear())
+        await bench.until(lambda: run in maker.read_and_begin())
         maker.hang_up()
         await bench.turn()
         bench.clock.ahead_seconds = 2.0
@@ -201,13 +200,13 @@ def test_closed_socket_is_no_escape() -> None:
         assert FailureCause.PROTOCOL is end.death.cause
         assert maker.is_dead
 
-    on_paper(work)
+    with_fake_workers(work)
 
 
 def test_answer_to_what_was_not_read_is_refused() -> None:
     """A worker that does not read cannot have the service keep more and more for it."""
 
-    async def work(bench: PaperBench) -> None:
+    async def work(bench: PoolBench) -> None:
         run = bench.out(size=4 * 1024 * 1024)
         bench.maker(run).say(Answer(run.run_id, 0.1))
         end = await bench.end_of(run)
@@ -215,7 +214,7 @@ def test_answer_to_what_was_not_read_is_refused() -> None:
         assert (None, None) == (end.answer, end.death)
         assert "not read" in bench.idle_deaths[0].detail
 
-    on_paper(work)
+    with_fake_workers(work)
 
 
 @pytest.mark.parametrize(
@@ -226,15 +225,15 @@ def test_answer_to_what_was_not_read_is_refused() -> None:
 def test_inspection_is_bounded_too(said: bytes) -> None:
     """A source that attacks while it is loaded is heard once at most."""
 
-    async def work(bench: PaperBench) -> None:
-        bench.pool.inspect(Inspect(1, "source", "some.py", None, (), LIMITS))
-        asked = [worker for worker in bench.workers if worker.hear()]
+    async def work(bench: PoolBench) -> None:
+        bench.pool.inspect(INSPECTION)
+        asked = [worker for worker in bench.workers if worker.read_and_begin()]
         await pour(bench, asked[0], said)
         await bench.until(lambda: bench.events)
         await bench.until(lambda: asked[0].is_dead)
         assert 1 == len(bench.events)
 
-    on_paper(work)
+    with_fake_workers(work)
 
 
 messages = st.one_of(
@@ -259,10 +258,10 @@ pieces = st.one_of(
 def test_noise_ends_one_run_only(said: list[bytes], *, hangs_up: bool) -> None:
     """Any mixture of right and wrong frames ends that worker's own run, and nothing else."""
 
-    async def work(bench: PaperBench) -> None:
+    async def work(bench: PoolBench) -> None:
         guilty, neighbour = bench.out(1, large=("big",)), bench.out(2)
         attacker = bench.maker(guilty)
-        await bench.until(lambda: guilty in attacker.hear())
+        await bench.until(lambda: guilty in attacker.read_and_begin())
         for piece in said:
             await pour(bench, attacker, piece)
         if hangs_up:
@@ -278,4 +277,4 @@ def test_noise_ends_one_run_only(said: list[bytes], *, hangs_up: bool) -> None:
         await bench.until(lambda: bench.pool.free_workers().count == 2)
         assert [guilty.run_id, neighbour.run_id] == sorted(one.run.run_id for one in bench.ends)
 
-    on_paper(work)
+    with_fake_workers(work)

@@ -12,30 +12,30 @@ from bg_charm_service.workers.protocol.messages import (
     LogText,
     ToWorker,
 )
-from tests.unit.paper_zygote import PaperBench, on_paper
+from tests.unit.fake_zygote import PoolBench, with_fake_workers
 
 
 def test_death_in_mid_run_is_the_runs() -> None:
     """A worker that dies once it has read its run takes that run along."""
 
-    async def work(bench: PaperBench) -> None:
+    async def work(bench: PoolBench) -> None:
         run = bench.out()
         maker = bench.maker(run)
-        await bench.until(lambda: run in maker.hear())
+        await bench.until(lambda: run in maker.read_and_begin())
         maker.die()
         end = await bench.end_of(run)
         assert end.death is not None
         assert FailureCause.SIGNAL is end.death.cause
         assert [] == bench.idle_deaths
 
-    on_paper(work)
+    with_fake_workers(work)
 
 
 @pytest.mark.parametrize("size", [0, 4 * 1024 * 1024], ids=["small", "larger than a buffer"])
 def test_death_before_the_run_began_is_nobodys(size: int) -> None:
     """A worker that dies without having read its run gives it back, and is told of."""
 
-    async def work(bench: PaperBench) -> None:
+    async def work(bench: PoolBench) -> None:
         before = bench.out()
         await bench.answered(before)
         run = bench.out(size=size)
@@ -45,13 +45,13 @@ def test_death_before_the_run_began_is_nobodys(size: int) -> None:
         assert [before.run_id] == [death.after_run for death in bench.idle_deaths]
         assert 1 == bench.pool.crashed
 
-    on_paper(work)
+    with_fake_workers(work)
 
 
 def test_death_between_runs_is_nobodys() -> None:
     """A worker that dies while it is free is told of, with the run that it made last."""
 
-    async def work(bench: PaperBench) -> None:
+    async def work(bench: PoolBench) -> None:
         run = bench.out()
         maker = bench.maker(run)
         await bench.answered(run)
@@ -61,13 +61,13 @@ def test_death_between_runs_is_nobodys() -> None:
         assert (run.run_id, -9, "") == (death.after_run, death.exit_code, death.detail)
         assert 1 == len(bench.ends)
 
-    on_paper(work)
+    with_fake_workers(work)
 
 
 def test_no_run_goes_to_a_worker_that_has_hung_up() -> None:
     """A free worker whose socket is closed by the time of the next run does not get it."""
 
-    async def work(bench: PaperBench) -> None:
+    async def work(bench: PoolBench) -> None:
         first = bench.out()
         maker = bench.maker(first)
         await bench.answered(first)
@@ -76,13 +76,13 @@ def test_no_run_goes_to_a_worker_that_has_hung_up() -> None:
         assert maker is not bench.maker(second)
         await bench.answered(second)
 
-    on_paper(work)
+    with_fake_workers(work)
 
 
 def test_free_worker_that_speaks_is_ended_and_told_of() -> None:
     """What a worker says between runs is never taken for what the next run says."""
 
-    async def work(bench: PaperBench) -> None:
+    async def work(bench: PoolBench) -> None:
         first = bench.out()
         maker = bench.maker(first)
         await bench.answered(first)
@@ -95,32 +95,32 @@ def test_free_worker_that_speaks_is_ended_and_told_of() -> None:
         assert first.run_id == death.after_run
         assert "a run it was not given" in death.detail
 
-    on_paper(work)
+    with_fake_workers(work)
 
 
 def test_half_a_frame_behind_an_answer_is_not_the_next_runs() -> None:
     """An answer counts; a worker that has begun to say more makes no other run."""
 
-    async def work(bench: PaperBench) -> None:
+    async def work(bench: PoolBench) -> None:
         first = bench.out()
         maker = bench.maker(first)
-        await bench.until(lambda: first in maker.hear())
+        await bench.until(lambda: first in maker.read_and_begin())
         maker.say(Answer(first.run_id, 0.1))
         maker.write(b"\0\0")
         assert (await bench.end_of(first)).answer is not None
         await bench.until(lambda: bench.idle_deaths)
         await bench.until(lambda: maker.is_dead)
 
-    on_paper(work)
+    with_fake_workers(work)
 
 
 def test_field_comes_to_the_run_that_asked() -> None:
     """A field that is fetched too late goes to nobody, least of all to the next run."""
 
-    async def work(bench: PaperBench) -> None:
+    async def work(bench: PoolBench) -> None:
         first = bench.out(large=("big",))
         maker = bench.maker(first)
-        await bench.until(lambda: first in maker.hear())
+        await bench.until(lambda: first in maker.read_and_begin())
         maker.say(FetchField(first.run_id, "big"), Answer(first.run_id, 0.1))
         await bench.end_of(first)
         second = bench.out()
@@ -129,24 +129,24 @@ def test_field_comes_to_the_run_that_asked() -> None:
         heard: list[ToWorker] = []
 
         def is_there() -> bool:
-            heard.extend(maker.hear())
+            heard.extend(maker.read_and_begin())
             return second in heard
 
         await bench.until(is_there)
         await bench.answered_by(maker, second)
-        assert [second] == heard + maker.hear()
+        assert [second] == heard + maker.read_and_begin()
 
-    on_paper(work)
+    with_fake_workers(work)
 
 
 def test_time_of_a_run_that_never_began_is_nobodys() -> None:
     """A worker that does not take its run is killed at the limit, and the run is made elsewhere."""
 
-    async def work(bench: PaperBench) -> None:
+    async def work(bench: PoolBench) -> None:
         run = bench.out()
         bench.clock.ahead_seconds = 100.0
         end = await bench.end_of(run)
         assert (None, None) == (end.answer, end.death)
         assert 1 == len(bench.idle_deaths)
 
-    on_paper(work)
+    with_fake_workers(work)

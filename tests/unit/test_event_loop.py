@@ -15,20 +15,20 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from bg_charm_service.workers.runtime.deadline import Deadline
-from bg_charm_service.workers.runtime.event_loop import RunLoop
+from bg_charm_service.workers.runtime.event_loop import RunEventLoop
 
 
 @pytest.fixture
-def run_loop() -> Iterator[RunLoop]:
+def event_loop() -> Iterator[RunEventLoop]:
     """A loop that is closed after the test."""
-    made = RunLoop()
+    made = RunEventLoop()
     yield made
     loop = asyncio.get_event_loop_policy().get_event_loop()
     loop.close()
     asyncio.set_event_loop(None)
 
 
-def test_a_run_has_the_callbacks_that_it_made_ready(run_loop: RunLoop) -> None:
+def test_a_run_has_the_callbacks_that_it_made_ready(event_loop: RunEventLoop) -> None:
     """What a handler leaves to be called is called in its own run, with all that follows it."""
     calls: list[str] = []
 
@@ -39,11 +39,11 @@ def test_a_run_has_the_callbacks_that_it_made_ready(run_loop: RunLoop) -> None:
         task.add_done_callback(lambda _: calls.append("done"))
         loop.call_soon(loop.call_soon, loop.call_soon, calls.append, "soon")
 
-    run_loop.run(handler(), Deadline(3600))
+    event_loop.run(handler(), Deadline(3600))
     assert {"done", "soon"} == set(calls)
 
 
-def test_tasks_of_tasks_belong_to_the_run(run_loop: RunLoop) -> None:
+def test_tasks_of_tasks_belong_to_the_run(event_loop: RunEventLoop) -> None:
     """A run is over when the last task is, however it was started."""
     notes: list[str] = []
 
@@ -59,12 +59,12 @@ def test_tasks_of_tasks_belong_to_the_run(run_loop: RunLoop) -> None:
         asyncio.get_running_loop().create_task(start_more())
         asyncio.ensure_future(note("child"))  # noqa: RUF006 - nobody keeps it, on purpose
 
-    run_loop.run(handler(), Deadline(3600))
+    event_loop.run(handler(), Deadline(3600))
     assert ["child", "grandchild"] == notes
-    assert "" == run_loop.leftovers()
+    assert "" == event_loop.leftovers()
 
 
-def test_a_task_that_failed_unseen_fails_its_run(run_loop: RunLoop) -> None:
+def test_a_task_that_failed_unseen_fails_its_run(event_loop: RunEventLoop) -> None:
     """The run that started a task has its error, and the next one does not."""
 
     async def fail() -> None:
@@ -77,11 +77,11 @@ def test_a_task_that_failed_unseen_fails_its_run(run_loop: RunLoop) -> None:
         await asyncio.sleep(0)
 
     with pytest.raises(ValueError, match="unseen"):
-        run_loop.run(handler(), Deadline(3600))
-    run_loop.run(innocent(), Deadline(3600))
+        event_loop.run(handler(), Deadline(3600))
+    event_loop.run(innocent(), Deadline(3600))
 
 
-def test_threads_for_blocking_calls_end_with_the_run(run_loop: RunLoop) -> None:
+def test_threads_for_blocking_calls_end_with_the_run(event_loop: RunEventLoop) -> None:
     """They come to be with the first call, in every run that makes one."""
 
     async def handler() -> str:
@@ -90,11 +90,11 @@ def test_threads_for_blocking_calls_end_with_the_run(run_loop: RunLoop) -> None:
 
     before = threading.active_count()
     for _ in range(2):
-        run_loop.run(handler(), Deadline(3600))
+        event_loop.run(handler(), Deadline(3600))
         assert before == threading.active_count()
 
 
-def test_threads_that_a_run_brings_are_not_those_of_the_next(run_loop: RunLoop) -> None:
+def test_threads_that_a_run_brings_are_not_those_of_the_next(event_loop: RunEventLoop) -> None:
     """An executor that a handler has set is forgotten after its run, and is still its author's."""
     own = ThreadPoolExecutor(thread_name_prefix="own")
     names: list[str] = []
@@ -107,8 +107,8 @@ def test_threads_that_a_run_brings_are_not_those_of_the_next(run_loop: RunLoop) 
         names.append(await asyncio.to_thread(lambda: threading.current_thread().name))
 
     for handler in (bring, use, bring):
-        run_loop.run(handler(), Deadline(3600))
-        run_loop.renew()
+        event_loop.run(handler(), Deadline(3600))
+        event_loop.renew()
     assert ["own_0", "charm_0", "own_0"] == names
     own.shutdown()
 
@@ -159,7 +159,7 @@ class Leavings:
 
 
 @pytest.mark.parametrize("deed", [name for name in vars(Leavings) if not name.startswith("_")])
-def test_nothing_on_the_loop_is_left_to_the_next_run(run_loop: RunLoop, deed: str) -> None:
+def test_nothing_on_the_loop_is_left_to_the_next_run(event_loop: RunEventLoop, deed: str) -> None:
     """Whatever a run has left there, the next one has a loop as the first one had."""
     found: list[object] = []
 
@@ -174,16 +174,16 @@ def test_nothing_on_the_loop_is_left_to_the_next_run(run_loop: RunLoop, deed: st
     with contextlib.ExitStack() as end:
         leavings = Leavings(end)
         with contextlib.suppress(SystemExit):
-            run_loop.run(getattr(leavings, deed)(), Deadline(3600))
-        run_loop.renew()
+            event_loop.run(getattr(leavings, deed)(), Deadline(3600))
+        event_loop.renew()
         current = asyncio.get_event_loop_policy().get_event_loop()
-        run_loop.run(look(), Deadline(3600))
+        event_loop.run(look(), Deadline(3600))
     assert [current, 0, False] == found
     assert [] == leavings._calls
     assert signal.SIG_DFL is signal.getsignal(signal.SIGUSR2)
 
 
-def test_a_loop_that_a_plain_handler_used_is_not_the_next_ones(run_loop: RunLoop) -> None:
+def test_a_loop_that_a_plain_handler_used_is_not_the_next_ones(event_loop: RunEventLoop) -> None:
     """A task that failed there, and is garbage by the next run, is no failure of that."""
 
     async def fail() -> None:
@@ -198,11 +198,11 @@ def test_a_loop_that_a_plain_handler_used_is_not_the_next_ones(run_loop: RunLoop
         gc.collect()
 
     asyncio.get_event_loop_policy().get_event_loop().run_until_complete(start())
-    run_loop.renew()
-    run_loop.run(look(), Deadline(3600))
+    event_loop.renew()
+    event_loop.run(look(), Deadline(3600))
 
 
-def test_a_loop_that_a_plain_handler_stopped_runs_the_next(run_loop: RunLoop) -> None:
+def test_a_loop_that_a_plain_handler_stopped_runs_the_next(event_loop: RunEventLoop) -> None:
     """To stop a loop that does not run would stop it as soon as it does."""
     notes: list[str] = []
 
@@ -211,12 +211,12 @@ def test_a_loop_that_a_plain_handler_stopped_runs_the_next(run_loop: RunLoop) ->
         notes.append("run")
 
     asyncio.get_event_loop_policy().get_event_loop().stop()
-    run_loop.renew()
-    run_loop.run(handler(), Deadline(3600))
+    event_loop.renew()
+    event_loop.run(handler(), Deadline(3600))
     assert ["run"] == notes
 
 
-def test_generators_are_the_same_in_every_run(run_loop: RunLoop) -> None:
+def test_generators_are_the_same_in_every_run(event_loop: RunEventLoop) -> None:
     """A run that makes errors of warnings finds none about generators, however many ran before."""
 
     async def numbers() -> AsyncIterator[int]:
@@ -228,11 +228,11 @@ def test_generators_are_the_same_in_every_run(run_loop: RunLoop) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for _ in range(3):
-            run_loop.run(handler(), Deadline(3600))
-            run_loop.renew()
+            event_loop.run(handler(), Deadline(3600))
+            event_loop.renew()
 
 
-def test_a_loop_with_nothing_on_it_stays(run_loop: RunLoop) -> None:
+def test_a_loop_with_nothing_on_it_stays(event_loop: RunEventLoop) -> None:
     """A loop is made anew only where a run has used what others could notice."""
     loops: set[int] = set()
 
@@ -240,12 +240,12 @@ def test_a_loop_with_nothing_on_it_stays(run_loop: RunLoop) -> None:
         loops.add(id(asyncio.get_running_loop()))
 
     for _ in range(3):
-        run_loop.run(handler(), Deadline(3600))
-        run_loop.renew()
+        event_loop.run(handler(), Deadline(3600))
+        event_loop.renew()
     assert 1 == len(loops)
 
 
-def test_a_failed_run_closes_its_generators(run_loop: RunLoop) -> None:
+def test_a_failed_run_closes_its_generators(event_loop: RunEventLoop) -> None:
     """What an asynchronous generator does at its end it does in the run that began it."""
     notes: list[str] = []
     kept: list[AsyncIterator[int]] = []
@@ -263,11 +263,11 @@ def test_a_failed_run_closes_its_generators(run_loop: RunLoop) -> None:
         raise ValueError
 
     with pytest.raises(ValueError):  # noqa: PT011 - it has no text
-        run_loop.run(handler(), Deadline(3600))
+        event_loop.run(handler(), Deadline(3600))
     assert ["closed"] == notes
 
 
-def test_an_exit_is_an_error_like_others(run_loop: RunLoop) -> None:
+def test_an_exit_is_an_error_like_others(event_loop: RunEventLoop) -> None:
     """A handler that exits leaves no task, and the next run finds the loop as it was."""
 
     async def leave() -> None:
@@ -277,12 +277,12 @@ def test_an_exit_is_an_error_like_others(run_loop: RunLoop) -> None:
         await asyncio.sleep(0)
 
     with pytest.raises(SystemExit):
-        run_loop.run(leave(), Deadline(3600))
-    assert "" == run_loop.leftovers()
-    run_loop.run(stay(), Deadline(3600))
+        event_loop.run(leave(), Deadline(3600))
+    assert "" == event_loop.leftovers()
+    event_loop.run(stay(), Deadline(3600))
 
 
-def test_a_stopped_loop_leaves_a_task(run_loop: RunLoop) -> None:
+def test_a_stopped_loop_leaves_a_task(event_loop: RunEventLoop) -> None:
     """A handler that stops the loop under its own feet has failed, and is left over."""
 
     async def handler() -> None:
@@ -290,8 +290,8 @@ def test_a_stopped_loop_leaves_a_task(run_loop: RunLoop) -> None:
         await asyncio.sleep(3600)
 
     with pytest.raises(RuntimeError, match="stopped before"):
-        run_loop.run(handler(), Deadline(3600))
-    assert "a task" == run_loop.leftovers()
+        event_loop.run(handler(), Deadline(3600))
+    assert "a task" == event_loop.leftovers()
     loop = asyncio.get_event_loop_policy().get_event_loop()
     while tasks := asyncio.all_tasks(loop):
         for task in tasks:
@@ -302,7 +302,7 @@ def test_a_stopped_loop_leaves_a_task(run_loop: RunLoop) -> None:
 
 def test_a_closed_loop_is_left_over() -> None:
     """No other handler could run on a loop that one has closed."""
-    run_loop = RunLoop()
+    event_loop = RunEventLoop()
     asyncio.get_event_loop_policy().get_event_loop().close()
-    assert "a closed event loop" == run_loop.leftovers()
+    assert "a closed event loop" == event_loop.leftovers()
     asyncio.set_event_loop(None)

@@ -138,8 +138,20 @@ class Bench:
         await self.until(lambda: self.pool.free_workers().count)
         self._runs += 1
         run = RunSpec(
-            *(f"{self._runs}.1", 1, 1, "did:key:here", "charm", "hash", SOURCE, "some.py", "Some"),
-            *("bgUpdater", b'{"do": "%b"}' % do.encode(), {"path": b'""'}, (), {}),
+            run_id=f"{self._runs}.1",
+            job_id=1,
+            attempt=1,
+            space="did:key:here",
+            charm_id="charm",
+            source_hash="hash",
+            source=SOURCE,
+            file_name="some.py",
+            class_name="Some",
+            stream="bgUpdater",
+            event=b'{"do": "%b"}' % do.encode(),
+            values={"path": b'""'},
+            large=(),
+            links={},
             last_success=None,
             limits=limits,
         )
@@ -290,7 +302,15 @@ def test_inspection(tmp_path: Path) -> None:
     async def work(bench: Bench) -> None:
         limits = replace(LIMITS, cpu_seconds=0.5)
         source = SOURCE + SPIN
-        bench.pool.inspect(Inspect(1, source, "some.py", None, (), limits))
+        request = Inspect(
+            request_id=1,
+            source=source,
+            file_name="some.py",
+            class_name=None,
+            values=(),
+            limits=limits,
+        )
+        bench.pool.inspect(request)
         await bench.until(lambda: bench.events)
         (end,) = bench.events
         assert isinstance(end, InspectFinished)

@@ -15,8 +15,12 @@ import pytest
 
 from bg_charm_service.domain.limits import Limits
 from bg_charm_service.workers.pool.contract import PoolLimits
-from bg_charm_service.workers.pool.process_usage import Usage, read_cpu_seconds, read_usage
-from bg_charm_service.workers.pool.processes import Processes
+from bg_charm_service.workers.pool.process_usage import (
+    Processes,
+    Usage,
+    read_cpu_seconds,
+    read_usage,
+)
 from bg_charm_service.workers.pool.resource_monitor import ResourceMonitor, excess
 from bg_charm_service.workers.pool.scratch.directory import ScratchRoot
 from bg_charm_service.workers.pool.scratch.usage import ScratchUsage
@@ -150,23 +154,23 @@ class Clock:
         return self.seconds
 
 
-class PaperProcesses(Processes):
+class FakeProcesses(Processes):
     """What a test says that a process uses, by its number; counts how often each was asked for."""
 
     def __init__(self) -> None:
         self.uses: dict[int, Usage] = {}
-        self.looks: Counter[int] = Counter()
-        self.exact_looks: Counter[int] = Counter()
+        self.readings: Counter[int] = Counter()
+        self.exact_readings: Counter[int] = Counter()
 
     def usage(self, pid: int) -> Usage | None:
-        self.looks[pid] += 1
+        self.readings[pid] += 1
         return self.uses.get(pid, Usage(MEGABYTE, 1, 0.0, 7))
 
     def stands_still(self, pid: int, now: Usage, before: Usage) -> bool:
         return now.is_still(before)
 
     def own_bytes(self, pid: int) -> int:
-        self.exact_looks[pid] += 1
+        self.exact_readings[pid] += 1
         return 0
 
 
@@ -185,13 +189,13 @@ class CountingScratch(ScratchRoot):
 
 
 class Watched:
-    """Workers on paper under a watch."""
+    """Workers without processes, and what measures them."""
 
     def __init__(self, path: Path, count: int) -> None:
-        self.clock, self.processes = Clock(), PaperProcesses()
+        self.clock, self.processes = Clock(), FakeProcesses()
         self.scratch = CountingScratch(path)
         limits = PoolLimits()
-        self._watch = ResourceMonitor(limits, self.clock, self.scratch, hear=lambda worker: None)
+        self._monitor = ResourceMonitor(limits, self.clock, self.scratch)
         self.workers = [
             WorkerProcess(number, 0.0, self.processes) for number in range(1, count + 1)
         ]
@@ -199,10 +203,10 @@ class Watched:
             worker.pid, worker.state = worker.worker_no, WorkerState.BUSY
 
     def look(self, seconds: float) -> None:
-        """Let the watch look for so long, a hundred times a second."""
+        """Let the monitor look for so long, a hundred times a second."""
         for _ in range(round(seconds * 100)):
             self.clock.seconds += 0.01
-            assert [] == self._watch.look(self.workers)
+            assert [] == self._monitor.check(self.workers)
 
     def close(self) -> None:
         """Close the workers' ends."""
@@ -212,7 +216,7 @@ class Watched:
 
 @pytest.fixture
 def watch(tmp_path: Path) -> Iterator[Callable[[int], Watched]]:
-    """Make a watch over so many workers."""
+    """Measure so many workers."""
     made: list[Watched] = []
 
     def make(count: int) -> Watched:
@@ -251,12 +255,12 @@ def test_looking_costs_no_more_with_many_workers(
     """Each worker is looked at four times a second, of very many each more seldom, and in turn."""
     bench = watch(count)
     bench.look(1.0)
-    bench.processes.looks.clear()
+    bench.processes.readings.clear()
     bench.look(10.0)
-    looks = [bench.processes.looks[worker.pid] for worker in bench.workers]
+    readings = [bench.processes.readings[worker.pid] for worker in bench.workers]
     # Exact ones come on top, every quarter of a minute.
-    assert least <= min(looks)
-    assert max(looks) <= most + 1
+    assert least <= min(readings)
+    assert max(readings) <= most + 1
 
 
 def test_what_takes_long_is_made_a_few_at_a_time(watch: Callable[[int], Watched]) -> None:
@@ -264,6 +268,6 @@ def test_what_takes_long_is_made_a_few_at_a_time(watch: Callable[[int], Watched]
     bench = watch(12)
     for done in (5, 10, 12, 12):
         bench.look(0.01)
-        assert done == bench.processes.exact_looks.total()
+        assert done == bench.processes.exact_readings.total()
     bench.look(16.0)
-    assert 24 == bench.processes.exact_looks.total()
+    assert 24 == bench.processes.exact_readings.total()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bg_charm_service.domain.limits import Limits
-from bg_charm_service.workers.runtime.log_capture import RunOutput
+from bg_charm_service.workers.runtime.log_capture import LogCapture
 
 FLOOD_FACTOR = 256
 
@@ -14,7 +14,7 @@ class Desk:
     def __init__(self, limit_bytes: int) -> None:
         self.texts: list[tuple[str, str]] = []
         self.stops = 0
-        self.output = RunOutput()
+        self.output = LogCapture()
         self.output.connect(lambda run_id, text: self.texts.append((run_id, text)))
         self.begin("1.1", limit_bytes)
 

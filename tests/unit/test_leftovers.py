@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bg_charm_service.workers.pool.scratch.directory import ScratchRoot
-from bg_charm_service.workers.protocol.leftovers import Remains
+from bg_charm_service.workers.protocol.leftovers import Leftovers
 
 
 @pytest.fixture
@@ -22,8 +22,8 @@ def scratch(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("kind", ["file", "folder", "link", "file that is gone again"])
 def test_files_are_noticed(scratch: Path, kind: str) -> None:
     """Whatever is made in the directory shows, also what was made and removed."""
-    remains = Remains(str(scratch))
-    assert not remains.are_there()
+    leftovers = Leftovers(str(scratch))
+    assert not leftovers.are_there()
     path = scratch / "left"
     if kind == "folder":
         path.mkdir()
@@ -33,36 +33,36 @@ def test_files_are_noticed(scratch: Path, kind: str) -> None:
         path.touch()
     if kind.endswith("again"):
         path.unlink()
-    assert remains.are_there()
+    assert leftovers.are_there()
 
 
 def test_emptied_directory_is_as_new(tmp_path: Path, scratch: Path) -> None:
     """Once the supervisor has emptied it, nothing is left to notice; what comes later is."""
-    remains = Remains(str(scratch))
+    leftovers = Leftovers(str(scratch))
     for _ in range(3):
         (scratch / "left").touch()
-        assert remains.are_there()
+        assert leftovers.are_there()
         assert ScratchRoot(tmp_path).empty(7)
-        assert not remains.are_there()
+        assert not leftovers.are_there()
 
 
 def test_directory_that_is_gone_is_noticed(scratch: Path) -> None:
     """A run that removed its directory has left something to be dealt with."""
-    remains = Remains(str(scratch))
+    leftovers = Leftovers(str(scratch))
     scratch.rmdir()
-    assert remains.are_there()
+    assert leftovers.are_there()
 
 
 @pytest.mark.parametrize("closed", [0, 1], ids=["none", "stdout"])
 def test_output_is_noticed_until_it_is_read(closed: int) -> None:
     """Raw output that nobody has read shows, also where one of its descriptors is closed."""
     code = (
-        "import os, sys; from bg_charm_service.workers.protocol.leftovers import Remains\n"
-        "remains = Remains('')\n"
+        "import os, sys; from bg_charm_service.workers.protocol.leftovers import Leftovers\n"
+        "leftovers = Leftovers('')\n"
         f"if {closed}: os.close(1)\n"
-        "before = remains.are_there()\n"
+        "before = leftovers.are_there()\n"
         "os.write(2, b'raw')\n"
-        "os.write(int(sys.argv[1]), repr((before, remains.are_there())).encode())\n"
+        "os.write(int(sys.argv[1]), repr((before, leftovers.are_there())).encode())\n"
     )
     told, tell = os.pipe()
     output, raw = os.pipe()

@@ -9,7 +9,7 @@ import pytest
 
 from bg_charm_service.domain.limits import Walls
 from bg_charm_service.workers.pool.contract import Isolation, PoolLimits
-from bg_charm_service.workers.pool.processes import Processes
+from bg_charm_service.workers.pool.process_usage import Processes
 from bg_charm_service.workers.pool.worker_process import Binding, WorkerProcess, WorkerState
 from bg_charm_service.workers.pool.worker_set import KEPT_SECONDS, QUANTUM_SECONDS, WorkerSet
 
@@ -23,7 +23,7 @@ NOW = 1000.0
 
 @pytest.fixture
 def worker_set() -> Iterator[WorkerSet]:
-    """A crew whose workers are closed at the end."""
+    """A set whose workers are closed at the end."""
     made = WorkerSet(LIMITS)
     yield made
     for worker in made:

@@ -20,19 +20,20 @@ from bg_charm_service.domain.limits import Limits
 from bg_charm_service.workers.pool.contract import PoolLimits
 from bg_charm_service.workers.pool.events import IdleDeath, PoolEvent, RunFinished
 from bg_charm_service.workers.pool.pool import Pool
-from bg_charm_service.workers.pool.processes import Processes
+from bg_charm_service.workers.pool.process_usage import Processes
 from bg_charm_service.workers.protocol.messages import (
     FROM_WORKER,
     TO_WORKER,
     Answer,
-    Birth,
     Exited,
     FromWorker,
     FromZygote,
+    Inspect,
     Ready,
     RunSpec,
     Spawned,
     ToWorker,
+    WorkerSettings,
 )
 
 #: The longest that anything is waited for, in seconds.
@@ -40,8 +41,17 @@ PATIENCE_SECONDS = 20.0
 
 LIMITS = Limits(timeout_seconds=5.0, state_bytes=64 * 1024, log_bytes=1024)
 
+INSPECTION = Inspect(
+    request_id=1,
+    source="source",
+    file_name="some.py",
+    class_name=None,
+    values=(),
+    limits=LIMITS,
+)
 
-class PaperWorker:
+
+class FakeWorker:
     """The worker's end of everything."""
 
     def __init__(self, worker_no: int, fds: list[int]) -> None:
@@ -78,7 +88,7 @@ class PaperWorker:
             return int.from_bytes(self.tickets.recv(4, socket.MSG_DONTWAIT), "little")
         return 0
 
-    def hear(self) -> list[ToWorker]:
+    def read_and_begin(self) -> list[ToWorker]:
         """Read what the pool has sent, and begin with all of it."""
         while self.begin():
             pass
@@ -86,11 +96,11 @@ class PaperWorker:
 
     def read(self) -> list[ToWorker]:
         """Read what the pool has sent."""
-        heard: list[ToWorker] = []
+        messages: list[ToWorker] = []
         with contextlib.suppress(BlockingIOError, OSError):
             while data := self.connection.recv(1024 * 1024):
-                heard += self._decoder.feed(data)
-        return heard
+                messages += self._decoder.feed(data)
+        return messages
 
     def hang_up(self) -> None:
         """Close everything, and live on."""
@@ -111,10 +121,10 @@ class PaperWorker:
         return self.process.poll() is not None
 
 
-class PaperZygote:
-    """Makes paper workers; reports their ends when it is asked to look."""
+class FakeZygote:
+    """Makes fake workers; reports their ends when it is asked to look."""
 
-    def __init__(self, workers: list[PaperWorker]) -> None:
+    def __init__(self, workers: list[FakeWorker]) -> None:
         self.control, self._bell = socket.socketpair()
         self.control.setblocking(False)
         self.processes = Processes()
@@ -123,11 +133,11 @@ class PaperZygote:
         self._workers = workers
         self._reports: list[FromZygote] = []
 
-    def spawn(self, worker_no: int, birth: Birth, fds: list[int]) -> bool:
+    def spawn(self, worker_no: int, settings: WorkerSettings, fds: list[int]) -> bool:
         if not self.has_room:
             self._report(Exited(worker_no, os.EX_OSERR))
             return True
-        worker = PaperWorker(worker_no, fds)
+        worker = FakeWorker(worker_no, fds)
         self._workers.append(worker)
         self._report(Spawned(worker_no, worker.process.pid))
         worker.say(Ready())
@@ -174,13 +184,13 @@ class Time:
         return time.monotonic() + self.ahead_seconds
 
 
-class PaperBench:
-    """A pool of paper workers."""
+class PoolBench:
+    """A pool of fake workers."""
 
     def __init__(self, limits: PoolLimits) -> None:
         self.clock = Time()
-        self.workers: list[PaperWorker] = []
-        self.zygotes: list[PaperZygote] = []
+        self.workers: list[FakeWorker] = []
+        self.zygotes: list[FakeZygote] = []
         self.events: list[PoolEvent] = []
         self.idle_deaths: list[IdleDeath] = []
         self.faults: list[str] = []
@@ -188,8 +198,8 @@ class PaperBench:
         self.pool.on_idle_death.append(self.idle_deaths.append)
         self._run_no = 0
 
-    def _open_zygote(self) -> PaperZygote:
-        self.zygotes.append(PaperZygote(self.workers))
+    def _open_zygote(self) -> FakeZygote:
+        self.zygotes.append(FakeZygote(self.workers))
         return self.zygotes[-1]
 
     async def turn(self) -> None:
@@ -213,8 +223,20 @@ class PaperBench:
         """Make a run with a number of its own."""
         self._run_no += 1
         return RunSpec(
-            *(f"{self._run_no}.1", self._run_no, 1, "did:key:here", "charm", "hash", "source"),
-            *("some.py", "Some", "bgUpdater", b"{}", {"x": bytes(size)}, large, {}),
+            run_id=f"{self._run_no}.1",
+            job_id=self._run_no,
+            attempt=1,
+            space="did:key:here",
+            charm_id="charm",
+            source_hash="hash",
+            source="source",
+            file_name="some.py",
+            class_name="Some",
+            stream="bgUpdater",
+            event=b"{}",
+            values={"x": bytes(size)},
+            large=large,
+            links={},
             last_success=None,
             limits=limits,
         )
@@ -231,7 +253,7 @@ class PaperBench:
         assert self.pool.dispatch(space_key, runs)
         return runs
 
-    async def bind_all(self) -> list[PaperWorker]:
+    async def bind_all(self) -> list[FakeWorker]:
         """Let every worker make a run of a space of its own, so that none is fresh.
 
         Gives them in that order.
@@ -244,9 +266,9 @@ class PaperBench:
             await self.answered(run)
         return makers
 
-    def maker(self, run: RunSpec) -> PaperWorker:
+    def maker(self, run: RunSpec) -> FakeWorker:
         """The worker that was given a run."""
-        handle = self.pool.workers.making(run.run_id)
+        handle = self.pool.workers.running(run.run_id)
         assert handle is not None
         return next(one for one in self.workers if one.worker_no == handle.worker_no)
 
@@ -272,21 +294,21 @@ class PaperBench:
     async def answered(self, run: RunSpec) -> None:
         """Let a run be made as it should be."""
         maker = self.maker(run)
-        await self.until(lambda: run in maker.hear())
+        await self.until(lambda: run in maker.read_and_begin())
         await self.answered_by(maker, run)
 
-    async def answered_by(self, maker: PaperWorker, run: RunSpec) -> None:
+    async def answered_by(self, maker: FakeWorker, run: RunSpec) -> None:
         """Let a worker answer a run that it has read."""
         maker.say(Answer(run.run_id, 0.1))
         assert (await self.end_of(run)).answer is not None
 
 
-def on_paper(work: Callable[[PaperBench], Awaitable[None]], **limits: object) -> None:
+def with_fake_workers(work: Callable[[PoolBench], Awaitable[None]], **limits: object) -> None:
     """Do something with a pool whose workers are ready; nothing may fail in its loop."""
 
     async def run() -> None:
         wanted = replace(PoolLimits(max_concurrent=2), **limits)  # type: ignore[arg-type]
-        bench = PaperBench(wanted)
+        bench = PoolBench(wanted)
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: bench.faults.append(str(context)))
         bench.pool.start()
