@@ -151,7 +151,7 @@ class Dispatcher:
         choice = self._inputs.choice()
         together = most_runs(self._share.typical_seconds(space_key))
         most = 1 if self._caps.per_integration else together
-        most = min(most, self._pool.most_in_a_go)
+        most = min(most, self._pool.most_runs_a_batch)
         claims = self._queue.claim(space_key, most, now, without=without, choose=choice.choose)
         if not claims:
             return None

@@ -1,4 +1,4 @@
-"""The yards that hostile charms are let loose in.
+"""The rigs that hostile charms are let loose in.
 
 Where a wall cannot be had, nothing here is run, and the reason is told.
 """
@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from bg_charm_service.workers import sandbox
+from tests.hostile.rig import Rig, Rigs
 from tests.hostile.runners import ordinary_user
-from tests.hostile.yard import Yard, Yards
 from tests.process.running import Runner
 
 
@@ -34,43 +34,43 @@ def ordinary() -> Iterator[Runner | str]:
 
 
 @pytest.fixture(scope="session")
-def yards(mode: str) -> Iterator[Yards]:
-    """All yards that are open."""
-    with Yards(mode) as opened:
+def rigs(mode: str) -> Iterator[Rigs]:
+    """All rigs that are open."""
+    with Rigs(mode) as opened:
         yield opened
 
 
 @pytest.fixture(autouse=True)
-def tidy(yards: Yards, request: pytest.FixtureRequest) -> Iterator[None]:
-    """After a test that failed, close the yards that its charm has laid waste."""
+def tidy(rigs: Rigs, request: pytest.FixtureRequest) -> Iterator[None]:
+    """After a test that failed, close the rigs that its charm has laid waste."""
     failed = request.session.testsfailed
     yield
     if request.session.testsfailed > failed:
-        yards.close_those_laid_waste()
+        rigs.close_those_laid_waste()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Function, nextitem: pytest.Item | None) -> Iterator[None]:
-    """Close all yards after the last of these tests: the others are to have the machine."""
+    """Close all rigs after the last of these tests: the others are to have the machine."""
     yield
     is_last = nextitem is None or nextitem.path.parent != item.path.parent
-    yards = item.funcargs.get("yards")
-    if is_last and isinstance(yards, Yards):
-        yards.close()
+    rigs = item.funcargs.get("rigs")
+    if is_last and isinstance(rigs, Rigs):
+        rigs.close()
 
 
 @pytest.fixture(params=["tester", "ordinary-user"])
-def each_yard(request: pytest.FixtureRequest, yards: Yards) -> Yard:
-    """A yard for each kind of user: whoever runs the tests, and one who is nobody."""
+def each_yard(request: pytest.FixtureRequest, rigs: Rigs) -> Rig:
+    """A rig for each kind of user: whoever runs the tests, and one who is nobody."""
     if request.param == "tester":
-        return yards.get(Runner())
+        return rigs.get(Runner())
     found: Runner | str = request.getfixturevalue("ordinary")
     if isinstance(found, str):
         pytest.skip(f"not run as an ordinary user: {found}")
-    return yards.get(found)
+    return rigs.get(found)
 
 
 @pytest.fixture
-def private_yard(yards: Yards) -> Yard:
-    """A yard in which each run has a process of its own."""
-    return yards.get(Runner(), "--isolation=run")
+def private_yard(rigs: Rigs) -> Rig:
+    """A rig in which each run has a process of its own."""
+    return rigs.get(Runner(), "--isolation=run")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.hostile.deeds import Deed, deeds_of
-from tests.hostile.yard import Yard
+from tests.hostile.rig import Rig
 from tests.process.running import Runner
 
 DEEDS = {
@@ -29,9 +29,9 @@ DEEDS = {
 
 
 @pytest.fixture(scope="module")
-def open_yard() -> Iterator[Yard]:
-    """A yard without walls."""
-    with Yard(Runner(), "off") as opened:
+def open_yard() -> Iterator[Rig]:
+    """A rig without walls."""
+    with Rig(Runner(), "off") as opened:
         yield opened
 
 
@@ -40,13 +40,13 @@ def _chosen() -> list[Deed]:
 
 
 @pytest.mark.parametrize("deed", _chosen(), ids=str)
-def test_deed_succeeds_without_walls(open_yard: Yard, deed: Deed) -> None:
+def test_deed_succeeds_without_walls(open_yard: Rig, deed: Deed) -> None:
     """What ends in a failure behind walls has its way without them."""
     run = open_yard.cycle(deed)
     assert ("success", "") == (run["status"], run["error"])
 
 
-def test_secrets_are_taken_without_walls(open_yard: Yard) -> None:
+def test_secrets_are_taken_without_walls(open_yard: Rig) -> None:
     """The passphrase, a key and a file of the service come into the charm's hands."""
     for deed in deeds_of("reading"):
         if deed.name in DEEDS["reading"]:

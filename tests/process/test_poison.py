@@ -56,7 +56,7 @@ class Some(Charm):
 """
 
 
-class Yard:
+class Rig:
     """A supervisor with real workers; its time passes when the test says so."""
 
     def __init__(self, path: Path, isolation: Isolation) -> None:
@@ -123,27 +123,27 @@ def test_poison_stops_itself_and_nobody_else(tmp_path: Path, isolation: Isolatio
     """Each is disabled by its own failures; the others run once in each cycle, and never fail."""
 
     async def work() -> None:
-        yard = Yard(tmp_path / "test.db", isolation)
-        yard.pool.start()
+        rig = Rig(tmp_path / "test.db", isolation)
+        rig.pool.start()
         try:
             for space, names in NEIGHBOURS.items():
                 for name in names:
-                    yard.add(space, name)
+                    rig.add(space, name)
             # A new charm runs at once, and has its rhythm from the second interval on.
-            await yard.cycle()
-            await yard.cycle()
+            await rig.cycle()
+            await rig.cycle()
             for name in POISONS:
-                yard.add(HOME, name)
+                rig.add(HOME, name)
             failures: Counter[str] = Counter()
             for _ in range(3):
-                ran = await yard.cycle()
+                ran = await rig.cycle()
                 for space, names in NEIGHBOURS.items():
                     for name in names:
                         assert 1 <= ran.pop((f"{space}/{name}", RunStatus.SUCCESS), 0)
                 failures += Counter({name: count for (name, _), count in ran.items()})
         finally:
-            yard.pool.stop()
-            yard.bench.database.close()
+            rig.pool.stop()
+            rig.bench.database.close()
         # As many as disable any other charm: one job with its retries, and one attempt more.
         assert Counter({f"{HOME}/{name}": 5 for name in POISONS}) == failures
 

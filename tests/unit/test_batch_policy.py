@@ -143,7 +143,7 @@ def test_caps_by_integration_count_single_runs(path: Path) -> None:
 def test_workers_of_single_runs_get_single_runs(path: Path) -> None:
     """Where each run has a worker of its own, none is claimed for another."""
     done = Round(path, 6)
-    done.bench.pool.most_in_a_go = 1
+    done.bench.pool.most_runs_a_batch = 1
     assert [1] * 6 == done.poll()
 
 

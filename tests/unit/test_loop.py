@@ -60,11 +60,11 @@ class Time:
         return self.seconds
 
 
-class PaperPool:
+class FakePool:
     """Workers without processes: runs stay out until the test ends them."""
 
     wants_ticks = False
-    most_in_a_go = 1000
+    most_runs_a_batch = 1000
 
     def __init__(self, workers: int) -> None:
         self.unbound = workers
@@ -158,7 +158,7 @@ class Bench:
     ) -> None:
         self.database = Database.open(path)
         self.store, self.queue = Store.on(self.database), JobQueue(self.database)
-        self.pool, self.clock, self.wake = PaperPool(workers), Time(), asyncio.Event()
+        self.pool, self.clock, self.wake = FakePool(workers), Time(), asyncio.Event()
         pool = open_pool(self.clock, self.wake.set) if open_pool else self.pool
         storage, clock = Storage(self.database, self.store, self.queue), self.clock
         self.planner = PollPlanner(storage, clock, interval_seconds=60, max_concurrent=1)
@@ -392,7 +392,7 @@ def test_due_poll_is_out_with_one_commit(bench: Bench) -> None:
     assert 1 == bench.database.commits - before
 
 
-class _BusyPool(PaperPool):
+class _BusyPool(FakePool):
     """Has news again and again, and sends a request in the third step."""
 
     def __init__(self, wake: Callable[[], None], send: Callable[[], object]) -> None:

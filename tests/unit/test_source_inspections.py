@@ -17,13 +17,13 @@ from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.supervisor.source_inspections import SourceInspections
 from bg_charm_service.workers.pool.events import InspectFinished
 from bg_charm_service.workers.protocol.messages import FROM_WORKER, MOST_SETS, Inspect, Inspected
-from tests.unit.test_loop import PaperPool
+from tests.unit.test_loop import FakePool
 
 FIELD = FieldSchema("count", FieldKind.VALUE, b"0")
 TRUE = CharmSchema("Some", "Some", "", (FIELD,), ("bgUpdater",))
 
 
-class Echo(PaperPool):
+class Echo(FakePool):
     """Workers that find every value fitting, of a class that may be another one each time."""
 
     def __init__(self, schemas: list[CharmSchema]) -> None:
@@ -43,7 +43,7 @@ class Echo(PaperPool):
         self.inspections.finish(InspectFinished(request.request_id, read))
 
 
-class Teller(PaperPool):
+class Teller(FakePool):
     """Workers that answer what the test tells them to."""
 
     def __init__(self, told: InspectFinished) -> None:

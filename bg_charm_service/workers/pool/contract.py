@@ -102,7 +102,7 @@ class WorkerPool(Protocol):
         """Whether there is something to watch: runs under way, workers starting or missing."""
 
     #: How many runs a worker makes of one batch, at most.
-    most_in_a_go: int
+    most_runs_a_batch: int
 
     def start(self) -> None:
         """Start the first workers."""

@@ -58,7 +58,7 @@ class Pool:
         open_zygote: Callable[[], ZygoteLink] = ZygoteClient,
     ) -> None:
         self.limits = limits
-        self.most_in_a_go = limits.runs_a_worker
+        self.most_runs_a_batch = limits.runs_a_worker
         self.workers = WorkerSet(limits)
         #: How many workers were started, were replaced for good reasons of our own, and ended
         #: without being asked to.

@@ -1,6 +1,6 @@
 """Where hostile charms are let loose: a service, neighbours, and things that nobody may touch.
 
-A yard has a neighbour in the hostile charm's own space and a stranger in another one. Both are
+A rig has a neighbour in the hostile charm's own space and a stranger in another one. Both are
 polled all the time, and again in every cycle that a hostile charm runs in.
 """
 
@@ -57,7 +57,7 @@ class Neighbour(Charm):
 """
 
 
-class Yard:
+class Rig:
     """A service with neighbours, and what a hostile charm may neither read nor change."""
 
     def __init__(self, runner: Runner, sandbox: str, *flags: str) -> None:
@@ -75,7 +75,7 @@ class Yard:
         self.neighbour: RunningCharm
         self.stranger: RunningCharm
 
-    def __enter__(self) -> Yard:
+    def __enter__(self) -> Rig:
         with ExitStack() as stack:
             stack.callback(shutil.rmtree, self.folder)
             self._open(stack)
@@ -248,35 +248,35 @@ class Yard:
         return path
 
 
-class Yards:
-    """The yards that are open: one for each user and each set of flags, opened when asked for."""
+class Rigs:
+    """The rigs that are open: one for each user and each set of flags, opened when asked for."""
 
     def __init__(self, sandbox: str) -> None:
         self._sandbox = sandbox
-        self._open: dict[tuple[str, ...], Yard] = {}
+        self._open: dict[tuple[str, ...], Rig] = {}
 
-    def __enter__(self) -> Yards:
+    def __enter__(self) -> Rigs:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def get(self, runner: Runner, *flags: str) -> Yard:
-        """Give the yard of a user and flags."""
+    def get(self, runner: Runner, *flags: str) -> Rig:
+        """Give the rig of a user and flags."""
         key = (str(runner.identity), *flags)
         if key not in self._open:
-            self._open[key] = Yard(runner, self._sandbox, *flags).__enter__()
+            self._open[key] = Rig(runner, self._sandbox, *flags).__enter__()
         return self._open[key]
 
     def close(self) -> None:
-        """Close all yards."""
+        """Close all rigs."""
         for key in list(self._open):
             self._open.pop(key).__exit__()
 
     def close_those_laid_waste(self) -> None:
-        """Close the yards that a charm has laid waste: the next ones are as new."""
-        for key, yard in list(self._open.items()):
-            if yard.is_laid_waste():
+        """Close the rigs that a charm has laid waste: the next ones are as new."""
+        for key, rig in list(self._open.items()):
+            if rig.is_laid_waste():
                 self._open.pop(key).__exit__()
 
 
