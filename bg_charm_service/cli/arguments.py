@@ -7,9 +7,8 @@ from typing import Any
 
 import click
 
-from bg_charm_service.domain.dids import is_did
 from bg_charm_service.domain.errors import InvalidInput
-from bg_charm_service.domain.identity import space_did
+from bg_charm_service.domain.identity import is_did, space_did
 from bg_charm_service.domain.merkle import is_merkle_id
 from bg_charm_service.domain.model import CharmRef
 

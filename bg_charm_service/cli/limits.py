@@ -12,7 +12,7 @@ from bg_charm_service.cli.printing import note, print_json, print_table
 from bg_charm_service.cli.session import Session, json_option, pass_session, path_of
 from bg_charm_service.domain.errors import InvalidInput
 from bg_charm_service.domain.identity import space_did
-from bg_charm_service.domain.limit_names import LIMIT_NAMES, LimitName, read_limit
+from bg_charm_service.domain.limits import LIMIT_NAMES, LimitName, read_limit
 
 #: Takes a limit back, so that the next one counts again.
 _DEFAULT = "default"
@@ -69,7 +69,7 @@ def limits(
     The nearest word of the operator counts: charm, space, service. `default` takes one back. A
     charm's class can only ask for less.
     """
-    from bg_charm_service.domain.limit_views import LimitsView
+    from bg_charm_service.domain.views import LimitsView
 
     given = {name: value for name, value in wanted.items() if value is not None}
     if reset and given:

@@ -12,8 +12,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from bg_charm_service.domain.errors import InvalidInput
-from bg_charm_service.domain.limit_names import limit_names, read_changes
-from bg_charm_service.domain.limits import LimitChanges
+from bg_charm_service.domain.limits import LimitChanges, limit_names, read_changes
 from bg_charm_service.domain.quantities import ports
 
 #: Attributes of a class that are no fields, streams or constants of the author's.

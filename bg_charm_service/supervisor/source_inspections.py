@@ -12,8 +12,7 @@ from collections.abc import Sequence
 
 from bg_charm_service.domain.errors import CompilerError, InvalidInput, ServiceError
 from bg_charm_service.domain.json_values import check_json
-from bg_charm_service.domain.limit_names import check_changes
-from bg_charm_service.domain.limits import Limits
+from bg_charm_service.domain.limits import Limits, check_changes
 from bg_charm_service.domain.model import CharmSchema
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.workers.pool.contract import WorkerPool

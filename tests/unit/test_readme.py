@@ -11,8 +11,7 @@ import click
 import pytest
 
 from bg_charm_service.cli.root import root
-from bg_charm_service.daemon.setting import Setting
-from bg_charm_service.daemon.settings import SETTINGS
+from bg_charm_service.daemon.settings import SETTINGS, Setting
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

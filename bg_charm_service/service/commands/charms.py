@@ -11,7 +11,7 @@ from pathlib import PurePath
 
 from bg_charm_service.domain.errors import Conflict, InvalidInput, ServiceError, StorageError
 from bg_charm_service.domain.identity import space_did
-from bg_charm_service.domain.limit_names import read_changes, write_given
+from bg_charm_service.domain.limits import read_changes, write_given
 from bg_charm_service.domain.merkle import refer
 from bg_charm_service.domain.model import CharmRef, CharmSchema, FieldKind
 from bg_charm_service.domain.views import AddedCharm, NewCharm

@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bg_charm_service.domain.errors import NotFound
-from bg_charm_service.domain.limit_names import change_limits, write_given
-from bg_charm_service.domain.limit_views import LimitsView
-from bg_charm_service.domain.limits import LimitChanges
+from bg_charm_service.domain.limits import LimitChanges, change_limits, write_given
 from bg_charm_service.domain.model import CharmRef
+from bg_charm_service.domain.views import LimitsView
 from bg_charm_service.service.commands.base import Desk
 from bg_charm_service.storage.sqlite.store.spaces import Space
 
