@@ -30,9 +30,7 @@ from bg_charm_service.domain.errors import (
     StorageError,
     TooManyAttempts,
 )
-
-#: An answer repeats no more of what was sent, in characters.
-_LONGEST_TEXT = 4000
+from bg_charm_service.domain.text_limits import RESPONSE_ERROR_CHARACTERS, cut
 
 #: The first class that fits gives the status; other errors of ours are 500.
 STATUSES: tuple[tuple[type[ServiceError], int], ...] = (
@@ -97,9 +95,7 @@ class InternalErrors:
 def _problem(
     text: str, status: int, kind: str, headers: dict[str, str] | None = None
 ) -> JSONResponse:
-    text = " ".join(text.split())
-    if len(text) > _LONGEST_TEXT:
-        text = f"{text[: _LONGEST_TEXT - 1]}…"
+    text = cut(" ".join(text.split()), RESPONSE_ERROR_CHARACTERS)
     return JSONResponse({"error": text, "kind": kind}, status, headers)
 
 

@@ -14,6 +14,7 @@ from bg_charm_service.cli.session import Session, json_option, pass_session, pat
 from bg_charm_service.cli.wording import milliseconds, moment, one_line
 from bg_charm_service.domain.errors import ServiceError, ServiceStopping
 from bg_charm_service.domain.model import CharmRef
+from bg_charm_service.domain.text_limits import WRITTEN_VALUE_CHARACTERS, cut
 
 if TYPE_CHECKING:
     from bg_charm_service.cli.client import Client
@@ -166,5 +167,4 @@ def _print_output(run: RunView) -> None:
 def _short_json(value: object) -> str:
     import msgspec
 
-    text = msgspec.json.encode(value).decode()
-    return text if len(text) <= 200 else f"{text[:197]}..."
+    return cut(msgspec.json.encode(value).decode(), WRITTEN_VALUE_CHARACTERS, mark="...")

@@ -32,6 +32,7 @@ from bg_charm_service.domain.quantities import (
     url,
 )
 from bg_charm_service.domain.sandbox_mode import Isolation, SandboxMode
+from bg_charm_service.domain.text_limits import QUOTED_SETTING_CHARACTERS, cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ def ms(variable: str) -> tuple[Variable, ...]:
 
 def quoted(text: str) -> str:
     """Show what somebody wrote on one line, shortened."""
-    return repr(text if len(text) <= 80 else text[:77] + "...")
+    return repr(cut(text, QUOTED_SETTING_CHARACTERS, mark="..."))
 
 
 def _read(read: Callable[[str], object], text: str, source: str) -> object:

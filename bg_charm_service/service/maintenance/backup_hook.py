@@ -11,13 +11,12 @@ import os
 from pathlib import Path
 
 from bg_charm_service.domain.errors import BackupError
+from bg_charm_service.domain.text_limits import HOOK_OUTPUT_CHARACTERS
 from bg_charm_service.workers.protocol.processes import end_group
 
 #: A command that takes longer is killed, with all that it started, in seconds.
 HOOK_SECONDS = 3600.0
 
-#: So much of what a failed command printed is told, from its end.
-_TOLD_CHARACTERS = 500
 _READ_BYTES = 65536
 
 #: The service's own: the operator's secrets, and the service manager's channels.
@@ -60,5 +59,5 @@ async def _end_of(stream: asyncio.StreamReader) -> str:
     """Read all there is, and keep the end of it."""
     kept = b""
     while piece := await stream.read(_READ_BYTES):
-        kept = (kept + piece)[-_TOLD_CHARACTERS * 4 :]
-    return kept.decode(errors="replace").strip()[-_TOLD_CHARACTERS:]
+        kept = (kept + piece)[-HOOK_OUTPUT_CHARACTERS * 4 :]
+    return kept.decode(errors="replace").strip()[-HOOK_OUTPUT_CHARACTERS:]
