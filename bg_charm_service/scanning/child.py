@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from typing import TypeVar, cast
 
@@ -26,6 +24,11 @@ from bg_charm_service.scanning.protocol import (
     Failed,
     ReadCell,
     Request,
+)
+from bg_charm_service.workers.protocol.python_child import (
+    child_options,
+    operator_environment,
+    python_command,
 )
 
 #: Gives the JSON of a cell, named by space and id; None when nothing is stored.
@@ -42,26 +45,7 @@ MAX_CELLS = 10_000
 
 _READ_BYTES = 256 * 1024
 
-#: What an integration has no business with: the operator's keys, the service manager's channels.
-_WITHHELD = frozenset(
-    {
-        "OPERATOR_PASS",
-        "IDENTITY",
-        "NOTIFY_SOCKET",
-        "WATCHDOG_PID",
-        "WATCHDOG_USEC",
-        "LISTEN_FDS",
-        "LISTEN_FDNAMES",
-        "LISTEN_PID",
-    }
-)
-
-#: The service's own import path is handed over, since a new interpreter in another folder
-#: would not find a checkout.
-_BOOT = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[3]); "
-    "from bg_charm_service.scanning.process import main; main(int(sys.argv[1]), int(sys.argv[2]))"
-)
+_SCAN_PROCESS = "bg_charm_service.scanning.process"
 
 Expected = TypeVar("Expected")
 
@@ -95,18 +79,15 @@ class ScanChild:
         """Start a process whose output is logged under this label."""
         ours, theirs = socket.socketpair()
         reader, writer = await asyncio.open_connection(sock=ours)
-        arguments = [str(theirs.fileno()), str(os.getpid()), json.dumps(_import_path())]
+        command = python_command(_SCAN_PROCESS, theirs.fileno(), os.getpid(), is_unbuffered=True)
         try:
             transport, watch = await asyncio.get_running_loop().subprocess_exec(
                 lambda: _Watch(_Output(label), writer),
-                *(sys.executable, "-I", "-u", "-c", _BOOT, *arguments),
-                stdin=asyncio.subprocess.DEVNULL,
+                *command,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
                 pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-                cwd="/",
-                env={key: value for key, value in os.environ.items() if key not in _WITHHELD},
+                **child_options(operator_environment(os.environ)),
             )
         except BaseException:
             writer.close()
@@ -259,7 +240,3 @@ class _Output:
         text = line[:MAX_LINE_BYTES].decode("utf-8", "replace").rstrip()
         if text:
             self._log.info("{}", text)
-
-
-def _import_path() -> list[str]:
-    return [os.path.abspath(entry) for entry in sys.path]

@@ -509,8 +509,8 @@ def kill_service_amid_scan(folder: Path, told: Path) -> None:
     code = f"""
 import asyncio
 from pathlib import Path
-from bg_charm_service.clock import SystemClock
-from bg_charm_service.scans import Scanner
+from bg_charm_service.domain.clock import SystemClock
+from bg_charm_service.scanning.scanner import Scanner
 
 async def main():
     scanner = Scanner(
