@@ -1,4 +1,4 @@
-"""The one place where the errors of commands end: each becomes one line, `Error: …`, and exit 1."""
+"""The one place where errors of commands end: each becomes one line, `Error: …`, and exit 1."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 
 import click
 
-from bg_charm_service.cli.wording import short_line
+from bg_charm_service.cli.formatting import short_line
 from bg_charm_service.daemon.settings import SETTINGS
 from bg_charm_service.domain.errors import AuthorizationError, CompilerError, ServiceError
 from bg_charm_service.domain.text_limits import COMMAND_ERROR_CHARACTERS
 
 
 @contextmanager
-def told_in_one_line() -> Iterator[None]:
+def one_line_errors() -> Iterator[None]:
     """Turn what is raised inside into what click shows, and exits with, by itself."""
     try:
         yield

@@ -76,15 +76,15 @@ def limits(
         raise click.UsageError("--reset takes all limits back: give it alone.")
     body = {name: None if value == _DEFAULT else value for name, value in given.items()}
     if reset:
-        answer = session.ask(lambda client: client.delete(*place))
+        response = session.ask(lambda client: client.delete(*place))
     elif body:
-        answer = session.ask(lambda client: client.put(*place, body=body))
+        response = session.ask(lambda client: client.put(*place, body=body))
     else:
-        answer = session.ask(lambda client: client.get(*place))
+        response = session.ask(lambda client: client.get(*place))
     if as_json:
-        print_json(answer.content)
+        print_json(response.content)
         return
-    shown = answer.read(LimitsView)
+    shown = response.read(LimitsView)
     print_table(
         ["LIMIT", "VALUE", "SET BY", "WHAT"],
         [[one.name, one.value, one.set_by, one.about] for one in shown.limits],

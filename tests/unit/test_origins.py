@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from bg_charm_service.api.auth.allowed_origins import LOOPBACK_NAMES, Doorplate, Source, is_loopback
+from bg_charm_service.api.auth.allowed_origins import (
+    LOOPBACK_HOSTS,
+    OriginPolicy,
+    RequestOrigin,
+    is_loopback,
+)
 
-NEAR = Doorplate(LOOPBACK_NAMES, frozenset({8000}))
-FAR = Doorplate(LOOPBACK_NAMES | {"charms.example"}, frozenset({8000, 443}), is_open=True)
+NEAR = OriginPolicy(LOOPBACK_HOSTS, frozenset({8000}))
+FAR = OriginPolicy(LOOPBACK_HOSTS | {"charms.example"}, frozenset({8000, 443}), is_public=True)
 
 
 @pytest.mark.parametrize(
@@ -15,7 +20,7 @@ FAR = Doorplate(LOOPBACK_NAMES | {"charms.example"}, frozenset({8000, 443}), is_
 )
 def test_names_of_this_machine_are_ours(host: str) -> None:
     """A browser on this machine finds us under each name of its own."""
-    assert NEAR.is_ours(host, port=8000, is_near=True)
+    assert NEAR.is_known_host(host, port=8000, is_local=True)
 
 
 @pytest.mark.parametrize(
@@ -38,44 +43,46 @@ def test_names_of_this_machine_are_ours(host: str) -> None:
 )
 def test_other_names_are_not(host: str) -> None:
     """A name that was bound to our address is not ours, however it looks."""
-    assert not NEAR.is_ours(host, port=8000, is_near=True)
+    assert not NEAR.is_known_host(host, port=8000, is_local=True)
 
 
 def test_an_open_service_answers_to_addresses_and_its_names() -> None:
     """From elsewhere it is found by any address, also a mapped one, and by names it was told."""
     for host in ("192.0.2.1:9000", "[2001:db8::1]:8000", "charms.example", "charms.example:8000"):
-        assert FAR.is_ours(host, port=8000, is_near=False)
+        assert FAR.is_known_host(host, port=8000, is_local=False)
     # A proxy on this machine passes on what the browser calls it.
-    assert FAR.is_ours("charms.example", port=8000, is_near=True)
-    assert not FAR.is_ours("evil.example:8000", port=8000, is_near=False)
-    assert not FAR.is_ours("192.0.2.1:8000", port=8000, is_near=True)
+    assert FAR.is_known_host("charms.example", port=8000, is_local=True)
+    assert not FAR.is_known_host("evil.example:8000", port=8000, is_local=False)
+    assert not FAR.is_known_host("192.0.2.1:8000", port=8000, is_local=True)
 
 
 @pytest.mark.parametrize(
-    ("method", "headers", "source"),
+    ("method", "headers", "expected"),
     [
-        ("POST", {}, Source.DIRECT),
-        ("POST", {"origin": "http://localhost:8000"}, Source.OURS),
-        ("POST", {"origin": "https://localhost:8000"}, Source.OURS),
-        ("POST", {"origin": "HTTP://LOCALHOST:8000"}, Source.OURS),
-        ("POST", {"origin": "http://localhost:3000"}, Source.FOREIGN),
-        ("POST", {"origin": "http://127.0.0.1:8000"}, Source.FOREIGN),
-        ("POST", {"origin": "null"}, Source.FOREIGN),
-        ("POST", {"origin": ""}, Source.FOREIGN),
-        ("POST", {"origin": "file://localhost:8000"}, Source.FOREIGN),
-        ("POST", {"origin": "https://friend.example"}, Source.NAMED),
-        ("POST", {"origin": "http://friend.example"}, Source.FOREIGN),
-        ("POST", {"sec-fetch-site": "same-origin"}, Source.OURS),
-        ("POST", {"sec-fetch-site": "none"}, Source.DIRECT),
-        ("POST", {"sec-fetch-site": "same-site"}, Source.FOREIGN),
-        ("POST", {"sec-fetch-site": "anything"}, Source.FOREIGN),
-        ("GET", {"sec-fetch-site": "cross-site"}, Source.FOREIGN),
+        ("POST", {}, RequestOrigin.DIRECT),
+        ("POST", {"origin": "http://localhost:8000"}, RequestOrigin.SAME_ORIGIN),
+        ("POST", {"origin": "https://localhost:8000"}, RequestOrigin.SAME_ORIGIN),
+        ("POST", {"origin": "HTTP://LOCALHOST:8000"}, RequestOrigin.SAME_ORIGIN),
+        ("POST", {"origin": "http://localhost:3000"}, RequestOrigin.CROSS_ORIGIN),
+        ("POST", {"origin": "http://127.0.0.1:8000"}, RequestOrigin.CROSS_ORIGIN),
+        ("POST", {"origin": "null"}, RequestOrigin.CROSS_ORIGIN),
+        ("POST", {"origin": ""}, RequestOrigin.CROSS_ORIGIN),
+        ("POST", {"origin": "file://localhost:8000"}, RequestOrigin.CROSS_ORIGIN),
+        ("POST", {"origin": "https://friend.example"}, RequestOrigin.ALLOWED),
+        ("POST", {"origin": "http://friend.example"}, RequestOrigin.CROSS_ORIGIN),
+        ("POST", {"sec-fetch-site": "same-origin"}, RequestOrigin.SAME_ORIGIN),
+        ("POST", {"sec-fetch-site": "none"}, RequestOrigin.DIRECT),
+        ("POST", {"sec-fetch-site": "same-site"}, RequestOrigin.CROSS_ORIGIN),
+        ("POST", {"sec-fetch-site": "anything"}, RequestOrigin.CROSS_ORIGIN),
+        ("GET", {"sec-fetch-site": "cross-site"}, RequestOrigin.CROSS_ORIGIN),
     ],
 )
-def test_where_a_request_comes_from(method: str, headers: dict[str, str], source: Source) -> None:
+def test_where_a_request_comes_from(
+    method: str, headers: dict[str, str], expected: RequestOrigin
+) -> None:
     """What browsers say of a request's page tells ours, named ones and others apart."""
-    plate = Doorplate(allowed_origins=frozenset({"https://friend.example"}))
-    assert source is plate.source(method, "/", {"host": "localhost:8000", **headers})
+    policy = OriginPolicy(allowed_origins=frozenset({"https://friend.example"}))
+    assert expected is policy.origin_of(method, "/", {"host": "localhost:8000", **headers})
 
 
 @pytest.mark.parametrize(

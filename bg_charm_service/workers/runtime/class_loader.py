@@ -17,7 +17,7 @@ from typing import Final
 from bg_charm_service.domain.errors import CompilerError
 from bg_charm_service.domain.package_folder import PACKAGE_FOLDER
 from bg_charm_service.domain.text_limits import FORMATTED_TRACEBACK_CHARACTERS
-from bg_charm_service.sdk.charm import Charm, blueprint
+from bg_charm_service.sdk.charm import Charm, class_schema
 from bg_charm_service.sdk.class_schema import DeclarationError
 
 _OUR_FOLDER: Final = f"{PACKAGE_FOLDER}/"
@@ -137,7 +137,7 @@ def _find_class(
 
 def _check(cls: type[Charm], file_name: str, source: str) -> None:
     try:
-        declared = blueprint(cls)
+        declared = class_schema(cls)
     except DeclarationError as error:
         line = _line_of(source, error.class_name, error.member)
         raise _compiler_error(file_name, line, str(error)) from None

@@ -1,4 +1,4 @@
-"""How pages word times, durations, sizes and standings. Pure: the time comes in."""
+"""How pages write times, durations, sizes, statuses and advice. Pure: the time comes in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Times, amounts and texts as people read them. Pure: the moment comes in as an argument."""
+"""How commands write times, amounts and texts. Pure: the moment comes in as an argument."""
 
 from __future__ import annotations
 
