@@ -1,4 +1,4 @@
-"""The bodies of requests: what they may hold, and their change into the values of commands.
+"""The JSON of requests: what it may hold, and its change into the values of commands.
 
 Only the shape is checked here; whether a value makes sense is for the commands to say.
 """

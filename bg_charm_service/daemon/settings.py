@@ -96,9 +96,18 @@ def setting(
     return dataclasses.field(default=default, metadata={"setting": row}, repr=not is_secret)
 
 
+def _yes(text: str) -> bool:
+    return True
+
+
 def written(default: str, read: Callable[[str], object], usage: str, help: str) -> Any:
     """Make a field of the settings whose default is given the way a person writes it."""
     return setting(read(default), read, usage, help, shown=default)
+
+
+def switch(usage: str = "", help: str = "", env: tuple[Variable, ...] = ()) -> Any:
+    """Make a field of the settings that is on when it is given."""
+    return setting(default=False, read=_yes, usage=usage, help=help, env=env)
 
 
 def ms(variable: str) -> tuple[Variable, ...]:
@@ -124,10 +133,6 @@ def default_data_dir() -> Path:
     if (above_package / "setup.cfg").is_file():
         return above_package / ".cache"
     return Path(platformdirs.user_state_dir("bg-charm-service", appauthor=False))
-
-
-def _yes(text: str) -> bool:
-    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +164,7 @@ class Settings:
         ms("LOG_INTERVAL_MS"),
     )
     integration: str = setting("gmail", name, "--integration=<name>", "Integration to run")
-    initialize: bool = setting(False, _yes, "--initialize", "Initialize integration cell")
+    initialize: bool = switch("--initialize", "Initialize integration cell")
     max_concurrent: int = setting(
         5,
         count(1, 10_000),
@@ -192,12 +197,12 @@ class Settings:
     listen: str | None = setting(
         None, address, "--listen=<host:port>", "Where page and API listen, if not at API_URL"
     )
-    no_api: bool = setting(False, _yes, "--no-api", "Listen on no port")
+    no_api: bool = switch("--no-api", "Listen on no port")
     allow_origin: tuple[str, ...] = setting(
-        (),
-        origins,
-        "--allow-origin=<origin>,*",
-        "Pages elsewhere that may use the API, with a token",
+        default=(),
+        read=origins,
+        usage="--allow-origin=<origin>,*",
+        help="Pages elsewhere that may use the API, with a token",
     )
     service_url: str | None = setting(
         None,
@@ -214,9 +219,7 @@ class Settings:
         (Variable("BG_CHARM_TOKEN", name),),
         is_secret=True,
     )
-    demo: bool = setting(
-        False, _yes, "--demo", "Add the counter charm in space demo if nothing is there yet"
-    )
+    demo: bool = switch("--demo", "Add the counter charm in space demo if nothing is there yet")
     integrations_dir: Path | None = setting(
         None, path, "--integrations-dir=<dir>", "Directory with integrations of your own"
     )
@@ -320,10 +323,10 @@ class Settings:
         "Where backups go, if not to backups in the data directory",
     )
     backup_hook: tuple[str, ...] = setting(
-        (),
-        command,
-        "--backup-hook=<command>",
-        "Run this after each verified backup, with the file as its last argument",
+        default=(),
+        read=command,
+        usage="--backup-hook=<command>",
+        help="Run this after each verified backup, with the file as its last argument",
     )
     run_log_bytes: int = written(
         "64K", limit_reader("log"), "--run-log=<size>", "Keep so much output of a run"
@@ -352,7 +355,7 @@ class Settings:
     )
     identity_file: Path | None = setting(None, path, env=(Variable("IDENTITY", path),))
     environment: str = setting("", str, env=(Variable("ENV", str),))
-    no_color: bool = setting(False, _yes, env=(Variable("NO_COLOR", _yes),))
+    no_color: bool = switch(env=(Variable("NO_COLOR", _yes),))
     fetch_timeout_seconds: float = 5.0
 
 

@@ -1,6 +1,6 @@
 """How much one run may leave behind to be stored: its writes and the events that it sends.
 
-Pure. The worker asks, so that a run is told before its answer goes out; the settler asks again.
+Pure. The worker asks, so that a run is told before its answer goes out; the supervisor asks again.
 """
 
 from __future__ import annotations

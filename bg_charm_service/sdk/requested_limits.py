@@ -31,7 +31,7 @@ class InvalidLimitRequest(Exception):
 
 
 def read_requested_limits(cls: type) -> LimitChanges:
-    """Give what a class asks for; raises UnclearWish."""
+    """Give what a class asks for; raises InvalidLimitRequest."""
     requested = _limits(inspect.getattr_static(cls, LIMITS, None))
     return replace(requested, ports=_ports(inspect.getattr_static(cls, NETWORK, True)))
 

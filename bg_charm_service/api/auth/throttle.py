@@ -35,7 +35,7 @@ class _Record:
 
 
 class Throttle:
-    """Failed attempts by address; times are steady seconds."""
+    """Failures by address, and what was accepted there; times are steady seconds."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
