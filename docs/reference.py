@@ -15,8 +15,7 @@ from pathlib import Path
 import click
 
 from bg_charm_service.cli.root import root
-from bg_charm_service.daemon.setting import Setting, Variable
-from bg_charm_service.daemon.settings import SETTINGS
+from bg_charm_service.daemon.settings import SETTINGS, Setting, Variable
 from bg_charm_service.domain.identity import DEFAULT_PASSPHRASE
 
 PAGE = Path(__file__).parent / "reference.md"

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from bg_charm_service.api.auth.login_codes import ServiceAddress
+    from bg_charm_service.api.auth.allowed_origins import ServiceAddress
     from bg_charm_service.service.commands import Commands
 
 
 def create_app(commands: Commands, service_address: ServiceAddress | None = None) -> FastAPI:
     """Make the ASGI application that answers from these commands.
 
-    Without an entrance it is not reached over the network.
+    Without an address it is not reached over the network.
     """
-    from bg_charm_service.api import application
-    from bg_charm_service.api.auth import login_codes as login_codes
+    from bg_charm_service.api.application import build_app
+    from bg_charm_service.api.auth.allowed_origins import ServiceAddress
 
-    return application.build_app(commands, service_address or login_codes.ServiceAddress())
+    return build_app(commands, service_address or ServiceAddress())

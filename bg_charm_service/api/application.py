@@ -1,4 +1,4 @@
-"""Puts the API's application together: routes, limits, failures, and its description."""
+"""Puts the API's application together: routes, middleware, error responses, its description."""
 
 from __future__ import annotations
 
@@ -6,30 +6,31 @@ import importlib.metadata
 
 from fastapi import FastAPI
 
-from bg_charm_service.api.auth.authentication import Doorman
+from bg_charm_service.api.auth.allowed_origins import ServiceAddress
+from bg_charm_service.api.auth.authentication import Authenticator
 from bg_charm_service.api.auth.body_limit import BodyLimit
-from bg_charm_service.api.auth.login_codes import LoginCodes, ServiceAddress
-from bg_charm_service.api.auth.origin_middleware import Gate
-from bg_charm_service.api.auth.throttle import Attempts
-from bg_charm_service.api.error_responses import add_failures
+from bg_charm_service.api.auth.login_codes import LoginCodes
+from bg_charm_service.api.auth.origin_middleware import OriginMiddleware
+from bg_charm_service.api.auth.throttle import Throttle
+from bg_charm_service.api.error_responses import add_error_handlers
 from bg_charm_service.api.pages import PAGES
-from bg_charm_service.api.routes import backup_routes as keeping_routes
 from bg_charm_service.api.routes import (
+    backup_routes,
     charm_routes,
     event_routes,
     limit_routes,
     login_routes,
+    registration_routes,
     run_routes,
     token_routes,
 )
-from bg_charm_service.api.routes import registration_routes as service_routes
 from bg_charm_service.service.commands import Commands
 
 
 def build_app(commands: Commands, service_address: ServiceAddress) -> FastAPI:
-    """Make the application; it holds the commands, and what it knows of those who come in."""
+    """Make the application; its state holds the commands and what authenticates callers."""
     clock = commands.clock
-    doorman = Doorman(commands, Attempts(clock))
+    authenticator = Authenticator(commands, Throttle(clock))
     app = FastAPI(
         title="Background Charm Service",
         version=importlib.metadata.version("bg-charm-service"),
@@ -41,22 +42,22 @@ def build_app(commands: Commands, service_address: ServiceAddress) -> FastAPI:
         openapi_url=None,
     )
     app.state.commands = commands
-    app.state.identify = doorman.identify
-    app.state.doorman = doorman
-    app.state.codes = LoginCodes(clock)
+    app.state.authenticate = authenticator.authenticate
+    app.state.authenticator = authenticator
+    app.state.login_codes = LoginCodes(clock)
     app.state.service_address = service_address
     app.add_middleware(BodyLimit)
-    add_failures(app)
+    add_error_handlers(app)
     # Added last, it is asked first.
-    app.add_middleware(Gate, plate=service_address.plate)
+    app.add_middleware(OriginMiddleware, policy=service_address.origin_policy)
     modules = (
-        service_routes,
+        registration_routes,
         charm_routes,
         run_routes,
         limit_routes,
         event_routes,
         token_routes,
-        keeping_routes,
+        backup_routes,
         login_routes,
         *PAGES,
     )

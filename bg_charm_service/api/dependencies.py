@@ -14,7 +14,7 @@ from bg_charm_service.domain.model import CharmRef
 from bg_charm_service.service.commands import Commands
 
 #: The answers that every route can give; naming the class keeps the framework's own form out.
-FAILURES: dict[int | str, dict[str, Any]] = {
+ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": Problem, "description": "The request was refused; nothing was changed."},
     "5XX": {"model": Problem, "description": "The service cannot do it now."},
 }
@@ -47,7 +47,7 @@ def make_router(tag: str) -> APIRouter:
     """Make a router of guarded routes, which fail in one form and are named by functions."""
     return APIRouter(
         tags=[tag],
-        responses=FAILURES,
+        responses=ERROR_RESPONSES,
         generate_unique_id_function=_operation_id,
         route_class=GuardedRoute,
     )

@@ -1,7 +1,7 @@
 """What goes wrong in a request, turned into `{"error": text, "kind": …}` with the right status.
 
-The one boundary of the API: nothing above catches. An error that nobody raised on purpose is
-logged with its traceback, and told without its text, which could hold anything.
+The only place where the API catches: routes let errors pass. An error that nobody raised on
+purpose is logged with its traceback, and told without its text, which could hold anything.
 """
 
 from __future__ import annotations
@@ -30,9 +30,7 @@ from bg_charm_service.domain.errors import (
     StorageError,
     TooManyAttempts,
 )
-
-#: An answer repeats no more of what was sent, in characters.
-_LONGEST_TEXT = 4000
+from bg_charm_service.domain.text_limits import RESPONSE_ERROR_CHARACTERS, cut
 
 #: The first class that fits gives the status; other errors of ours are 500.
 STATUSES: tuple[tuple[type[ServiceError], int], ...] = (
@@ -47,12 +45,12 @@ STATUSES: tuple[tuple[type[ServiceError], int], ...] = (
 )
 
 
-def add_failures(app: FastAPI) -> None:
+def add_error_handlers(app: FastAPI) -> None:
     """Let an application answer every failure in the one form."""
-    app.add_exception_handler(ServiceError, _answer_service_error)
-    app.add_exception_handler(RequestValidationError, _answer_invalid_request)
-    app.add_exception_handler(HTTPException, _answer_http_exception)
-    app.add_middleware(InternalErrors)
+    app.add_exception_handler(ServiceError, _on_service_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_middleware(InternalErrorMiddleware)
 
 
 def status_of(error: ServiceError) -> int:
@@ -60,18 +58,18 @@ def status_of(error: ServiceError) -> int:
     return next((status for kind, status in STATUSES if isinstance(error, kind)), 500)
 
 
-class InternalErrors:
+class InternalErrorMiddleware:
     """Answers 500 for an error nobody expected; the server above would print a traceback."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = False
+        has_started = False
 
         async def watch(message: Message) -> None:
-            nonlocal started
-            started = started or message["type"] == "http.response.start"
+            nonlocal has_started
+            has_started = has_started or message["type"] == "http.response.start"
             await send(message)
 
         try:
@@ -87,42 +85,40 @@ class InternalErrors:
             bound.opt(exception=error).error(
                 f"Internal error in {scope['method']} {scope['path']}: {place}"
             )
-            if started:
+            if has_started:
                 # Half an answer must not look like a whole one.
                 raise
             text = f"Internal error: {place}. The log of the service has the details."
-            await _problem(text, 500, "InternalError")(scope, receive, send)
+            await _error_response(text, 500, "InternalError")(scope, receive, send)
 
 
-def _problem(
+def _error_response(
     text: str, status: int, kind: str, headers: dict[str, str] | None = None
 ) -> JSONResponse:
-    text = " ".join(text.split())
-    if len(text) > _LONGEST_TEXT:
-        text = f"{text[: _LONGEST_TEXT - 1]}…"
+    text = cut(" ".join(text.split()), RESPONSE_ERROR_CHARACTERS)
     return JSONResponse({"error": text, "kind": kind}, status, headers)
 
 
-async def _answer_service_error(request: Request, error: Exception) -> JSONResponse:
+async def _on_service_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ServiceError)
     headers: dict[str, str] = {}
     if isinstance(error, NotSignedIn):
         headers["www-authenticate"] = "Bearer"
     if isinstance(error, TooManyAttempts):
         headers["retry-after"] = str(math.ceil(error.retry_after_seconds))
-    return _problem(str(error), status_of(error), type(error).__name__, headers)
+    return _error_response(str(error), status_of(error), type(error).__name__, headers)
 
 
-async def _answer_invalid_request(request: Request, error: Exception) -> JSONResponse:
+async def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    return _problem(first_problem(error.errors()), 400, InvalidInput.__name__)
+    return _error_response(first_problem(error.errors()), 400, InvalidInput.__name__)
 
 
-async def _answer_http_exception(request: Request, error: Exception) -> JSONResponse:
+async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     headers = dict(error.headers) if error.headers else None
     kind = NotFound if error.status_code == 404 else InvalidInput
-    return _problem(str(error.detail), error.status_code, kind.__name__, headers)
+    return _error_response(str(error.detail), error.status_code, kind.__name__, headers)
 
 
 def _place_of(error: BaseException) -> str:

@@ -15,7 +15,7 @@ from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
 
 #: A frame that is not taken within this time ends the stream, in seconds.
-_PATIENCE_SECONDS = 20.0
+_SEND_TIMEOUT_SECONDS = 20.0
 
 #: Sent when nothing happens, so that both sides notice a connection that is gone.
 HEARTBEAT = b": still here\n\n"
@@ -27,30 +27,30 @@ class EventStream(Response):
     media_type = "text/event-stream"
 
     def __init__(
-        self, frames: AsyncIterator[bytes], patience_seconds: float = _PATIENCE_SECONDS
+        self, frames: AsyncIterator[bytes], send_timeout_seconds: float = _SEND_TIMEOUT_SECONDS
     ) -> None:
         super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
         del self.headers["content-length"]
         self._frames = frames
-        self._patience_seconds = patience_seconds
+        self._send_timeout_seconds = send_timeout_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         sending = asyncio.create_task(self._send_all(send))
-        leaving = asyncio.create_task(_until_left(receive))
+        disconnecting = asyncio.create_task(_until_disconnected(receive))
         try:
-            await asyncio.wait([sending, leaving], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([sending, disconnecting], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            leaving.cancel()
+            disconnecting.cancel()
             sending.cancel()
             # The frames give up what they hold before this request is over.
-            await asyncio.gather(leaving, sending, return_exceptions=True)
+            await asyncio.gather(disconnecting, sending, return_exceptions=True)
 
     async def _send_all(self, send: Send) -> None:
         try:
             start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
             await send(start)
             async for frame in self._frames:
-                async with asyncio.timeout(self._patience_seconds):
+                async with asyncio.timeout(self._send_timeout_seconds):
                     await send({"type": "http.response.body", "body": frame, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
@@ -67,6 +67,6 @@ def frame(kind: str, data: Any, event_id: int | None = None) -> bytes:
     return f"{head}event: {kind}\ndata: {text}\n\n".encode(errors="replace")
 
 
-async def _until_left(receive: Receive) -> None:
+async def _until_disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

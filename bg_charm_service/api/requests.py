@@ -1,4 +1,4 @@
-"""The bodies of requests: what they may hold, and their change into the values of commands.
+"""The JSON of requests: what it may hold, and its change into the values of commands.
 
 Only the shape is checked here; whether a value makes sense is for the commands to say.
 """
@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from bg_charm_service.domain.dids import is_did
 from bg_charm_service.domain.errors import InvalidInput
+from bg_charm_service.domain.identity import is_did
 from bg_charm_service.domain.merkle import is_merkle_id
 from bg_charm_service.domain.model import CharmRef
 from bg_charm_service.domain.views import NewCharm

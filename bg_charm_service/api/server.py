@@ -17,8 +17,8 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from bg_charm_service.api.auth.listeners import SOCKET, TCP, Tagged
-from bg_charm_service.api.auth.peers import comes_from_within
+from bg_charm_service.api.auth.listeners import SOCKET, TCP, ListenerMiddleware
+from bg_charm_service.api.auth.peers import is_from_own_child
 
 #: How long an answer under way may take to go out at a stop, in seconds.
 _CLOSE_SECONDS = 5.0
@@ -37,7 +37,7 @@ class _Protocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if comes_from_within(transport.get_extra_info("socket")):
+        if is_from_own_child(transport.get_extra_info("socket")):
             transport.abort()
 
 
@@ -47,7 +47,7 @@ class Server:
     def __init__(self, app: FastAPI, sockets: Sequence[socket.socket], listener: str) -> None:
         self._sockets = list(sockets)
         config = uvicorn.Config(
-            Tagged(app, listener),
+            ListenerMiddleware(app, listener),
             # A header must not say where a request comes from.
             proxy_headers=False,
             server_header=False,
@@ -84,10 +84,10 @@ async def serve(app: FastAPI, path: Path, ports: Sequence[socket.socket]) -> Asy
         async with Server(app, ports, TCP), Server(app, [listener], SOCKET):
             yield
     finally:
-        _forget(path)
+        _remove_socket(path)
 
 
-def _forget(path: Path) -> None:
+def _remove_socket(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from bg_charm_service.domain.dids import is_did
 from bg_charm_service.domain.errors import InvalidInput
-from bg_charm_service.domain.identity import space_did
+from bg_charm_service.domain.identity import is_did, space_did
 from bg_charm_service.domain.merkle import is_merkle_id
 from bg_charm_service.domain.model import CharmRef
+from bg_charm_service.domain.text_limits import QUOTED_JSON_CHARACTERS, cut
 
 
 class CharmType(click.ParamType[CharmRef]):
@@ -130,7 +130,7 @@ def read_json(text: str) -> Any:
     try:
         return json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):
-        shown = text if len(text) <= 40 else text[:37] + "..."
+        shown = cut(text, QUOTED_JSON_CHARACTERS, mark="...")
         raise ValueError(
             f"{shown!r} is not JSON; a text needs quotes of its own: {json.dumps(shown)!r}"
         ) from None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
+from bg_charm_service.cli.formatting import moment, one_line
 from bg_charm_service.cli.printing import note, print_json, print_line
 from bg_charm_service.cli.session import Session, json_option, pass_session
-from bg_charm_service.cli.wording import moment, one_line
 from bg_charm_service.domain.model import CharmRef
 from bg_charm_service.storage.sqlite.store.audit import AuditEntry
 
@@ -27,11 +27,11 @@ from bg_charm_service.storage.sqlite.store.audit import AuditEntry
 @pass_session
 def audit(session: Session, limit: int, before: int | None, as_json: bool) -> None:
     """Show who changed what, the newest first."""
-    answer = session.ask(lambda client: client.get("audit", limit=limit, before=before))
+    response = session.ask(lambda client: client.get("audit", limit=limit, before=before))
     if as_json:
-        print_json(answer.content)
+        print_json(response.content)
         return
-    entries = answer.read(list[AuditEntry])
+    entries = response.read(list[AuditEntry])
     if not entries:
         note("Nothing was changed yet.")
     for each in entries:

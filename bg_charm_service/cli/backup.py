@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bg_charm_service.cli.formatting import file_size
 from bg_charm_service.cli.printing import coloured, note, print_json, print_line, print_text
 from bg_charm_service.cli.session import Session, json_option, pass_session
-from bg_charm_service.cli.wording import file_size
 from bg_charm_service.storage.sqlite.checks.findings import Finding, Severity
 
 if TYPE_CHECKING:
@@ -33,11 +33,11 @@ def backup(session: Session, file: Path, as_json: bool) -> None:
     from bg_charm_service.service.maintenance.backups import BackupFile
 
     body = {"path": str(file.absolute())}
-    answer = session.ask(lambda client: client.post("backups", body=body))
+    response = session.ask(lambda client: client.post("backups", body=body))
     if as_json:
-        print_json(answer.content)
+        print_json(response.content)
         return
-    made = answer.read(BackupFile)
+    made = response.read(BackupFile)
     print_text(f"Backup made and verified: {made.path}, {file_size(made.size_bytes)}")
 
 
@@ -95,12 +95,12 @@ def _report(session: Session, *, repair: bool, is_full: bool) -> Report:
     """Ask the service that runs, or else look into its directory."""
     import asyncio
 
-    from bg_charm_service.cli.client import reach
+    from bg_charm_service.cli.client import connect_if_running
     from bg_charm_service.service.maintenance.health_checks import Report
     from bg_charm_service.service.maintenance.offline_check import examine_stopped
 
     async def ask() -> Report | None:
-        async with reach(session.settings) as client:
+        async with connect_if_running(session.settings) as client:
             if client is None:
                 return None
             if is_full:
@@ -108,8 +108,8 @@ def _report(session: Session, *, repair: bool, is_full: bool) -> Report:
                     "--full reads the database of a directory that no service has open. Of a "
                     "running service the newest backup is read, also without it."
                 )
-            answer = await (client.post("doctor") if repair else client.get("doctor"))
-            return answer.read(Report)
+            response = await (client.post("doctor") if repair else client.get("doctor"))
+            return response.read(Report)
 
     asked = asyncio.run(ask())
     if asked is not None:

@@ -100,11 +100,11 @@ def add(
         "register": register,
         **({"integration": integration} if integration else {}),
     }
-    answer = session.ask(lambda client: client.post("charms", body=body))
+    response = session.ask(lambda client: client.post("charms", body=body))
     if as_json:
-        print_json(answer.content)
+        print_json(response.content)
         return
-    added = answer.read(AddedCharm)
+    added = response.read(AddedCharm)
     click.echo(f"{added.space}/{added.charm_id}")
     if not added.created:
         note("This charm was there already.")
@@ -141,10 +141,10 @@ def update(
         "class": class_name,
         "dry_run": dry_run,
     }
-    answer = session.ask(lambda client: client.put(*path_of(ref, "source"), body=body))
-    report = answer.read(UpdateReport)
+    response = session.ask(lambda client: client.put(*path_of(ref, "source"), body=body))
+    report = response.read(UpdateReport)
     if as_json:
-        print_json(answer.content)
+        print_json(response.content)
     else:
         for field in report.added_fields:
             click.echo(f"new field: {field}")
@@ -182,12 +182,12 @@ def send(session: Session, ref: CharmRef, event: str, stream: str | None, as_jso
         body = {"stream": stream, "event": read_json(event)}
         return await client.post(*path_of(ref, "send"), body=body), client.is_online
 
-    answer, is_online = session.ask(work)
+    response, is_online = session.ask(work)
     if as_json:
-        print_json(answer.content)
+        print_json(response.content)
         return
     later = "" if is_online else " It runs when the service starts."
-    click.echo(f"Sent as job {answer.read(QueuedJob).job_id}.{later}")
+    click.echo(f"Sent as job {response.read(QueuedJob).job_id}.{later}")
 
 
 @click.command()
@@ -243,11 +243,11 @@ def requeue(session: Session, ref: CharmRef, as_json: bool) -> None:
     """Try the dead letter of a charm again."""
     from bg_charm_service.api.responses import QueuedJob
 
-    answer = session.ask(lambda client: client.post(*path_of(ref, "requeue")))
+    response = session.ask(lambda client: client.post(*path_of(ref, "requeue")))
     if as_json:
-        print_json(answer.content)
+        print_json(response.content)
     else:
-        click.echo(f"Queued again as job {answer.read(QueuedJob).job_id}.")
+        click.echo(f"Queued again as job {response.read(QueuedJob).job_id}.")
 
 
 def read_source(file: Path) -> str:

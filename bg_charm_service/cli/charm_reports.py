@@ -11,6 +11,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bg_charm_service.cli.arguments import SpaceType, charm_argument
+from bg_charm_service.cli.formatting import (
+    counted,
+    milliseconds,
+    moment,
+    one_line,
+    relative,
+    seconds,
+    visible,
+)
 from bg_charm_service.cli.printing import (
     coloured,
     note,
@@ -20,15 +29,6 @@ from bg_charm_service.cli.printing import (
     print_text,
 )
 from bg_charm_service.cli.session import Session, json_option, pass_session, path_of
-from bg_charm_service.cli.wording import (
-    counted,
-    milliseconds,
-    moment,
-    one_line,
-    relative,
-    seconds,
-    visible,
-)
 from bg_charm_service.domain.model import CharmRef
 
 if TYPE_CHECKING:
@@ -83,11 +83,11 @@ def show(session: Session, ref: CharmRef, as_json: bool) -> None:
     """Show registration, status, last error, totals and newest runs."""
     from bg_charm_service.domain.views import CharmDetail
 
-    answer = session.ask(lambda client: client.get(*path_of(ref)))
+    response = session.ask(lambda client: client.get(*path_of(ref)))
     if as_json:
-        print_json(answer.content)
+        print_json(response.content)
         return
-    detail = answer.read(CharmDetail)
+    detail = response.read(CharmDetail)
     now = time.time()
     print_facts(_facts(detail, now))
     if detail.history:
@@ -127,8 +127,8 @@ async def fetch_charms(client: Client, space: str | None) -> list[CharmView]:
     charms: list[CharmView] = []
     cursor: str | None = ""
     while cursor is not None:
-        answer = await client.get("charms", space=space, cursor=cursor, limit=_PAGE)
-        page = answer.read(CharmPage)
+        response = await client.get("charms", space=space, cursor=cursor, limit=_PAGE)
+        page = response.read(CharmPage)
         charms += page.charms
         cursor = page.next
     return charms

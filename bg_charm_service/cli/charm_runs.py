@@ -9,11 +9,12 @@ import click
 
 from bg_charm_service.cli.arguments import charm_argument
 from bg_charm_service.cli.charm_reports import standing_cell
+from bg_charm_service.cli.formatting import milliseconds, moment, one_line
 from bg_charm_service.cli.printing import note, print_json, print_line, print_text
 from bg_charm_service.cli.session import Session, json_option, pass_session, path_of
-from bg_charm_service.cli.wording import milliseconds, moment, one_line
 from bg_charm_service.domain.errors import ServiceError, ServiceStopping
 from bg_charm_service.domain.model import CharmRef
+from bg_charm_service.domain.text_limits import WRITTEN_VALUE_CHARACTERS, cut
 
 if TYPE_CHECKING:
     from bg_charm_service.cli.client import Client
@@ -43,11 +44,11 @@ def run(session: Session, ref: CharmRef, as_json: bool) -> None:
     """
     from bg_charm_service.domain.views import RunReport
 
-    answer = session.ask(lambda client: client.post(*path_of(ref, "run")))
-    report = answer.read(RunReport)
+    response = session.ask(lambda client: client.post(*path_of(ref, "run")))
+    report = response.read(RunReport)
     done = report.run
     if as_json:
-        print_json(answer.content)
+        print_json(response.content)
     else:
         _print_output(done)
         for field, value in report.writes.items():
@@ -97,20 +98,20 @@ def logs(session: Session, ref: CharmRef, limit: int, follow: bool, as_json: boo
 async def _newest(client: Client, ref: CharmRef, limit: int) -> list[RunView]:
     from bg_charm_service.domain.views import RunView
 
-    answer = await client.get(*path_of(ref, "runs"), limit=limit)
-    return answer.read(list[RunView])[::-1]
+    response = await client.get(*path_of(ref, "runs"), limit=limit)
+    return response.read(list[RunView])[::-1]
 
 
 async def _follow(settings: Settings, ref: CharmRef, cursor: int, *, as_json: bool) -> None:
     import asyncio
 
-    from bg_charm_service.cli.client import connect
+    from bg_charm_service.cli.client import connect_to_socket
 
     # Connected anew each time: the service may restart, and while it does not run nothing new
     # can come, so that the directory is never opened, and never kept from a service that starts.
     said = False
     while True:
-        async with connect(settings) as client:
+        async with connect_to_socket(settings) as client:
             if client is None and not said:
                 note("The service is not running; new runs are shown when it is.")
             said = client is None
@@ -130,8 +131,8 @@ async def _after(client: Client, ref: CharmRef, cursor: int) -> list[RunView]:
     found: list[RunView] = []
     before: int | None = None
     while True:
-        answer = await client.get(*path_of(ref, "runs"), limit=_PAGE, before=before)
-        page = answer.read(list[RunView])
+        response = await client.get(*path_of(ref, "runs"), limit=_PAGE, before=before)
+        page = response.read(list[RunView])
         new = [each for each in page if each.number > cursor]
         found += new
         if len(new) < _PAGE:
@@ -166,5 +167,4 @@ def _print_output(run: RunView) -> None:
 def _short_json(value: object) -> str:
     import msgspec
 
-    text = msgspec.json.encode(value).decode()
-    return text if len(text) <= 200 else f"{text[:197]}..."
+    return cut(msgspec.json.encode(value).decode(), WRITTEN_VALUE_CHARACTERS, mark="...")

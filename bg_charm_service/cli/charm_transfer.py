@@ -99,8 +99,8 @@ async def _import(client: Client, file: BinaryIO, tally: Tally) -> None:
         for batch in batches(lines_of(file), base_directory(file), tally):
             if batch.charms:
                 body = [charm for _, charm in batch.charms]
-                answer = await client.post("charms", "import", body=body)
-                for (line, _), one in zip(batch.charms, answer.read(list[Imported]), strict=True):
+                response = await client.post("charms", "import", body=body)
+                for (line, _), one in zip(batch.charms, response.read(list[Imported]), strict=True):
                     if one.charm is None:
                         tally.fail(line, one.error or "")
                         continue

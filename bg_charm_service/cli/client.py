@@ -10,7 +10,7 @@ import json
 import logging
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager as Opening
+from contextlib import AbstractAsyncContextManager as AsyncContext
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TypeVar
 from urllib.parse import quote
@@ -19,7 +19,7 @@ import httpx2
 import msgspec
 import tenacity
 
-from bg_charm_service.cli.service_socket import is_somebody_there, socket_path
+from bg_charm_service.cli.service_socket import is_listening, socket_path
 from bg_charm_service.daemon.operator_identity import operator_identity
 from bg_charm_service.daemon.settings import Settings
 from bg_charm_service.domain.errors import (
@@ -52,7 +52,7 @@ _ERRORS: dict[int, type[ServiceError]] = {
 }
 
 
-class Answer:
+class Response:
     """A successful answer: the JSON as it came, read as a value only when asked."""
 
     def __init__(self, content: bytes) -> None:
@@ -75,19 +75,19 @@ class Client:
         self._http = http
         self.is_online = is_online  #: a service runs, and answers
 
-    async def get(self, *path: str, **query: object) -> Answer:
+    async def get(self, *path: str, **query: object) -> Response:
         """Get the resource at these segments of a path."""
         return await self._send("GET", path, query=query)
 
-    async def post(self, *path: str, body: object = None) -> Answer:
+    async def post(self, *path: str, body: object = None) -> Response:
         """Post a JSON value, if any."""
         return await self._send("POST", path, body=body)
 
-    async def put(self, *path: str, body: object) -> Answer:
+    async def put(self, *path: str, body: object) -> Response:
         """Put a JSON value; bytes are JSON already."""
         return await self._send("PUT", path, body=body)
 
-    async def delete(self, *path: str) -> Answer:
+    async def delete(self, *path: str) -> Response:
         """Delete a resource."""
         return await self._send("DELETE", path)
 
@@ -108,7 +108,7 @@ class Client:
         *,
         query: dict[str, object] | None = None,
         body: object = None,
-    ) -> Answer:
+    ) -> Response:
         content: bytes | None = None
         if isinstance(body, bytes):
             content = body
@@ -122,7 +122,7 @@ class Client:
             )
         if response.is_error:
             raise _error_of(response)
-        return Answer(response.content)
+        return Response(response.content)
 
 
 @asynccontextmanager
@@ -138,20 +138,20 @@ async def open_client(settings: Settings) -> AsyncIterator[Client]:
 
 
 @asynccontextmanager
-async def reach(settings: Settings) -> AsyncIterator[Client | None]:
+async def connect_if_running(settings: Settings) -> AsyncIterator[Client | None]:
     """Connect to the service of --url, or to the one that runs; gives None where none does."""
     url, token = settings.service_url, settings.service_token
-    reaching: Opening[Client | None]
-    reaching = connect(settings) if url is None else _reach(url, token)
-    async with reaching as client:
+    connecting: AsyncContext[Client | None]
+    connecting = connect_to_socket(settings) if url is None else _connect_to_url(url, token)
+    async with connecting as client:
         yield client
 
 
 @asynccontextmanager
-async def connect(settings: Settings) -> AsyncIterator[Client | None]:
+async def connect_to_socket(settings: Settings) -> AsyncIterator[Client | None]:
     """Connect to the running service; gives None where none runs."""
     with socket_path(settings.data_dir) as path:
-        if path is None or not is_somebody_there(path, settings.data_dir, BUSY_WAIT_SECONDS):
+        if path is None or not is_listening(path, settings.data_dir, BUSY_WAIT_SECONDS):
             yield None
             return
         # Nothing is encrypted there, and to load certificates takes longer than the request.
@@ -161,7 +161,7 @@ async def connect(settings: Settings) -> AsyncIterator[Client | None]:
 
 
 @asynccontextmanager
-async def _reach(url: str, token: str | None) -> AsyncIterator[Client]:
+async def _connect_to_url(url: str, token: str | None) -> AsyncIterator[Client]:
     """Connect to a service by its address; no proxy of the environment gets to see the token."""
     headers = {"authorization": f"Bearer {token}"} if token is not None else {}
     async with _http(httpx2.AsyncHTTPTransport(), url, headers) as http:
@@ -176,7 +176,7 @@ async def _reach(url: str, token: str | None) -> AsyncIterator[Client]:
 )
 async def _open(settings: Settings) -> tuple[Client, AsyncExitStack]:
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(reach(settings))
+        client = await stack.enter_async_context(connect_if_running(settings))
         if client is None:
             client = await stack.enter_async_context(_open_directory(settings))
         return client, stack.pop_all()
@@ -185,14 +185,14 @@ async def _open(settings: Settings) -> tuple[Client, AsyncExitStack]:
 @asynccontextmanager
 async def _open_directory(settings: Settings) -> AsyncIterator[Client]:
     from bg_charm_service.api import create_app
-    from bg_charm_service.api.auth.listeners import SOCKET, Tagged
+    from bg_charm_service.api.auth.listeners import SOCKET, ListenerMiddleware
     from bg_charm_service.daemon.service_config import service_config
     from bg_charm_service.service.bootstrap import open_service
 
     _drop_logs()
     identity = operator_identity(settings, os.environ)
     async with open_service(service_config(settings, identity, is_polling=False)) as service:
-        app = Tagged(create_app(service.commands), SOCKET)
+        app = ListenerMiddleware(create_app(service.commands), SOCKET)
         transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
         async with _http(transport) as http:
             yield Client(http, is_online=False)

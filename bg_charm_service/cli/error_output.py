@@ -1,4 +1,4 @@
-"""The one place where the errors of commands end: each becomes one line, `Error: …`, and exit 1."""
+"""The one place where errors of commands end: each becomes one line, `Error: …`, and exit 1."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from pathlib import Path
 
 import click
 
-from bg_charm_service.cli.wording import LONGEST_LINE, short_line
+from bg_charm_service.cli.formatting import short_line
 from bg_charm_service.daemon.settings import SETTINGS
 from bg_charm_service.domain.errors import AuthorizationError, CompilerError, ServiceError
+from bg_charm_service.domain.text_limits import COMMAND_ERROR_CHARACTERS
 
 
 @contextmanager
-def told_in_one_line() -> Iterator[None]:
+def one_line_errors() -> Iterator[None]:
     """Turn what is raised inside into what click shows, and exits with, by itself."""
     try:
         yield
@@ -36,7 +37,7 @@ def told_in_one_line() -> Iterator[None]:
 def _shortened(error: click.ClickException) -> click.ClickException:
     """Let a refusal repeat no more of what was written than a terminal is good for."""
     told = error.format_message()
-    if len(told) <= LONGEST_LINE:
+    if len(told) <= COMMAND_ERROR_CHARACTERS:
         return error
     if isinstance(error, click.UsageError):
         return click.UsageError(short_line(told), error.ctx)

@@ -6,10 +6,10 @@ import time
 
 import click
 
+from bg_charm_service.cli.formatting import one_line, percent, relative
 from bg_charm_service.cli.printing import print_json, print_table
 from bg_charm_service.cli.session import Session, json_option, pass_session
 from bg_charm_service.cli.usage import OrderedGroup
-from bg_charm_service.cli.wording import one_line, percent, relative
 
 
 @click.command("list")
@@ -19,13 +19,13 @@ def list_integrations(session: Session, as_json: bool) -> None:
     """List the integrations that can be run, and their last scan."""
     from bg_charm_service.domain.views import IntegrationView
 
-    answer = session.ask(lambda client: client.get("integrations"))
+    response = session.ask(lambda client: client.get("integrations"))
     if as_json:
-        print_json(answer.content)
+        print_json(response.content)
         return
     now = time.time()
     rows = []
-    for found in answer.read(list[IntegrationView]):
+    for found in response.read(list[IntegrationView]):
         standing = "active" if found.active else "-"
         if found.active and not found.initialised:
             standing = "not initialised"
@@ -56,8 +56,8 @@ def initialize_integration(session: Session, integration: str) -> None:
     """Initialize an integration's cell and say what became of it."""
     from bg_charm_service.api.responses import Done
 
-    answer = session.ask(lambda client: client.post("integrations", integration, "initialize"))
-    click.echo(answer.read(Done).message)
+    response = session.ask(lambda client: client.post("integrations", integration, "initialize"))
+    click.echo(response.read(Done).message)
 
 
 integration = OrderedGroup(

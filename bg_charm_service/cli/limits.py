@@ -12,7 +12,7 @@ from bg_charm_service.cli.printing import note, print_json, print_table
 from bg_charm_service.cli.session import Session, json_option, pass_session, path_of
 from bg_charm_service.domain.errors import InvalidInput
 from bg_charm_service.domain.identity import space_did
-from bg_charm_service.domain.limit_names import LIMIT_NAMES, LimitName, read_limit
+from bg_charm_service.domain.limits import LIMIT_NAMES, LimitName, read_limit
 
 #: Takes a limit back, so that the next one counts again.
 _DEFAULT = "default"
@@ -69,22 +69,22 @@ def limits(
     The nearest word of the operator counts: charm, space, service. `default` takes one back. A
     charm's class can only ask for less.
     """
-    from bg_charm_service.domain.limit_views import LimitsView
+    from bg_charm_service.domain.views import LimitsView
 
     given = {name: value for name, value in wanted.items() if value is not None}
     if reset and given:
         raise click.UsageError("--reset takes all limits back: give it alone.")
     body = {name: None if value == _DEFAULT else value for name, value in given.items()}
     if reset:
-        answer = session.ask(lambda client: client.delete(*place))
+        response = session.ask(lambda client: client.delete(*place))
     elif body:
-        answer = session.ask(lambda client: client.put(*place, body=body))
+        response = session.ask(lambda client: client.put(*place, body=body))
     else:
-        answer = session.ask(lambda client: client.get(*place))
+        response = session.ask(lambda client: client.get(*place))
     if as_json:
-        print_json(answer.content)
+        print_json(response.content)
         return
-    shown = answer.read(LimitsView)
+    shown = response.read(LimitsView)
     print_table(
         ["LIMIT", "VALUE", "SET BY", "WHAT"],
         [[one.name, one.value, one.set_by, one.about] for one in shown.limits],

@@ -18,10 +18,10 @@ def open_page(session: Session, as_json: bool) -> None:
     """
     from bg_charm_service.api.responses import LoginLink
 
-    answer = session.ask(lambda client: client.post("login-codes"))
+    response = session.ask(lambda client: client.post("login-codes"))
     if as_json:
-        print_json(answer.content)
+        print_json(response.content)
         return
-    link = answer.read(LoginLink)
+    link = response.read(LoginLink)
     click.echo(link.url)
     note(f"It works once, within {link.expires_seconds / 60:g} minutes.")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bg_charm_service.cli.wording import short_line, visible
+from bg_charm_service.cli.formatting import short_line, visible
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
+from bg_charm_service.cli import charm_changes, charm_reports, charm_runs, charm_transfer
 from bg_charm_service.cli.audit import audit
 from bg_charm_service.cli.backup import backup, doctor, restore
-from bg_charm_service.cli.charms import charm
 from bg_charm_service.cli.identities import identity
 from bg_charm_service.cli.integration_commands import initialize_integration, integration
 from bg_charm_service.cli.limits import limits
@@ -17,7 +17,7 @@ from bg_charm_service.cli.session import Session
 from bg_charm_service.cli.setting_options import click_options
 from bg_charm_service.cli.spaces import add_admin_charm, space
 from bg_charm_service.cli.tokens import token
-from bg_charm_service.cli.usage import ProgramGroup, available_integrations
+from bg_charm_service.cli.usage import OrderedGroup, ProgramGroup, available_integrations
 
 
 def _run(ctx: click.Context, session: Session) -> None:
@@ -45,6 +45,30 @@ def _options() -> list[click.Parameter]:
     return options
 
 
+#: In the order in which a newcomer needs them.
+_charm = OrderedGroup(
+    "charm",
+    help="Add, look at, run and change charms.",
+    commands=[
+        charm_changes.add,
+        charm_changes.update,
+        charm_reports.list_charms,
+        charm_reports.show,
+        charm_reports.get,
+        charm_changes.set_field,
+        charm_changes.send,
+        charm_runs.run,
+        charm_runs.logs,
+        charm_changes.enable,
+        charm_changes.disable,
+        charm_changes.interval,
+        charm_changes.requeue,
+        charm_changes.remove,
+        charm_transfer.import_charms,
+        charm_transfer.export_charms,
+    ],
+)
+
 root = ProgramGroup(
     "bg-charm-service",
     help="A robust service for running charms in the background with health monitoring",
@@ -53,7 +77,7 @@ root = ProgramGroup(
     invoke_without_command=True,
     context_settings={"max_content_width": 100},
     commands=[
-        charm,
+        _charm,
         register,
         unregister,
         space,

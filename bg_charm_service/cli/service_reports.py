@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bg_charm_service.cli.printing import coloured, note, print_facts, print_json, print_table
-from bg_charm_service.cli.session import Session, json_option, pass_session
-from bg_charm_service.cli.wording import (
+from bg_charm_service.cli.formatting import (
     counted,
     file_size,
     memory,
@@ -21,6 +19,8 @@ from bg_charm_service.cli.wording import (
     seconds,
     span,
 )
+from bg_charm_service.cli.printing import coloured, note, print_facts, print_json, print_table
+from bg_charm_service.cli.session import Session, json_option, pass_session
 from bg_charm_service.domain.model import CharmRef
 from bg_charm_service.domain.sandbox_mode import Isolation
 
@@ -41,11 +41,11 @@ def status(session: Session, as_json: bool) -> None:
     """Show how the service is doing."""
     from bg_charm_service.service.status.views import ServiceStatus
 
-    answer = session.ask(lambda client: client.get("status"))
+    response = session.ask(lambda client: client.get("status"))
     if as_json:
-        print_json(answer.content)
+        print_json(response.content)
         return
-    found = answer.read(ServiceStatus)
+    found = response.read(ServiceStatus)
     now = time.time()
     print_facts(_facts(found, now))
     if found.running and found.workers:
@@ -107,8 +107,8 @@ async def _fetch_dead_letters(client: Client) -> list[JobView]:
     jobs: list[JobView] = []
     cursor: int | None = 0
     while cursor is not None:
-        answer = await client.get("dead-letters", cursor=cursor, limit=_PAGE)
-        page = answer.read(JobPage)
+        response = await client.get("dead-letters", cursor=cursor, limit=_PAGE)
+        page = response.read(JobPage)
         jobs += page.jobs
         cursor = page.next
     return jobs

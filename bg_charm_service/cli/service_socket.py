@@ -19,7 +19,7 @@ from bg_charm_service.storage.data_directory import SOCKET_NAME, why_unusable
 _SOCKET_PATH_BYTES = 107
 
 #: Nobody listens there: the socket is missing, or was left by a service that was killed.
-_NOBODY = (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR)
+_NOT_LISTENING = (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR)
 
 
 @contextmanager
@@ -45,13 +45,13 @@ def socket_path(directory: Path) -> Iterator[str | None]:
         os.close(opened)
 
 
-def is_somebody_there(path: str, directory: Path, patience_seconds: float) -> bool:
+def is_listening(path: str, directory: Path, timeout_seconds: float) -> bool:
     """Whether somebody takes connections; a full queue of them is waited for.
 
     Raises DataDirectoryBusy when that takes too long, DataDirectoryError without permission.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(patience_seconds)
+        probe.settimeout(timeout_seconds)
         try:
             probe.connect(path)
         except (BlockingIOError, TimeoutError):
@@ -59,7 +59,7 @@ def is_somebody_there(path: str, directory: Path, patience_seconds: float) -> bo
                 f"The service of {directory} takes no connections at the moment."
             ) from None
         except OSError as error:
-            if error.errno in _NOBODY:
+            if error.errno in _NOT_LISTENING:
                 return False
             raise DataDirectoryError(why_unusable(directory, error)) from None
     return True

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable
 
 import click
 
-from bg_charm_service.daemon.setting import Setting, quoted
-from bg_charm_service.daemon.settings import SETTINGS
+from bg_charm_service.daemon.settings import SETTINGS, Setting, quoted
 
 
 class SettingType(click.ParamType[object]):

@@ -7,10 +7,10 @@ import time
 import click
 
 from bg_charm_service.cli.arguments import DidType, SpaceType
+from bg_charm_service.cli.formatting import relative
 from bg_charm_service.cli.printing import note, print_facts, print_json
 from bg_charm_service.cli.session import Session, json_option, pass_session
 from bg_charm_service.cli.usage import OrderedGroup
-from bg_charm_service.cli.wording import relative
 from bg_charm_service.domain.identity import space_did
 
 
@@ -33,11 +33,11 @@ def list_spaces(session: Session, as_json: bool) -> None:
     """List the spaces and who owns them."""
     from bg_charm_service.domain.views import SpaceView
 
-    answer = session.ask(lambda client: client.get("spaces"))
+    response = session.ask(lambda client: client.get("spaces"))
     if as_json:
-        print_json(answer.content)
+        print_json(response.content)
         return
-    spaces = answer.read(list[SpaceView])
+    spaces = response.read(list[SpaceView])
     if not spaces:
         note("No spaces. The first charm added to one makes it.")
     now = time.time()
@@ -81,5 +81,5 @@ def add_admin_charm(session: Session, granted: str | None) -> None:
     from bg_charm_service.api.responses import Done
 
     body = {"grant": granted}
-    answer = session.ask(lambda client: client.post("admin-charm", body=body))
-    click.echo(answer.read(Done).message)
+    response = session.ask(lambda client: client.post("admin-charm", body=body))
+    click.echo(response.read(Done).message)

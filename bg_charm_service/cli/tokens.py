@@ -7,10 +7,10 @@ import time
 import click
 
 from bg_charm_service.cli.arguments import SpaceType
+from bg_charm_service.cli.formatting import one_line, relative
 from bg_charm_service.cli.printing import note, print_json, print_table
 from bg_charm_service.cli.session import Session, json_option, pass_session
 from bg_charm_service.cli.usage import OrderedGroup
-from bg_charm_service.cli.wording import one_line, relative
 from bg_charm_service.domain.errors import InvalidInput
 from bg_charm_service.domain.identity import space_did
 
@@ -62,11 +62,11 @@ def new(
         "read_only": read_only,
         "expires_seconds": expires,
     }
-    answer = session.ask(lambda client: client.post("tokens", body=body))
+    response = session.ask(lambda client: client.post("tokens", body=body))
     if as_json:
-        print_json(answer.content)
+        print_json(response.content)
         return
-    made = answer.read(MadeToken)
+    made = response.read(MadeToken)
     click.echo(made.token)
     note("This token is not shown again: keep it where you keep passwords.")
 
@@ -78,11 +78,11 @@ def list_tokens(session: Session, as_json: bool) -> None:
     """List the tokens, those that are valid no more too."""
     from bg_charm_service.storage.sqlite.store.tokens import TokenRecord
 
-    answer = session.ask(lambda client: client.get("tokens"))
+    response = session.ask(lambda client: client.get("tokens"))
     if as_json:
-        print_json(answer.content)
+        print_json(response.content)
         return
-    tokens = answer.read(list[TokenRecord])
+    tokens = response.read(list[TokenRecord])
     if not tokens:
         note("No tokens. `bg-charm-service token new --name NAME` makes one.")
         return

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from bg_charm_service.cli.error_output import told_in_one_line
+from bg_charm_service.cli.error_output import one_line_errors
 
 
 class OrderedGroup(click.Group):
@@ -38,7 +38,7 @@ class ProgramGroup(OrderedGroup):
         return option
 
     def invoke(self, ctx: click.Context) -> Any:
-        with told_in_one_line():
+        with one_line_errors():
             return super().invoke(ctx)
 
 

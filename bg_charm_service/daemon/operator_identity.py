@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from bg_charm_service.daemon.setting import quoted
-from bg_charm_service.daemon.settings import Settings
+from bg_charm_service.daemon.settings import Settings, quoted
 from bg_charm_service.domain.errors import InvalidInput
 from bg_charm_service.domain.identity import DEFAULT_PASSPHRASE, Identity
 

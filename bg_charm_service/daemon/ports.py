@@ -16,16 +16,20 @@ from urllib.parse import SplitResult, urlsplit
 
 import psutil
 
-from bg_charm_service.api.auth.allowed_origins import LOOPBACK_NAMES, Doorplate, is_loopback
-from bg_charm_service.api.auth.login_codes import ServiceAddress
+from bg_charm_service.api.auth.allowed_origins import (
+    LOOPBACK_HOSTS,
+    OriginPolicy,
+    ServiceAddress,
+    is_loopback,
+)
 from bg_charm_service.daemon.settings import Settings
 from bg_charm_service.domain.errors import ServiceError
 
 #: A name that stands for the loopback addresses of both families.
-_BOTH = "localhost"
+_BOTH_FAMILIES = "localhost"
 
 #: Addresses of a family that this machine does not have at all.
-_NO_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+_FAMILY_ERRNOS = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ class Ports:
 
     @property
     def shown(self) -> str:
-        return ", ".join(_shown(each) for each in self.sockets)
+        return ", ".join(_url_of(each) for each in self.sockets)
 
     @property
     def numbers(self) -> frozenset[int]:
@@ -49,10 +53,10 @@ def own_ports(settings: Settings) -> frozenset[int]:
 
     Also that of API_URL when its host is this machine: a proxy may listen there.
     """
-    api = urlsplit(settings.api_url)
-    found = {_port_of(api)} if _is_this_machine(api.hostname or "") else set()
+    api_url = urlsplit(settings.api_url)
+    found = {_port_of(api_url)} if _is_this_machine(api_url.hostname or "") else set()
     if not settings.no_api:
-        found.add(_Told(settings).port)
+        found.add(_ListenAddress(settings).port)
     return frozenset(found - {0})
 
 
@@ -64,36 +68,36 @@ def open_ports(settings: Settings, *, has_token: bool) -> Iterator[Ports]:
     for one that other machines reach while there is no token.
     """
     if settings.no_api:
-        yield Ports((), ServiceAddress())
+        yield Ports(sockets=(), service_address=ServiceAddress())
         return
-    told = _Told(settings)
+    listen = _ListenAddress(settings)
     with ExitStack() as stack:
-        found = [stack.enter_context(each) for each in _bind_all(told)]
+        found = [stack.enter_context(each) for each in _bind_all(listen)]
         bound = [each.getsockname()[0] for each in found]
         if not has_token and not all(is_loopback(host) for host in bound):
             raise ServiceError(
-                f"{told.source} can be reached from other machines, and there is no token yet that "
-                "they would need. Make one first: bg-charm-service --data-dir "
+                f"{listen.source} can be reached from other machines, and there is no token yet "
+                "that they would need. Make one first: bg-charm-service --data-dir "
                 f"{settings.data_dir} token new --name NAME"
             )
         for each in found:
             each.listen(1024)
-        yield Ports(tuple(found), _service_address(settings, told, found))
+        yield Ports(tuple(found), _service_address(settings, listen, found))
 
 
-class _Told:
-    """What a person said of where to listen."""
+class _ListenAddress:
+    """Where to listen: what --listen says, else what API_URL does."""
 
     def __init__(self, settings: Settings) -> None:
-        self.is_listen = settings.listen is not None
-        self.api: SplitResult = urlsplit(settings.api_url)
-        parts = urlsplit(f"//{settings.listen}") if self.is_listen else self.api
+        self.is_given = settings.listen is not None
+        self.api_url: SplitResult = urlsplit(settings.api_url)
+        parts = urlsplit(f"//{settings.listen}") if self.is_given else self.api_url
         self.host = (parts.hostname or "").lower()
         self.port = _port_of(parts)
-        what = f"--listen={settings.listen}" if self.is_listen else f"API_URL={settings.api_url}"
-        self.source = what
+        listen, api_url = f"--listen={settings.listen}", f"API_URL={settings.api_url}"
+        self.source = listen if self.is_given else api_url
 
-    def why_not(self, error: OSError) -> ServiceError:
+    def bind_error(self, error: OSError) -> ServiceError:
         """Say in one line why an address cannot be listened on."""
         place = f"{self.source}: port {self.port}"
         if error.errno == errno.EADDRINUSE:
@@ -105,30 +109,30 @@ class _Told:
             return ServiceError(
                 f"{place} is not for this user: give --listen=HOST:PORT with a port above 1023."
             )
-        return self.not_ours(error.strerror or str(error))
+        return self.not_local_error(error.strerror or str(error))
 
-    def not_ours(self, reason: str) -> ServiceError:
+    def not_local_error(self, reason: str) -> ServiceError:
         """Say that a host is not of this machine."""
         hint = "expected an address of this machine, or localhost"
-        if not self.is_listen:
+        if not self.is_given:
             hint = "say where to listen with --listen=HOST:PORT, or --no-api for no port"
         return ServiceError(f"{self.source}: {self.host} is not of this machine ({reason}); {hint}")
 
 
-def _bind_all(told: _Told) -> list[socket.socket]:
+def _bind_all(listen: _ListenAddress) -> list[socket.socket]:
     """Bind each address of the host; all get the same port, also when the system chooses it."""
     found: list[socket.socket] = []
-    port = told.port
-    addresses = _addresses(told)
+    port = listen.port
+    addresses = _addresses(listen)
     try:
         for family, host in addresses:
             try:
                 found.append(_bind(family, host, port))
             except OSError as error:
-                is_missing = error.errno in _NO_FAMILY and len(addresses) > 1
+                is_missing = error.errno in _FAMILY_ERRNOS and len(addresses) > 1
                 if is_missing and (found or (family, host) != addresses[-1]):
                     continue
-                raise told.why_not(error) from None
+                raise listen.bind_error(error) from None
             port = found[0].getsockname()[1]
     except BaseException:
         for each in found:
@@ -137,14 +141,14 @@ def _bind_all(told: _Told) -> list[socket.socket]:
     return found
 
 
-def _addresses(told: _Told) -> list[tuple[socket.AddressFamily, str]]:
-    if told.host == _BOTH:
+def _addresses(listen: _ListenAddress) -> list[tuple[socket.AddressFamily, str]]:
+    if listen.host == _BOTH_FAMILIES:
         return [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
     try:
-        found = socket.getaddrinfo(told.host, None, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(listen.host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no name"
-        raise told.not_ours(str(reason)) from None
+        raise listen.not_local_error(str(reason)) from None
     known = (socket.AF_INET, socket.AF_INET6)
     return list(dict.fromkeys((one[0], str(one[4][0])) for one in found if one[0] in known))
 
@@ -164,24 +168,31 @@ def _bind(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
     return listener
 
 
-def _service_address(settings: Settings, told: _Told, found: list[socket.socket]) -> ServiceAddress:
+def _service_address(
+    settings: Settings, listen: _ListenAddress, found: list[socket.socket]
+) -> ServiceAddress:
     port = found[0].getsockname()[1]
     bound = {each.getsockname()[0] for each in found}
-    is_open = not all(is_loopback(host) for host in bound)
-    names = {*LOOPBACK_NAMES, told.host, *(host for host in bound if not _is_any(host))}
+    is_public = not all(is_loopback(host) for host in bound)
+    hosts = {*LOOPBACK_HOSTS, listen.host, *(host for host in bound if not _is_any(host))}
     ports = {port}
-    if told.is_listen and told.api.hostname:
+    if listen.is_given and listen.api_url.hostname:
         # With both given, API_URL is what people elsewhere call this service.
-        names.add(told.api.hostname.lower())
-        ports.add(_port_of(told.api))
-    if is_open:
-        names.add(socket.gethostname().lower())
-    plate = Doorplate(frozenset(names), frozenset(ports), is_open, frozenset(settings.allow_origin))
-    host = told.host
+        hosts.add(listen.api_url.hostname.lower())
+        ports.add(_port_of(listen.api_url))
+    if is_public:
+        hosts.add(socket.gethostname().lower())
+    policy = OriginPolicy(
+        hosts=frozenset(hosts),
+        ports=frozenset(ports),
+        is_public=is_public,
+        allowed_origins=frozenset(settings.allow_origin),
+    )
+    host = listen.host
     if _is_any(host) or is_loopback(host):
         # Only the name stands for both families.
-        host = _BOTH if any(_is_any(each) for each in bound) else sorted(bound)[0]
-    return ServiceAddress(plate, f"http://{_bracketed(host)}:{port}")
+        host = _BOTH_FAMILIES if any(_is_any(each) for each in bound) else sorted(bound)[0]
+    return ServiceAddress(policy, f"http://{_url_host(host)}:{port}")
 
 
 def _port_of(parts: SplitResult) -> int:
@@ -192,7 +203,7 @@ def _port_of(parts: SplitResult) -> int:
 
 def _is_this_machine(host: str) -> bool:
     """Whether a name or address is this machine's; no name server is asked."""
-    if host.lower() in (*LOOPBACK_NAMES, socket.gethostname().lower()) or is_loopback(host):
+    if host.lower() in (*LOOPBACK_HOSTS, socket.gethostname().lower()) or is_loopback(host):
         return True
     return any(host == one.address for found in psutil.net_if_addrs().values() for one in found)
 
@@ -204,10 +215,10 @@ def _is_any(host: str) -> bool:
         return False
 
 
-def _bracketed(host: str) -> str:
+def _url_host(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _shown(listener: socket.socket) -> str:
+def _url_of(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
-    return f"http://{_bracketed(host)}:{port}"
+    return f"http://{_url_host(host)}:{port}"

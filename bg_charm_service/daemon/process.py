@@ -28,9 +28,9 @@ from bg_charm_service.daemon.run_log import RunLog
 from bg_charm_service.daemon.service_config import service_config
 from bg_charm_service.daemon.settings import Settings
 from bg_charm_service.daemon.startup_log import (
-    tell_address,
-    tell_closed_ports,
-    tell_started,
+    log_address,
+    log_closed_ports,
+    log_started,
     warn_of_default_identity,
     warn_of_missing_walls,
 )
@@ -96,21 +96,21 @@ class _Daemon:
                 self._service = service
                 # First, because runs that waited for this start are settled from here on.
                 run_log = RunLog(service.parts.clock.steady)
-                service.supervisor.on_settled.append(_RunTeller(service, run_log))
+                service.supervisor.on_settled.append(_SettledRunLogger(service, run_log))
                 await self._check_integration(service)
                 has_token = service.commands.tokens.has_valid()
                 with open_ports(settings, has_token=has_token) as ports:
                     _close_ports(service, ports)
                     app = create_app(service.commands, ports.service_address)
                     async with serve(app, service.directory.socket_path, ports.sockets):
-                        tell_address(ports, app.state.codes)
+                        log_address(ports, app.state.login_codes)
                         await self._serve(service, run_log)
                 run_log.flush()
 
     async def _serve(self, service: Service, run_log: RunLog) -> None:
         if self._settings.demo:
             await add_demo(service)
-        tell_started(service)
+        log_started(service)
         warn_of_default_identity(service)
         warn_of_missing_walls(service.sandboxing)
         notify(READY=1, STATUS="running")
@@ -120,7 +120,7 @@ class _Daemon:
             service.maintenance.backups.run(),
             _every(self._settings.log_interval_seconds, lambda: _log_status(service)),
             _every(1.0, run_log.tick),
-            _every(_NOTIFY_SECONDS, lambda: _tell_systemd(service)),
+            _every(_NOTIFY_SECONDS, lambda: _notify_systemd(service)),
             _feed_watchdog(service),
         )
         notify(STOPPING=1, STATUS="stopping")
@@ -220,7 +220,7 @@ def _is_held_by_a_command(config: ServiceConfig, error: BaseException) -> bool:
     return isinstance(error, DataDirectoryBusy) and not is_answering(config.data_dir / SOCKET_NAME)
 
 
-class _RunTeller:
+class _SettledRunLogger:
     """Writes a line about each settled run."""
 
     def __init__(self, service: Service, run_log: RunLog) -> None:
@@ -230,9 +230,9 @@ class _RunTeller:
     def __call__(self, settled: Sequence[Settled]) -> None:
         self._run_log.tick()
         for one in settled:
-            self._tell(one)
+            self._log(one)
 
-    def _tell(self, settled: Settled) -> None:
+    def _log(self, settled: Settled) -> None:
         job, outcome, decision = settled.run.claim.job, settled.outcome, settled.decision
         duration, worker = outcome.duration_seconds, settled.record.worker
         if decision.status is RunStatus.SUCCESS:
@@ -284,13 +284,13 @@ def _close_ports(service: Service, ports: Ports) -> None:
     """Keep charms from the ports that page and API are on, also where the system chose them."""
     limits = service.limits
     limits.closed_ports |= ports.numbers
-    tell_closed_ports(service, limits.closed_ports)
+    log_closed_ports(service, limits.closed_ports)
 
 
 def _log_status(service: Service) -> None:
     log_status(service.commands.queries.status())
 
 
-def _tell_systemd(service: Service) -> None:
+def _notify_systemd(service: Service) -> None:
     if is_listening():
         notify(STATUS=one_line(service.commands.queries.status()))

@@ -12,12 +12,10 @@ from datetime import UTC, datetime
 from loguru import logger
 
 from bg_charm_service.domain.model import CharmRef, Failure, Job
+from bg_charm_service.domain.text_limits import LINE_ERROR_CHARACTERS, cut
 
 #: Lines of each kind in one second.
 LINES_PER_SECOND = 200
-
-#: A charm's error is cut to this many characters in the log; its history has all of it.
-ERROR_CHARACTERS = 500
 
 
 class _Budget:
@@ -134,5 +132,5 @@ def _moment(seconds: float) -> str:
 
 
 def _one_line(text: str) -> str:
-    line = " ".join(text[: 2 * ERROR_CHARACTERS].split())
-    return line if len(line) <= ERROR_CHARACTERS else line[:ERROR_CHARACTERS] + "…"
+    # What is far beyond the limit is not looked at; blanks may be most of the rest.
+    return cut(" ".join(text[: 2 * LINE_ERROR_CHARACTERS].split()), LINE_ERROR_CHARACTERS)

@@ -8,20 +8,22 @@ not set. The command line takes its options from here and hands back what it was
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
-from bg_charm_service.daemon.setting import Setting, Variable, ms, setting, written
-from bg_charm_service.domain.limit_names import limit_reader
+from bg_charm_service.domain.errors import InvalidInput
+from bg_charm_service.domain.limits import limit_reader
 from bg_charm_service.domain.package_folder import PACKAGE_FOLDER
 from bg_charm_service.domain.quantities import (
     address,
     choice,
     command,
     count,
+    milliseconds,
     name,
     one_of,
     origins,
@@ -30,6 +32,99 @@ from bg_charm_service.domain.quantities import (
     url,
 )
 from bg_charm_service.domain.sandbox_mode import Isolation, SandboxMode
+from bg_charm_service.domain.text_limits import QUOTED_SETTING_CHARACTERS, cut
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """An environment variable that gives a setting, and how it is read: its unit may differ."""
+
+    name: str
+    read: Callable[[str], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the table; `usage` is `--flag=<value>`, `--flag`, or empty without a flag."""
+
+    name: str
+    read: Callable[[str], object]
+    usage: str
+    variables: tuple[Variable, ...]
+    default: str
+    help: str
+
+    @property
+    def flag(self) -> str:
+        return self.usage.partition("=")[0]
+
+    @property
+    def takes_value(self) -> bool:
+        return "=" in self.usage
+
+    def from_flag(self, text: str) -> object:
+        """Read what was given with the flag; raises InvalidInput."""
+        return _read(self.read, text, self.flag)
+
+    def from_environment(self, environ: Mapping[str, str]) -> object:
+        """Read the first of its variables that is set, None without one; raises InvalidInput."""
+        for variable in self.variables:
+            text = environ.get(variable.name, "")
+            if text:
+                return _read(variable.read, text, variable.name)
+        return None
+
+
+def setting(
+    default: object,
+    read: Callable[[str], object],
+    usage: str = "",
+    help: str = "",
+    env: tuple[Variable, ...] = (),
+    shown: str | None = None,
+    *,
+    is_secret: bool = False,
+) -> Any:
+    """Make a field of the settings, which is a row of the table; a secret is not shown."""
+    if shown is None:
+        shown = f"{default:g}" if isinstance(default, float) else str(default or "")
+    row = Setting("", read, usage, env, shown, help)
+    if callable(default):
+        return dataclasses.field(
+            default_factory=default, metadata={"setting": row}, repr=not is_secret
+        )
+    return dataclasses.field(default=default, metadata={"setting": row}, repr=not is_secret)
+
+
+def _yes(text: str) -> bool:
+    return True
+
+
+def written(default: str, read: Callable[[str], object], usage: str, help: str) -> Any:
+    """Make a field of the settings whose default is given the way a person writes it."""
+    return setting(read(default), read, usage, help, shown=default)
+
+
+def switch(usage: str = "", help: str = "", env: tuple[Variable, ...] = ()) -> Any:
+    """Make a field of the settings that is on when it is given."""
+    return setting(default=False, read=_yes, usage=usage, help=help, env=env)
+
+
+def ms(variable: str) -> tuple[Variable, ...]:
+    """Give the variable of a setting in seconds that is written in milliseconds."""
+    return (Variable(variable, milliseconds),)
+
+
+def quoted(text: str) -> str:
+    """Show what somebody wrote on one line, shortened."""
+    return repr(cut(text, QUOTED_SETTING_CHARACTERS, mark="..."))
+
+
+def _read(read: Callable[[str], object], text: str, source: str) -> object:
+    try:
+        return read(text)
+    except ValueError as error:
+        raise InvalidInput(f"{source}={quoted(text)}: {error}") from None
 
 
 def default_data_dir() -> Path:
@@ -38,10 +133,6 @@ def default_data_dir() -> Path:
     if (above_package / "setup.cfg").is_file():
         return above_package / ".cache"
     return Path(platformdirs.user_state_dir("bg-charm-service", appauthor=False))
-
-
-def _yes(text: str) -> bool:
-    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +164,7 @@ class Settings:
         ms("LOG_INTERVAL_MS"),
     )
     integration: str = setting("gmail", name, "--integration=<name>", "Integration to run")
-    initialize: bool = setting(False, _yes, "--initialize", "Initialize integration cell")
+    initialize: bool = switch("--initialize", "Initialize integration cell")
     max_concurrent: int = setting(
         5,
         count(1, 10_000),
@@ -106,12 +197,12 @@ class Settings:
     listen: str | None = setting(
         None, address, "--listen=<host:port>", "Where page and API listen, if not at API_URL"
     )
-    no_api: bool = setting(False, _yes, "--no-api", "Listen on no port")
+    no_api: bool = switch("--no-api", "Listen on no port")
     allow_origin: tuple[str, ...] = setting(
-        (),
-        origins,
-        "--allow-origin=<origin>,*",
-        "Pages elsewhere that may use the API, with a token",
+        default=(),
+        read=origins,
+        usage="--allow-origin=<origin>,*",
+        help="Pages elsewhere that may use the API, with a token",
     )
     service_url: str | None = setting(
         None,
@@ -128,9 +219,7 @@ class Settings:
         (Variable("BG_CHARM_TOKEN", name),),
         is_secret=True,
     )
-    demo: bool = setting(
-        False, _yes, "--demo", "Add the counter charm in space demo if nothing is there yet"
-    )
+    demo: bool = switch("--demo", "Add the counter charm in space demo if nothing is there yet")
     integrations_dir: Path | None = setting(
         None, path, "--integrations-dir=<dir>", "Directory with integrations of your own"
     )
@@ -234,10 +323,10 @@ class Settings:
         "Where backups go, if not to backups in the data directory",
     )
     backup_hook: tuple[str, ...] = setting(
-        (),
-        command,
-        "--backup-hook=<command>",
-        "Run this after each verified backup, with the file as its last argument",
+        default=(),
+        read=command,
+        usage="--backup-hook=<command>",
+        help="Run this after each verified backup, with the file as its last argument",
     )
     run_log_bytes: int = written(
         "64K", limit_reader("log"), "--run-log=<size>", "Keep so much output of a run"
@@ -291,9 +380,7 @@ class Settings:
     environment: str = setting(
         "", str, help="Added to each JSON log line as env", env=(Variable("ENV", str),)
     )
-    no_color: bool = setting(
-        False, _yes, help="Set to anything: no colours", env=(Variable("NO_COLOR", _yes),)
-    )
+    no_color: bool = switch(help="Set to anything: no colours", env=(Variable("NO_COLOR", _yes),))
     fetch_timeout_seconds: float = 5.0
 
 

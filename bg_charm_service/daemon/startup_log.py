@@ -19,7 +19,7 @@ from bg_charm_service.domain.version import VERSION
 from bg_charm_service.service.bootstrap import Service
 
 
-def tell_address(ports: Ports, codes: LoginCodes) -> None:
+def log_address(ports: Ports, codes: LoginCodes) -> None:
     """Say where page and API are, and how to sign in."""
     if not ports.sockets:
         return
@@ -34,7 +34,7 @@ def tell_address(ports: Ports, codes: LoginCodes) -> None:
     )
 
 
-def tell_started(service: Service) -> None:
+def log_started(service: Service) -> None:
     """Say that the service runs, and with what."""
     logger.bind(event="started").info(
         "bg-charm-service {} started: process {}, data in {}, {} polled every {:g} s with {}; "
@@ -76,7 +76,7 @@ def warn_of_missing_walls(sandboxing: Sandboxing) -> None:
         )
 
 
-def tell_closed_ports(service: Service, closed: frozenset[int]) -> None:
+def log_closed_ports(service: Service, closed: frozenset[int]) -> None:
     """Say which allowed ports are left out after all, being the service's own."""
     for port in sorted(closed.intersection(service.config.limits.ports)):
         logger.bind(event="own_port_closed").info(

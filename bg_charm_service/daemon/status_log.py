@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from loguru import logger
 
 from bg_charm_service.domain.sandbox_mode import Sandboxing, SandboxMode
+from bg_charm_service.domain.text_limits import STATUS_ERROR_CHARACTERS, cut
 from bg_charm_service.service.status.views import ServiceStatus
 
 _MEGABYTE = 1024 * 1024
@@ -75,7 +76,7 @@ def _lines(status: ServiceStatus) -> Iterator[tuple[str, str]]:
             "failing",
             f"Failing: {charm.space}/{charm.charm_id}, "
             f"{many(charm.consecutive_failures, 'failure')} in a row, "
-            f"last: {charm.last_error[:200]}",
+            f"last: {cut(charm.last_error, STATUS_ERROR_CHARACTERS, mark='')}",
         )
     for problem in status.problems:
         yield "problem", f"Problem: {problem}"

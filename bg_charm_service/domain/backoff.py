@@ -21,7 +21,7 @@ _restart_wait = tenacity.wait_exponential(multiplier=0.1, exp_base=2, max=MAX_DE
 
 
 def _delay(wait: tenacity.wait.wait_base, attempt: int, chance: float) -> float:
-    state = tenacity.RetryCallState(_NO_RETRYING, None, (), {})
+    state = tenacity.RetryCallState(retry_object=_NO_RETRYING, fn=None, args=(), kwargs={})
     state.attempt_number = attempt
     return wait(state) * (1 - _JITTER * chance)
 

@@ -1,21 +1,30 @@
 """What one run may use: time, memory, files, threads, output, state, scratch space, network.
 
 The operator sets limits for the service, for a space and for a charm, the nearest one counting; a
-charm's class may ask for less, never for more. Pure: the dispatcher joins them for each run.
+charm's class may ask for less, never for more. `LIMIT_NAMES` is the one table by which classes of
+charms, commands, API and pages read, bound and show them: a new limit is a member of `Limits` and
+`LimitChanges` and a row there. Pure: the limit resolver joins them for each run.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final
 
 import msgspec
+
+from bg_charm_service.domain.errors import InvalidInput
+from bg_charm_service.domain.quantities import count, ports, ports_text, seconds, size, size_text
 
 #: Ports that a charm may connect to unless somebody says otherwise: names, http, https.
 DEFAULT_PORTS = (53, 80, 443)
 
 #: A run that writes so many times what is kept of its log is ended.
 _FLOOD_FACTOR = 256
+
+#: A run's limit of this many seconds or more was meant in milliseconds.
+SUSPECT_SECONDS: Final = 10_000
 
 
 class Walls(msgspec.Struct, frozen=True):
@@ -105,3 +114,117 @@ class LimitChanges:
 
 #: Stands for no limits set.
 NO_CHANGES = LimitChanges()
+
+
+def _run_seconds(text: str) -> float:
+    value = seconds(text)
+    if value >= SUSPECT_SECONDS:
+        raise ValueError(f"expected seconds; were milliseconds meant? Then write {value / 1000:g}")
+    return value
+
+
+def _seconds_text(value: float) -> str:
+    return f"{value:.3f}".rstrip("0").removesuffix(".")
+
+
+@dataclass(frozen=True, slots=True)
+class LimitName:
+    """One limit: its name, its member of `Limits`, how it is read from text and written.
+
+    `about` says what it bounds, `metavar` what its values look like.
+    """
+
+    name: str
+    member: str
+    read: Callable[[str], Any]
+    write: Callable[[Any], str]
+    metavar: str
+    about: str
+
+
+def _in_seconds(name: str, about: str) -> LimitName:
+    return LimitName(name, f"{name}_seconds", _run_seconds, _seconds_text, "SECONDS", about)
+
+
+def _in_bytes(name: str, least: str, most: str, about: str) -> LimitName:
+    return LimitName(name, f"{name}_bytes", size(least, most), size_text, "SIZE", about)
+
+
+def _counted(name: str, member: str, least: int, about: str) -> LimitName:
+    return LimitName(name, member, count(least, 4096), str, "NUMBER", about)
+
+
+#: Every limit, in the order in which they are shown.
+LIMIT_NAMES: Final = (
+    _in_seconds("timeout", "Time that one run may take."),
+    _in_seconds("cpu", "Processor time that one run may use."),
+    _in_bytes("memory", "32M", "1024G", "Memory that one run may use."),
+    _counted("files", "open_files", 32, "Files and connections that it may have open."),
+    _counted("threads", "threads", 1, "Threads that it may run."),
+    _in_bytes("log", "1K", "64M", "Output that is kept of a run."),
+    _in_bytes("state", "1K", "512M", "Size of the whole state."),
+    _in_bytes("scratch", "4K", "1024G", "Files in its scratch directory."),
+    LimitName("network", "ports", ports, ports_text, "PORTS", "Ports to connect to, or deny."),
+)
+
+_BY_NAME: Final = {each.name: each for each in LIMIT_NAMES}
+
+
+def limit_names(*, but: str = "") -> str:
+    """Name all limits in a sentence, but one."""
+    return ", ".join(each.name for each in LIMIT_NAMES if each.name != but)
+
+
+def limit_reader(name: str) -> Callable[[str], Any]:
+    """Give what reads a limit from text: the settings of the service are read like all others."""
+    return _BY_NAME[name].read
+
+
+def read_limit(name: str, value: object) -> Any:
+    """Read one limit from a number or a text; raises InvalidInput naming it."""
+    known = _BY_NAME.get(name)
+    if known is None:
+        raise _unknown(name)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (is_number or isinstance(value, str)):
+        raise InvalidInput(f"{name}: expected a number or a text, not {value!r:.100}")
+    try:
+        return known.read(str(value))
+    except ValueError as error:
+        raise InvalidInput(f"{name}: {error}") from None
+
+
+def read_changes(given: Mapping[str, object]) -> LimitChanges:
+    """Read limits by name; None stands for one that is not set. Raises InvalidInput."""
+    read = {name: read_limit(name, value) for name, value in given.items() if value is not None}
+    return LimitChanges(**{_BY_NAME[name].member: value for name, value in read.items()})
+
+
+def change_limits(before: LimitChanges, given: Mapping[str, object]) -> LimitChanges:
+    """Set limits by name over those before; None takes one back. Raises InvalidInput."""
+    for name in given:
+        if name not in _BY_NAME:
+            raise _unknown(name)
+    taken_back = {_BY_NAME[name].member: None for name, value in given.items() if value is None}
+    return replace(before, **taken_back, **read_changes(given).given())
+
+
+def write_given(given: Mapping[str, object]) -> str:
+    """Write limits by name on one line, as the audit log has them."""
+    words = {name: "default" if value is None else value for name, value in given.items()}
+    return " ".join(f"{name}={value}" for name, value in words.items())
+
+
+def write_limits(limits: Limits | LimitChanges) -> dict[str, str]:
+    """Write the limits that are set by name, each the way it is read."""
+    values = {each: getattr(limits, each.member) for each in LIMIT_NAMES}
+    return {each.name: each.write(value) for each, value in values.items() if value is not None}
+
+
+def check_changes(changes: LimitChanges) -> None:
+    """Raise InvalidInput for limits that nobody can have written, as a worker may answer them."""
+    read_changes(write_limits(changes))
+
+
+def _unknown(name: str) -> InvalidInput:
+    return InvalidInput(f"There is no limit {name!r:.100}; there are {limit_names()}.")

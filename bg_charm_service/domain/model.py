@@ -11,8 +11,8 @@ from enum import IntEnum, StrEnum
 
 import msgspec
 
-from bg_charm_service.domain.dids import is_did
 from bg_charm_service.domain.errors import FailureCause, InvalidInput
+from bg_charm_service.domain.identity import is_did
 from bg_charm_service.domain.limits import LimitChanges
 from bg_charm_service.domain.merkle import is_merkle_id
 

@@ -56,7 +56,7 @@ class Decision(msgspec.Struct, frozen=True):
     disables: bool = False
 
 
-def settle(
+def decide_outcome(
     job: Job,
     outcome: Outcome,
     health: CharmHealth,

@@ -1,7 +1,8 @@
 """What the service tells about itself: the frozen values that commands give back.
 
 Shown by the CLI, the API and the page alike. Times are float seconds since the epoch, 0 or
-null for never; durations say their unit. Built by the commands; the status is in `status_views`.
+null for never; durations say their unit. Built by the commands; the status is in
+`service.status.views`.
 """
 
 from __future__ import annotations
@@ -9,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-
-from bg_charm_service.domain.limit_views import LimitsView
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +143,27 @@ class JobView:
     attempt: int
     run_at: float
     created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class LimitView:
+    """One limit as it counts; `value` is written the way it is set.
+
+    `set_by` is service, space, charm or class: whose word counts.
+    """
+
+    name: str
+    value: str
+    set_by: str
+    about: str
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsView:
+    """All limits of a charm or a space; `unmet` says what a class asks for and does not get."""
+
+    limits: tuple[LimitView, ...]
+    unmet: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

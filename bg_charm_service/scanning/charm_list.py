@@ -9,9 +9,8 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Iterable, Mapping
 
-from bg_charm_service.domain.dids import is_did
 from bg_charm_service.domain.errors import InvalidInput
-from bg_charm_service.domain.identity import SYSTEM_SPACE_NAME, space_did
+from bg_charm_service.domain.identity import SYSTEM_SPACE_NAME, is_did, space_did
 from bg_charm_service.domain.merkle import is_merkle_id
 from bg_charm_service.domain.model import CharmRef
 from bg_charm_service.scanning.integration import SYSTEM_SPACE

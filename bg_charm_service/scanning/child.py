@@ -1,18 +1,16 @@
 """The service's side of one scan process: starting it, asking it, ending it with all its children.
 
 Knows no integration and no limit of time; whoever asks gives up by cancelling, and then kills.
-Called by `scans`.
+Called by the scanner.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from typing import TypeVar, cast
 
@@ -26,6 +24,11 @@ from bg_charm_service.scanning.protocol import (
     Failed,
     ReadCell,
     Request,
+)
+from bg_charm_service.workers.protocol.python_child import (
+    child_options,
+    operator_environment,
+    python_command,
 )
 
 #: Gives the JSON of a cell, named by space and id; None when nothing is stored.
@@ -42,26 +45,7 @@ MAX_CELLS = 10_000
 
 _READ_BYTES = 256 * 1024
 
-#: What an integration has no business with: the operator's keys, the service manager's channels.
-_WITHHELD = frozenset(
-    {
-        "OPERATOR_PASS",
-        "IDENTITY",
-        "NOTIFY_SOCKET",
-        "WATCHDOG_PID",
-        "WATCHDOG_USEC",
-        "LISTEN_FDS",
-        "LISTEN_FDNAMES",
-        "LISTEN_PID",
-    }
-)
-
-#: The service's own import path is handed over, since a new interpreter in another folder
-#: would not find a checkout.
-_BOOT = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[3]); "
-    "from bg_charm_service.scanning.process import main; main(int(sys.argv[1]), int(sys.argv[2]))"
-)
+_SCAN_PROCESS = "bg_charm_service.scanning.process"
 
 Expected = TypeVar("Expected")
 
@@ -80,12 +64,12 @@ class ScanChild:
     def __init__(
         self,
         transport: asyncio.SubprocessTransport,
-        watch: _Watch,
+        process: _ProcessProtocol,
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
         read_cell: ReadCellCallback,
     ) -> None:
         self._transport = transport
-        self._watch = watch
+        self._process = process
         self._reader, self._writer = streams
         self._read_cell = read_cell
         self._decoder = TO_SERVICE.decoder()
@@ -95,25 +79,22 @@ class ScanChild:
         """Start a process whose output is logged under this label."""
         ours, theirs = socket.socketpair()
         reader, writer = await asyncio.open_connection(sock=ours)
-        arguments = [str(theirs.fileno()), str(os.getpid()), json.dumps(_import_path())]
+        command = python_command(_SCAN_PROCESS, theirs.fileno(), os.getpid(), is_unbuffered=True)
         try:
-            transport, watch = await asyncio.get_running_loop().subprocess_exec(
-                lambda: _Watch(_Output(label), writer),
-                *(sys.executable, "-I", "-u", "-c", _BOOT, *arguments),
-                stdin=asyncio.subprocess.DEVNULL,
+            transport, process = await asyncio.get_running_loop().subprocess_exec(
+                lambda: _ProcessProtocol(_Output(label), writer),
+                *command,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
                 pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-                cwd="/",
-                env={key: value for key, value in os.environ.items() if key not in _WITHHELD},
+                **child_options(operator_environment(os.environ)),
             )
         except BaseException:
             writer.close()
             raise
         finally:
             theirs.close()
-        return cls(transport, watch, (reader, writer), read_cell)
+        return cls(transport, process, (reader, writer), read_cell)
 
     @property
     def is_alive(self) -> bool:
@@ -136,7 +117,7 @@ class ScanChild:
                         raise FrameError(f"it asks for more than {MAX_CELLS} cells")
                     await self._send(self._cell(message))
                     continue
-                self._watch.output.end_request()
+                self._process.output.end_request()
                 if message is not messages[-1] or self._decoder.is_in_frame:
                     # What follows would be taken for the answer to the next request.
                     raise FrameError("it goes on after its answer")
@@ -148,21 +129,21 @@ class ScanChild:
 
     def kill(self) -> None:
         """Kill the process and its children at once; does nothing when it is gone."""
-        self._watch.kill_group()
+        self._process.kill_group()
 
     async def wait_closed(self) -> None:
         """Wait until nothing of the process is left; `kill` comes first."""
-        await asyncio.shield(self._watch.exited)
+        await asyncio.shield(self._process.exited)
         self._transport.close()
-        await asyncio.shield(self._watch.closed)
-        self._watch.output.end_request()
+        await asyncio.shield(self._process.closed)
+        self._process.output.end_request()
 
     async def _send(self, message: Request | CellValue) -> None:
         try:
             self._writer.write(TO_CHILD.encode(message))
             await self._writer.drain()
         except OSError:
-            raise await self._gone() from None
+            raise await self._gone_error() from None
 
     async def _received(self) -> bytes:
         try:
@@ -170,12 +151,12 @@ class ScanChild:
         except OSError:
             data = b""
         if not data:
-            raise await self._gone()
+            raise await self._gone_error()
         return data
 
-    async def _gone(self) -> ChildGone:
+    async def _gone_error(self) -> ChildGone:
         self.kill()
-        await asyncio.shield(self._watch.exited)
+        await asyncio.shield(self._process.exited)
         code = self._transport.get_returncode() or 0
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
         return ChildGone(f"its process {how}")
@@ -187,7 +168,7 @@ class ScanChild:
             return CellValue(None, refused=f"The cell cannot be read: {error}")
 
 
-class _Watch(asyncio.SubprocessProtocol):
+class _ProcessProtocol(asyncio.SubprocessProtocol):
     """Sees what the process writes, and its end."""
 
     def __init__(self, output: _Output, writer: asyncio.StreamWriter) -> None:
@@ -202,7 +183,7 @@ class _Watch(asyncio.SubprocessProtocol):
         self._pid = cast("asyncio.SubprocessTransport", transport).get_pid()
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
-        self.output.take(data)
+        self.output.receive(data)
 
     def process_exited(self) -> None:
         # Its children may hold the socket open, so that its end would never be seen there.
@@ -228,12 +209,12 @@ class _Output:
         self._log = logger.bind(event="integration_output", integration=label)
         self._partial = b""
         self._lines = 0
-        self._untold = 0
+        self._unlogged = 0
 
-    def take(self, data: bytes) -> None:
+    def receive(self, data: bytes) -> None:
         """Take bytes as they come; lines past the limit are only counted."""
         if self._lines >= MAX_LINES:
-            self._untold += data.count(b"\n")
+            self._unlogged += data.count(b"\n")
             return
         *lines, rest = data.split(b"\n")
         if lines:
@@ -241,25 +222,21 @@ class _Output:
             self._partial = b""
         self._partial = (self._partial + rest)[:MAX_LINE_BYTES]
         room = MAX_LINES - self._lines
-        self._untold += len(lines[room:])
+        self._unlogged += len(lines[room:])
         for line in lines[:room]:
-            self._tell(line)
+            self._log_line(line)
 
     def end_request(self) -> None:
         """Tell what is left, and start the count anew."""
         if self._partial:
-            self._tell(self._partial)
+            self._log_line(self._partial)
             self._partial = b""
-        if self._untold:
-            self._log.info("… and {} more lines of output", self._untold)
-        self._lines = self._untold = 0
+        if self._unlogged:
+            self._log.info("… and {} more lines of output", self._unlogged)
+        self._lines = self._unlogged = 0
 
-    def _tell(self, line: bytes) -> None:
+    def _log_line(self, line: bytes) -> None:
         self._lines += 1
         text = line[:MAX_LINE_BYTES].decode("utf-8", "replace").rstrip()
         if text:
             self._log.info("{}", text)
-
-
-def _import_path() -> list[str]:
-    return [os.path.abspath(entry) for entry in sys.path]

@@ -20,6 +20,7 @@ from typing import Literal, cast
 
 from bg_charm_service import integrations as shipped
 from bg_charm_service.domain.errors import InvalidInput
+from bg_charm_service.domain.text_limits import LINE_ERROR_CHARACTERS, cut
 from bg_charm_service.scanning.integration import Integration
 
 #: The entry point group under which other distributions offer integrations.
@@ -30,8 +31,6 @@ MANUAL_ID = "manual"
 
 #: An id is typed on a command line and stored as a label.
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-_REASON_CHARACTERS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,8 @@ def reason_of(error: BaseException) -> str:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         reason += f" ({Path(frame.filename).name}, line {frame.lineno})"
     # Half of a surrogate pair would not fit into a frame.
-    return reason[:_REASON_CHARACTERS].encode("utf-8", "backslashreplace").decode()
+    reason = cut(reason, LINE_ERROR_CHARACTERS, mark="")
+    return reason.encode("utf-8", "backslashreplace").decode()
 
 
 def _load_object(source: Source) -> object:

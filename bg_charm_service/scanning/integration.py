@@ -23,7 +23,7 @@ from bg_charm_service.sdk.cells import Cell
 #: How configurations name the service's own space.
 SYSTEM_SPACE = "system"
 
-#: What `fetch_charms` gives: see `listing.read_listed` for the forms that an item may take.
+#: What `fetch_charms` gives: see `charm_list.read_listed` for the forms that an item may take.
 Listed: TypeAlias = Iterable[object]
 
 
@@ -103,13 +103,13 @@ def cell_access(access: CellAccess) -> Iterator[None]:
 
 def read_cell(space: str, cell: str) -> Any:
     """Give the value of a cell, None when nothing is stored; works while a scan runs this code."""
-    stored = _borrowed().read(CellAddress.of(space, cell))
+    stored = _current_access().read(CellAddress.of(space, cell))
     return None if stored is None else json.loads(stored)
 
 
 def initialize_cell(address: CellAddress) -> None:
     """Write the empty list of charms to a cell, unless it has a list already."""
-    access = _borrowed()
+    access = _current_access()
     stored = access.read(address)
     value = None if stored is None else json.loads(stored)
     kept = value if isinstance(value, dict) else {}
@@ -180,7 +180,7 @@ class CellIntegration:
         return CellAddress.of(self.space_id, cell)
 
 
-def _borrowed() -> CellAccess:
+def _current_access() -> CellAccess:
     try:
         return _access.get()
     except LookupError:

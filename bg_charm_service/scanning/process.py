@@ -38,7 +38,6 @@ from bg_charm_service.scanning.integration import (
 from bg_charm_service.scanning.protocol import (
     TO_CHILD,
     TO_SERVICE,
-    Answer,
     CellValue,
     CellWrite,
     Check,
@@ -55,6 +54,7 @@ from bg_charm_service.scanning.protocol import (
     Loaded,
     ReadCell,
     Request,
+    Response,
 )
 from bg_charm_service.sdk.cells import Cell
 from bg_charm_service.workers.protocol.framing import FrameReader
@@ -64,7 +64,7 @@ _PR_SET_PDEATHSIG = 1
 
 def main(descriptor: int, parent: int) -> NoReturn:
     """Serve the service that started this process, until it is gone."""
-    _end_with(parent)
+    _end_with_parent(parent)
     _log_to_output()
     channel = _Channel(socket.socket(fileno=descriptor))
     with cell_access(channel), asyncio.Runner() as runner:
@@ -93,7 +93,7 @@ class _Channel:
         self.writes.clear()
         return request
 
-    def answer(self, answer: Answer) -> None:
+    def answer(self, answer: Response) -> None:
         """Send the answer to the request."""
         self._connection.sendall(TO_SERVICE.encode(answer))
 
@@ -135,7 +135,7 @@ class _Requests:
         self._runner = runner
         self._integration: Integration | None = None
 
-    def answer(self, request: Request) -> Answer:
+    def answer(self, request: Request) -> Response:
         """Do what is asked; whatever the integration raises becomes an answer too."""
         try:
             match request:
@@ -168,7 +168,7 @@ class _Requests:
         return Loaded(info)
 
     def _initialize(self) -> Initialized:
-        self._finished(self._loaded().initialize())
+        self._awaited(self._loaded().initialize())
         address = self._config().address()
         if address:
             # An `initialize` of the author's own need not know about the cell.
@@ -177,7 +177,7 @@ class _Requests:
 
     def _fetch(self) -> Listed:
         try:
-            items = self._finished(self._config().fetch_charms())
+            items = self._awaited(self._config().fetch_charms())
         except NotInitialised as error:
             return Listed(charms=(), problems=(str(error),), initialised=False)
         refs, problems = read_listed(items)
@@ -191,7 +191,7 @@ class _Requests:
         for charm in charms:
             try:
                 cell = Cell(json.loads(charm), writable=False)
-                valid.append(check is None or bool(self._finished(check(cell))))
+                valid.append(check is None or bool(self._awaited(check(cell))))
             except Exception as error:
                 valid.append(False)
                 problems.append(f"is_valid_integration_charm: {reason_of(error)}")
@@ -203,7 +203,7 @@ class _Requests:
         return self._integration
 
     def _config(self) -> IntegrationCellConfig:
-        config = self._finished(self._loaded().get_integration_config())
+        config = self._awaited(self._loaded().get_integration_config())
         if not isinstance(config, IntegrationCellConfig):
             raise InvalidInput(
                 "get_integration_config() must give an IntegrationCellConfig, "
@@ -211,7 +211,7 @@ class _Requests:
             )
         return config
 
-    def _finished(self, result: Any) -> Any:
+    def _awaited(self, result: Any) -> Any:
         # One loop for the life of the process: what an author keeps open stays bound to it.
         return self._runner.run(_outcome(result)) if inspect.isawaitable(result) else result
 
@@ -220,7 +220,7 @@ async def _outcome(result: Awaitable[Any]) -> Any:
     return await result
 
 
-def _end_with(parent: int) -> None:
+def _end_with_parent(parent: int) -> None:
     # The thread that watches the socket kills the whole group, which the kernel would not. Should
     # it get no turn, because foreign code holds the interpreter, the kernel's signal still ends
     # this process: libc's `alarm` as the handler of signal number 1 means an alarm in 1 second.

@@ -1,7 +1,7 @@
 """What the service and its scan processes say to each other, as frames.
 
 The service asks one thing at a time and gets one answer; before it, the process may ask for cells.
-Used by `scan_child` (the service's side) and `scan_process` (the other one).
+Used by `child.py` (the service's side) and `process.py` (the other one).
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class ReadCell(msgspec.Struct, frozen=True, tag=True):
 
 
 Request: TypeAlias = Find | Load | Initialize | Fetch | Check
-Answer: TypeAlias = Found | Loaded | Initialized | Listed | Checked | Failed
+Response: TypeAlias = Found | Loaded | Initialized | Listed | Checked | Failed
 
 TO_CHILD: FrameCodec[Request | CellValue] = FrameCodec(Request | CellValue)
-TO_SERVICE: FrameCodec[Answer | ReadCell] = FrameCodec(Answer | ReadCell)
+TO_SERVICE: FrameCodec[Response | ReadCell] = FrameCodec(Response | ReadCell)

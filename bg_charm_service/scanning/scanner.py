@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from bg_charm_service.domain.clock import Clock
-from bg_charm_service.domain.errors import NotFound
+from bg_charm_service.domain.errors import FrameError, NotFound, ServiceStopping
 from bg_charm_service.domain.model import CharmRef
 from bg_charm_service.scanning.charm_list import MAX_PROBLEMS
 from bg_charm_service.scanning.child import ReadCellCallback, ScanChild, ScanError
@@ -34,7 +34,6 @@ from bg_charm_service.scanning.protocol import (
     Loaded,
     Request,
 )
-from bg_charm_service.scanning.scan_group import ScanGroup
 
 #: Gives a charm's stored state as JSON, secrets redacted; None when there is no such charm.
 ReadCharmCallback = Callable[[CharmRef], bytes | None]
@@ -77,12 +76,12 @@ class ScanResult:
 
 
 @dataclass(slots=True)
-class _Slot:
+class _IntegrationState:
     """One integration: its process while there is one, its last good list."""
 
     info: IntegrationInfo
     source: Source
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     child: ScanChild | None = None
     last: ScanResult | None = None
     last_at: float = 0.0
@@ -101,7 +100,7 @@ class Scanner:
         manual_charms: Sequence[CharmRef] = (),
         limits: ScanLimits | None = None,
     ) -> None:
-        self._group = ScanGroup(read_cell)
+        self._group = _ScanGroup(read_cell)
         self._read_charm = read_charm
         self._clock = clock
         self._directory = integrations_dir
@@ -109,7 +108,7 @@ class Scanner:
         self._limits = limits or ScanLimits()
         self._discovery = asyncio.Lock()
         self._catalogue: Catalogue | None = None
-        self._slots: dict[str, _Slot] = {}
+        self._states: dict[str, _IntegrationState] = {}
 
     async def describe(self) -> Catalogue:
         """Load every integration once, in a process that ends afterwards; remembered."""
@@ -125,34 +124,36 @@ class Scanner:
         """
         if integration_id == MANUAL_ID:
             return ScanResult(self._manual)
-        slot = await self._slot(integration_id)
-        async with slot.turn:
+        state = await self._state_of(integration_id)
+        async with state.lock:
             try:
-                result = await _within(self._limits.scan_seconds, "scan", self._scan_now(slot))
+                result = await _within_seconds(
+                    self._limits.scan_seconds, "scan", self._scan_now(state)
+                )
             except ScanError as error:
-                recent = self._recent(slot)
-                if recent is None:
+                recent_list = self._recent_list(state)
+                if recent_list is None:
                     raise
-                return replace(recent, problems=(str(error),), from_cache=True)
-            slot.last, slot.last_at = result, self._clock.steady()
+                return replace(recent_list, problems=(str(error),), from_cache=True)
+            state.last, state.last_at = result, self._clock.steady()
             return result
 
     async def initialize(self, integration_id: str) -> tuple[CellWrite, ...]:
         """Run an integration's `initialize` and give what is to be written for it."""
         if integration_id == MANUAL_ID:
             return ()
-        slot = await self._slot(integration_id)
-        async with slot.turn:
-            request = self._ask(slot, Initialize(), Initialized)
-            answer = await _within(self._limits.scan_seconds, "initialize", request)
+        state = await self._state_of(integration_id)
+        async with state.lock:
+            request = self._ask(state, Initialize(), Initialized)
+            answer = await _within_seconds(self._limits.scan_seconds, "initialize", request)
         return answer.writes
 
     async def check(self, integration_id: str, charms: Sequence[bytes]) -> Checked:
         """Tell which of these stored charms, each as JSON, the integration counts as valid."""
-        slot = await self._slot(integration_id)
-        async with slot.turn:
-            request = self._ask(slot, Check(tuple(charms)), Checked)
-            return await _within(self._limits.scan_seconds, "check", request)
+        state = await self._state_of(integration_id)
+        async with state.lock:
+            request = self._ask(state, Check(tuple(charms)), Checked)
+            return await _within_seconds(self._limits.scan_seconds, "check", request)
 
     async def stop(self) -> None:
         """Kill all processes and wait for their end; may be called twice."""
@@ -178,7 +179,7 @@ class Scanner:
                     problems.append(f"{source} is not used: {taken} has the id {info.id} already")
                     continue
                 infos[info.id] = info
-                self._slots[info.id] = _Slot(info, source)
+                self._states[info.id] = _IntegrationState(info, source)
         finally:
             self._group.end(child)
         return Catalogue(tuple(infos[key] for key in sorted(infos)), tuple(problems))
@@ -187,29 +188,29 @@ class Scanner:
         self, child: ScanChild, request: Find | Load, expected: type[Expected]
     ) -> Expected:
         asked = self._group.ask(child, request, expected)
-        return await _within(self._limits.scan_seconds, "load", asked)
+        return await _within_seconds(self._limits.scan_seconds, "load", asked)
 
-    async def _slot(self, integration_id: str) -> _Slot:
+    async def _state_of(self, integration_id: str) -> _IntegrationState:
         catalogue = await self.describe()
-        if integration_id not in self._slots:
+        if integration_id not in self._states:
             known = ", ".join(info.id for info in catalogue.integrations)
             raise NotFound(f"Unknown integration: {integration_id}. Available: {known}")
-        return self._slots[integration_id]
+        return self._states[integration_id]
 
-    async def _scan_now(self, slot: _Slot) -> ScanResult:
-        await self._ready(slot)
+    async def _scan_now(self, state: _IntegrationState) -> ScanResult:
+        await self._running_child(state)
         # Only where a list can stand in is it better to give up early.
-        fetch_seconds = self._limits.fetch_seconds if self._recent(slot) else None
-        fetch = self._ask(slot, Fetch(), Listed)
-        listed = await _within(fetch_seconds, "fetch", fetch)
+        fetch_seconds = self._limits.fetch_seconds if self._recent_list(state) else None
+        fetch = self._ask(state, Fetch(), Listed)
+        listed = await _within_seconds(fetch_seconds, "fetch", fetch)
         refs = [CharmRef(space, charm_id) for space, charm_id in listed.charms]
-        if not slot.info.checks_charms:
+        if not state.info.checks_charms:
             return ScanResult(tuple(refs), listed.problems, listed.initialised)
         valid: list[CharmRef] = []
         problems = list(listed.problems)
         for batch in self._batches(refs, problems):
-            states = tuple(state for _, state in batch)
-            checked = await self._ask(slot, Check(states), Checked)
+            charm_states = tuple(charm_state for _, charm_state in batch)
+            checked = await self._ask(state, Check(charm_states), Checked)
             problems += checked.problems
             valid += [ref for (ref, _), good in zip(batch, checked.valid, strict=True) if good]
         return ScanResult(tuple(valid), _shortened(problems), listed.initialised)
@@ -220,38 +221,102 @@ class Scanner:
         batch: list[tuple[CharmRef, bytes]] = []
         size = 0
         for ref in refs:
-            state = self._read_charm(ref)
-            if state is None:
+            charm_state = self._read_charm(ref)
+            if charm_state is None:
                 problems.append(f"{ref} is listed, but there is no such charm.")
                 continue
-            batch.append((ref, state))
-            size += len(state)
+            batch.append((ref, charm_state))
+            size += len(charm_state)
             if len(batch) == _BATCH_CHARMS or size > _BATCH_BYTES:
                 yield batch
                 batch, size = [], 0
         if batch:
             yield batch
 
-    def _recent(self, slot: _Slot) -> ScanResult | None:
-        age_seconds = self._clock.steady() - slot.last_at
-        return slot.last if age_seconds <= self._limits.cache_seconds else None
+    def _recent_list(self, state: _IntegrationState) -> ScanResult | None:
+        age_seconds = self._clock.steady() - state.last_at
+        return state.last if age_seconds <= self._limits.cache_seconds else None
 
-    async def _ready(self, slot: _Slot) -> ScanChild:
-        if slot.child is None or not slot.child.is_alive:
-            child = await self._group.start(slot.info.id)
+    async def _running_child(self, state: _IntegrationState) -> ScanChild:
+        if state.child is None or not state.child.is_alive:
+            child = await self._group.start(state.info.id)
             try:
-                await self._group.ask(child, Load(slot.source), Loaded)
+                await self._group.ask(child, Load(state.source), Loaded)
             except ScanError:
                 self._group.end(child)
                 raise
-            slot.child = child
-        return slot.child
+            state.child = child
+        return state.child
 
-    async def _ask(self, slot: _Slot, request: Request, expected: type[Expected]) -> Expected:
-        return await self._group.ask(await self._ready(slot), request, expected)
+    async def _ask(
+        self, state: _IntegrationState, request: Request, expected: type[Expected]
+    ) -> Expected:
+        return await self._group.ask(await self._running_child(state), request, expected)
 
 
-async def _within(
+class _ScanGroup:
+    """Owns every scan process, from its start until nothing of it is left.
+
+    A process whose answer nobody waits for any more is killed, so that an answer that comes late
+    is never taken for the next one. Knows nothing of what an answer means.
+    """
+
+    def __init__(self, read_cell: ReadCellCallback) -> None:
+        self._read_cell = read_cell
+        self._children: set[ScanChild] = set()
+        self._endings: set[asyncio.Task[None]] = set()
+        self._stopped = False
+
+    async def start(self, label: str) -> ScanChild:
+        """Start a process; raises ServiceStopping after `stop`."""
+        self._refuse_if_stopped()
+        child = await ScanChild.start(label, self._read_cell)
+        self._children.add(child)
+        try:
+            self._refuse_if_stopped()
+        except ServiceStopping:
+            self.end(child)
+            raise
+        return child
+
+    async def ask(self, child: ScanChild, request: Request, expected: type[Expected]) -> Expected:
+        """Ask a process; raises ScanError, after which it lives on only if its code raised."""
+        try:
+            return await child.ask(request, expected)
+        except ScanError:
+            if not child.is_alive:
+                self.end(child)
+            raise
+        except FrameError as error:
+            self.end(child)
+            raise ScanError(f"its process does not answer as agreed: {error}") from None
+        except BaseException:
+            self.end(child)
+            raise
+
+    def end(self, child: ScanChild) -> None:
+        """Kill a process and what it started; its end is awaited by `stop`."""
+        child.kill()
+        if child in self._children:
+            self._children.remove(child)
+            ending = asyncio.get_running_loop().create_task(child.wait_closed())
+            self._endings.add(ending)
+            ending.add_done_callback(self._endings.discard)
+
+    async def stop(self) -> None:
+        """Kill all processes and wait for their end; may be called twice."""
+        self._stopped = True
+        for child in list(self._children):
+            self.end(child)
+        while self._endings:
+            await asyncio.wait(self._endings)
+
+    def _refuse_if_stopped(self) -> None:
+        if self._stopped:
+            raise ServiceStopping("The service is stopping.")
+
+
+async def _within_seconds(
     seconds: float | None, what: str, answer: Coroutine[None, None, Expected]
 ) -> Expected:
     try:

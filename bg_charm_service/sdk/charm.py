@@ -17,7 +17,7 @@ from pydantic import Field
 
 from bg_charm_service.domain.model import FieldKind
 from bg_charm_service.sdk.cells import Cell, Stream
-from bg_charm_service.sdk.class_schema import Blueprint, draw
+from bg_charm_service.sdk.class_schema import ClassSchema, read_class_schema
 from bg_charm_service.sdk.fields import CharmField
 from bg_charm_service.sdk.links import Run
 from bg_charm_service.sdk.snapshot import MemorySnapshot
@@ -25,7 +25,7 @@ from bg_charm_service.sdk.snapshot import MemorySnapshot
 # Keys in an instance's own dict that no attribute of an author's can collide with.
 _RUN: Final = "$run"
 _CONTEXT: Final = "$context"
-_BLUEPRINT: Final = "$blueprint"
+_CLASS_SCHEMA: Final = "$class_schema"
 
 
 def _any_scratch() -> Path:
@@ -92,7 +92,7 @@ class Charm:
     """
 
     def __init__(self, **values: Any) -> None:
-        fields = blueprint(type(self)).fields
+        fields = class_schema(type(self)).fields
         stored: dict[str, bytes] = {}
         links: dict[str, Any] = {}
         for name, value in values.items():
@@ -119,7 +119,7 @@ class Charm:
     if not TYPE_CHECKING:
 
         def __setattr__(self, name, value):
-            field = blueprint(type(self)).fields.get(name)
+            field = class_schema(type(self)).fields.get(name)
             if field is not None:
                 if field.kind is FieldKind.CELL:
                     raise AttributeError(f"{name} is a link: write with self.{name}.set(...)")
@@ -137,12 +137,12 @@ class Charm:
             object.__delattr__(self, name)
 
 
-def blueprint(cls: type[Charm]) -> Blueprint:
+def class_schema(cls: type[Charm]) -> ClassSchema:
     """Give what a class declares; raises DeclarationError when that cannot work."""
-    known: Blueprint | None = cls.__dict__.get(_BLUEPRINT)
+    known: ClassSchema | None = cls.__dict__.get(_CLASS_SCHEMA)
     if known is None:
-        known = draw(cls, Charm, _open)
-        type.__setattr__(cls, _BLUEPRINT, known)
+        known = read_class_schema(cls, Charm, _open)
+        type.__setattr__(cls, _CLASS_SCHEMA, known)
     return known
 
 
@@ -171,7 +171,7 @@ def _no_such_field(cls: type[Charm], name: str) -> str:
             f"{name} is a constant of {cls.__name__}, not a field: "
             f"declare it as `{name}: {type(constant).__name__} = ...` to have it stored"
         )
-    close = get_close_matches(name, blueprint(cls).fields, n=1)
+    close = get_close_matches(name, class_schema(cls).fields, n=1)
     hint = f"did you mean {close[0]!r}?" if close else "declare it with a type in the class"
     return (
         f"{cls.__name__} has no field {name!r}: {hint} (names that begin with _ last for one run)"

@@ -18,8 +18,13 @@ from pydantic_core import PydanticUndefined
 from bg_charm_service.domain.errors import CompilerError, StateError
 from bg_charm_service.domain.limits import LimitChanges
 from bg_charm_service.domain.model import UPDATER_STREAMS, FieldKind
-from bg_charm_service.sdk.fields import CharmField, FieldType, understand, without_constraints
-from bg_charm_service.sdk.requested_limits import LIMITS, NETWORK, UnclearWish, read_wishes
+from bg_charm_service.sdk.fields import CharmField, FieldType, parse_annotation, without_constraints
+from bg_charm_service.sdk.requested_limits import (
+    LIMITS,
+    NETWORK,
+    InvalidLimitRequest,
+    read_requested_limits,
+)
 
 #: What these are called in a class is what it asks for; neither a field nor a stream can be.
 RESERVED_NAMES: Final = frozenset({NETWORK, LIMITS})
@@ -45,12 +50,12 @@ class DeclarationError(CompilerError):
 
 
 @dataclass(frozen=True, slots=True)
-class Blueprint:
+class ClassSchema:
     """The fields of a class by name, its streams (outside name to method), what it asks for."""
 
     fields: dict[str, CharmField]
     streams: dict[str, str]
-    asks: LimitChanges
+    requested_limits: LimitChanges
 
 
 class FieldAttribute:
@@ -70,7 +75,7 @@ class FieldAttribute:
         return self.open(charm, self.field)
 
 
-def draw(cls: type, base: type, open_field: OpenField) -> Blueprint:
+def read_class_schema(cls: type, base: type, open_field: OpenField) -> ClassSchema:
     """Read what `cls`, a subclass of `base`, declares, and put its fields in place.
 
     `open_field` is called with the instance at the first read of a field.
@@ -94,10 +99,10 @@ def draw(cls: type, base: type, open_field: OpenField) -> Blueprint:
     for outside, method in streams.items():
         for name in {outside, method} & fields.keys():
             _refuse(cls, name, f"is both a field and the stream {outside}: rename one")
-    asks = _asks(cls)
+    requested_limits = _requested_limits(cls)
     for name, attribute in attributes.items():
         setattr(cls, name, attribute)
-    return Blueprint(fields, streams, asks)
+    return ClassSchema(fields, streams, requested_limits)
 
 
 def outside_name(method_name: str) -> str:
@@ -158,7 +163,7 @@ def _field(cls: type, name: str, annotation: Any, declared: object, base: type) 
         if default is PydanticUndefined:
             default = _MISSING
     try:
-        read = understand(annotation)
+        read = parse_annotation(annotation)
     except TypeError as error:
         _refuse(cls, name, str(error))
     except Exception as error:
@@ -207,10 +212,10 @@ def _streams(cls: type, base: type) -> Iterator[tuple[str, str]]:
         yield outside, name
 
 
-def _asks(cls: type) -> LimitChanges:
+def _requested_limits(cls: type) -> LimitChanges:
     try:
-        return read_wishes(cls)
-    except UnclearWish as error:
+        return read_requested_limits(cls)
+    except InvalidLimitRequest as error:
         _refuse(cls, error.member, str(error))
 
 

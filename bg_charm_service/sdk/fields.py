@@ -1,7 +1,7 @@
 """One declared field of a charm: from its annotation to reading, writing and checking JSON.
 
 Pydantic does the work; its adapters are made once per class. Knows nothing of runs or links.
-Used by the blueprint of a class, and by what binds it to a snapshot.
+Used by the schema of a class, and by what binds it to a snapshot.
 """
 
 from __future__ import annotations
@@ -26,10 +26,23 @@ from bg_charm_service.sdk.cells import SECRET, Cell, Stream
 #: What most fields are. Their adapters are made once, by the zygote for all its workers.
 _PLAIN: Final = frozenset(
     {
-        *(bool, int, float, str, list, dict, datetime),
-        *(int | None, float | None, str | None, datetime | None),
-        *(list[str], list[int], list[dict[str, Any]]),
-        *(dict[str, str], dict[str, int], dict[str, Any]),
+        bool,
+        int,
+        float,
+        str,
+        list,
+        dict,
+        datetime,
+        int | None,
+        float | None,
+        str | None,
+        datetime | None,
+        list[str],
+        list[int],
+        list[dict[str, Any]],
+        dict[str, str],
+        dict[str, int],
+        dict[str, Any],
     }
 )
 
@@ -113,7 +126,7 @@ class FieldType:
     is_optional_link: bool = False
 
 
-def understand(annotation: Any) -> FieldType:
+def parse_annotation(annotation: Any) -> FieldType:
     """Read a resolved annotation; raises TypeError with the reason when it cannot be a field."""
     inner, is_optional = _without_none(without_constraints(annotation))
     if inner is Stream:

@@ -1,7 +1,7 @@
 """One run of a charm, from inside: what it has loaded so far, and the links it works through.
 
 Values are loaded once, at first touch, and compared with what was stored when the run is over.
-Used by Charm at the first read of a field, and by `binding`.
+Used by Charm at the first read of a field, and by the worker's `charm_binding`.
 """
 
 from __future__ import annotations

@@ -17,14 +17,12 @@ from typing import Any
 
 from bg_charm_service.domain.errors import SPENT_WORKER, FailureCause
 from bg_charm_service.domain.model import CharmRef
+from bg_charm_service.domain.text_limits import LINE_ERROR_CHARACTERS, cut
 from bg_charm_service.supervisor.completer import Settled
 from bg_charm_service.workers.pool.events import IdleDeath
 
 #: How many of the newest events are kept for readers that come back.
 KEPT_EVENTS = 2000
-
-#: An error in an event is cut to this many characters; the run's record has all of it.
-_ERROR_CHARACTERS = 500
 
 #: Kind, charm and what makes the rest, for those events that somebody reads.
 _Entry = tuple[str, CharmRef | None, Callable[[], dict[str, Any]]]
@@ -153,7 +151,7 @@ def _about_run(settled: Settled) -> dict[str, Any]:
         "status": record.status,
         "attempt": record.attempt,
         "cause": record.cause,
-        "error": record.error[:_ERROR_CHARACTERS],
+        "error": cut(record.error, LINE_ERROR_CHARACTERS, mark=""),
         "duration_ms": record.duration_ms,
         "finished_at": record.finished_at,
     }

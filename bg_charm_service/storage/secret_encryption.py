@@ -15,9 +15,8 @@ from nacl.secret import Aead
 from nacl.signing import SigningKey, VerifyKey
 from nacl.utils import random
 
-from bg_charm_service.domain.dids import public_key_of
 from bg_charm_service.domain.errors import AuthorizationError, InvalidInput
-from bg_charm_service.domain.identity import Identity
+from bg_charm_service.domain.identity import Identity, public_key_of
 
 _KEY_BYTES = crypto_aead_xchacha20poly1305_ietf_KEYBYTES
 

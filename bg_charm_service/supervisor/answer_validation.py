@@ -12,12 +12,13 @@ from typing import Final
 from bg_charm_service.domain.errors import FailureCause
 from bg_charm_service.domain.limits import Limits
 from bg_charm_service.domain.model import Failure, Outcome
+from bg_charm_service.domain.text_limits import (
+    STORED_ERROR_CHARACTERS,
+    STORED_TRACEBACK_CHARACTERS,
+    cut,
+)
 from bg_charm_service.supervisor.in_flight import InFlight
 from bg_charm_service.workers.protocol.messages import Answer
-
-#: What is stored of an error and of a traceback, in characters.
-MESSAGE_LIMIT: Final = 2_000
-TRACEBACK_LIMIT: Final = 20_000
 
 #: What ends or outlives a worker; it cannot tell of it.
 _SEEN_FROM_OUTSIDE: Final = {
@@ -62,7 +63,7 @@ def plain_success(answer: Answer, measured_seconds: float) -> Outcome:
 
 def short_message(text: str) -> str:
     """Cut an error to what is stored of it: a worker may have made it of any length."""
-    return text[:MESSAGE_LIMIT]
+    return cut(text, STORED_ERROR_CHARACTERS, mark="")
 
 
 def _seconds(answer: Answer, measured_seconds: float) -> float:
@@ -77,4 +78,5 @@ def _failure(said: Failure, limits: Limits, measured_seconds: float) -> Failure:
         cause = FailureCause.PROTOCOL
     elif cause is FailureCause.TIMEOUT and is_early:
         cause = FailureCause.ERROR
-    return Failure(cause, short_message(said.message), said.traceback[:TRACEBACK_LIMIT])
+    traceback = cut(said.traceback, STORED_TRACEBACK_CHARACTERS, mark="")
+    return Failure(cause, short_message(said.message), traceback)

@@ -18,7 +18,13 @@ from msgspec.structs import replace
 from bg_charm_service.domain.clock import Clock
 from bg_charm_service.domain.errors import ClaimLost, FailureCause, StorageError
 from bg_charm_service.domain.model import Failure, FieldKind, Job, Origin, Outcome
-from bg_charm_service.domain.outcome_policy import Decision, FailurePolicy, RunStatus, Step, settle
+from bg_charm_service.domain.outcome_policy import (
+    Decision,
+    FailurePolicy,
+    RunStatus,
+    Step,
+    decide_outcome,
+)
 from bg_charm_service.domain.redaction import redact, secret_texts
 from bg_charm_service.storage.opened import Storage
 from bg_charm_service.storage.sqlite.store.runs import RunRecord
@@ -181,7 +187,9 @@ class Completer:
             assert finished.answer is not None
             outcome = plain_success(finished.answer, finished.seconds)
             job, known = run.claim.job, run.health
-            decision = settle(job, outcome, known, self._policy, now=now, steady=steady, chance=0.0)
+            decision = decide_outcome(
+                job, outcome, known, self._policy, now=now, steady=steady, chance=0.0
+            )
             record = self._record(
                 run, outcome, decision, now, worker=finished.worker_pid, log=finished.log
             )
@@ -215,7 +223,7 @@ class Completer:
         """Record an outcome and end the claim as the policy says."""
         charm_key = run.claim.charm_key
         before = self._store.health.get(charm_key)
-        decision = settle(
+        decision = decide_outcome(
             run.claim.job,
             outcome,
             before,

@@ -12,16 +12,13 @@ from collections.abc import Sequence
 
 from bg_charm_service.domain.errors import CompilerError, InvalidInput, ServiceError
 from bg_charm_service.domain.json_values import check_json
-from bg_charm_service.domain.limit_names import check_changes
-from bg_charm_service.domain.limits import Limits
+from bg_charm_service.domain.limits import Limits, check_changes
 from bg_charm_service.domain.model import CharmSchema
+from bg_charm_service.domain.text_limits import STORED_ERROR_CHARACTERS, cut
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.workers.pool.contract import WorkerPool
 from bg_charm_service.workers.pool.events import InspectFinished
 from bg_charm_service.workers.protocol.messages import MOST_SETS, Inspect, Inspected
-
-#: An error of loading is cut to this, in characters.
-_ERROR_CHARACTERS = 2_000
 
 #: A class has no more fields or streams than this, nor a longer description, in characters.
 _MOST_MEMBERS = 1_000
@@ -86,7 +83,7 @@ class SourceInspections:
         finally:
             self._waiting.pop(number, None)
         if inspected.schema is None:
-            raise CompilerError(inspected.error[:_ERROR_CHARACTERS])
+            raise CompilerError(cut(inspected.error, STORED_ERROR_CHARACTERS, mark=""))
         problem = _untruth(inspected, inspected.schema, values)
         if problem:
             raise CompilerError(f"{file_name}: its worker described it wrongly: {problem}.")

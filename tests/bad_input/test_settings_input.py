@@ -11,8 +11,7 @@ from click.testing import CliRunner
 
 from bg_charm_service.cli.root import root
 from bg_charm_service.cli.setting_options import click_options
-from bg_charm_service.daemon.setting import Setting, Variable
-from bg_charm_service.daemon.settings import SETTINGS, load_settings
+from bg_charm_service.daemon.settings import SETTINGS, Setting, Variable, load_settings
 from bg_charm_service.domain.errors import InvalidInput
 from tests.bad_input.values import ARGUMENTS, TEXTS
 

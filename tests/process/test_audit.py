@@ -10,7 +10,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from bg_charm_service.api import create_app
-from bg_charm_service.api.auth.authorization import Need, need_of
+from bg_charm_service.api.auth.authorization import Permission, permission_of
 from bg_charm_service.domain.clock import SystemClock
 from bg_charm_service.domain.identity import Identity, space_did
 from bg_charm_service.service.commands import Commands
@@ -87,7 +87,9 @@ def test_the_table_is_whole() -> None:
         for route in routes
         if isinstance(route, APIRoute) and route.path.startswith("/api/")
         for method in route.methods or ()
-        if need_of(route) in (Need.CHANGING, Need.REGISTERING, Need.GOVERNING) and method != "GET"
+        if permission_of(route)
+        in (Permission.CHANGING, Permission.REGISTERING, Permission.GOVERNING)
+        and method != "GET"
     }
     assert changing == CHANGES.keys()
 

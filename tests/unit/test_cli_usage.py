@@ -9,7 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from bg_charm_service.cli.error_output import told_in_one_line
+from bg_charm_service.cli.error_output import one_line_errors
 from bg_charm_service.cli.root import root
 from bg_charm_service.domain.errors import Conflict
 
@@ -104,7 +104,7 @@ def test_a_bad_variable_is_a_usage_error() -> None:
 )
 def test_every_error_is_one_line(error: Exception, line: str) -> None:
     """Errors of ours are told as they are, others with their place; the exit code is 1."""
-    with pytest.raises(click.ClickException) as caught, told_in_one_line():
+    with pytest.raises(click.ClickException) as caught, one_line_errors():
         raise error
     assert caught.value.message.startswith(line)
     assert 1 == caught.value.exit_code

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from bg_charm_service.cli.client import Answer, Client, connect
+from bg_charm_service.cli.client import Client, Response, connect_to_socket
 from bg_charm_service.daemon.settings import Settings
 from bg_charm_service.domain.errors import (
     AuthorizationError,
@@ -24,10 +24,10 @@ from bg_charm_service.domain.views import FieldView
 Responder = Callable[[httpx2.Request], httpx2.Response]
 
 
-def ask(respond: Responder, *path: str, **query: object) -> Answer:
+def ask(respond: Responder, *path: str, **query: object) -> Response:
     """Get a path from a server that answers as told."""
 
-    async def get() -> Answer:
+    async def get() -> Response:
         transport = httpx2.MockTransport(respond)
         async with httpx2.AsyncClient(transport=transport, base_url="http://service") as http:
             return await Client(http, is_online=True).get(*path, **query)
@@ -95,7 +95,7 @@ def test_nobody_listens_where_nothing_is(tmp_path: Path, depth: int) -> None:
     directory = tmp_path.joinpath(*["deep"] * depth)
 
     async def look() -> Client | None:
-        async with connect(Settings(data_dir=directory)) as client:
+        async with connect_to_socket(Settings(data_dir=directory)) as client:
             return client
 
     assert None is asyncio.run(look())

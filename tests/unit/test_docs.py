@@ -14,7 +14,7 @@ import pytest
 from bg_charm_service.cli.root import root
 from bg_charm_service.daemon.settings import SETTINGS
 from bg_charm_service.domain.errors import FailureCause
-from bg_charm_service.domain.limit_names import LIMIT_NAMES
+from bg_charm_service.domain.limits import LIMIT_NAMES
 from bg_charm_service.scanning.discovery import Source, load_integration
 from bg_charm_service.workers.runtime.charm_binding import describe, load_class
 from tests.unit.pages import PAGES, ROOT, rows, spans

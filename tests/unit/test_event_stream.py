@@ -47,7 +47,7 @@ def test_a_reader_that_takes_nothing_is_dropped() -> None:
             await asyncio.Event().wait()
             raise AssertionError
 
-        stream = EventStream(source.frames(), patience_seconds=0.01)
+        stream = EventStream(source.frames(), send_timeout_seconds=0.01)
         await stream({"type": "http"}, receive, send)
         return started.is_set() and source.is_closed
 

@@ -9,7 +9,13 @@ import pytest
 from fastapi.routing import APIRoute
 
 from bg_charm_service.api import create_app
-from bg_charm_service.api.auth.authorization import Changing, GuardedRoute, Need, Reading, need_of
+from bg_charm_service.api.auth.authorization import (
+    Changing,
+    GuardedRoute,
+    Permission,
+    Reading,
+    permission_of,
+)
 from bg_charm_service.api.dependencies import make_router
 from bg_charm_service.domain.clock import SystemClock
 from bg_charm_service.service.commands import Commands
@@ -37,9 +43,13 @@ def test_every_route_is_guarded() -> None:
 
 def test_nothing_is_public_but_signing_in() -> None:
     """A route of the API asks something; only pages are for all, and show what each may see."""
-    needs = [(route.path, need_of(route)) for route in guarded()]
-    assert PUBLIC >= {path for path, need in needs if need is Need.NOTHING}
-    assert not [path for path, need in needs if need is Need.PAGE and path.startswith("/api/")]
+    permissions = [(route.path, permission_of(route)) for route in guarded()]
+    assert PUBLIC >= {path for path, permission in permissions if permission is Permission.NONE}
+    assert not [
+        path
+        for path, permission in permissions
+        if permission is Permission.PAGE and path.startswith("/api/")
+    ]
 
 
 def test_what_changes_something_asks_for_it() -> None:
@@ -48,11 +58,12 @@ def test_what_changes_something_asks_for_it() -> None:
         (method, route.path)
         for route in guarded()
         for method in route.methods or ()
-        if need_of(route) in (Need.LISTING, Need.READING, Need.PAGE) and method != "GET"
+        if permission_of(route) in (Permission.LISTING, Permission.READING, Permission.PAGE)
+        and method != "GET"
     }
     assert set() == {each for each in weak if each[0] not in ("HEAD", "OPTIONS")}
     assert {"/api/integrations/bg"} == {
-        route.path for route in guarded() if need_of(route) is Need.REGISTERING
+        route.path for route in guarded() if permission_of(route) is Permission.REGISTERING
     }
 
 

@@ -19,12 +19,13 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bg_charm_service.domain.dids import is_did, public_key_of
 from bg_charm_service.domain.errors import InvalidInput
 from bg_charm_service.domain.identity import (
     DEFAULT_PASSPHRASE,
     SYSTEM_SPACE_NAME,
     Identity,
+    is_did,
+    public_key_of,
     space_did,
     verify,
 )

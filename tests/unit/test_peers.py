@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bg_charm_service.api.auth.peers import comes_from_within
+from bg_charm_service.api.auth.peers import is_from_own_child
 
 #: Takes a name that is no text, and connects.
 _NAMELESS = """
@@ -29,7 +29,7 @@ def test_process_below_is_known_whatever_its_name(tmp_path: Path) -> None:
         with subprocess.Popen(command, stdin=subprocess.PIPE) as child:
             connection, _ = listener.accept()
             with connection:
-                assert comes_from_within(connection)
+                assert is_from_own_child(connection)
             assert child.stdin is not None
             child.stdin.close()
 
@@ -43,4 +43,4 @@ def test_process_itself_is_not_below(tmp_path: Path) -> None:
         client.connect(address)
         connection, _ = listener.accept()
         with connection:
-            assert not comes_from_within(connection)
+            assert not is_from_own_child(connection)

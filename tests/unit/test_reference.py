@@ -9,8 +9,7 @@ import click
 import pytest
 
 from bg_charm_service.cli.root import root
-from bg_charm_service.daemon.setting import Setting
-from bg_charm_service.daemon.settings import SETTINGS, Settings
+from bg_charm_service.daemon.settings import SETTINGS, Setting, Settings
 from docs.reference import PAGE, reference
 from tests.unit.pages import ROOT, check_program_call, command_names, rows, spans, table_rows
 

@@ -1,1 +1,1 @@
-"""Who asks, and what they may: credentials, signatures, sessions, origins, peers."""
+"""Authentication and authorization: credentials, signatures, sessions, origins, peers."""

@@ -1,4 +1,4 @@
-"""Finds out who asks: by the listener, a token, a signature, a session, or nobody.
+"""Finds out who sent a request: by the listener, a token, a signature, a session, or nobody.
 
 A credential that does not hold is refused, logged and counted, whatever the request wants; only
 a cookie that is over is taken for none, since browsers go on sending it. Called by the routes'
@@ -13,12 +13,12 @@ from urllib.parse import parse_qs
 
 from fastapi import Request
 
-from bg_charm_service.api.auth.allowed_origins import Source, is_loopback
-from bg_charm_service.api.auth.authorization import Caller, Kind, Need
+from bg_charm_service.api.auth.allowed_origins import RequestOrigin, is_loopback
+from bg_charm_service.api.auth.authorization import Caller, CredentialKind, Permission
 from bg_charm_service.api.auth.listeners import SOCKET, TCP
-from bg_charm_service.api.auth.origin_middleware import source_of
+from bg_charm_service.api.auth.origin_middleware import request_origin
 from bg_charm_service.api.auth.request_signing import SCHEME, WINDOW_SECONDS, RequestText, Signature
-from bg_charm_service.api.auth.throttle import Attempts
+from bg_charm_service.api.auth.throttle import Throttle
 from bg_charm_service.domain.errors import AuthorizationError, InvalidInput, NotSignedIn
 from bg_charm_service.domain.identity import COMMON_USER_PASSPHRASE, DEFAULT_PASSPHRASE, Identity
 from bg_charm_service.service.commands import Commands
@@ -32,7 +32,7 @@ _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 _OPERATOR = Caller(
     "operator",
-    Kind.SOCKET,
+    CredentialKind.SOCKET,
     SOCKET,
     may_see_lists=True,
     may_register=True,
@@ -41,76 +41,76 @@ _OPERATOR = Caller(
 )
 
 
-class Doorman:
+class Authenticator:
     """Gives the caller of each request."""
 
-    def __init__(self, commands: Commands, attempts: Attempts) -> None:
+    def __init__(self, commands: Commands, throttle: Throttle) -> None:
         self._commands = commands
-        self._attempts = attempts
+        self._throttle = throttle
         public = (DEFAULT_PASSPHRASE, COMMON_USER_PASSPHRASE)
         self._public_dids = {Identity.from_passphrase(each).did() for each in public}
 
-    async def identify(self, request: Request, need: Need) -> Caller:
-        """Give who asks; raises NotSignedIn, AuthorizationError, TooManyAttempts."""
+    async def authenticate(self, request: Request, permission: Permission) -> Caller:
+        """Give the caller; raises NotSignedIn, AuthorizationError, TooManyAttempts."""
         if getattr(request.state, "listener", TCP) == SOCKET:
             return _OPERATOR
         authorization = request.headers.get("authorization")
         if authorization is not None:
-            return await self._authorized(request, authorization)
-        if source_of(request) is Source.NAMED:
-            if need is Need.NOTHING and request.method not in _SAFE_METHODS:
+            return await self._by_authorization_header(request, authorization)
+        if request_origin(request) is RequestOrigin.ALLOWED:
+            if permission is Permission.NONE and request.method not in _SAFE_METHODS:
                 raise AuthorizationError("Signing in is done on a page of the service's own.")
-            return Caller("a page of another origin", Kind.NOBODY, TCP)
+            return Caller("a page of another origin", CredentialKind.ANONYMOUS, TCP)
         secret = request.cookies.get(cookie_name(request), "")
         is_live, token = self._commands.tokens.find_session(secret) if secret else (False, None)
         if not is_live:
-            return self._nobody(request)
-        if request.method in _SAFE_METHODS or need is Need.NOTHING:
-            return _session(secret, token)
+            return self._anonymous(request)
+        if request.method in _SAFE_METHODS or permission is Permission.NONE:
+            return _session_caller(secret, token)
         if await _has_csrf_token(request, secret):
-            return _session(secret, token)
-        if need is Need.REGISTERING:
+            return _session_caller(secret, token)
+        if permission is Permission.REGISTERING:
             # The button sends no token; that its page is ours is known by its origin.
-            is_ours = source_of(request) is Source.OURS
-            return _session(secret, token) if is_ours else self._nobody(request)
+            is_ours = request_origin(request) is RequestOrigin.SAME_ORIGIN
+            return _session_caller(secret, token) if is_ours else self._anonymous(request)
         raise AuthorizationError("The form carries no valid CSRF token: reload its page.")
 
-    def check_entry(self, request: Request, is_good: Callable[[], bool]) -> None:
-        """Let a code or token that somebody entered count; raises NotSignedIn, TooManyAttempts.
+    def check_login(self, request: Request, is_good: Callable[[], bool]) -> None:
+        """Count a login code or token that somebody entered; raises NotSignedIn, TooManyAttempts.
 
         One that is good is taken at any time: a link that follows a wrong code stands anywhere.
         """
         if is_good():
             return
-        host = _peer(request)
-        self._attempts.check(host, b"")
-        self._attempts.failed(host, b"", "a login code or token that is not good")
+        host = _client_host(request)
+        self._throttle.check(host, b"")
+        self._throttle.record_failure(host, b"", "a login code or token that is not good")
         raise NotSignedIn("This code or token is not good, was used already, or has expired.")
 
-    async def _authorized(self, request: Request, text: str) -> Caller:
+    async def _by_authorization_header(self, request: Request, text: str) -> Caller:
         scheme, _, rest = text.partition(" ")
-        host, key = _counted(request), _credential(scheme, rest)
-        self._attempts.check(host, key)
+        host, key = _throttle_key(request), _credential_hash(scheme, rest)
+        self._throttle.check(host, key)
         try:
             if scheme.lower() == "bearer":
-                caller = self._bearer(rest.strip())
+                caller = self._by_token(rest.strip())
             elif scheme.lower() == SCHEME.lower():
-                caller = await self._signer(request, rest)
+                caller = await self._by_signature(request, rest)
             else:
                 raise NotSignedIn(f"Expected Authorization: Bearer TOKEN, or {SCHEME} ….")
         except NotSignedIn as error:
-            self._attempts.failed(host, key, str(error))
+            self._throttle.record_failure(host, key, str(error))
             raise
-        self._attempts.succeeded(host, key)
+        self._throttle.record_success(host, key)
         return caller
 
-    def _bearer(self, text: str) -> Caller:
+    def _by_token(self, text: str) -> Caller:
         token = self._commands.tokens.find_token(text)
         if token is None:
             raise NotSignedIn("This token does not exist, was revoked, or has expired.")
-        return _of_token(token, f"token {token.name}", Kind.TOKEN)
+        return _token_caller(token, f"token {token.name}", CredentialKind.TOKEN)
 
-    async def _signer(self, request: Request, text: str) -> Caller:
+    async def _by_signature(self, request: Request, text: str) -> Caller:
         try:
             signature = Signature.parse(text)
         except InvalidInput as error:
@@ -128,24 +128,30 @@ class Doorman:
         target = request.scope["raw_path"]
         if request.scope["query_string"]:
             target += b"?" + request.scope["query_string"]
-        said = RequestText(
+        signed = RequestText(
             request.method,
             request.headers.get("host", ""),
             target.decode("latin-1"),
             await request.body(),
         )
-        if not signature.holds(said):
+        if not signature.holds(signed):
             raise NotSignedIn("The signature does not hold for this request.")
         # The nonce goes last: whoever has no key must not be able to use one up.
         ends = signature.time + WINDOW_SECONDS + 1.0
         if not self._commands.tokens.take_nonce(did, signature.nonce, ends):
             raise NotSignedIn("This request was sent before: sign it again, with another nonce.")
-        return _full(f"key {did}", Kind.KEY, spaces=spaces)
+        return _unrestricted_caller(f"key {did}", CredentialKind.KEY, spaces=spaces)
 
-    def _nobody(self, request: Request) -> Caller:
+    def _anonymous(self, request: Request) -> Caller:
         is_direct = not any(name in request.headers for name in _FORWARDED)
-        is_near = is_direct and is_loopback(_peer(request))
-        return Caller("anonymous", Kind.NOBODY, TCP, may_see_lists=is_near, may_register=is_near)
+        is_local = is_direct and is_loopback(_client_host(request))
+        return Caller(
+            "anonymous",
+            CredentialKind.ANONYMOUS,
+            TCP,
+            may_see_lists=is_local,
+            may_register=is_local,
+        )
 
 
 def cookie_name(request: Request) -> str:
@@ -168,14 +174,14 @@ async def _has_csrf_token(request: Request, secret: str) -> bool:
     return hmac.compare_digest(given.encode(), csrf_of(secret).encode())
 
 
-def _session(secret: str, token: TokenRecord | None) -> Caller:
+def _session_caller(secret: str, token: TokenRecord | None) -> Caller:
     csrf = csrf_of(secret)
     if token is None:
-        return _full("session", Kind.SESSION, csrf=csrf)
-    return _of_token(token, f"session of token {token.name}", Kind.SESSION, csrf)
+        return _unrestricted_caller("session", CredentialKind.SESSION, csrf=csrf)
+    return _token_caller(token, f"session of token {token.name}", CredentialKind.SESSION, csrf)
 
 
-def _of_token(token: TokenRecord, name: str, kind: Kind, csrf: str = "") -> Caller:
+def _token_caller(token: TokenRecord, name: str, kind: CredentialKind, csrf: str = "") -> Caller:
     return Caller(
         name,
         kind,
@@ -190,7 +196,9 @@ def _of_token(token: TokenRecord, name: str, kind: Kind, csrf: str = "") -> Call
     )
 
 
-def _full(name: str, kind: Kind, *, spaces: frozenset[str] | None = None, csrf: str = "") -> Caller:
+def _unrestricted_caller(
+    name: str, kind: CredentialKind, *, spaces: frozenset[str] | None = None, csrf: str = ""
+) -> Caller:
     return Caller(
         name,
         kind,
@@ -204,7 +212,7 @@ def _full(name: str, kind: Kind, *, spaces: frozenset[str] | None = None, csrf: 
     )
 
 
-def _credential(scheme: str, rest: str) -> bytes:
+def _credential_hash(scheme: str, rest: str) -> bytes:
     """Give what stays the same of a credential from one request to the next, hashed."""
     if scheme.lower() != SCHEME.lower():
         return digest(rest)
@@ -214,11 +222,11 @@ def _credential(scheme: str, rest: str) -> bytes:
         return b""
 
 
-def _counted(request: Request) -> str:
-    """Give what failures are counted by: a name bound to our address must not count as we do."""
-    host = _peer(request)
-    return host if getattr(request.state, "is_named", False) else f"{host}, by another name"
+def _throttle_key(request: Request) -> str:
+    """Give what failures are counted by: a host bound to our address must not count as we do."""
+    host = _client_host(request)
+    return host if getattr(request.state, "is_known_host", False) else f"{host}, by another name"
 
 
-def _peer(request: Request) -> str:
+def _client_host(request: Request) -> str:
     return request.client.host if request.client else ""

@@ -1,8 +1,8 @@
-"""Who asks, what they may, and what a route needs: deny by default.
+"""Authorization: who a caller is, what it may, and which permission a route takes. Deny by default.
 
-Each route declares one need by taking one of the annotated callers below, which holds before
-its body is read; a route that declares none cannot be made. A caller that is limited to spaces
-gets only to routes with such a `space` in their path, and to those that take `Bounded` and
+Each route declares one permission by taking one of the annotated callers below, which is checked
+before its body is read; a route that declares none cannot be made. A caller that is limited to
+spaces gets only to routes with such a `space` in their path, and to those that take `Bounded` and
 promise to ask `check_space` for each space that they touch.
 """
 
@@ -28,22 +28,22 @@ _SIGN_IN = (
 )
 
 
-class Kind(StrEnum):
+class CredentialKind(StrEnum):
     """What proves who a caller is."""
 
     SOCKET = "socket"  #: the file permissions of the data directory
     SESSION = "session"  #: a cookie
     TOKEN = "token"
     KEY = "key"  #: a signature by an owner of spaces
-    NOBODY = "anonymous"
+    ANONYMOUS = "anonymous"
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """One who asks; `spaces` are the DIDs that it is limited to, None for all."""
+    """Who sent a request; `spaces` are the DIDs that it is limited to, None for all."""
 
     name: str
-    kind: Kind
+    kind: CredentialKind
     listener: str
     may_see_lists: bool = False
     may_register: bool = False
@@ -74,10 +74,10 @@ class Caller:
             raise AuthorizationError(f"{self.name} may not act on the space {space:.100}.")
 
 
-class Need(StrEnum):
-    """What a route asks of its caller."""
+class Permission(StrEnum):
+    """What a route takes; its text completes the sentence `You may not …`."""
 
-    NOTHING = "nothing"  #: everybody: signing in, files that are the same everywhere
+    NONE = "nothing"  #: everybody: signing in, files that are the same everywhere
     PAGE = "page"  #: everybody; the page itself shows no more than its caller may see
     LISTING = "see lists and the status"
     REGISTERING = "register charms"
@@ -88,39 +88,39 @@ class Need(StrEnum):
 
 
 async def _listing(request: Request) -> Caller:
-    return page_caller(request)
+    return caller_of(request)
 
 
 async def _registering(request: Request) -> Caller:
-    return page_caller(request)
+    return caller_of(request)
 
 
 async def _reading(request: Request) -> Caller:
-    return page_caller(request)
+    return caller_of(request)
 
 
 async def _changing(request: Request) -> Caller:
-    return page_caller(request)
+    return caller_of(request)
 
 
 async def _governing(request: Request) -> Caller:
-    return page_caller(request)
+    return caller_of(request)
 
 
 async def _local(request: Request) -> Caller:
-    return page_caller(request)
+    return caller_of(request)
 
 
 async def _public(request: Request) -> Caller:
-    return page_caller(request)
+    return caller_of(request)
 
 
 async def _page(request: Request) -> Caller:
-    return page_caller(request)
+    return caller_of(request)
 
 
 async def _bounded(request: Request) -> Caller:
-    return page_caller(request)
+    return caller_of(request)
 
 
 Listing = Annotated[Caller, Depends(_listing)]
@@ -134,78 +134,78 @@ Page = Annotated[Caller, Depends(_page)]
 #: Beside one of the above, on a route that asks `check_space` itself.
 Bounded = Annotated[Caller, Depends(_bounded)]
 
-_NEEDS: dict[Callable[..., Any], Need] = {
-    _listing: Need.LISTING,
-    _registering: Need.REGISTERING,
-    _reading: Need.READING,
-    _changing: Need.CHANGING,
-    _governing: Need.GOVERNING,
-    _local: Need.LOCAL,
-    _public: Need.NOTHING,
-    _page: Need.PAGE,
+_PERMISSIONS: dict[Callable[..., Any], Permission] = {
+    _listing: Permission.LISTING,
+    _registering: Permission.REGISTERING,
+    _reading: Permission.READING,
+    _changing: Permission.CHANGING,
+    _governing: Permission.GOVERNING,
+    _local: Permission.LOCAL,
+    _public: Permission.NONE,
+    _page: Permission.PAGE,
 }
 
-#: Tells who asks; raises what refuses a request whatever it wants.
-Identify = Callable[[Request, Need], Awaitable[Caller]]
+#: Gives the caller of a request; raises what refuses a request whatever it wants.
+Authenticate = Callable[[Request, Permission], Awaitable[Caller]]
 
 
 class GuardedRoute(APIRoute):
-    """A route that declares a need, and lets nobody in who does not meet it."""
+    """A route that declares a permission, and lets nobody in who does not have it."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        answer = super().get_route_handler()
-        need, is_bounded = _declared(self.path, self.dependant)
+        respond = super().get_route_handler()
+        permission, is_bounded = _declared_permission(self.path, self.dependant)
 
         async def guarded(request: Request) -> Response:
-            identify = cast("Identify", request.app.state.identify)
-            caller = await identify(request, need)
+            authenticate = cast("Authenticate", request.app.state.authenticate)
+            caller = await authenticate(request, permission)
             request.state.caller = caller
             ACTOR.set(caller.name)
-            check(caller, need)
-            if not is_bounded and need not in (Need.NOTHING, Need.PAGE):
-                _check_path(caller, request.path_params)
-            return await answer(request)
+            check_permission(caller, permission)
+            if not is_bounded and permission not in (Permission.NONE, Permission.PAGE):
+                _check_space_of_path(caller, request.path_params)
+            return await respond(request)
 
         return guarded
 
 
-def page_caller(request: Request) -> Caller:
-    """Give who asks; never raises inside a guarded route."""
+def caller_of(request: Request) -> Caller:
+    """Give the caller; never raises inside a guarded route."""
     return cast("Caller", request.state.caller)
 
 
 def csrf_token(request: Request) -> str:
     """Give what forms of this request's page carry as `csrf`, or as header X-CSRF-Token."""
-    return page_caller(request).csrf
+    return caller_of(request).csrf
 
 
-def need_of(route: APIRoute) -> Need:
-    """Give what a route asks of its caller."""
-    return _declared(route.path, route.dependant)[0]
+def permission_of(route: APIRoute) -> Permission:
+    """Give the permission that a route takes."""
+    return _declared_permission(route.path, route.dependant)[0]
 
 
-def check(caller: Caller, need: Need) -> None:
-    """Raise NotSignedIn or AuthorizationError unless a caller meets a need."""
-    meets = {
-        Need.NOTHING: True,
-        Need.PAGE: True,
-        Need.LISTING: caller.may_see_lists,
-        Need.REGISTERING: caller.may_register,
-        Need.READING: caller.may_read,
-        Need.CHANGING: caller.may_change,
-        Need.GOVERNING: caller.may_change and caller.is_unlimited,
-        Need.LOCAL: caller.kind is Kind.SOCKET,
+def check_permission(caller: Caller, permission: Permission) -> None:
+    """Raise NotSignedIn or AuthorizationError unless a caller has a permission."""
+    has = {
+        Permission.NONE: True,
+        Permission.PAGE: True,
+        Permission.LISTING: caller.may_see_lists,
+        Permission.REGISTERING: caller.may_register,
+        Permission.READING: caller.may_read,
+        Permission.CHANGING: caller.may_change,
+        Permission.GOVERNING: caller.may_change and caller.is_unlimited,
+        Permission.LOCAL: caller.kind is CredentialKind.SOCKET,
     }
-    if meets[need]:
+    if has[permission]:
         return
-    if need is Need.LOCAL:
+    if permission is Permission.LOCAL:
         raise AuthorizationError("This is done on the service's own machine, over its socket.")
-    if caller.kind is Kind.NOBODY:
-        raise NotSignedIn(f"To {need} takes a credential. {_SIGN_IN}")
-    raise AuthorizationError(f"{caller.name} may not {need}.")
+    if caller.kind is CredentialKind.ANONYMOUS:
+        raise NotSignedIn(f"To {permission} takes a credential. {_SIGN_IN}")
+    raise AuthorizationError(f"{caller.name} may not {permission}.")
 
 
-def _check_path(caller: Caller, path: dict[str, Any]) -> None:
+def _check_space_of_path(caller: Caller, path: dict[str, Any]) -> None:
     if caller.is_unlimited:
         return
     if "space" not in path:
@@ -213,12 +213,14 @@ def _check_path(caller: Caller, path: dict[str, Any]) -> None:
     caller.check_space(str(path["space"]))
 
 
-def _declared(path: str, dependant: Dependant) -> tuple[Need, bool]:
+def _declared_permission(path: str, dependant: Dependant) -> tuple[Permission, bool]:
     calls = list(_calls(dependant))
-    needs = {_NEEDS[call] for call in calls if call in _NEEDS}
-    if len(needs) != 1:
-        raise RuntimeError(f"The route {path} declares {len(needs)} needs: it must declare one.")
-    return needs.pop(), _bounded in calls
+    permissions = {_PERMISSIONS[call] for call in calls if call in _PERMISSIONS}
+    if len(permissions) != 1:
+        raise RuntimeError(
+            f"The route {path} declares {len(permissions)} permissions: it must declare one."
+        )
+    return permissions.pop(), _bounded in calls
 
 
 def _calls(dependant: Dependant) -> Iterator[Callable[..., Any]]:

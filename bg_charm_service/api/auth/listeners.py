@@ -11,8 +11,8 @@ SOCKET = "socket"
 TCP = "tcp"
 
 
-class Tagged:
-    """The application as one listener serves it."""
+class ListenerMiddleware:
+    """Marks each request with the listener that it came through."""
 
     def __init__(self, app: ASGIApp, listener: str) -> None:
         self._app = app

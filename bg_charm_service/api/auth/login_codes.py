@@ -1,12 +1,10 @@
-"""What the application knows of the way to it: its names, its address, codes to sign in with."""
+"""One-time codes that a browser signs in with: made for `bg-charm-service open` and at a start."""
 
 from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
-from dataclasses import dataclass, field
 
-from bg_charm_service.api.auth.allowed_origins import Doorplate
 from bg_charm_service.domain.clock import Clock
 
 #: A code is good for so long, in seconds.
@@ -35,12 +33,3 @@ class LoginCodes:
         """Use a code up; says whether it was good."""
         ends = self._ends.pop(code, None)
         return ends is not None and self._clock.steady() < ends
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceAddress:
-    """How the application is reached over the network; by default it is not."""
-
-    plate: Doorplate = field(default_factory=Doorplate)
-    #: Where a browser on this machine finds it; empty where no port is open.
-    base_url: str = ""

@@ -15,7 +15,7 @@ from loguru import logger
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bg_charm_service.api.auth.allowed_origins import Doorplate, Source, is_loopback
+from bg_charm_service.api.auth.allowed_origins import OriginPolicy, RequestOrigin, is_loopback
 from bg_charm_service.api.auth.listeners import SOCKET, TCP
 from bg_charm_service.domain.errors import AuthorizationError
 
@@ -38,12 +38,12 @@ _STRICT = {
 _LOG_SECONDS = 1.0
 
 
-class Gate:
-    """Lets requests of a port through to the application, or not."""
+class OriginMiddleware:
+    """Lets requests of a port through to the application, or refuses them."""
 
-    def __init__(self, app: ASGIApp, plate: Doorplate) -> None:
+    def __init__(self, app: ASGIApp, policy: OriginPolicy) -> None:
         self._app = app
-        self._plate = plate
+        self._policy = policy
         self._logged_at = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -52,29 +52,31 @@ class Gate:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        source = self._plate.source(scope["method"], scope["path"], headers)
-        state["source"] = source
-        state["is_named"] = self._is_named(scope, headers)
+        source = self._policy.origin_of(scope["method"], scope["path"], headers)
+        state["request_origin"] = source
+        state["is_known_host"] = self._is_known_host(scope, headers)
         scope["state"] = state
-        origin = headers.get("origin", "") if source is Source.NAMED else ""
+        origin = headers.get("origin", "") if source is RequestOrigin.ALLOWED else ""
 
         async def send_strictly(message: Message) -> None:
             if message["type"] == "http.response.start":
                 _add_headers(MutableHeaders(scope=message), origin, scope["path"])
             await send(message)
 
-        answer = self._refusal(scope, headers, source)
-        if answer is None and origin and scope["method"] == "OPTIONS":
-            answer = _preflight(headers)
-        await (answer or self._app)(scope, receive, send_strictly)
+        response = self._refusal(scope, headers, source)
+        if response is None and origin and scope["method"] == "OPTIONS":
+            response = _preflight(headers)
+        await (response or self._app)(scope, receive, send_strictly)
 
-    def _refusal(self, scope: Scope, headers: Headers, source: Source) -> Response | None:
-        if source is Source.FOREIGN and not _is_static(scope):
+    def _refusal(self, scope: Scope, headers: Headers, source: RequestOrigin) -> Response | None:
+        if source is RequestOrigin.CROSS_ORIGIN and not _is_static(scope):
             return self._refuse(scope, "This page is of another origin, which may not do that.")
         # A token or signature proves its sender by itself, and no foreign page can have one.
-        if "authorization" in headers or (source is Source.NAMED and scope["method"] == "OPTIONS"):
+        if "authorization" in headers or (
+            source is RequestOrigin.ALLOWED and scope["method"] == "OPTIONS"
+        ):
             return None
-        if scope["state"]["is_named"]:
+        if scope["state"]["is_known_host"]:
             return None
         port = (scope.get("server") or ("", 0))[1]
         return self._refuse(
@@ -83,12 +85,14 @@ class Gate:
             f"http://localhost:{port}, or start it with API_URL as its public address.",
         )
 
-    def _is_named(self, scope: Scope, headers: Headers) -> bool:
+    def _is_known_host(self, scope: Scope, headers: Headers) -> bool:
         """Whether the request calls this service by a name of its own."""
         hosts = headers.getlist("host")
         server, client = scope.get("server") or ("", 0), scope.get("client") or ("", 0)
-        is_near = is_loopback(client[0])
-        return len(hosts) == 1 and self._plate.is_ours(hosts[0], port=server[1], is_near=is_near)
+        is_local = is_loopback(client[0])
+        return len(hosts) == 1 and self._policy.is_known_host(
+            hosts[0], port=server[1], is_local=is_local
+        )
 
     def _refuse(self, scope: Scope, text: str) -> Response:
         now = time.monotonic()
@@ -101,9 +105,11 @@ class Gate:
         return JSONResponse({"error": text, "kind": AuthorizationError.__name__}, 403)
 
 
-def source_of(request: Request) -> Source:
-    """Where a request comes from, as the gate found."""
-    return cast("Source", getattr(request.state, "source", Source.FOREIGN))
+def request_origin(request: Request) -> RequestOrigin:
+    """Where a request comes from, as the middleware found."""
+    return cast(
+        "RequestOrigin", getattr(request.state, "request_origin", RequestOrigin.CROSS_ORIGIN)
+    )
 
 
 def _is_static(scope: Scope) -> bool:

@@ -25,7 +25,7 @@ _TABLES = (Path("/proc/self/net/tcp"), Path("/proc/self/net/tcp6"))
 _MOST_ANCESTORS = 64
 
 
-def comes_from_within(connection: Any) -> bool:
+def is_from_own_child(connection: Any) -> bool:
     """Whether a process below this one is at the other end of an accepted socket."""
     if connection.family == socket.AF_UNIX:
         size = struct.calcsize("3i")

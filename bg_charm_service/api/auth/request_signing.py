@@ -13,9 +13,8 @@ import re
 import secrets
 from dataclasses import dataclass
 
-from bg_charm_service.domain.dids import is_did
 from bg_charm_service.domain.errors import InvalidInput
-from bg_charm_service.domain.identity import Identity, verify
+from bg_charm_service.domain.identity import Identity, is_did, verify
 
 #: The name of the scheme in the Authorization header.
 SCHEME = "Charm-Signature"

@@ -1,4 +1,4 @@
-"""Slows down those whose credentials do not hold, by address, and writes that to the log.
+"""Throttles those whose credentials do not hold, by address, and writes that to the log.
 
 Who came with a good credential from an address before is not kept waiting by others there.
 Bounded: the addresses that failed longest ago are forgotten first.
@@ -34,38 +34,38 @@ class _Record:
     last_at: float
 
 
-class Attempts:
-    """Failed attempts by address; times are steady seconds."""
+class Throttle:
+    """Failures by address, and what was accepted there; times are steady seconds."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._records: OrderedDict[str, _Record] = OrderedDict()
-        self._good: OrderedDict[tuple[str, bytes], None] = OrderedDict()
+        self._accepted: OrderedDict[tuple[str, bytes], None] = OrderedDict()
 
     def check(self, host: str, credential: bytes) -> None:
         """Raise TooManyAttempts while an address waits, unless this credential was good there."""
-        address = _group(host)
+        address = _network_of(host)
         record = self._records.get(address)
         wait = record.blocked_until - self._clock.steady() if record else 0.0
-        if wait > 0 and (address, credential) not in self._good:
+        if wait > 0 and (address, credential) not in self._accepted:
             raise TooManyAttempts(
                 f"Too many credentials from {host or 'there'} did not hold. "
                 f"Try again in {wait:.0f} s.",
                 retry_after_seconds=wait,
             )
 
-    def succeeded(self, host: str, credential: bytes) -> None:
+    def record_success(self, host: str, credential: bytes) -> None:
         """Remember by its hash that a credential is good from an address."""
-        key = (_group(host), credential)
-        self._good[key] = None
-        self._good.move_to_end(key)
-        if len(self._good) > _MOST_ADDRESSES:
-            self._good.popitem(last=False)
+        key = (_network_of(host), credential)
+        self._accepted[key] = None
+        self._accepted.move_to_end(key)
+        if len(self._accepted) > _MOST_ADDRESSES:
+            self._accepted.popitem(last=False)
 
-    def failed(self, host: str, credential: bytes, reason: str) -> None:
+    def record_failure(self, host: str, credential: bytes, reason: str) -> None:
         """Count and log a failure; from the sixth on, the address has to wait."""
-        address, now = _group(host), self._clock.steady()
-        self._good.pop((address, credential), None)
+        address, now = _network_of(host), self._clock.steady()
+        self._accepted.pop((address, credential), None)
         record = self._records.pop(address, None)
         if record is None or now - record.last_at > _MEMORY_SECONDS:
             record = _Record(0, 0.0, now)
@@ -82,7 +82,7 @@ class Attempts:
         )
 
 
-def _group(host: str) -> str:
+def _network_of(host: str) -> str:
     """Give what counts as one address: whoever has an IPv6 address has a network of them."""
     try:
         address = ipaddress.ip_address(host)

@@ -10,9 +10,9 @@ from bg_charm_service.api.pages import (
     charm_actions,
     charm_list,
     charm_page,
-    oversight,
     reference,
+    service_pages,
 )
 
 #: Modules with a `router` each; a fixed path comes before one with a name in it.
-PAGES = (assets, charm_list, charm_actions, charm_page, oversight, reference)
+PAGES = (assets, charm_list, charm_actions, charm_page, service_pages, reference)

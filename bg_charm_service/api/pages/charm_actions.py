@@ -10,8 +10,8 @@ from fastapi.responses import Response
 
 from bg_charm_service.api.auth.authorization import Changing
 from bg_charm_service.api.dependencies import Charm, Service
+from bg_charm_service.api.pages.formatting import duration
 from bg_charm_service.api.pages.forms import Form
-from bg_charm_service.api.pages.phrases import duration
 from bg_charm_service.api.pages.rendering import done, make_page_router, moved, page
 from bg_charm_service.api.requests import to_json
 from bg_charm_service.domain.errors import InvalidInput
@@ -47,7 +47,7 @@ _PAST = {
 }
 
 
-async def act(service: Commands, ref: CharmRef, action: Action) -> str:
+async def perform_action(service: Commands, ref: CharmRef, action: Action) -> str:
     """Do it; gives what is to be told."""
     if action is Action.RUN:
         run = (await service.polling.run_now(ref)).run
@@ -72,7 +72,7 @@ async def act_on_charm(
     request: Request, service: Service, caller: Changing, ref: Charm, action: Action
 ) -> Response:
     """Do one thing to a charm."""
-    return done(request, await act(service, ref, action), path_of(ref))
+    return done(request, await perform_action(service, ref, action), path_of(ref))
 
 
 @router.post("/charms/{space}/{charm_id}/interval")

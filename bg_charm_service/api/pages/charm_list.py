@@ -14,7 +14,7 @@ from fastapi.responses import Response
 from bg_charm_service.api.auth.authorization import Bounded, Caller, Changing, Page
 from bg_charm_service.api.dependencies import Service
 from bg_charm_service.api.pages import charts
-from bg_charm_service.api.pages.charm_actions import Action, act
+from bg_charm_service.api.pages.charm_actions import Action, perform_action
 from bg_charm_service.api.pages.forms import Form
 from bg_charm_service.api.pages.rendering import done, make_page_router, page
 from bg_charm_service.domain.errors import InvalidInput, ServiceError
@@ -126,7 +126,7 @@ async def act_on_selection(
 
     async def one(ref: CharmRef) -> str:
         async with room:
-            return await act(service, ref, action)
+            return await perform_action(service, ref, action)
 
     problems = await _problems([one(ref) for ref in refs])
     message = f"{action.past}: {len(refs) - len(problems)} of {len(refs)} charms."

@@ -13,6 +13,7 @@ from bg_charm_service.api.dependencies import Charm, Service
 from bg_charm_service.api.pages import charts
 from bg_charm_service.api.pages.rendering import make_page_router, page
 from bg_charm_service.api.pages.state_view import shown_fields
+from bg_charm_service.domain.text_limits import PAGE_LOG_CHARACTERS
 
 router = make_page_router()
 
@@ -21,9 +22,6 @@ _RUNS = 20
 
 #: Runs in the chart at the top.
 _BARS = 60
-
-#: A run's log and traceback are cut to this in the list; its own page has all of it.
-_LOG_CHARACTERS = 4000
 
 
 @router.get("/charms/{space}/{charm_id}")
@@ -58,7 +56,7 @@ async def show_charm(
         shapes=charts.spark_shapes(outcomes, _BARS),
         bar_places=_BARS,
         runs_text=charts.describe_outcomes(outcomes),
-        log_characters=_LOG_CHARACTERS,
+        log_characters=PAGE_LOG_CHARACTERS,
         before=before,
         service_interval=service.about.interval_seconds,
         **shown,

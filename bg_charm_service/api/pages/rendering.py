@@ -1,4 +1,4 @@
-"""Turns templates into answers: escaped text only, a strict policy, errors as pages too.
+"""Turns templates into responses: escaped text only, a strict policy, errors as pages too.
 
 Nothing from a charm reaches a page but as text. The policy lets no inline script or style run,
 whatever a mistake might let through.
@@ -17,9 +17,14 @@ from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from bg_charm_service.api.auth.authorization import GuardedRoute, Kind, csrf_token, page_caller
+from bg_charm_service.api.auth.authorization import (
+    CredentialKind,
+    GuardedRoute,
+    caller_of,
+    csrf_token,
+)
 from bg_charm_service.api.error_responses import status_of
-from bg_charm_service.api.pages import charts, phrases
+from bg_charm_service.api.pages import charts, formatting
 from bg_charm_service.api.pages.assets import asset_url
 from bg_charm_service.api.requests import first_problem
 from bg_charm_service.domain.errors import ServiceError
@@ -47,11 +52,11 @@ class PageRoute(GuardedRoute):
     """A route whose errors are pages, or one line of text for the scripts of a page."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        answer = super().get_route_handler()
+        respond = super().get_route_handler()
 
         async def shown(request: Request) -> Response:
             try:
-                return await answer(request)
+                return await respond(request)
             except ServiceError as error:
                 return error_page(request, str(error), status_of(error))
             except RequestValidationError as error:
@@ -68,16 +73,16 @@ def make_page_router() -> APIRouter:
 
 
 def page(request: Request, template: str, code: int = 200, **values: Any) -> Response:
-    """Fill a template for the one who asks; `code` is the status of the answer."""
-    caller = page_caller(request)
+    """Fill a template for the caller; `code` is the status of the answer."""
+    caller = caller_of(request)
     commands = cast("Commands", request.app.state.commands)
     text = (
         _templates()
         .get_template(template)
         .render(
             caller=caller,
-            is_signed_in=caller.kind is not Kind.NOBODY,
-            is_session=caller.kind is Kind.SESSION,
+            is_signed_in=caller.kind is not CredentialKind.ANONYMOUS,
+            is_session=caller.kind is CredentialKind.SESSION,
             csrf=csrf_token(request),
             bulletin=commands.queries.bulletin(),
             path=request.url.path,
@@ -89,7 +94,7 @@ def page(request: Request, template: str, code: int = 200, **values: Any) -> Res
 
 
 def error_page(request: Request, text: str, status: int) -> Response:
-    """Say what went wrong, in the form that the asker can show."""
+    """Say what went wrong, in the form that the client can show."""
     if "hx-request" in request.headers:
         return Response(text, status, _HEADERS, "text/plain; charset=utf-8")
     if not hasattr(request.state, "caller"):
@@ -124,13 +129,13 @@ def _templates() -> jinja2.Environment:
         auto_reload=False,
     )
     for name in ("duration", "size", "percent", "counted", "first_line", "short_did", "interval"):
-        environment.filters[name] = getattr(phrases, name)
-    environment.filters["moment"] = phrases.moment_text
-    environment.filters["iso"] = phrases.iso
+        environment.filters[name] = getattr(formatting, name)
+    environment.filters["moment"] = formatting.moment_text
+    environment.filters["iso"] = formatting.iso
     environment.globals.update(
-        ago=phrases.ago,
-        mark_of=phrases.mark_of,
-        advice=phrases.advice,
+        ago=formatting.ago,
+        mark_of=formatting.mark_of,
+        advice=formatting.advice,
         charts=charts,
         asset=asset_url,
         version=VERSION,

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from bg_charm_service.api.pages.phrases import counted, size
+from bg_charm_service.api.pages.formatting import counted, size
 
 #: Longer texts are folded, in characters.
 FOLD_CHARACTERS = 400
@@ -25,9 +25,9 @@ class ShownField:
     name: str
     kind: str
     text: str
-    summary: str
-    is_folded: bool
-    is_cut: bool
+    summary: str = ""
+    is_folded: bool = False
+    is_cut: bool = False
 
 
 def shown_fields(state: dict[str, Any], kinds: dict[str, str]) -> list[ShownField]:
@@ -39,14 +39,21 @@ def shown_fields(state: dict[str, Any], kinds: dict[str, str]) -> list[ShownFiel
 
 def _shown(name: str, kind: str, value: Any) -> ShownField:
     if value == _SECRET:
-        return ShownField(name, "secret", "", "Secret, never shown", False, False)
+        return ShownField(name, "secret", text="", summary="Secret, never shown")
     if isinstance(value, dict) and list(value) == ["$link"]:
-        return ShownField(name, "link", str(value["$link"]), "", False, False)
+        return ShownField(name, "link", text=str(value["$link"]))
     text = json.dumps(value, ensure_ascii=False, indent=2)
     is_folded = len(text) > FOLD_CHARACTERS
     is_cut = len(text) > CUT_CHARACTERS
     summary = _summary(value, len(text)) if is_folded else ""
-    return ShownField(name, kind, text[:CUT_CHARACTERS], summary, is_folded, is_cut)
+    return ShownField(
+        name,
+        kind,
+        text=text[:CUT_CHARACTERS],
+        summary=summary,
+        is_folded=is_folded,
+        is_cut=is_cut,
+    )
 
 
 def _summary(value: Any, length: int) -> str:

@@ -80,7 +80,7 @@ async def _events(
     try:
         yield b"retry: 2000\n\n"
         if reader.has_missed:
-            yield frame("missed", {})
+            yield frame("missed", data={})
         status_at = loop.time()
         while True:
             if spaces is None and loop.time() >= status_at:
@@ -112,11 +112,11 @@ async def _pulse(
             if events is None or any(
                 _is_wanted(event, spaces) and ref in (None, event.ref) for event in events
             ):
-                yield frame("changed", {})
+                yield frame("changed", data={})
                 await asyncio.sleep(_PULSE_SECONDS)
             elif not events:
                 # Ages, lag and workers change while nothing runs.
-                yield frame("changed" if ref is None else "idle", {})
+                yield frame("changed" if ref is None else "idle", data={})
     finally:
         reader.leave()
 

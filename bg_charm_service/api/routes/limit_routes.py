@@ -5,7 +5,7 @@ from __future__ import annotations
 from bg_charm_service.api.auth.authorization import Governing, Reading
 from bg_charm_service.api.dependencies import Charm, Service, make_router
 from bg_charm_service.api.requests import LimitsBody
-from bg_charm_service.domain.limit_views import LimitsView
+from bg_charm_service.domain.views import LimitsView
 
 router = make_router("limits")
 

@@ -9,7 +9,7 @@ from typing import Annotated, cast
 from fastapi import Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from bg_charm_service.api.auth.authentication import Doorman, cookie_name
+from bg_charm_service.api.auth.authentication import Authenticator, cookie_name
 from bg_charm_service.api.auth.authorization import Public
 from bg_charm_service.api.auth.login_codes import LoginCodes
 from bg_charm_service.api.dependencies import Service, make_router
@@ -60,15 +60,15 @@ async def show_login(
     if "prefetch" in request.headers.get("sec-purpose", request.headers.get("purpose", "")):
         # Looking ahead must not use the code up.
         raise InvalidInput("This page is not to be fetched ahead.")
-    codes = cast("LoginCodes", request.app.state.codes)
-    return _entered(service, request, None, is_good=lambda: codes.redeem(code))
+    codes = cast("LoginCodes", request.app.state.login_codes)
+    return _login_response(service, request, None, is_good=lambda: codes.redeem(code))
 
 
 @router.post("/login", response_class=HTMLResponse, include_in_schema=False)
 async def sign_in(service: Service, caller: Public, request: Request, form: Form) -> Response:
     """Sign in with the token of the form."""
     token = service.tokens.find_token(form.text("token").strip())
-    return _entered(service, request, token, is_good=lambda: token is not None)
+    return _login_response(service, request, token, is_good=lambda: token is not None)
 
 
 @router.post("/logout", include_in_schema=False)
@@ -76,12 +76,12 @@ async def sign_out(service: Service, caller: Public, request: Request) -> Respon
     """End the session."""
     name = cookie_name(request)
     service.tokens.end_session(request.cookies.get(name, ""))
-    answer = RedirectResponse("/login", 303)
-    answer.delete_cookie(name, path="/", httponly=True, samesite="strict")
-    return answer
+    response = RedirectResponse("/login", 303)
+    response.delete_cookie(name, path="/", httponly=True, samesite="strict")
+    return response
 
 
-def _entered(
+def _login_response(
     service: Commands,
     request: Request,
     token: TokenRecord | None,
@@ -90,13 +90,13 @@ def _entered(
 ) -> Response:
     """Begin a session if what was given is good, or show the form again, with the reason."""
     try:
-        cast("Doorman", request.app.state.doorman).check_entry(request, is_good)
+        cast("Authenticator", request.app.state.authenticator).check_login(request, is_good)
     except (NotSignedIn, TooManyAttempts) as error:
         problem = f'<p role="alert" class="problem">{html.escape(str(error))}</p>\n'
         status = 401 if isinstance(error, NotSignedIn) else 429
         return HTMLResponse(_PAGE.format(problem=problem), status)
-    answer = RedirectResponse("/", 303)
-    answer.set_cookie(
+    response = RedirectResponse("/", 303)
+    response.set_cookie(
         cookie_name(request),
         service.tokens.begin_session(token),
         max_age=int(SESSION_SECONDS),
@@ -106,4 +106,4 @@ def _entered(
         httponly=True,
         samesite="strict",
     )
-    return answer
+    return response

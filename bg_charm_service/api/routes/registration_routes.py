@@ -5,7 +5,13 @@ from __future__ import annotations
 from fastapi import Request
 from fastapi.responses import JSONResponse
 
-from bg_charm_service.api.auth.authorization import Bounded, Changing, Kind, Listing, Registering
+from bg_charm_service.api.auth.authorization import (
+    Bounded,
+    Changing,
+    CredentialKind,
+    Listing,
+    Registering,
+)
 from bg_charm_service.api.dependencies import Charm, Service, make_router
 from bg_charm_service.api.requests import AdminCharmBody, GrantBody, RegistrationBody
 from bg_charm_service.api.responses import Done
@@ -94,7 +100,7 @@ async def list_spaces(service: Service, caller: Listing, bounds: Bounded) -> lis
 @router.post("/api/spaces/{space}/owners")
 async def grant_space(service: Service, caller: Changing, space: str, body: GrantBody) -> Done:
     """Make an identity an owner of a space."""
-    if not caller.is_unlimited and caller.kind is not Kind.KEY:
+    if not caller.is_unlimited and caller.kind is not CredentialKind.KEY:
         raise AuthorizationError(f"{caller.name} may act on its space, and not give it away.")
     service.system.grant_space(space_did(space), body.did)
     return Done()

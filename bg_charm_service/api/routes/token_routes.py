@@ -6,8 +6,9 @@ from typing import Annotated, cast
 
 from fastapi import Query, Request
 
+from bg_charm_service.api.auth.allowed_origins import ServiceAddress
 from bg_charm_service.api.auth.authorization import Governing, Local, Reading
-from bg_charm_service.api.auth.login_codes import CODE_SECONDS, LoginCodes, ServiceAddress
+from bg_charm_service.api.auth.login_codes import CODE_SECONDS, LoginCodes
 from bg_charm_service.api.dependencies import Limit, Service, make_router
 from bg_charm_service.api.requests import TokenBody
 from bg_charm_service.api.responses import Done, LoginLink, MadeToken
@@ -60,7 +61,7 @@ async def make_login_code(service: Service, caller: Local, request: Request) -> 
     """Make a link that signs a browser in, once and within five minutes."""
     return login_link(
         cast("ServiceAddress", request.app.state.service_address),
-        cast("LoginCodes", request.app.state.codes),
+        cast("LoginCodes", request.app.state.login_codes),
     )
 
 

@@ -18,8 +18,7 @@ from bg_charm_service.domain.errors import (
     StorageError,
 )
 from bg_charm_service.domain.identity import space_did
-from bg_charm_service.domain.limit_names import read_changes, write_given
-from bg_charm_service.domain.limits import LimitChanges
+from bg_charm_service.domain.limits import LimitChanges, read_changes, write_given
 from bg_charm_service.domain.merkle import refer
 from bg_charm_service.domain.model import CharmRef, CharmSchema, FieldKind
 from bg_charm_service.domain.views import AddedCharm, NewCharm

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bg_charm_service.domain.limit_names import change_limits, write_given
-from bg_charm_service.domain.limit_views import LimitsView
-from bg_charm_service.domain.limits import LimitChanges
+from bg_charm_service.domain.limits import LimitChanges, change_limits, write_given
 from bg_charm_service.domain.model import CharmRef
+from bg_charm_service.domain.views import LimitsView
 from bg_charm_service.service.commands.context import CommandContext
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
 

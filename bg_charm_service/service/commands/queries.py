@@ -10,7 +10,7 @@ import msgspec
 
 from bg_charm_service.domain.errors import NotFound
 from bg_charm_service.domain.identity import SYSTEM_SPACE_NAME, space_did
-from bg_charm_service.domain.limit_names import write_limits
+from bg_charm_service.domain.limits import write_limits
 from bg_charm_service.domain.model import CharmHealth, CharmRef, FieldKind, JobStatus
 from bg_charm_service.domain.views import (
     Bulletin,

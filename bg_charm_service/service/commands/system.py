@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bg_charm_service.domain.dids import is_did
 from bg_charm_service.domain.errors import AuthorizationError, InvalidInput
-from bg_charm_service.domain.identity import SYSTEM_SPACE_NAME, space_did
+from bg_charm_service.domain.identity import SYSTEM_SPACE_NAME, is_did, space_did
 from bg_charm_service.domain.views import IntegrationView, NewCharm, SpaceView
 from bg_charm_service.scanning.scanner import Scanner
 from bg_charm_service.service.commands.charms import CharmCommands

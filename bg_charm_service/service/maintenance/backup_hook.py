@@ -11,20 +11,14 @@ import os
 from pathlib import Path
 
 from bg_charm_service.domain.errors import BackupError
+from bg_charm_service.domain.text_limits import HOOK_OUTPUT_CHARACTERS
 from bg_charm_service.workers.protocol.processes import end_group
+from bg_charm_service.workers.protocol.python_child import operator_environment
 
 #: A command that takes longer is killed, with all that it started, in seconds.
 HOOK_SECONDS = 3600.0
 
-#: So much of what a failed command printed is told, from its end.
-_TOLD_CHARACTERS = 500
 _READ_BYTES = 65536
-
-#: The service's own: the operator's secrets, and the service manager's channels.
-_WITHHELD = frozenset(
-    {"OPERATOR_PASS", "IDENTITY", "BG_CHARM_TOKEN", "NOTIFY_SOCKET", "WATCHDOG_PID"}
-    | {"WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID"}
-)
 
 
 async def run_hook(command: tuple[str, ...], file: Path) -> None:
@@ -37,7 +31,8 @@ async def run_hook(command: tuple[str, ...], file: Path) -> None:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
-            env={name: text for name, text in os.environ.items() if name not in _WITHHELD},
+            # The token is for commands to another service; no backup needs it.
+            env=operator_environment(os.environ, "BG_CHARM_TOKEN"),
         )
     except OSError as error:
         raise BackupError(f"{command[0]} cannot be run: {error.strerror}.") from None
@@ -61,5 +56,5 @@ async def _end_of(stream: asyncio.StreamReader) -> str:
     """Read all there is, and keep the end of it."""
     kept = b""
     while piece := await stream.read(_READ_BYTES):
-        kept = (kept + piece)[-_TOLD_CHARACTERS * 4 :]
-    return kept.decode(errors="replace").strip()[-_TOLD_CHARACTERS:]
+        kept = (kept + piece)[-HOOK_OUTPUT_CHARACTERS * 4 :]
+    return kept.decode(errors="replace").strip()[-HOOK_OUTPUT_CHARACTERS:]

@@ -9,31 +9,27 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 from pathlib import Path
 
 from bg_charm_service.domain.errors import BackupError
-from bg_charm_service.workers.pool.zygote_client import scrubbed_environment
 from bg_charm_service.workers.protocol.processes import end_group
-
-_BOOT = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]);"
-    "from bg_charm_service.storage.sqlite.integrity import main; main(sys.argv[2])"
+from bg_charm_service.workers.protocol.python_child import (
+    child_options,
+    python_command,
+    scrubbed_environment,
 )
+
+_CHECK = "bg_charm_service.storage.sqlite.integrity"
 
 
 async def check_file(path: Path) -> list[str]:
     """Give what is damaged in a database file; raises BackupError when nobody could look."""
-    import_path = json.dumps([entry for entry in sys.path if entry])
     try:
         child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-c", _BOOT, import_path, os.fspath(path)),
-            stdin=asyncio.subprocess.DEVNULL,
+            *python_command(_CHECK, os.fspath(path)),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
-            start_new_session=True,
-            cwd="/",
-            env=scrubbed_environment(os.environ),
+            **child_options(scrubbed_environment(os.environ)),
         )
     except OSError as error:
         raise BackupError(f"No process to check {path} with: {error.strerror}.") from None

@@ -6,12 +6,9 @@ Belongs to the pool. Everything here is non-blocking but the start of the zygote
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 import subprocess
-import sys
-from collections.abc import Mapping
 from typing import Protocol
 
 import msgspec
@@ -19,14 +16,13 @@ import msgspec
 from bg_charm_service.workers.pool.process_usage import Processes
 from bg_charm_service.workers.protocol.messages import FromZygote, Spawn, WorkerSettings
 from bg_charm_service.workers.protocol.processes import end_group
-
-#: The only environment variables that a worker gets to see.
-PASSED_VARIABLES = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
-
-_BOOT = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]);"
-    "from bg_charm_service.workers.runtime.zygote import main; main(int(sys.argv[2]))"
+from bg_charm_service.workers.protocol.python_child import (
+    child_options,
+    python_command,
+    scrubbed_environment,
 )
+
+_ZYGOTE = "bg_charm_service.workers.runtime.zygote"
 _MESSAGE_BYTES = 65536
 
 #: So many reports are read in one go.
@@ -34,11 +30,6 @@ _MOST_READS = 64
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(FromZygote)
-
-
-def scrubbed_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What of an environment is handed to workers: no secret, nothing of the operator's."""
-    return {name: environ[name] for name in PASSED_VARIABLES if name in environ}
 
 
 def read_reports(control: socket.socket) -> list[FromZygote] | None:
@@ -84,16 +75,12 @@ class ZygoteClient:
         self.processes = Processes()
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.control.setblocking(False)
-        path = [entry for entry in sys.path if entry]
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _BOOT, json.dumps(path), str(theirs.fileno())],
-                env=scrubbed_environment(os.environ),
+                python_command(_ZYGOTE, theirs.fileno()),
                 pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                cwd="/",
-                start_new_session=True,
+                **child_options(scrubbed_environment(os.environ)),
             )
 
     @property

@@ -13,7 +13,7 @@ from typing import Any
 
 from bg_charm_service.domain.errors import NotFound
 from bg_charm_service.domain.model import CharmSchema, FieldKind, FieldSchema, Send
-from bg_charm_service.sdk.charm import Charm, CharmContext, attach, blueprint, run_of
+from bg_charm_service.sdk.charm import Charm, CharmContext, attach, class_schema, run_of
 from bg_charm_service.sdk.fields import CharmField
 from bg_charm_service.sdk.links import LinkedCell, Run
 from bg_charm_service.sdk.snapshot import LinkInfo, MemorySnapshot, Snapshot
@@ -45,7 +45,7 @@ class Changes:
 
 def describe(cls: type[Charm]) -> CharmSchema:
     """Say what a class declares."""
-    declared = blueprint(cls)
+    declared = class_schema(cls)
     return CharmSchema(
         class_name=cls.__name__,
         name=cls.__name__,
@@ -54,7 +54,7 @@ def describe(cls: type[Charm]) -> CharmSchema:
             FieldSchema(one.name, one.kind, one.default) for one in declared.fields.values()
         ),
         streams=tuple(declared.streams),
-        asks=declared.asks,
+        asks=declared.requested_limits,
     )
 
 
@@ -65,7 +65,7 @@ def validate_field(cls: type[Charm], name: str, value: bytes) -> bytes:
 
 def bind(cls: type[Charm], snapshot: Snapshot, context: CharmContext) -> Charm:
     """Make a charm that works on a snapshot; nothing is loaded before it is touched."""
-    blueprint(cls)
+    class_schema(cls)
     # Another charm's file of the same name may have been shown in between.
     show_source(cls)
     charm = cls.__new__(cls)
@@ -78,7 +78,7 @@ def handler(charm: Charm, stream: str) -> Callable[[Any], Any]:
 
     What it returns must be awaited when it is awaitable.
     """
-    streams = blueprint(type(charm)).streams
+    streams = class_schema(type(charm)).streams
     if stream not in streams:
         there = ", ".join(streams) or "none"
         raise NotFound(f"{type(charm).__name__} has no stream {stream}; it has {there}")
@@ -92,7 +92,7 @@ def changes(charm: Charm) -> Changes:
     Raises StateError for what cannot be stored: it fits no JSON, or not its field's type.
     """
     run = run_of(charm)
-    fields = blueprint(type(charm)).fields
+    fields = class_schema(type(charm)).fields
     writes: dict[str, bytes] = {}
     for name, value in list(charm.__dict__.items()):
         one = fields.get(name)
@@ -109,7 +109,7 @@ def changes(charm: Charm) -> Changes:
 
 
 def _field(cls: type[Charm], name: str) -> CharmField:
-    fields = blueprint(cls).fields
+    fields = class_schema(cls).fields
     if name not in fields:
         raise NotFound(f"{cls.__name__} has no field {name}; it has {', '.join(fields) or 'none'}")
     return fields[name]

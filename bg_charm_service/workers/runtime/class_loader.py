@@ -16,11 +16,9 @@ from typing import Final
 
 from bg_charm_service.domain.errors import CompilerError
 from bg_charm_service.domain.package_folder import PACKAGE_FOLDER
-from bg_charm_service.sdk.charm import Charm, blueprint
+from bg_charm_service.domain.text_limits import FORMATTED_TRACEBACK_CHARACTERS
+from bg_charm_service.sdk.charm import Charm, class_schema
 from bg_charm_service.sdk.class_schema import DeclarationError
-
-#: A longer traceback loses its middle, in characters.
-TRACEBACK_LIMIT: Final = 32 * 1024
 
 _OUR_FOLDER: Final = f"{PACKAGE_FOLDER}/"
 _LINES: Final = "__charm_lines__"
@@ -71,8 +69,8 @@ def author_traceback(error: BaseException, file_name: str) -> str:
         pending += [link for link in (one.__cause__, one.__context__) if link is not None]
         pending += one.exceptions or ()
     text = "".join(shown.format())
-    if len(text) > TRACEBACK_LIMIT:
-        half = TRACEBACK_LIMIT // 2
+    if len(text) > FORMATTED_TRACEBACK_CHARACTERS:
+        half = FORMATTED_TRACEBACK_CHARACTERS // 2
         text = (
             f"{text[:half]}\n[... {len(text) - 2 * half} characters left out ...]\n{text[-half:]}"
         )
@@ -139,7 +137,7 @@ def _find_class(
 
 def _check(cls: type[Charm], file_name: str, source: str) -> None:
     try:
-        declared = blueprint(cls)
+        declared = class_schema(cls)
     except DeclarationError as error:
         line = _line_of(source, error.class_name, error.member)
         raise _compiler_error(file_name, line, str(error)) from None

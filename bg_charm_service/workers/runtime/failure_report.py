@@ -17,13 +17,14 @@ from bg_charm_service.domain.errors import CompilerError, FailureCause, StateErr
 from bg_charm_service.domain.limits import Limits
 from bg_charm_service.domain.model import Failure
 from bg_charm_service.domain.quantities import size_text
+from bg_charm_service.domain.text_limits import (
+    REPORTED_ERROR_CHARACTERS,
+    REPORTED_TRACEBACK_CHARACTERS,
+    cut,
+)
 from bg_charm_service.workers.protocol.messages import RunSpec
 from bg_charm_service.workers.runtime.charm_binding import author_traceback
 from bg_charm_service.workers.runtime.deadline import RunCpuLimit, RunFlood, RunStopped
-
-#: Longer error texts are cut, in characters.
-_MESSAGE_LIMIT = 1_900
-_TRACEBACK_LIMIT = 19_000
 
 #: So many exceptions of one failure are looked at.
 _MOST_LINKS: Final = 100
@@ -45,7 +46,9 @@ def failure_of(
 
     `leak` says what is still running; without walls nothing is forbidden by them.
     """
-    traceback = _cut(author_traceback(error, spec.file_name), _TRACEBACK_LIMIT)
+    traceback = cut(
+        _encodable(author_traceback(error, spec.file_name)), REPORTED_TRACEBACK_CHARACTERS
+    )
     if isinstance(error, RunStopped):
         cause, text = _stopped(error, spec.limits)
         still = f"; still running: {leak}" if leak else ""
@@ -61,7 +64,7 @@ def failure_of(
     cause = refused_cause(error, has_walls=has_walls)
     hint = _hint(cause, spec.limits)
     text = one_line(error)
-    return Failure(cause, f"{text[: _MESSAGE_LIMIT - len(hint)]}{hint}", traceback)
+    return Failure(cause, f"{text[: REPORTED_ERROR_CHARACTERS - len(hint)]}{hint}", traceback)
 
 
 def _stopped(error: RunStopped, limits: Limits) -> tuple[FailureCause, str]:
@@ -97,12 +100,12 @@ def one_line(error: BaseException) -> str:
 
 def short(text: str) -> str:
     """Cut an error's text to what is stored of it."""
-    return _cut(text, _MESSAGE_LIMIT)
+    return cut(_encodable(text), REPORTED_ERROR_CHARACTERS)
 
 
-def _cut(text: str, limit: int) -> str:
-    clean = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return clean if len(clean) <= limit else clean[:limit] + "…"
+def _encodable(text: str) -> str:
+    """Write halves of surrogate pairs as escapes: they fit into no message."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def refused_cause(error: BaseException, *, has_walls: bool) -> FailureCause:

@@ -24,9 +24,9 @@ from bg_charm_service.domain.outcome_policy import (
     FailurePolicy,
     RunStatus,
     Step,
+    decide_outcome,
     disabled_by_hand,
     enabled_again,
-    settle,
 )
 
 NOW, STEADY = 1_790_000_000.0, 1_790_000_100.0
@@ -61,7 +61,7 @@ def decide(
     """Settle one attempt, nothing left to chance."""
     job = replace(JOB, attempt=attempt, origin=origin)
     known = health or CharmHealth()
-    return settle(job, outcome, known, policy, now=NOW, steady=STEADY, chance=0.0)
+    return decide_outcome(job, outcome, known, policy, now=NOW, steady=STEADY, chance=0.0)
 
 
 def test_success_ends_the_job() -> None:
@@ -203,9 +203,9 @@ class SettlementMachine(RuleBasedStateMachine):
         self.charm = Charm()
         self.attempt = 0
 
-    def settle(self, outcome: Outcome, origin: Origin) -> Decision:
+    def decide_outcome(self, outcome: Outcome, origin: Origin) -> Decision:
         job = replace(JOB, attempt=max(self.attempt, 1), origin=origin)
-        decision = settle(
+        decision = decide_outcome(
             job, outcome, self.health, self.policy, now=NOW, steady=STEADY, chance=0.5
         )
         self.health = decision.health
@@ -225,7 +225,7 @@ class SettlementMachine(RuleBasedStateMachine):
     @rule()
     def succeed(self) -> None:
         """The attempt succeeds."""
-        decision = self.settle(SUCCESS, Origin.POLL)
+        decision = self.decide_outcome(SUCCESS, Origin.POLL)
         self.charm.results.append("success")
         self.charm.since_last_success = self.charm.stale = 0
         assert Step.DONE == decision.step
@@ -235,7 +235,7 @@ class SettlementMachine(RuleBasedStateMachine):
     @rule()
     def fail(self) -> None:
         """The attempt fails."""
-        decision = self.settle(FAILURE, Origin.POLL)
+        decision = self.decide_outcome(FAILURE, Origin.POLL)
         self.charm.results.append("failure")
         self.charm.since_last_success += 1
         self.charm.stale = 0
@@ -256,7 +256,7 @@ class SettlementMachine(RuleBasedStateMachine):
     @rule()
     def go_stale(self) -> None:
         """A value moves under the attempt, which runs again as the same one."""
-        assert Step.RERUN == self.settle(STALE, Origin.POLL).step
+        assert Step.RERUN == self.decide_outcome(STALE, Origin.POLL).step
         self.charm.stale += 1
 
     @rule(outcome=st.sampled_from([SUCCESS, FAILURE]))
@@ -264,7 +264,7 @@ class SettlementMachine(RuleBasedStateMachine):
         """A person runs the charm; a success counts, a failure does not."""
         if self.attempt:
             return
-        assert Step.DONE == self.settle(outcome, Origin.RUN_NOW).step
+        assert Step.DONE == self.decide_outcome(outcome, Origin.RUN_NOW).step
         self.charm.results.append("success" if outcome is SUCCESS else "failure")
         self.charm.stale = 0
         if outcome is SUCCESS:

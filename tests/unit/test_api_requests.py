@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bg_charm_service.api.requests import LimitsBody, RegistrationBody, read_charm, to_json
 from bg_charm_service.domain.errors import InvalidInput
 from bg_charm_service.domain.identity import space_did
-from bg_charm_service.domain.limit_names import LIMIT_NAMES
+from bg_charm_service.domain.limits import LIMIT_NAMES
 from bg_charm_service.domain.merkle import refer
 from bg_charm_service.domain.model import CharmRef
 from bg_charm_service.domain.views import NewCharm

@@ -8,8 +8,13 @@ import msgspec
 import pytest
 
 from bg_charm_service.domain.errors import InvalidInput
-from bg_charm_service.domain.limit_names import check_changes, read_changes, write_limits
-from bg_charm_service.domain.limits import LimitChanges, Limits
+from bg_charm_service.domain.limits import (
+    LimitChanges,
+    Limits,
+    check_changes,
+    read_changes,
+    write_limits,
+)
 from bg_charm_service.domain.model import CharmSchema
 from bg_charm_service.workers.runtime.charm_binding import describe, load_class
 

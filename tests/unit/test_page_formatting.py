@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bg_charm_service.api.pages import phrases
+from bg_charm_service.api.pages import formatting
 from bg_charm_service.domain.errors import FailureCause
 from bg_charm_service.domain.views import CharmView
 
@@ -62,7 +62,7 @@ CHARM = CharmView(
 )
 def test_dots(changes: dict[str, object], kind: str, word: str) -> None:
     """Each standing has the original's colour, and a word for those who see none."""
-    mark = phrases.mark_of(replace(CHARM, **changes))  # type: ignore[arg-type]
+    mark = formatting.mark_of(replace(CHARM, **changes))  # type: ignore[arg-type]
     assert (kind, word) == (mark.kind, mark.word)
 
 
@@ -81,8 +81,8 @@ def test_dots(changes: dict[str, object], kind: str, word: str) -> None:
 )
 def test_ages(seconds: float, text: str) -> None:
     """An age is one number and one unit."""
-    assert text == phrases.ago(1_000_000.0 - seconds, 1_000_000.0)
-    assert "" == phrases.ago(0.0, 1_000_000.0)
+    assert text == formatting.ago(1_000_000.0 - seconds, 1_000_000.0)
+    assert "" == formatting.ago(0.0, 1_000_000.0)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_ages(seconds: float, text: str) -> None:
 )
 def test_success_rates(rate: float | None, text: str) -> None:
     """All is 100 % only when nothing failed."""
-    assert text == phrases.percent(rate)
+    assert text == formatting.percent(rate)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_success_rates(rate: float | None, text: str) -> None:
 )
 def test_durations(ms: float, text: str) -> None:
     """A duration has the unit that fits it."""
-    assert text == phrases.duration(ms)
+    assert text == formatting.duration(ms)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_durations(ms: float, text: str) -> None:
 )
 def test_intervals(seconds: float, text: str) -> None:
     """An interval is written as people say it."""
-    assert text == phrases.interval(seconds)
+    assert text == formatting.interval(seconds)
 
 
 @pytest.mark.parametrize(
@@ -122,16 +122,16 @@ def test_intervals(seconds: float, text: str) -> None:
 )
 def test_sizes(count: float, text: str) -> None:
     """A size has the unit that fits it."""
-    assert text == phrases.size(count)
+    assert text == formatting.size(count)
 
 
 def test_errors_have_one_line() -> None:
     """A long error of many lines is cut to a part of one."""
-    assert "a b" == phrases.first_line("a\n\n b")
-    assert 160 == len(phrases.first_line("x" * 5000))
+    assert "a b" == formatting.first_line("a\n\n b")
+    assert 160 == len(formatting.first_line("x" * 5000))
 
 
 @pytest.mark.parametrize("cause", FailureCause)
 def test_every_failure_has_advice(cause: FailureCause) -> None:
     """For each cause of failure a page says what to do."""
-    assert phrases.advice(cause)
+    assert formatting.advice(cause)

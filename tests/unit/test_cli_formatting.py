@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bg_charm_service.cli.wording import (
+from bg_charm_service.cli.formatting import (
     counted,
     memory,
     milliseconds,

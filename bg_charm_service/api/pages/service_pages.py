@@ -1,4 +1,4 @@
-"""Pages about more than one charm: what needs attention, spaces, integrations, the audit log."""
+"""Pages about the service as a whole: what needs attention, spaces, integrations, the audit log."""
 
 from __future__ import annotations
 

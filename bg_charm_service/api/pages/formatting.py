@@ -1,10 +1,11 @@
-"""How pages word times, durations, sizes and standings. Pure: the time comes in."""
+"""How pages write times, durations, sizes, statuses and advice. Pure: the time comes in."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from bg_charm_service.domain.text_limits import PAGE_LINE_CHARACTERS, cut
 from bg_charm_service.domain.views import CharmView
 from bg_charm_service.storage.sqlite.store.charm_lists import SLOW_MS
 
@@ -143,10 +144,9 @@ def counted(count: int, word: str) -> str:
     return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
-def first_line(text: str, limit: int = 160) -> str:
+def first_line(text: str, limit: int = PAGE_LINE_CHARACTERS) -> str:
     """The first line of an error, cut."""
-    line = " ".join(text[: limit * 4].split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"
+    return cut(" ".join(text[: limit * 4].split()), limit)
 
 
 def advice(cause: str | None) -> str:

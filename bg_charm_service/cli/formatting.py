@@ -1,11 +1,10 @@
-"""Times, amounts and texts as people read them. Pure: the moment comes in as an argument."""
+"""How commands write times, amounts and texts. Pure: the moment comes in as an argument."""
 
 from __future__ import annotations
 
 import datetime
 
-#: An error is told in so many characters at most.
-LONGEST_LINE = 1000
+from bg_charm_service.domain.text_limits import COMMAND_ERROR_CHARACTERS, cut
 
 #: The units of relative times: seconds in one, and its sign.
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
@@ -85,5 +84,4 @@ def one_line(text: str) -> str:
 
 def short_line(text: str) -> str:
     """Show a text on one line, which is cut where it gets too long to be read."""
-    line = one_line(text)
-    return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 1]}…"
+    return cut(one_line(text), COMMAND_ERROR_CHARACTERS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bg_charm_service.api.auth.login_codes import CODE_SECONDS, LoginCodes
-from bg_charm_service.api.auth.throttle import FREE_ATTEMPTS, Attempts
+from bg_charm_service.api.auth.throttle import FREE_ATTEMPTS, Throttle
 from bg_charm_service.domain.errors import TooManyAttempts
 
 HERE = "192.0.2.1"
@@ -31,65 +31,65 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def attempts(clock: Clock) -> Attempts:
+def throttle(clock: Clock) -> Throttle:
     """What counts failures, without any yet."""
-    return Attempts(clock)
+    return Throttle(clock)
 
 
-def fail(attempts: Attempts, times: int, host: str = HERE) -> None:
+def fail(throttle: Throttle, times: int, host: str = HERE) -> None:
     """Let guesses from an address fail."""
     for _ in range(times):
-        attempts.failed(host, b"guess", "a reason")
+        throttle.record_failure(host, b"guess", "a reason")
 
 
-def test_a_few_failures_are_free(attempts: Attempts) -> None:
+def test_a_few_failures_are_free(throttle: Throttle) -> None:
     """Whoever mistypes a few times is not kept waiting."""
-    fail(attempts, FREE_ATTEMPTS - 1)
-    attempts.check(HERE, b"guess")
+    fail(throttle, FREE_ATTEMPTS - 1)
+    throttle.check(HERE, b"guess")
 
 
-def test_waits_grow_and_end(attempts: Attempts, clock: Clock) -> None:
+def test_waits_grow_and_end(throttle: Throttle, clock: Clock) -> None:
     """Each failure more doubles the wait, up to a minute; then one may try again."""
     waits = []
-    fail(attempts, FREE_ATTEMPTS - 1)
+    fail(throttle, FREE_ATTEMPTS - 1)
     for _ in range(9):
-        fail(attempts, 1)
+        fail(throttle, 1)
         with pytest.raises(TooManyAttempts) as caught:
-            attempts.check(HERE, b"guess")
+            throttle.check(HERE, b"guess")
         waits.append(caught.value.retry_after_seconds)
         clock.time += waits[-1]
-        attempts.check(HERE, b"guess")
+        throttle.check(HERE, b"guess")
     assert [1, 2, 4, 8, 16, 32, 60, 60, 60] == waits
 
 
-def test_failures_are_forgotten(attempts: Attempts, clock: Clock) -> None:
+def test_failures_are_forgotten(throttle: Throttle, clock: Clock) -> None:
     """Failures of long ago count no more."""
-    fail(attempts, 20)
+    fail(throttle, 20)
     clock.time += 601
-    fail(attempts, 1)
-    attempts.check(HERE, b"guess")
+    fail(throttle, 1)
+    throttle.check(HERE, b"guess")
 
 
-def test_others_do_not_wait(attempts: Attempts) -> None:
+def test_others_do_not_wait(throttle: Throttle) -> None:
     """Neither other addresses wait, nor a credential that was good from this one."""
-    attempts.succeeded(HERE, b"good")
-    fail(attempts, 20)
-    attempts.check("192.0.2.2", b"guess")
-    attempts.check(HERE, b"good")
+    throttle.record_success(HERE, b"good")
+    fail(throttle, 20)
+    throttle.check("192.0.2.2", b"guess")
+    throttle.check(HERE, b"good")
     with pytest.raises(TooManyAttempts):
-        attempts.check(HERE, b"another")
-    attempts.failed(HERE, b"good", "revoked")
+        throttle.check(HERE, b"another")
+    throttle.record_failure(HERE, b"good", "revoked")
     with pytest.raises(TooManyAttempts):
-        attempts.check(HERE, b"good")
+        throttle.check(HERE, b"good")
 
 
-def test_an_ipv6_network_is_one_address(attempts: Attempts) -> None:
+def test_an_ipv6_network_is_one_address(throttle: Throttle) -> None:
     """Who has a network of addresses does not get as many attempts."""
     for number in range(20):
-        attempts.failed(f"2001:db8::{number:x}", b"guess", "a reason")
+        throttle.record_failure(f"2001:db8::{number:x}", b"guess", "a reason")
     with pytest.raises(TooManyAttempts):
-        attempts.check("2001:db8::ffff", b"guess")
-    attempts.check("2001:db8:1::1", b"guess")
+        throttle.check("2001:db8::ffff", b"guess")
+    throttle.check("2001:db8:1::1", b"guess")
 
 
 def test_a_code_is_good_once_and_for_five_minutes(clock: Clock) -> None:
