@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import tenacity
@@ -21,7 +22,6 @@ from bg_charm_service.storage.sqlite.copying import PARTIAL, copy_database, disc
 from bg_charm_service.storage.sqlite.integrity import problems_of
 from bg_charm_service.storage.sqlite.migrations import STEPS, check_version, migrate
 from bg_charm_service.storage.sqlite.schema_version import stored_schema_version
-from bg_charm_service.storage.sqlite.storage_errors import StorageErrors
 
 #: The write-ahead log is folded into the file at this many pages of 4 kB.
 _CHECKPOINT_PAGES = 2000
@@ -49,7 +49,7 @@ class Database:
         self.on_undo: list[Callable[[], None]] = []
         #: Called with each failure of the database itself, whoever ran into it.
         self.on_failure: list[Callable[[StorageError], None]] = []
-        self._failures = StorageErrors(self.on_failure)
+        self._failures = _StorageErrors(self.on_failure)
 
     @classmethod
     def open(
@@ -233,6 +233,34 @@ class Database:
         """Roll back what is open, also what an earlier failure could not roll back."""
         if self.connection.in_transaction:
             self.connection.execute("ROLLBACK")
+
+
+class _StorageErrors:
+    """Raises StorageError where disk or file are to blame, and leaves mistakes of ours alone."""
+
+    def __init__(self, listeners: list[Callable[[StorageError], None]]) -> None:
+        self._listeners = listeners
+
+    def __enter__(self) -> None:
+        """Watch over what is done inside."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None and _is_of_the_database(error):
+            told = StorageError(f"The database cannot be used: {error}")
+            for listener in self._listeners:
+                listener(told)
+            raise told from error
+
+
+def _is_of_the_database(error: BaseException) -> bool:
+    """Whether disk or file are to blame, not a value or a statement of ours."""
+    ours = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError)
+    return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, ours)
 
 
 def _cannot_open(path: Path | str, error: sqlite3.Error | OSError) -> DataDirectoryError:
