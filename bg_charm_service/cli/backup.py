@@ -11,7 +11,7 @@ import click
 from bg_charm_service.cli.printing import coloured, note, print_json, print_line, print_text
 from bg_charm_service.cli.session import Session, json_option, pass_session
 from bg_charm_service.cli.wording import file_size
-from bg_charm_service.storage.sqlite.checks.findings import Finding, Severity
+from bg_charm_service.storage.records import Finding, Severity
 
 if TYPE_CHECKING:
     from bg_charm_service.service.maintenance.health_checks import Report

@@ -14,13 +14,12 @@ from msgspec.structs import replace
 
 from bg_charm_service.domain.clock import Clock
 from bg_charm_service.domain.errors import FailureCause
-from bg_charm_service.domain.model import Failure, FieldKind, Job, Origin, Outcome
+from bg_charm_service.domain.model import Failure, FieldKind, Job, Origin, Outcome, RunRecord
 from bg_charm_service.domain.outcome_policy import Decision, FailurePolicy, RunStatus, Step, settle
 from bg_charm_service.domain.redaction import redact, secret_texts
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
 from bg_charm_service.storage.sqlite.store import Store
-from bg_charm_service.storage.sqlite.store.runs import RunRecord
 from bg_charm_service.supervisor.answer_validation import judge, plain_success
 from bg_charm_service.supervisor.effects import Effects
 from bg_charm_service.supervisor.in_flight import InFlight

@@ -12,7 +12,7 @@ from functools import lru_cache
 from bg_charm_service.domain.limit_names import LIMIT_NAMES, LimitName
 from bg_charm_service.domain.limit_views import LimitsView, LimitView
 from bg_charm_service.domain.limits import NO_CHANGES, LimitChanges, Limits
-from bg_charm_service.storage.sqlite.store.charms import CharmRecord
+from bg_charm_service.storage.records import CharmRecord
 from bg_charm_service.storage.sqlite.store.limits import LimitOverrides
 
 

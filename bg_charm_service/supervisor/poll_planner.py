@@ -19,10 +19,10 @@ from bg_charm_service.domain.poll_schedule import (
     due_after_restart,
     phase_seconds,
 )
+from bg_charm_service.storage.records import NewJob, ScheduleEntry
 from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.job_queue import JobQueue, NewJob
+from bg_charm_service.storage.sqlite.job_queue import JobQueue
 from bg_charm_service.storage.sqlite.store import Store
-from bg_charm_service.storage.sqlite.store.health import ScheduleEntry
 
 #: So many polls are planned in one step, so that one step stays short.
 PLAN_BATCH = 500
@@ -65,8 +65,11 @@ class PollPlanner:
 
     def load(self) -> None:
         """Take up the schedule that an earlier life of the service left behind."""
-        rows = [row for row in self._store.health.scheduled() if row[4] is None]
-        entries = [(row[1], ScheduleEntry(row[0], row[2], row[3])) for row in rows]
+        entries = [
+            (one.space, ScheduleEntry(one.charm_key, one.due_at, one.interval_seconds))
+            for one in self._store.health.scheduled()
+            if one.disabled_by is None
+        ]
         self._hold_back(entries)
         self._take_up([each for each in entries if each[1].charm_key not in self._held])
 

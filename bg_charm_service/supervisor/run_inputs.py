@@ -15,12 +15,10 @@ from bg_charm_service.domain.errors import FailureCause, InvalidInput, StorageEr
 from bg_charm_service.domain.limits import Limits
 from bg_charm_service.domain.model import CharmHealth, Failure, FieldKind, Origin
 from bg_charm_service.domain.redaction import secret_texts
+from bg_charm_service.storage.records import SUSPECT_DELIVERIES, CellValue, CharmRecord, Claim, Link
 from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.job_queue import SUSPECT_DELIVERIES, Claim, JobQueue
+from bg_charm_service.storage.sqlite.job_queue import JobQueue
 from bg_charm_service.storage.sqlite.store import Store
-from bg_charm_service.storage.sqlite.store.cells import CellValue
-from bg_charm_service.storage.sqlite.store.charms import CharmRecord
-from bg_charm_service.storage.sqlite.store.links import Link
 from bg_charm_service.supervisor import batch_policy as batching
 from bg_charm_service.supervisor.in_flight import InFlight
 from bg_charm_service.supervisor.limit_resolver import LimitResolver

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from bg_charm_service.storage.records import KEPT_AUDIT_ENTRIES
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.store import Store
-from bg_charm_service.storage.sqlite.store import audit as audit_module
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_the_audit_log_is_bounded(database: Database, store: Store) -> None:
     append(store, 2)
     database.execute(
         "INSERT INTO audit VALUES (?, 3, 'somebody', 'later', '', '', '')",
-        (audit_module.KEPT_ENTRIES + 1,),
+        (KEPT_AUDIT_ENTRIES + 1,),
     )
     append(store, 4)
     assert [4, 3] == [int(each.at) for each in store.audit.newest(None, 10)]

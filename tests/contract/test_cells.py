@@ -11,15 +11,9 @@ from hypothesis import strategies as st
 from bg_charm_service.domain.errors import AuthorizationError, Conflict, InvalidInput
 from bg_charm_service.domain.identity import Identity
 from bg_charm_service.domain.model import CharmRef, CharmSchema, FieldKind, FieldSchema
+from bg_charm_service.storage.records import INLINE_BYTES, CellValue, CharmRecord, Link
 from bg_charm_service.storage.sqlite.store import Store
-from bg_charm_service.storage.sqlite.store.cells import (
-    INLINE_BYTES,
-    CellValue,
-    value_at,
-    with_value_at,
-)
-from bg_charm_service.storage.sqlite.store.charms import CharmRecord
-from bg_charm_service.storage.sqlite.store.links import Link
+from bg_charm_service.storage.sqlite.store.cells import value_at, with_value_at
 from tests.contract.engine import Engine
 
 OWNER = Identity.from_passphrase("the owner")

@@ -12,10 +12,10 @@ from bg_charm_service.domain.errors import InvalidInput
 from bg_charm_service.domain.identity import space_did
 from bg_charm_service.domain.merkle import refer
 from bg_charm_service.domain.model import CharmHealth, CharmRef, CharmSchema, DisabledBy
+from bg_charm_service.storage.records import CharmFilter, CharmOrder, Standing
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.store import Store
 from bg_charm_service.storage.sqlite.store import charm_lists as lists
-from bg_charm_service.storage.sqlite.store.charm_lists import CharmFilter, CharmOrder, Standing
 
 SPACES = [space_did(name) for name in ("one", "two")]
 COUNT = 40

@@ -15,12 +15,10 @@ from bg_charm_service.domain.model import (
     DisabledBy,
     FieldKind,
     FieldSchema,
+    RunRecord,
 )
+from bg_charm_service.storage.records import INLINE_BYTES, CharmRecord, ScheduleEntry
 from bg_charm_service.storage.sqlite.store import Store
-from bg_charm_service.storage.sqlite.store.cells import INLINE_BYTES
-from bg_charm_service.storage.sqlite.store.charms import CharmRecord
-from bg_charm_service.storage.sqlite.store.health import ScheduleEntry
-from bg_charm_service.storage.sqlite.store.runs import RunRecord
 from tests.contract.engine import SQLiteEngine
 
 OWNER = Identity.from_passphrase("the owner").did()
@@ -74,8 +72,22 @@ def add_charm(store: Store, cause: str) -> CharmRecord:
 def run(number: int) -> RunRecord:
     """A recorded run."""
     return RunRecord(
-        *(number, ("count",), f"{number}.1", number, 1, "bgUpdater", "poll", "success", None),
-        *("", "", 1.0, 2.0, 3.0, 4711, ""),
+        number=number,
+        run_id=f"{number}.1",
+        job_id=number,
+        attempt=1,
+        stream="bgUpdater",
+        origin="poll",
+        status="success",
+        cause=None,
+        error="",
+        traceback="",
+        finished_at=1.0,
+        duration_ms=2.0,
+        lag_ms=3.0,
+        worker=4711,
+        writes=("count",),
+        log="",
     )
 
 

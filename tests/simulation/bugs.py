@@ -17,9 +17,9 @@ from msgspec.structs import replace
 
 from bg_charm_service.domain.model import Outcome
 from bg_charm_service.service.dependencies import PartTypes
+from bg_charm_service.storage.records import ScheduleEntry
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
-from bg_charm_service.storage.sqlite.store.health import ScheduleEntry
 from bg_charm_service.supervisor.completer import Completer, Settled
 from bg_charm_service.supervisor.dispatcher import Dispatcher
 from bg_charm_service.supervisor.in_flight import InFlight

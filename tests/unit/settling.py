@@ -15,10 +15,10 @@ from bg_charm_service.domain.model import (
     Origin,
 )
 from bg_charm_service.domain.outcome_policy import FailurePolicy
+from bg_charm_service.storage.records import CharmRecord
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
 from bg_charm_service.storage.sqlite.store import Store
-from bg_charm_service.storage.sqlite.store.charms import CharmRecord
 from bg_charm_service.supervisor.completer import Completer, Settled
 from bg_charm_service.supervisor.in_flight import InFlight
 from bg_charm_service.supervisor.limit_resolver import LimitResolver

@@ -15,10 +15,9 @@ from bg_charm_service.domain.model import (
     FieldSchema,
 )
 from bg_charm_service.storage.change_marks import ChangeMarks
+from bg_charm_service.storage.records import CharmRecord, Link
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.store import Store
-from bg_charm_service.storage.sqlite.store.charms import CharmRecord
-from bg_charm_service.storage.sqlite.store.links import Link
 
 SCHEMA = CharmSchema(
     "Counter", "Counter", "", (FieldSchema("count", FieldKind.VALUE, b"0"),), ("bgUpdater",)

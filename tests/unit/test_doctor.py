@@ -7,16 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bg_charm_service.storage.sqlite.checks import (
-    Finding,
-    Scope,
-    Severity,
-    Trouble,
-    examine,
-    file_troubles,
-    findings_of,
-    mend,
-)
+from bg_charm_service.storage.records import Finding, Severity, Trouble
+from bg_charm_service.storage.sqlite.checks import Scope, examine, file_troubles, findings_of, mend
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
 from bg_charm_service.storage.sqlite.store.registrations import Registrations

@@ -26,11 +26,10 @@ from bg_charm_service.domain.model import (
     Origin,
 )
 from bg_charm_service.domain.outcome_policy import FailurePolicy, RunStatus
+from bg_charm_service.storage.records import SUSPECT_DELIVERIES, CharmRecord, Link
 from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.job_queue import SUSPECT_DELIVERIES, JobQueue
+from bg_charm_service.storage.sqlite.job_queue import JobQueue
 from bg_charm_service.storage.sqlite.store import Store
-from bg_charm_service.storage.sqlite.store.charms import CharmRecord
-from bg_charm_service.storage.sqlite.store.links import Link
 from bg_charm_service.supervisor.completer import Completer, Settled
 from bg_charm_service.supervisor.dispatcher import Dispatcher
 from bg_charm_service.supervisor.fair_share import Caps

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from bg_charm_service.domain.views import CharmView
-from bg_charm_service.storage.sqlite.store.charm_lists import SLOW_MS
+from bg_charm_service.storage.records import SLOW_MS
 
 _UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"))
 

@@ -24,8 +24,7 @@ from bg_charm_service.service.maintenance.backups import Backups
 from bg_charm_service.service.maintenance.cycle import Upkeep
 from bg_charm_service.service.maintenance.health_checks import HealthChecks
 from bg_charm_service.service.status.board import StatusBoard
-from bg_charm_service.storage.sqlite.store.charms import CharmRecord
-from bg_charm_service.storage.sqlite.store.spaces import Space
+from bg_charm_service.storage.records import CharmRecord, Space
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.supervisor.loop import Parts, Supervisor
 from bg_charm_service.supervisor.polled_charms import PolledCharms

@@ -21,7 +21,7 @@ from bg_charm_service.service.commands.updates import (
     raise_problems,
     schema_of,
 )
-from bg_charm_service.storage.sqlite.store.charms import CharmRecord
+from bg_charm_service.storage.records import CharmRecord
 from bg_charm_service.workers.protocol.messages import Inspected
 
 

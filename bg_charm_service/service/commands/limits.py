@@ -13,7 +13,7 @@ from bg_charm_service.domain.limit_views import LimitsView
 from bg_charm_service.domain.limits import LimitChanges
 from bg_charm_service.domain.model import CharmRef
 from bg_charm_service.service.commands.base import Desk
-from bg_charm_service.storage.sqlite.store.spaces import Space
+from bg_charm_service.storage.records import Space
 
 
 class LimitCommands(Desk):

@@ -6,7 +6,7 @@ from bg_charm_service.domain.errors import InvalidInput, NotFound
 from bg_charm_service.domain.identity import space_did
 from bg_charm_service.domain.model import CharmRef, CharmSchema, FieldKind
 from bg_charm_service.service.commands.polling import PollingCommands
-from bg_charm_service.storage.sqlite.store.links import Link
+from bg_charm_service.storage.records import Link
 
 
 class LinkCommands(PollingCommands):

@@ -10,9 +10,7 @@ from bg_charm_service.domain.model import POLL_EVENT, UPDATER_STREAMS, CharmRef,
 from bg_charm_service.domain.outcome_policy import disabled_by_hand, enabled_again
 from bg_charm_service.domain.views import RunReport
 from bg_charm_service.service.commands.base import Desk
-from bg_charm_service.service.commands.shapes import run_view
-from bg_charm_service.storage.sqlite.store.cells import REDACTED
-from bg_charm_service.storage.sqlite.store.charms import CharmRecord
+from bg_charm_service.storage.records import REDACTED, CharmRecord
 
 #: The shortest interval that a charm may be given, in seconds.
 MIN_INTERVAL_SECONDS = 1.0
@@ -153,7 +151,7 @@ class PollingCommands(Desk):
             name: REDACTED if name in secrets else msgspec.json.decode(value)
             for name, value in settled.outcome.writes.items()
         }
-        return RunReport(run_view(settled.record), writes, is_attached)
+        return RunReport(settled.record, writes, is_attached)
 
     def requeue(self, ref: CharmRef) -> int:
         """Bring a charm's dead letter back; raises Conflict while a poll is live."""

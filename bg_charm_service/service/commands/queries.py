@@ -11,7 +11,7 @@ import msgspec
 from bg_charm_service.domain.errors import NotFound
 from bg_charm_service.domain.identity import SYSTEM_SPACE_NAME, space_did
 from bg_charm_service.domain.limit_names import write_limits
-from bg_charm_service.domain.model import CharmHealth, CharmRef, FieldKind, JobStatus
+from bg_charm_service.domain.model import CharmHealth, CharmRef, FieldKind, JobStatus, RunRecord
 from bg_charm_service.domain.views import (
     Bulletin,
     CharmDetail,
@@ -19,13 +19,17 @@ from bg_charm_service.domain.views import (
     FieldView,
     JobView,
     LinkView,
-    RunView,
 )
 from bg_charm_service.service.commands.base import Desk
-from bg_charm_service.service.commands.shapes import job_view, run_view
+from bg_charm_service.service.commands.shapes import job_view
 from bg_charm_service.service.status.views import ServiceStatus
-from bg_charm_service.storage.sqlite.store.charm_lists import CharmFilter, CharmOrder, Standing
-from bg_charm_service.storage.sqlite.store.charms import CharmRecord
+from bg_charm_service.storage.records import (
+    CharmFilter,
+    CharmOrder,
+    CharmRecord,
+    RunOutcome,
+    Standing,
+)
 
 _EXPORT_PAGE = 200
 
@@ -80,18 +84,18 @@ class ShownCommands(Desk):
         said = {name: state.get(name) for name in ("title", "notice")}
         return Bulletin(**{name: text for name, text in said.items() if isinstance(text, str)})
 
-    def recent_outcomes(self, ref: CharmRef, limit: int) -> list[tuple[str, float]]:
-        """Status and duration in milliseconds of a charm's newest runs, the oldest first."""
+    def recent_outcomes(self, ref: CharmRef, limit: int) -> list[RunOutcome]:
+        """How a charm's newest runs ended, the oldest first."""
         key = self.store.charms.key_of(ref)
         # Without one, this says so.
         return self.store.runs.outcomes(key or self.charm(ref).charm_key, limit)
 
-    def run(self, ref: CharmRef, number: int) -> RunView:
+    def run(self, ref: CharmRef, number: int) -> RunRecord:
         """One recorded run of a charm by its number."""
         record = self.store.runs.numbered(self.charm(ref).charm_key, number)
         if record is None:
             raise NotFound(f"Run {number} of {ref} is not kept any more.")
-        return run_view(record)
+        return record
 
     def show_charm(self, ref: CharmRef) -> CharmDetail:
         """All that is known of a charm but its state and logs."""
@@ -135,13 +139,12 @@ class ShownCommands(Desk):
         """A charm's source text."""
         return self.store.charms.source(self.charm(ref).source_hash)
 
-    def runs(self, ref: CharmRef, before: int | None, limit: int) -> list[RunView]:
+    def runs(self, ref: CharmRef, before: int | None, limit: int) -> list[RunRecord]:
         """A charm's recorded runs, newest first; of a removed charm too, while they are kept."""
         charm = self.store.charms.find(ref) or self.store.charms.find_removed(ref)
         if charm is None:
             charm = self.charm(ref)
-        records = self.store.runs.of(charm.charm_key, before=before, limit=limit)
-        return [run_view(record) for record in records]
+        return self.store.runs.of(charm.charm_key, before=before, limit=limit)
 
     def dead_letters(self, after: int, limit: int) -> list[JobView]:
         """The dead letters of all charms, oldest first."""

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 from bg_charm_service.domain.model import JobStatus
-from bg_charm_service.domain.views import JobView, RunView
-from bg_charm_service.storage.sqlite.job_queue import Claim
-from bg_charm_service.storage.sqlite.store.runs import RunRecord
-
-
-def run_view(run: RunRecord) -> RunView:
-    """Show a recorded run."""
-    return RunView(**{name: getattr(run, name) for name in RunView.__dataclass_fields__})
+from bg_charm_service.domain.views import JobView
+from bg_charm_service.storage.records import Claim
 
 
 def job_view(claim: Claim, status: JobStatus) -> JobView:

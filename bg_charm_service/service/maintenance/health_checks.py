@@ -17,15 +17,8 @@ from bg_charm_service.domain.clock import Clock
 from bg_charm_service.service.maintenance.backups import Backups
 from bg_charm_service.service.maintenance.verify_child import check_file
 from bg_charm_service.storage.change_marks import ChangeMarks
-from bg_charm_service.storage.sqlite.checks import (
-    Finding,
-    Scope,
-    Severity,
-    Trouble,
-    examine,
-    file_troubles,
-    mend,
-)
+from bg_charm_service.storage.records import Finding, Severity, Trouble
+from bg_charm_service.storage.sqlite.checks import Scope, examine, file_troubles, mend
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
 from bg_charm_service.supervisor.dispatcher import Dispatcher

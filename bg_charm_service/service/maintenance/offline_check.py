@@ -13,15 +13,8 @@ from pathlib import Path
 from bg_charm_service.domain.errors import DataDirectoryError, NotFound, ServiceError
 from bg_charm_service.service.maintenance.health_checks import Report
 from bg_charm_service.storage.data_directory import DATABASE_NAME, DataDirectory
-from bg_charm_service.storage.sqlite.checks import (
-    Finding,
-    Scope,
-    Severity,
-    Trouble,
-    examine,
-    file_troubles,
-    mend,
-)
+from bg_charm_service.storage.records import Finding, Severity, Trouble
+from bg_charm_service.storage.sqlite.checks import Scope, examine, file_troubles, mend
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.integrity import facts_of, problems_of
 from bg_charm_service.storage.sqlite.job_queue import JobQueue

@@ -12,24 +12,16 @@ import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
+
+from bg_charm_service.storage.records import FileFacts
 
 #: So many problems of one file are told.
 _MOST_PROBLEMS = 5
 
 #: Tables that every schema of ours has had.
 _OURS = {"charms", "ack_queue_jobs", "totals"}
-
-
-@dataclass(frozen=True, slots=True)
-class FileFacts:
-    """What a file is: whether one of ours, its schema, and what is wrong with it."""
-
-    is_ours: bool
-    schema_version: int
-    problems: tuple[str, ...]
 
 
 def facts_of(path: Path) -> FileFacts:

@@ -4,15 +4,10 @@ Checks read and never write; only `mend` changes anything. Nothing here knows of
 service takes a slice at a time, commands take all at once.
 """
 
+from bg_charm_service.storage.records import Finding, Severity, Trouble
 from bg_charm_service.storage.sqlite.checks.examination import examine, findings_of, mend
 from bg_charm_service.storage.sqlite.checks.file_checks import file_troubles
-from bg_charm_service.storage.sqlite.checks.findings import (
-    Finding,
-    Running,
-    Scope,
-    Severity,
-    Trouble,
-)
+from bg_charm_service.storage.sqlite.checks.findings import Running, Scope
 
 __all__ = [
     "Finding",

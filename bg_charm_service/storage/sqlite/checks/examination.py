@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bg_charm_service.domain.errors import StorageError
+from bg_charm_service.storage.records import Finding, Severity, Trouble
 from bg_charm_service.storage.sqlite.checks import charm_checks, job_checks, schema_checks
-from bg_charm_service.storage.sqlite.checks.findings import Check, Finding, Scope, Severity, Trouble
+from bg_charm_service.storage.sqlite.checks.findings import Check, Scope
 
 #: The cheap ones, in the order in which they are told. The first one that finds the schema wrong
 #: is the last: the others would ask for what is not there.

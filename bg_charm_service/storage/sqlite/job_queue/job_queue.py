@@ -8,21 +8,18 @@ transaction commits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from functools import partial
 from typing import Any
 
 from bg_charm_service.domain.errors import ClaimLost
 from bg_charm_service.domain.model import CharmRef, Job, Origin
+from bg_charm_service.storage.records import KEEP_DONE, Claim, JobChoice, NewJob
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.job_queue import sql
 from bg_charm_service.storage.sqlite.job_queue.persist_queue import StockQueue
 from bg_charm_service.storage.sqlite.job_queue.ready_hints import ReadyHints
-from bg_charm_service.storage.sqlite.job_queue.sql import Claim, NewJob
 from bg_charm_service.storage.sqlite.keys import json_keys
-
-#: Chooses which of the jobs that are ready are claimed.
-Choice = Callable[[Sequence[Claim]], Sequence[Claim]]
 
 
 class JobQueue(StockQueue):
@@ -31,7 +28,7 @@ class JobQueue(StockQueue):
     `pending`, `claimed` and `dead` count the committed jobs that wait, run, are dead letters.
     """
 
-    def __init__(self, database: Database, *, keep_done: int = sql.KEEP_DONE) -> None:
+    def __init__(self, database: Database, *, keep_done: int = KEEP_DONE) -> None:
         super().__init__(database)
         self._keep_done, self._hints = keep_done, ReadyHints(())
         self._notes_integrations = False
@@ -125,7 +122,7 @@ class JobQueue(StockQueue):
         if not polls:
             return
         is_noted = self._notes_integrations
-        jobs = [poll.columns(now, is_noted=is_noted) for poll in polls]
+        jobs = [sql.columns_of(poll, now, is_noted=is_noted) for poll in polls]
         self._database.executemany(sql.INSERT, jobs)
         self._database.after_commit(partial(self._tally, pending=len(polls)))
         earliest = min(poll.run_at for poll in polls)
@@ -166,7 +163,7 @@ class JobQueue(StockQueue):
         now: float,
         *,
         without: Set[str] = frozenset(),
-        choose: Choice | None = None,
+        choose: JobChoice | None = None,
     ) -> Sequence[Claim]:
         """Take up to `limit` ready jobs of a space, one a charm: by priority, then age.
 
@@ -315,7 +312,7 @@ class JobQueue(StockQueue):
         self._database.after_commit(lambda: self._hints.reload(waiting))
 
     def _insert(self, job: NewJob, now: float) -> int | None:
-        columns = job.columns(now, is_noted=self._notes_integrations)
+        columns = sql.columns_of(job, now, is_noted=self._notes_integrations)
         cursor = self._database.execute(sql.INSERT, columns)
         if cursor.rowcount == 0:
             return None

@@ -15,16 +15,10 @@ from bg_charm_service.domain.errors import InvalidInput
 from bg_charm_service.domain.json_values import check_json
 from bg_charm_service.domain.model import FieldKind
 from bg_charm_service.storage.change_marks import ChangeMarks
+from bg_charm_service.storage.records import INLINE_BYTES, REDACTED, CellValue, CharmRecord
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.keys import KEYS, json_keys
-from bg_charm_service.storage.sqlite.store.charms import CharmRecord
 from bg_charm_service.storage.sqlite.store.data_keys import Secrets
-
-#: A larger value is not part of the snapshot; a run fetches it at first touch. In bytes.
-INLINE_BYTES = 64 * 1024
-
-#: What stands for a secret wherever state is shown.
-REDACTED = {"$secret": True}
 
 # A version is never used twice: a field that was dropped and made anew has another key.
 _VERSION = "(cell_key << 32) + version"
@@ -37,17 +31,6 @@ _REPLACE = """UPDATE cells SET version = version + 1, is_sealed = ?3, value = ?4
     WHERE charm_key = ?1 AND field = ?2"""
 _INSERT = """INSERT INTO cells (charm_key, field, version, is_sealed, value)
     VALUES (?1, ?2, 1, ?3, ?4) ON CONFLICT (charm_key, field) DO NOTHING"""
-
-
-class CellValue(msgspec.Struct, frozen=True):
-    """A field's JSON at a version; `value` is None when it is large and was left out.
-
-    `size_bytes` is what it takes on disk, in a snapshot.
-    """
-
-    version: int
-    value: bytes | None
-    size_bytes: int = 0
 
 
 class Cells:

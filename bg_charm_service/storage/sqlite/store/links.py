@@ -5,25 +5,13 @@ Inside a space a link is writable; into another space only when it was made so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 
 from bg_charm_service.domain.errors import InvalidInput
 from bg_charm_service.storage.change_marks import ChangeMarks
+from bg_charm_service.storage.records import CellValue, CharmRecord, Link
 from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.store.cells import Cells, CellValue, value_at, with_value_at
-from bg_charm_service.storage.sqlite.store.charms import CharmRecord
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """One link; `path` is the target's field or stream and the way inside; empty for the whole."""
-
-    field: str
-    target_key: int
-    path: tuple[str, ...]
-    is_writable: bool
+from bg_charm_service.storage.sqlite.store.cells import Cells, value_at, with_value_at
 
 
 class Links:
