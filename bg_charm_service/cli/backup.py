@@ -53,7 +53,7 @@ def restore(session: Session, file: Path, force: bool, as_json: bool) -> None:
 
     Both are checked; jobs that were under way at the backup run again at the next start.
     """
-    from bg_charm_service.storage.sqlite.restore import restore_backup
+    from bg_charm_service.storage.engines import restore_backup
 
     settings = session.settings
     if settings.service_url is not None:

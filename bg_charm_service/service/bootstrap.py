@@ -28,9 +28,8 @@ from bg_charm_service.service.maintenance.backups import BackupPlan, Backups
 from bg_charm_service.service.maintenance.cycle import Upkeep, UpkeepLimits
 from bg_charm_service.service.maintenance.health_checks import HealthChecks
 from bg_charm_service.service.status.board import About, StatusBoard
+from bg_charm_service.storage.contract import Storage, Store
 from bg_charm_service.storage.data_directory import DataDirectory
-from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.store import Store
 from bg_charm_service.supervisor.fair_share import Caps
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.supervisor.loop import Parts, Supervisor
@@ -98,12 +97,11 @@ async def open_service(
     world = dependencies or Dependencies()
     sandboxing = _choose_walls(config)
     with DataDirectory.open(config.data_dir) as directory:
-        database = world.open_database(directory.database_path)
+        storage = world.engine.open(directory.database_path, keep_done=config.history_jobs)
         try:
-            store = Store.on(database)
-            with database.transaction():
-                _enter(store, config.identity, directory.path, world.clock.now())
-            service = _assemble(config, sandboxing, directory, database, store, world)
+            with storage.database.transaction():
+                _enter(storage.store, config.identity, directory.path, world.clock.now())
+            service = _assemble(config, sandboxing, directory, storage, world)
             try:
                 yield service
             finally:
@@ -112,7 +110,7 @@ async def open_service(
                 await service.supervisor.stop_now()
                 await asyncio.gather(service.loop, return_exceptions=True)
         finally:
-            database.close()
+            storage.close()
 
 
 def _choose_walls(config: ServiceConfig) -> Sandboxing:
@@ -152,13 +150,12 @@ def _assemble(
     config: ServiceConfig,
     sandboxing: Sandboxing,
     directory: DataDirectory,
-    database: Database,
-    store: Store,
+    storage: Storage,
     world: Dependencies,
 ) -> Service:
     wake = asyncio.Event()
     clock, kinds = world.clock, world.parts
-    queue = kinds.queue(database, keep_done=config.history_jobs)
+    database, store, queue = storage.database, storage.store, storage.queue
     if config.caps.per_integration:
         with database.transaction():
             queue.note_integrations()
@@ -208,7 +205,7 @@ def _assemble(
     )
     backups = Backups(database, directory, config.backups, clock)
     health_checks = HealthChecks(
-        database, queue, store.changes, dispatcher, planner, backups, clock, directory.path
+        storage.doctor, dispatcher, planner, backups, clock, directory.path
     )
     upkeep = Upkeep(
         database,

@@ -281,7 +281,7 @@ class FileFacts:
 
     is_ours: bool
     schema_version: int
-    problems: tuple[str, ...]
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,7 @@ from bg_charm_service.domain.errors import FailureCause
 from bg_charm_service.domain.model import Failure, FieldKind, Job, Origin, Outcome, RunRecord
 from bg_charm_service.domain.outcome_policy import Decision, FailurePolicy, RunStatus, Step, settle
 from bg_charm_service.domain.redaction import redact, secret_texts
-from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.job_queue import JobQueue
-from bg_charm_service.storage.sqlite.store import Store
+from bg_charm_service.storage.contract import Database, JobQueue, Store
 from bg_charm_service.supervisor.answer_validation import judge, plain_success
 from bg_charm_service.supervisor.effects import Effects
 from bg_charm_service.supervisor.in_flight import InFlight
@@ -56,6 +54,7 @@ class Completer:
         label: Callable[[int], str | None],
     ) -> None:
         self._store = store
+        self._changes = database.sole_writer.changes
         self._queue = queue
         self._planner = planner
         self._policy = policy
@@ -99,7 +98,7 @@ class Completer:
             and not (answer.stale or answer.sends or finished.is_cancelled)
             and run.claim.job.origin is not Origin.SEND
             and not (run.links or run.secrets or run.is_alone)
-            and self._store.changes.since(run.claim.charm_key) == run.mark
+            and self._changes.since(run.claim.charm_key) == run.mark
             and self._writes.are_plain(run, answer.writes, finished.run.limits)
         )
 

@@ -11,10 +11,8 @@ from collections.abc import Iterable, Sequence, Set
 from bg_charm_service.domain.clock import Clock
 from bg_charm_service.domain.errors import FailureCause, FrameError, InvalidInput
 from bg_charm_service.domain.model import Failure
+from bg_charm_service.storage.contract import Database, JobQueue, Store
 from bg_charm_service.storage.records import Claim
-from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.job_queue import JobQueue
-from bg_charm_service.storage.sqlite.store import Store
 from bg_charm_service.supervisor import batch_policy as batching
 from bg_charm_service.supervisor.admission import Admission
 from bg_charm_service.supervisor.fair_share import Caps, FairShare

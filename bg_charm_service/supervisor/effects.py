@@ -14,10 +14,8 @@ from bg_charm_service.domain.json_values import check_json, is_json
 from bg_charm_service.domain.limits import Limits
 from bg_charm_service.domain.model import Failure, FieldKind, Outcome, Send
 from bg_charm_service.domain.size_limits import check_run_size, check_state_size
+from bg_charm_service.storage.contract import Database, JobQueue, Store
 from bg_charm_service.storage.records import CharmRecord, Link
-from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.job_queue import JobQueue
-from bg_charm_service.storage.sqlite.store import Store
 from bg_charm_service.supervisor.answer_validation import short_message
 from bg_charm_service.supervisor.in_flight import InFlight
 from bg_charm_service.supervisor.limit_resolver import LimitResolver

@@ -12,8 +12,8 @@ from functools import lru_cache
 from bg_charm_service.domain.limit_names import LIMIT_NAMES, LimitName
 from bg_charm_service.domain.limit_views import LimitsView, LimitView
 from bg_charm_service.domain.limits import NO_CHANGES, LimitChanges, Limits
+from bg_charm_service.storage.contract import LimitOverrides
 from bg_charm_service.storage.records import CharmRecord
-from bg_charm_service.storage.sqlite.store.limits import LimitOverrides
 
 
 class LimitResolver:

@@ -1,12 +1,12 @@
 """Plans polls: which charms are due, each put into the queue at most once.
 
-Holds the due times in memory (a heap over the steady clock); they are durable in the health
-records, written in the transaction that queues the poll. Called by the supervisor.
+The due times are remembered (`DueTimes` of the storage contract, over the steady clock); they are
+durable in the health records, written in the transaction that queues the poll. Called by the
+supervisor.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -19,10 +19,8 @@ from bg_charm_service.domain.poll_schedule import (
     due_after_restart,
     phase_seconds,
 )
+from bg_charm_service.storage.contract import Database, JobQueue, Store
 from bg_charm_service.storage.records import NewJob, ScheduleEntry
-from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.job_queue import JobQueue
-from bg_charm_service.storage.sqlite.store import Store
 
 #: So many polls are planned in one step, so that one step stays short.
 PLAN_BATCH = 500
@@ -53,8 +51,7 @@ class PollPlanner:
         self._clock = clock
         self._interval_seconds = interval_seconds
         self._max_concurrent = max_concurrent
-        self._heap: list[tuple[float, int]] = []
-        self._due: dict[int, float] = {}
+        self._due_times = database.sole_writer.due_times
         self._in_space: Counter[str] = Counter()
         self._spaces: dict[int, str] = {}
         #: New and re-enabled charms: their next poll is half an interval away at least.
@@ -94,7 +91,7 @@ class PollPlanner:
         known: list[tuple[str, ScheduleEntry]] = []
         for charm_key, space in charms:
             entry = self._store.health.entry(charm_key)
-            if charm_key in self._due:
+            if charm_key in self._due_times:
                 continue
             if entry.due_at is None:
                 self.poll_now(charm_key, space)
@@ -109,33 +106,24 @@ class PollPlanner:
 
     def is_polled(self, charm_key: int) -> bool:
         """Whether a charm is scheduled."""
-        return charm_key in self._due
+        return charm_key in self._due_times
 
     def due_at(self, charm_key: int) -> float | None:
         """When a charm is due next, by the steady clock."""
-        return self._due.get(charm_key)
+        return self._due_times.at(charm_key)
 
     @property
     def next_due(self) -> float | None:
         """When the next charm is due; None when none is scheduled."""
-        while self._heap and self._due.get(self._heap[0][1]) != self._heap[0][0]:
-            heapq.heappop(self._heap)
-        return self._heap[0][0] if self._heap else None
+        return self._due_times.next_due
 
     def plan(self, now: float) -> list[tuple[float, int]]:
         """Queue a poll for each charm that is due, up to a batch; inside a transaction.
 
         Gives the entries that were taken, for `restore` when the transaction fails.
         """
-        taken: list[tuple[float, int]] = []
-        seen: set[int] = set()
+        taken = self._due_times.take(now, PLAN_BATCH)
         try:
-            while len(taken) < PLAN_BATCH and (due := self.next_due) is not None and due <= now:
-                entry = heapq.heappop(self._heap)
-                # Placed twice for the same moment, a charm is due once.
-                if entry[1] not in seen:
-                    seen.add(entry[1])
-                    taken.append(entry)
             self._plan_all(taken, now)
         except BaseException:
             # The caller does not learn of them: they would never be due again.
@@ -143,11 +131,9 @@ class PollPlanner:
             raise
         return taken
 
-    def restore(self, taken: Iterable[tuple[float, int]]) -> None:
+    def restore(self, taken: Sequence[tuple[float, int]]) -> None:
         """Put entries back whose polls were not queued after all."""
-        for entry in taken:
-            self._due[entry[1]] = entry[0]
-            heapq.heappush(self._heap, entry)
+        self._due_times.restore(taken)
 
     def _plan_all(self, taken: Sequence[tuple[float, int]], now: float) -> None:
         keys = [charm_key for _, charm_key in taken]
@@ -247,11 +233,10 @@ class PollPlanner:
         if charm_key not in self._spaces:
             self._spaces[charm_key] = space
             self._in_space[space] += 1
-        self._due[charm_key] = due
-        heapq.heappush(self._heap, (due, charm_key))
+        self._due_times.place(charm_key, due)
 
     def _forget(self, charm_key: int) -> None:
-        self._due.pop(charm_key, None)
+        self._due_times.forget(charm_key)
         self._let_go([charm_key])
         space = self._spaces.pop(charm_key, None)
         if space is not None:

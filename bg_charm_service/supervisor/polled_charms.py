@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from bg_charm_service.storage.sqlite.store import Store
+from bg_charm_service.storage.contract import Store
 
 
 class PolledCharms:

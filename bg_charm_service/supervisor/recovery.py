@@ -10,9 +10,8 @@ from loguru import logger
 
 from bg_charm_service.domain.clock import Clock
 from bg_charm_service.domain.model import Outcome
+from bg_charm_service.storage.contract import JobQueue, Store
 from bg_charm_service.storage.records import SUSPECT_DELIVERIES, Claim
-from bg_charm_service.storage.sqlite.job_queue import JobQueue
-from bg_charm_service.storage.sqlite.store import Store
 from bg_charm_service.supervisor.completer import Completer, Settled, repeated_death
 from bg_charm_service.supervisor.in_flight import InFlight
 

@@ -11,8 +11,7 @@ from loguru import logger
 
 from bg_charm_service.domain.errors import ClaimLost, FailureCause, StorageError
 from bg_charm_service.domain.model import Failure, Outcome
-from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.store import Store
+from bg_charm_service.storage.contract import Database, Store
 from bg_charm_service.supervisor.completer import Completer, Settled
 from bg_charm_service.supervisor.dispatcher import Dispatcher
 from bg_charm_service.supervisor.in_flight import InFlight

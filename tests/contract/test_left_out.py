@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bg_charm_service.domain.model import Origin
+from bg_charm_service.storage.contract import JobQueue
 from bg_charm_service.storage.records import CharmRecord, Claim
-from bg_charm_service.storage.sqlite.job_queue import JobQueue
 from tests.contract.engine import ENGINES, Engine
 from tests.contract.test_store import add_charm
 

@@ -17,9 +17,9 @@ from bg_charm_service.domain.model import (
     FieldSchema,
     RunRecord,
 )
+from bg_charm_service.storage.contract import Store
 from bg_charm_service.storage.records import INLINE_BYTES, CharmRecord, ScheduleEntry
-from bg_charm_service.storage.sqlite.store import Store
-from tests.contract.engine import SQLiteEngine
+from tests.contract.engine import ENGINES
 
 OWNER = Identity.from_passphrase("the owner").did()
 SPACE = "did:key:space"
@@ -123,11 +123,12 @@ def test_written_fields(store: Store, charms: list[CharmRecord]) -> None:
     assert (b"3", {}) == (found[second]["count"].value, found[third])
 
 
+@pytest.mark.parametrize("name", ENGINES)
 @settings(max_examples=50, deadline=None)
 @given(pairs=st.lists(st.tuples(healths, healths), min_size=1, max_size=5))
-def test_health_ends_as_given(pairs: list[tuple[CharmHealth, CharmHealth]]) -> None:
+def test_health_ends_as_given(name: str, pairs: list[tuple[CharmHealth, CharmHealth]]) -> None:
     """Whatever changed between two records, the charm has the second one then."""
-    engine = SQLiteEngine()
+    engine = ENGINES[name]()
     store = engine.store
     keys = [add_charm(store, f"{number}").charm_key for number in range(len(pairs))]
     for key, (before, _) in zip(keys, pairs, strict=True):

@@ -17,8 +17,8 @@ from bg_charm_service.domain.model import (
     Registration,
     RunRecord,
 )
+from bg_charm_service.storage.contract import Store
 from bg_charm_service.storage.records import CharmRecord, ScheduleEntry
-from bg_charm_service.storage.sqlite.store import Store
 from tests.contract.engine import Engine
 
 OWNER, OTHER = "did:key:owner", "did:key:other"

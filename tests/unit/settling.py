@@ -18,7 +18,7 @@ from bg_charm_service.domain.outcome_policy import FailurePolicy
 from bg_charm_service.storage.records import CharmRecord
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
-from bg_charm_service.storage.sqlite.store import Store
+from bg_charm_service.storage.sqlite.store import open_store
 from bg_charm_service.supervisor.completer import Completer, Settled
 from bg_charm_service.supervisor.in_flight import InFlight
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
@@ -45,7 +45,7 @@ class Bench:
 
     def __init__(self, path: Path) -> None:
         self.database = Database.open(path)
-        self.store = Store.on(self.database)
+        self.store = open_store(self.database)
         self.queue = JobQueue(self.database)
         self.planner = PollPlanner(
             self.database,

@@ -29,7 +29,7 @@ from bg_charm_service.domain.outcome_policy import FailurePolicy, RunStatus
 from bg_charm_service.storage.records import SUSPECT_DELIVERIES, CharmRecord, Link
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
-from bg_charm_service.storage.sqlite.store import Store
+from bg_charm_service.storage.sqlite.store import open_store
 from bg_charm_service.supervisor.completer import Completer, Settled
 from bg_charm_service.supervisor.dispatcher import Dispatcher
 from bg_charm_service.supervisor.fair_share import Caps
@@ -152,7 +152,7 @@ class Bench:
         open_pool: Callable[[Clock, Callable[[], None]], WorkerPool] | None = None,
     ) -> None:
         self.database = Database.open(path)
-        self.store, self.queue = Store.on(self.database), JobQueue(self.database)
+        self.store, self.queue = open_store(self.database), JobQueue(self.database)
         self.pool, self.clock, self.wake = PaperPool(workers), Time(), asyncio.Event()
         pool = open_pool(self.clock, self.wake.set) if open_pool else self.pool
         clock, database, store, queue = self.clock, self.database, self.store, self.queue

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bg_charm_service.domain.errors import BackupError
-from bg_charm_service.storage.sqlite.copying import PARTIAL
+from bg_charm_service.storage.whole_files import PARTIAL
 
 _NAME = re.compile(r"bg-charm-service-(\d{8}T\d{6}Z)(?:-\d+)?\.db")
 

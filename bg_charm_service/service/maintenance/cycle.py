@@ -18,10 +18,8 @@ from bg_charm_service.domain.errors import ServiceError, ServiceStopping, Storag
 from bg_charm_service.domain.model import CharmRef, Priority
 from bg_charm_service.domain.outcome_policy import enabled_again
 from bg_charm_service.scanning.scanner import Scanner
+from bg_charm_service.storage.contract import Database, JobQueue, Store
 from bg_charm_service.storage.records import CharmRecord
-from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.job_queue import JobQueue
-from bg_charm_service.storage.sqlite.store import Store
 from bg_charm_service.supervisor.poll_planner import PollPlanner
 from bg_charm_service.supervisor.polled_charms import PolledCharms
 from bg_charm_service.supervisor.storage_health import StorageHealth

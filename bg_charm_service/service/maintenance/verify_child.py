@@ -13,12 +13,13 @@ import sys
 from pathlib import Path
 
 from bg_charm_service.domain.errors import BackupError
+from bg_charm_service.storage.engines import FILE_CHECKER
 from bg_charm_service.workers.pool.zygote_client import scrubbed_environment
 from bg_charm_service.workers.protocol.processes import end_group
 
 _BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]);"
-    "from bg_charm_service.storage.sqlite.integrity import main; main(sys.argv[2])"
+    f"from {FILE_CHECKER} import main; main(sys.argv[2])"
 )
 
 

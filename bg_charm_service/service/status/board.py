@@ -28,8 +28,7 @@ from bg_charm_service.service.status.views import (
     ServiceStatus,
     WorkerView,
 )
-from bg_charm_service.storage.sqlite.job_queue import JobQueue
-from bg_charm_service.storage.sqlite.store import Store
+from bg_charm_service.storage.contract import JobQueue, Store
 from bg_charm_service.supervisor.completer import Settled
 from bg_charm_service.supervisor.dispatcher import Dispatcher
 from bg_charm_service.supervisor.poll_planner import PollPlanner

@@ -18,10 +18,12 @@ import tenacity
 
 from bg_charm_service.domain.errors import BackupError, DataDirectoryError, StorageError
 from bg_charm_service.storage.sqlite.commits import NumberedCommits
-from bg_charm_service.storage.sqlite.copying import PARTIAL, copy_database, discard, publish
+from bg_charm_service.storage.sqlite.copying import copy_database
 from bg_charm_service.storage.sqlite.integrity import problems_of
 from bg_charm_service.storage.sqlite.migrations import STEPS, check_version, migrate
 from bg_charm_service.storage.sqlite.schema_version import stored_schema_version
+from bg_charm_service.storage.sqlite.sole_writer import SoleWriter
+from bg_charm_service.storage.whole_files import PARTIAL, discard, publish
 
 #: The write-ahead log is folded into the file at this many pages of 4 kB.
 _CHECKPOINT_PAGES = 2000
@@ -42,6 +44,8 @@ class Database:
         self.commits = 0
         self._depth = 0
         self._commits = NumberedCommits(connection)
+        #: What may be remembered because nobody else writes.
+        self.sole_writer = SoleWriter(self._commits)
         #: Kept as keys, in order, so that asking twice gives one call.
         self._before_commit: dict[Callable[[], None], None] = {}
         self._after_commit: list[Callable[[], None]] = []
@@ -206,11 +210,13 @@ class Database:
         """
         if self._depth:
             raise RuntimeError("pages are given back outside of a transaction")
-        try:
+        with self._failures:
             # Each step of this statement frees one page, and `execute` takes a single step.
             self.connection.executescript(f"PRAGMA incremental_vacuum({max(1, pages)})")
-        except sqlite3.DatabaseError as error:
-            raise StorageError(f"The database cannot be used: {error}") from error
+
+    def copy_to(self, target: Path, should_stop: Callable[[], bool]) -> None:
+        """Write all that is committed into a new file, from a thread; raises BackupError."""
+        copy_database(self.connection, target, should_stop)
 
     def close(self) -> None:
         """Fold the log into the file and close; closing twice is fine."""

@@ -30,9 +30,9 @@ def facts_of(path: Path) -> FileFacts:
         with _opened(path) as connection:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
-            return FileFacts(tables >= _OURS, version, ())
+            return FileFacts(is_ours=tables >= _OURS, schema_version=version)
     except sqlite3.Error as error:
-        return FileFacts(False, 0, (str(error),))
+        return FileFacts(is_ours=False, schema_version=0, problems=(str(error),))
 
 
 def problems_of(path: Path) -> list[str]:

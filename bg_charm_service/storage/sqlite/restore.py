@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bg_charm_service.domain.errors import Conflict, InvalidInput, NotFound, ServiceError
-from bg_charm_service.service.maintenance.offline_check import examine_opened
 from bg_charm_service.storage.data_directory import DataDirectory
 from bg_charm_service.storage.records import Restored
-from bg_charm_service.storage.sqlite.copying import PARTIAL, discard, publish, written
+from bg_charm_service.storage.sqlite.checks.stopped import examine_stopped
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.integrity import facts_of, problems_of
 from bg_charm_service.storage.sqlite.migrations import check_version
+from bg_charm_service.storage.whole_files import PARTIAL, discard, publish, written
 
 
 def restore_backup(file: Path, data_dir: Path, *, force: bool) -> Restored:
@@ -48,8 +48,8 @@ def restore_backup(file: Path, data_dir: Path, *, force: bool) -> Restored:
         kept = _put_aside(target) if target.exists() else None
         publish(partial, target)
         Database.open(target).close()
-        report = examine_opened(directory, [], repair=False, is_full=False)
-        return Restored(str(target), str(kept) if kept else None, report.findings)
+        findings = examine_stopped(target, repair=False, is_full=False)
+        return Restored(str(target), str(kept) if kept else None, tuple(findings))
 
 
 @contextmanager

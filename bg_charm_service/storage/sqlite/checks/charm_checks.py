@@ -59,7 +59,7 @@ def next_runs(scope: Scope) -> Iterator[Trouble | None]:
         if keys:
             names = charm_names(scope, keys)
             yield Trouble(
-                *("schedule", Severity.ERROR, text, "Charms", tuple(keys), names), mend=_schedule
+                "schedule", Severity.ERROR, text, "Charms", tuple(keys), names, mend=_schedule
             )
 
 
@@ -102,10 +102,10 @@ def leftovers(scope: Scope) -> Iterator[Trouble | None]:
             yield None
         if left:
             text = f"that do not exist any more, and have rows in {table}"
+            names = charm_names(scope, left)
+            delete = partial(_delete_owned, table, column)
             yield Trouble(
-                *("leftovers", Severity.WARNING, text, "Charms", tuple(left)),
-                charm_names(scope, left),
-                partial(_delete_owned, table, column),
+                "leftovers", Severity.WARNING, text, "Charms", tuple(left), names, mend=delete
             )
     unused: list[str] = []
     for rows in sliced(scope, _SOURCES, ""):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
+from bg_charm_service.storage.contract import Running
 from bg_charm_service.storage.records import NAMED_THINGS, Trouble
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
@@ -14,22 +15,9 @@ from bg_charm_service.storage.sqlite.job_queue import JobQueue
 SLICE_ROWS = 200
 
 
-class Running(Protocol):
-    """What a running service holds in memory beside its database."""
-
-    def in_flight(self) -> frozenset[int]:
-        """The ids of the jobs whose runs are under way."""
-
-    def is_polled(self, charm_key: int) -> bool:
-        """Whether a charm has a next due time."""
-
-    def schedule(self, charm_key: int, space: str) -> None:
-        """Give a charm a next due time; inside a transaction."""
-
-
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Where to look; `now` is by the steady clock, `running` is None on a stopped directory."""
+    """Where to look; `now` is by the steady clock, `running` is None where no service runs."""
 
     database: Database
     queue: JobQueue
@@ -37,7 +25,7 @@ class Scope:
     running: Running | None = None
 
 
-#: Puts one of the things found right, inside a transaction.
+#: Puts one of the things found right, inside a transaction: what a trouble has as its `mend`.
 Mend = Callable[[Scope, Any], None]
 
 #: Looks at one thing: None after each slice, and what it found at its end.

@@ -37,10 +37,8 @@ def schema(scope: Scope) -> Iterator[Trouble | None]:
         text = "that are not as this version made them"
         yield Trouble("schema", Severity.ERROR, text, "Tables and indexes", tuple(other))
     if missing and not lost:
-        yield Trouble(
-            *("schema", Severity.ERROR, "that are missing", "Indexes and triggers", tuple(missing)),
-            mend=_make,
-        )
+        text, things = "that are missing", "Indexes and triggers"
+        yield Trouble("schema", Severity.ERROR, text, things, tuple(missing), mend=_make)
 
 
 def log_size(scope: Scope) -> Iterator[Trouble | None]:

@@ -2,8 +2,7 @@
 
 Adds what stock persist-queue lacks: priority, `run_at`, attempts, unique polls, claims in
 batches with fencing, order of sends, dead letters. Every method joins the transaction around it;
-none commits by itself. The counts and hints that mirror the table in memory change only when that
-transaction commits.
+none commits by itself, and what is remembered of the table changes when it has committed.
 """
 
 from __future__ import annotations
@@ -18,49 +17,64 @@ from bg_charm_service.storage.records import KEEP_DONE, Claim, JobChoice, NewJob
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.job_queue import sql
 from bg_charm_service.storage.sqlite.job_queue.persist_queue import StockQueue
-from bg_charm_service.storage.sqlite.job_queue.ready_hints import ReadyHints
 from bg_charm_service.storage.sqlite.keys import json_keys
 
 
 class JobQueue(StockQueue):
-    """Jobs of all charms, claimed space by space.
-
-    `pending`, `claimed` and `dead` count the committed jobs that wait, run, are dead letters.
-    """
+    """Jobs of all charms, claimed space by space."""
 
     def __init__(self, database: Database, *, keep_done: int = KEEP_DONE) -> None:
         super().__init__(database)
-        self._keep_done, self._hints = keep_done, ReadyHints(())
+        self._keep_done = keep_done
+        self._backlog = database.sole_writer.backlog
         self._notes_integrations = False
         self.recount()
 
     def recount(self) -> None:
         """Count and hint anew, after a repair changed the table."""
         counted: dict[int, int] = dict(self._database.rows(sql.COUNT_ALL))
-        counts = (counted.get(one, 0) for one in (sql.READY, sql.CLAIMED, sql.DEAD))
-        self.pending, self.claimed, self.dead = counts
-        self._hints.reload(self._database.rows(sql.WAITING))
+        self._backlog.recount(
+            pending=counted.get(sql.READY, 0),
+            claimed=counted.get(sql.CLAIMED, 0),
+            dead=counted.get(sql.DEAD, 0),
+        )
+        self._backlog.rehint(self._database.rows(sql.WAITING))
+
+    @property
+    def pending(self) -> int:
+        """Committed jobs that wait."""
+        return self._backlog.pending
+
+    @property
+    def claimed(self) -> int:
+        """Committed jobs that run."""
+        return self._backlog.claimed
+
+    @property
+    def dead(self) -> int:
+        """Committed dead letters."""
+        return self._backlog.dead
 
     @property
     def size(self) -> int:
-        """Jobs that wait."""
-        return self.pending
+        """Jobs that wait, as the stock class calls them."""
+        return self._backlog.pending
 
     def active_size(self) -> int:
-        """Jobs that wait or run."""
-        return self.pending + self.claimed
+        """Jobs that wait or run, as the stock class calls them."""
+        return self._backlog.pending + self._backlog.claimed
 
     def hot_spaces(self, now: float, *, without: Set[str] = frozenset()) -> set[int]:
         """Spaces that may have a job ready now, of other integrations than these."""
-        return self._hints.hot(now, without)
+        return self._backlog.hot_spaces(now, without=without)
 
     def spaces_left_hot(self) -> set[int]:
         """Spaces that were hot at the last look and not found empty by it."""
-        return self._hints.left_hot()
+        return self._backlog.spaces_left_hot()
 
     def next_run_at(self) -> float | None:
         """When the next waiting job's time comes; None when none waits."""
-        return self._hints.next_run_at()
+        return self._backlog.next_run_at()
 
     def has_suspect(self, now: float) -> bool:
         """Whether `claim_suspect` would find one."""
@@ -129,7 +143,7 @@ class JobQueue(StockQueue):
         for space_key in {poll.space_key for poll in polls}:
             # Not only once this is committed: those that are claimed in the same transaction share
             # its commit. Where it is undone instead, the hint costs a look.
-            self._hints.add(earliest, space_key)
+            self._backlog.hint(earliest, space_key)
 
     def put_send(
         self,
@@ -177,7 +191,7 @@ class JobQueue(StockQueue):
             is_all = is_all and len(chosen) == len(claims)
             claims = chosen
         if is_all:
-            cool = partial(self._hints.cool, space_key, frozenset(without))
+            cool = partial(self._backlog.cool, space_key, frozenset(without))
             self._database.after_commit(cool)
         self._take([claim.job.job_id for claim in claims])
         return claims
@@ -237,7 +251,7 @@ class JobQueue(StockQueue):
     def drop_dead_letters(self, charm_keys: Sequence[int]) -> None:
         """Forget the dead letters of charms, as a later success does."""
         # Those charms had a run out: none of them became a dead letter in this transaction.
-        if self.dead:
+        if self._backlog.dead:
             rows = [(charm_key, 0) for charm_key in charm_keys]
             dropped = self._database.executemany(sql.DROP_DEAD, rows).rowcount
             self._database.after_commit(partial(self._tally, dead=-dropped))
@@ -309,7 +323,7 @@ class JobQueue(StockQueue):
         """Let no job wait beyond `latest`: after the clock was set back."""
         self._database.execute(sql.BRING_NEAR, (latest,))
         waiting = self._database.rows(sql.WAITING)
-        self._database.after_commit(lambda: self._hints.reload(waiting))
+        self._database.after_commit(lambda: self._backlog.rehint(waiting))
 
     def _insert(self, job: NewJob, now: float) -> int | None:
         columns = sql.columns_of(job, now, is_noted=self._notes_integrations)
@@ -394,13 +408,11 @@ class JobQueue(StockQueue):
         self._database.execute(sql.DROP_OLD_DONE, (self._keep_done,))
 
     def _hint(self, space_key: int, run_at: float) -> None:
-        self._database.after_commit(lambda: self._hints.add(run_at, space_key))
+        self._database.after_commit(lambda: self._backlog.hint(run_at, space_key))
 
     def _hint_all(self, space_keys: Iterable[int], run_at: float) -> None:
         for space_key in set(space_keys):
             self._hint(space_key, run_at)
 
     def _tally(self, *, pending: int = 0, claimed: int = 0, dead: int = 0) -> None:
-        self.pending += pending
-        self.claimed += claimed
-        self.dead += dead
+        self._backlog.tally(pending=pending, claimed=claimed, dead=dead)

@@ -7,14 +7,12 @@ they are stored.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import msgspec
 
 from bg_charm_service.domain.errors import InvalidInput
 from bg_charm_service.domain.json_values import check_json
 from bg_charm_service.domain.model import FieldKind
-from bg_charm_service.storage.change_marks import ChangeMarks
 from bg_charm_service.storage.records import INLINE_BYTES, REDACTED, CellValue, CharmRecord
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.keys import KEYS, json_keys
@@ -36,9 +34,9 @@ _INSERT = """INSERT INTO cells (charm_key, field, version, is_sealed, value)
 class Cells:
     """The table `cells`."""
 
-    def __init__(self, database: Database, secrets: Secrets, changes: ChangeMarks) -> None:
+    def __init__(self, database: Database, secrets: Secrets) -> None:
         self._database = database
-        self._changes = changes
+        self._changes = database.sole_writer.changes
         self._secrets = secrets
 
     def snapshot(self, charm: CharmRecord) -> dict[str, CellValue]:
@@ -154,38 +152,3 @@ def _place(charm: CharmRecord, field: str) -> str:
 def _is_secret(charm: CharmRecord, field: str) -> bool:
     schema = charm.schema.field(field)
     return schema is not None and schema.kind is FieldKind.SECRET
-
-
-def value_at(document: bytes, path: tuple[str, ...]) -> bytes:
-    """The JSON inside a JSON value at a path of keys and indexes; raises InvalidInput."""
-    found = msgspec.json.decode(document)
-    try:
-        for key in path:
-            found = found[_step(found, key)]
-    except (LookupError, TypeError):
-        raise InvalidInput(f"There is nothing at {'/'.join(path)!r} in that value.") from None
-    return msgspec.json.encode(found)
-
-
-def with_value_at(document: bytes, path: tuple[str, ...], value: bytes) -> bytes:
-    """A JSON value with the part at a path replaced; raises InvalidInput for no such place."""
-    if not path:
-        return value
-    whole = msgspec.json.decode(document)
-    place = whole
-    try:
-        for key in path[:-1]:
-            place = place[_step(place, key)]
-        place[_step(place, path[-1])] = msgspec.json.decode(value)
-    except (LookupError, TypeError):
-        raise InvalidInput(f"There is nothing at {'/'.join(path)!r} in that value.") from None
-    return msgspec.json.encode(whole)
-
-
-def _step(place: object, key: str) -> Any:
-    """A key of a map, or an index of a list, which never counts from the end."""
-    if not isinstance(place, list):
-        return key
-    if not (key.isascii() and key.isdecimal()):
-        raise KeyError(key)
-    return int(key)

@@ -55,14 +55,20 @@ class _Order:
 
 _HEALTH = "health AS h {} CROSS JOIN charms AS c ON c.charm_key = h.charm_key"
 _ORDERS = {
-    CharmOrder.ADDED: _Order("c.charm_key", "charms AS c NOT INDEXED", False),
+    CharmOrder.ADDED: _Order("c.charm_key", "charms AS c NOT INDEXED", is_descending=False),
     CharmOrder.NAME: _Order(
-        "c.name COLLATE NOCASE", "charms AS c INDEXED BY charms_by_name", False
+        "c.name COLLATE NOCASE", "charms AS c INDEXED BY charms_by_name", is_descending=False
     ),
-    CharmOrder.LAST_RUN: _Order("h.last_run", _HEALTH.format(""), True, has_index=False),
-    CharmOrder.DURATION: _Order("h.last_ms", _HEALTH.format(""), True, has_index=False),
+    CharmOrder.LAST_RUN: _Order(
+        "h.last_run", _HEALTH.format(""), is_descending=True, has_index=False
+    ),
+    CharmOrder.DURATION: _Order(
+        "h.last_ms", _HEALTH.format(""), is_descending=True, has_index=False
+    ),
     CharmOrder.FAILURES: _Order(
-        "h.consecutive_failures", _HEALTH.format("INDEXED BY health_by_failures"), True
+        "h.consecutive_failures",
+        _HEALTH.format("INDEXED BY health_by_failures"),
+        is_descending=True,
     ),
 }
 

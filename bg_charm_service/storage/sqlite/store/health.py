@@ -13,7 +13,6 @@ from msgspec.structs import astuple
 
 from bg_charm_service.domain.errors import FailureCause
 from bg_charm_service.domain.model import CharmHealth, DisabledBy
-from bg_charm_service.storage.change_marks import ChangeMarks
 from bg_charm_service.storage.records import FailureStreak, ScheduledCharm, ScheduleEntry
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.keys import KEYS, json_keys
@@ -57,9 +56,9 @@ def _entry(
 class HealthRecords:
     """The table `health`."""
 
-    def __init__(self, database: Database, changes: ChangeMarks) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._changes = changes
+        self._changes = database.sole_writer.changes
 
     def create(self, charm_key: int) -> None:
         """Start a charm's record afresh; only the number of its last run goes on."""
