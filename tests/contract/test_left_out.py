@@ -30,7 +30,11 @@ def charm_of(engine: Engine, name: str, integration: str) -> CharmRecord:
 def poll(queue: JobQueue, charm: CharmRecord, run_at: float = NOW) -> int:
     """Queue a poll, which must be new."""
     job_id = queue.put_poll(
-        *(charm.space_key, charm.charm_key, charm.ref, "bgUpdater", b"{}"),
+        charm.space_key,
+        charm.charm_key,
+        charm.ref,
+        "bgUpdater",
+        b"{}",
         origin=Origin.POLL,
         run_at=run_at,
         now=NOW,

@@ -124,7 +124,7 @@ class HealthRecords:
     def entry(self, charm_key: int) -> ScheduleEntry:
         """When a charm is due."""
         row = self._database.row(f"SELECT {_ENTRY} FROM health WHERE charm_key = ?", (charm_key,))
-        return _entry(charm_key, *(row or (None, None, True)))
+        return _entry(charm_key, *row) if row else ScheduleEntry(charm_key, None, None)
 
     def entries(self, charm_keys: Sequence[int]) -> dict[int, ScheduleEntry]:
         """When each of several charms is due, by key."""
