@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bg_charm_service.domain.views import AddedCharm, CharmView, JobView
-from bg_charm_service.storage.sqlite.store.tokens import TokenRecord
+from bg_charm_service.storage.records import TokenRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from bg_charm_service.cli.formatting import moment, one_line
 from bg_charm_service.cli.printing import note, print_json, print_line
 from bg_charm_service.cli.session import Session, json_option, pass_session
 from bg_charm_service.domain.model import CharmRef
-from bg_charm_service.storage.sqlite.store.audit import AuditEntry
+from bg_charm_service.storage.records import AuditEntry
 
 
 @click.command()

@@ -11,7 +11,7 @@ import click
 from bg_charm_service.cli.formatting import file_size
 from bg_charm_service.cli.printing import coloured, note, print_json, print_line, print_text
 from bg_charm_service.cli.session import Session, json_option, pass_session
-from bg_charm_service.storage.sqlite.checks.findings import Finding, Severity
+from bg_charm_service.storage.records import Finding, Severity
 
 if TYPE_CHECKING:
     from bg_charm_service.service.maintenance.health_checks import Report
@@ -53,7 +53,7 @@ def restore(session: Session, file: Path, force: bool, as_json: bool) -> None:
 
     Both are checked; jobs that were under way at the backup run again at the next start.
     """
-    from bg_charm_service.storage.sqlite.restore import restore_backup
+    from bg_charm_service.storage.engines import restore_backup
 
     settings = session.settings
     if settings.service_url is not None:

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from bg_charm_service.cli.client import Client
-    from bg_charm_service.domain.views import CharmDetail, CharmView, RunView
+    from bg_charm_service.domain.model import RunRecord
+    from bg_charm_service.domain.views import CharmDetail, CharmView
 
 #: Charms fetched in one request.
 _PAGE = 500
@@ -150,7 +151,7 @@ def standing_cell(word: str) -> Text:
     return coloured(word, _STYLES.get(word, ""))
 
 
-def run_row(run: RunView, now: float) -> list[Any]:
+def run_row(run: RunRecord, now: float) -> list[Any]:
     """Give the row of a run in a table."""
     return [
         run.run_id,

@@ -19,7 +19,7 @@ from bg_charm_service.domain.text_limits import WRITTEN_VALUE_CHARACTERS, cut
 if TYPE_CHECKING:
     from bg_charm_service.cli.client import Client
     from bg_charm_service.daemon.settings import Settings
-    from bg_charm_service.domain.views import RunView
+    from bg_charm_service.domain.model import RunRecord
 
 #: How often `--follow` asks for new runs, in seconds.
 _FOLLOW_SECONDS = 1.0
@@ -95,11 +95,11 @@ def logs(session: Session, ref: CharmRef, limit: int, follow: bool, as_json: boo
         note("No runs are recorded.")
 
 
-async def _newest(client: Client, ref: CharmRef, limit: int) -> list[RunView]:
-    from bg_charm_service.domain.views import RunView
+async def _newest(client: Client, ref: CharmRef, limit: int) -> list[RunRecord]:
+    from bg_charm_service.domain.model import RunRecord
 
     response = await client.get(*path_of(ref, "runs"), limit=limit)
-    return response.read(list[RunView])[::-1]
+    return response.read(list[RunRecord])[::-1]
 
 
 async def _follow(settings: Settings, ref: CharmRef, cursor: int, *, as_json: bool) -> None:
@@ -124,15 +124,15 @@ async def _follow(settings: Settings, ref: CharmRef, cursor: int, *, as_json: bo
         await asyncio.sleep(_FOLLOW_SECONDS)
 
 
-async def _after(client: Client, ref: CharmRef, cursor: int) -> list[RunView]:
+async def _after(client: Client, ref: CharmRef, cursor: int) -> list[RunRecord]:
     """Get the runs after the one with this number, the oldest first."""
-    from bg_charm_service.domain.views import RunView
+    from bg_charm_service.domain.model import RunRecord
 
-    found: list[RunView] = []
+    found: list[RunRecord] = []
     before: int | None = None
     while True:
         response = await client.get(*path_of(ref, "runs"), limit=_PAGE, before=before)
-        page = response.read(list[RunView])
+        page = response.read(list[RunRecord])
         new = [each for each in page if each.number > cursor]
         found += new
         if len(new) < _PAGE:
@@ -140,7 +140,7 @@ async def _after(client: Client, ref: CharmRef, cursor: int) -> list[RunView]:
         before = page[-1].number
 
 
-def _print_runs(runs: list[RunView], *, as_json: bool) -> None:
+def _print_runs(runs: list[RunRecord], *, as_json: bool) -> None:
     import msgspec
 
     for each in runs:
@@ -157,7 +157,7 @@ def _print_runs(runs: list[RunView], *, as_json: bool) -> None:
         _print_output(each)
 
 
-def _print_output(run: RunView) -> None:
+def _print_output(run: RunRecord) -> None:
     """Print what a run said, and why it failed."""
     for text in (run.log, run.traceback or run.error):
         for line in text.splitlines():

@@ -76,7 +76,7 @@ def new(
 @pass_session
 def list_tokens(session: Session, as_json: bool) -> None:
     """List the tokens, those that are valid no more too."""
-    from bg_charm_service.storage.sqlite.store.tokens import TokenRecord
+    from bg_charm_service.storage.records import TokenRecord
 
     response = session.ask(lambda client: client.get("tokens"))
     if as_json:
@@ -116,7 +116,7 @@ def revoke(session: Session, name: str) -> None:
 
 
 def _status(token: object, now: float) -> str:
-    from bg_charm_service.storage.sqlite.store.tokens import TokenRecord
+    from bg_charm_service.storage.records import TokenRecord
 
     assert isinstance(token, TokenRecord)
     if token.revoked_at is not None:

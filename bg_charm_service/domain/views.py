@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bg_charm_service.domain.model import RunRecord
+
 
 @dataclass(frozen=True, slots=True)
 class NewCharm:
@@ -109,28 +111,6 @@ class FieldView:
 
 
 @dataclass(frozen=True, slots=True)
-class RunView:
-    """One recorded run; `status` is success, failure, stale or cancelled."""
-
-    number: int
-    run_id: str
-    job_id: int
-    attempt: int
-    stream: str
-    origin: str
-    status: str
-    cause: str | None
-    error: str
-    traceback: str
-    finished_at: float
-    duration_ms: float
-    lag_ms: float
-    worker: int
-    writes: tuple[str, ...]
-    log: str
-
-
-@dataclass(frozen=True, slots=True)
 class JobView:
     """A job that waits, runs, or lies as a dead letter; `status` is the original's word."""
 
@@ -180,14 +160,14 @@ class CharmDetail:
     limits: LimitsView
     dead_letter: JobView | None
     waiting_jobs: int
-    history: tuple[RunView, ...]
+    history: tuple[RunRecord, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
     """What one run-now did: its record, the values it wrote, and whether it joined a live poll."""
 
-    run: RunView
+    run: RunRecord
     writes: dict[str, Any]
     attached: bool
 

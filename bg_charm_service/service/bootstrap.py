@@ -37,10 +37,8 @@ from bg_charm_service.service.maintenance.health_checks import HealthChecks
 from bg_charm_service.service.maintenance.integration_scans import IntegrationScans
 from bg_charm_service.service.state_reader import StateReader
 from bg_charm_service.service.status.board import About, StatusBoard
+from bg_charm_service.storage.contract import Storage, Store
 from bg_charm_service.storage.data_directory import DataDirectory
-from bg_charm_service.storage.opened import Storage
-from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.store import Store
 from bg_charm_service.supervisor.completer import CompletionRules
 from bg_charm_service.supervisor.fair_share import Caps
 from bg_charm_service.supervisor.in_flight import RunsInFlight
@@ -112,12 +110,11 @@ async def open_service(
     dependencies = dependencies or Dependencies()
     sandboxing = _choose_walls(config)
     with DataDirectory.open(config.data_dir) as directory:
-        database = dependencies.open_database(directory.database_path)
+        storage = dependencies.engine.open(directory.database_path, keep_done=config.history_jobs)
         try:
-            store = Store.on(database)
-            with database.transaction():
-                _enter(store, config.identity, directory.path, dependencies.clock.now())
-            service = _assemble(config, sandboxing, directory, database, store, dependencies)
+            with storage.database.transaction():
+                _enter(storage.store, config.identity, directory.path, dependencies.clock.now())
+            service = _assemble(config, sandboxing, directory, storage, dependencies)
             try:
                 yield service
             finally:
@@ -126,7 +123,7 @@ async def open_service(
                 await service.supervisor.stop_now()
                 await asyncio.gather(service.loop, return_exceptions=True)
         finally:
-            database.close()
+            storage.close()
 
 
 def _choose_walls(config: ServiceConfig) -> Sandboxing:
@@ -166,18 +163,16 @@ def _assemble(
     config: ServiceConfig,
     sandboxing: Sandboxing,
     directory: DataDirectory,
-    database: Database,
-    store: Store,
+    storage: Storage,
     dependencies: Dependencies,
 ) -> Service:
     wake = asyncio.Event()
     clock, kinds = dependencies.clock, dependencies.parts
-    queue = kinds.queue(database, keep_done=config.history_jobs)
+    store, queue = storage.store, storage.queue
     if config.caps.per_integration:
-        with database.transaction():
+        with storage.database.transaction():
             queue.note_integrations()
     polled_charms = PolledCharms(store)
-    storage = Storage(database, store, queue)
     planner = kinds.planner(
         storage,
         clock,

@@ -8,12 +8,11 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from bg_charm_service.domain.clock import Clock, SystemClock
 from bg_charm_service.scanning.scanner import Scanner
-from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.job_queue import JobQueue
+from bg_charm_service.storage.contract import Engine
+from bg_charm_service.storage.engines import SQLiteEngine
 from bg_charm_service.supervisor.completer import Completer
 from bg_charm_service.supervisor.dispatcher import Dispatcher
 from bg_charm_service.supervisor.loop import Supervisor
@@ -26,7 +25,6 @@ from bg_charm_service.workers.pool.zygote_client import ZygoteClient, ZygoteLink
 class PartTypes:
     """The classes of the parts that a simulation plants its bugs in."""
 
-    queue: type[JobQueue] = JobQueue
     planner: type[PollPlanner] = PollPlanner
     dispatcher: type[Dispatcher] = Dispatcher
     completer: type[Completer] = Completer
@@ -42,5 +40,5 @@ class Dependencies:
     clock: Clock = field(default_factory=SystemClock)
     random: Callable[[], float] = random.Random().random  # noqa: S311 - jitter, no secret
     open_zygote: Callable[[], ZygoteLink] = ZygoteClient
-    open_database: Callable[[Path], Database] = Database.open
+    engine: Engine = field(default_factory=SQLiteEngine)
     parts: PartTypes = field(default_factory=PartTypes)

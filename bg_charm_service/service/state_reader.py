@@ -8,8 +8,8 @@ from __future__ import annotations
 import msgspec
 
 from bg_charm_service.domain.model import CharmRef
-from bg_charm_service.storage.sqlite.store import Store
-from bg_charm_service.storage.sqlite.store.charms import CharmRecord
+from bg_charm_service.storage.contract import Store
+from bg_charm_service.storage.records import CharmRecord
 
 
 class StateReader:

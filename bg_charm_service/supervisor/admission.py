@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Set
 
-from bg_charm_service.storage.sqlite.job_queue import Claim
+from bg_charm_service.storage.records import Claim
 from bg_charm_service.supervisor.fair_share import Caps, FairShare, may_take_last
 from bg_charm_service.supervisor.in_flight import RunsInFlight
 from bg_charm_service.workers.pool.contract import FreeWorkers

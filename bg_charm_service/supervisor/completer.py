@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from bg_charm_service.domain.clock import Clock
 from bg_charm_service.domain.errors import ClaimLost, FailureCause, StorageError
-from bg_charm_service.domain.model import Failure, FieldKind, Job, Origin, Outcome
+from bg_charm_service.domain.model import Failure, FieldKind, Job, Origin, Outcome, RunRecord
 from bg_charm_service.domain.outcome_policy import (
     Decision,
     FailurePolicy,
@@ -26,8 +26,7 @@ from bg_charm_service.domain.outcome_policy import (
     decide_outcome,
 )
 from bg_charm_service.domain.redaction import redact, secret_texts
-from bg_charm_service.storage.opened import Storage
-from bg_charm_service.storage.sqlite.store.runs import RunRecord
+from bg_charm_service.storage.contract import Storage
 from bg_charm_service.supervisor.answer_validation import outcome_of, plain_success
 from bg_charm_service.supervisor.effects import Effects
 from bg_charm_service.supervisor.in_flight import InFlight, RunsInFlight
@@ -72,6 +71,7 @@ class Completer:
     ) -> None:
         self._database = storage.database
         self._store = storage.store
+        self._changes = storage.database.sole_writer.changes
         self._queue = storage.queue
         self._clock = clock
         self._random = random
@@ -138,7 +138,7 @@ class Completer:
             and not (answer.stale or answer.sends or finished.is_cancelled)
             and run.claim.job.origin is not Origin.SEND
             and not (run.links or run.secrets or run.is_alone)
-            and self._store.changes.since(run.claim.charm_key) == run.mark
+            and self._changes.since(run.claim.charm_key) == run.mark
             and self._effects.are_plain(run, answer.writes, finished.run.limits)
         )
 

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Set
 from bg_charm_service.domain.clock import Clock
 from bg_charm_service.domain.errors import FailureCause, FrameError
 from bg_charm_service.domain.model import Failure
-from bg_charm_service.storage.sqlite.job_queue import Claim, JobQueue
+from bg_charm_service.storage.contract import JobQueue
+from bg_charm_service.storage.records import Claim
 from bg_charm_service.supervisor.admission import Admission
 from bg_charm_service.supervisor.batch_policy import most_runs
 from bg_charm_service.supervisor.fair_share import Caps

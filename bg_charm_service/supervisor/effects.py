@@ -14,9 +14,8 @@ from bg_charm_service.domain.json_values import check_json, is_json
 from bg_charm_service.domain.limits import Limits
 from bg_charm_service.domain.model import Failure, FieldKind, Outcome, Send
 from bg_charm_service.domain.size_limits import check_run_size, check_state_size
-from bg_charm_service.storage.opened import Storage
-from bg_charm_service.storage.sqlite.store.charms import CharmRecord
-from bg_charm_service.storage.sqlite.store.links import Link
+from bg_charm_service.storage.contract import Storage
+from bg_charm_service.storage.records import CharmRecord, Link
 from bg_charm_service.supervisor.answer_validation import short_message
 from bg_charm_service.supervisor.in_flight import InFlight
 from bg_charm_service.supervisor.limit_resolver import LimitResolver

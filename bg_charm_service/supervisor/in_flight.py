@@ -14,9 +14,7 @@ from dataclasses import dataclass
 import msgspec
 
 from bg_charm_service.domain.model import CharmHealth
-from bg_charm_service.storage.sqlite.job_queue import Claim
-from bg_charm_service.storage.sqlite.store.charms import CharmRecord
-from bg_charm_service.storage.sqlite.store.links import Link
+from bg_charm_service.storage.records import CharmRecord, Claim, Link
 from bg_charm_service.supervisor.batch_policy import SHORT_MS
 from bg_charm_service.supervisor.fair_share import AtWork, FairShare
 from bg_charm_service.workers.pool.events import RunFinished

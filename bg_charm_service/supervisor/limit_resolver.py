@@ -11,8 +11,8 @@ from functools import lru_cache
 
 from bg_charm_service.domain.limits import LIMIT_NAMES, NO_CHANGES, LimitChanges, LimitName, Limits
 from bg_charm_service.domain.views import LimitsView, LimitView
-from bg_charm_service.storage.sqlite.store.charms import CharmRecord
-from bg_charm_service.storage.sqlite.store.limits import LimitOverrides
+from bg_charm_service.storage.contract import LimitOverrides
+from bg_charm_service.storage.records import CharmRecord
 
 
 class LimitResolver:

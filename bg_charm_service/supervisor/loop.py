@@ -15,10 +15,7 @@ from loguru import logger
 
 from bg_charm_service.domain.clock import Clock
 from bg_charm_service.domain.errors import ServiceError, ServiceStopping, StorageError
-from bg_charm_service.storage.opened import Storage
-from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.job_queue import JobQueue
-from bg_charm_service.storage.sqlite.store import Store
+from bg_charm_service.storage.contract import Database, JobQueue, Storage, Store
 from bg_charm_service.supervisor.completer import Completer, Settled
 from bg_charm_service.supervisor.dispatcher import Batch, Dispatcher
 from bg_charm_service.supervisor.in_flight import RunsInFlight

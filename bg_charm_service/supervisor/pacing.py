@@ -10,7 +10,7 @@ import asyncio
 from contextlib import suppress
 
 from bg_charm_service.domain.clock import Clock
-from bg_charm_service.storage.sqlite.job_queue import JobQueue
+from bg_charm_service.storage.contract import JobQueue
 from bg_charm_service.supervisor.dispatcher import Dispatcher
 from bg_charm_service.supervisor.poll_planner import PollPlanner
 from bg_charm_service.workers.pool.contract import WorkerPool

@@ -1,12 +1,12 @@
 """Plans polls: which charms are due, each put into the queue at most once.
 
-Holds the due times in memory (a heap over the steady clock); they are durable in the health
-records, written in the transaction that queues the poll. Called by the supervisor.
+The due times are remembered (`DueTimes` of the storage contract, over the steady clock); they are
+durable in the health records, written in the transaction that queues the poll. Called by the
+supervisor.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -19,9 +19,8 @@ from bg_charm_service.domain.poll_schedule import (
     due_after_restart,
     phase_seconds,
 )
-from bg_charm_service.storage.opened import Storage
-from bg_charm_service.storage.sqlite.job_queue import NewJob
-from bg_charm_service.storage.sqlite.store.health import ScheduleEntry
+from bg_charm_service.storage.contract import Storage
+from bg_charm_service.storage.records import NewJob, ScheduleEntry
 
 #: So many polls are planned in one step, so that one step stays short.
 PLAN_BATCH = 500
@@ -50,10 +49,9 @@ class PollPlanner:
         self._clock = clock
         self._interval_seconds = interval_seconds
         self._max_concurrent = max_concurrent
-        self._heap: list[tuple[float, int]] = []
-        #: What `plan` took out of it in the transaction that is open.
+        self._due_times = storage.database.sole_writer.due_times
+        #: What `plan` took out of them in the transaction that is open.
         self._taken: list[tuple[float, int]] = []
-        self._due: dict[int, float] = {}
         self._in_space: Counter[str] = Counter()
         self._spaces: dict[int, str] = {}
         #: New and re-enabled charms: their next poll is half an interval away at least.
@@ -64,8 +62,11 @@ class PollPlanner:
 
     def load(self) -> None:
         """Take up the schedule that an earlier life of the service left behind."""
-        rows = [row for row in self._store.health.scheduled() if row[4] is None]
-        entries = [(row[1], ScheduleEntry(row[0], row[2], row[3])) for row in rows]
+        entries = [
+            (one.space, ScheduleEntry(one.charm_key, one.due_at, one.interval_seconds))
+            for one in self._store.health.scheduled()
+            if one.disabled_by is None
+        ]
         self._hold_back(entries)
         self._take_up([each for each in entries if each[1].charm_key not in self._held])
 
@@ -90,7 +91,7 @@ class PollPlanner:
         known: list[tuple[str, ScheduleEntry]] = []
         for charm_key, space in charms:
             entry = self._store.health.entry(charm_key)
-            if charm_key in self._due:
+            if charm_key in self._due_times:
                 continue
             if entry.due_at is None:
                 self.poll_now(charm_key, space)
@@ -105,18 +106,16 @@ class PollPlanner:
 
     def is_polled(self, charm_key: int) -> bool:
         """Whether a charm is scheduled."""
-        return charm_key in self._due
+        return charm_key in self._due_times
 
     def due_at(self, charm_key: int) -> float | None:
         """When a charm is due next, by the steady clock."""
-        return self._due.get(charm_key)
+        return self._due_times.at(charm_key)
 
     @property
     def next_due(self) -> float | None:
         """When the next charm is due; None when none is scheduled."""
-        while self._heap and self._due.get(self._heap[0][1]) != self._heap[0][0]:
-            heapq.heappop(self._heap)
-        return self._heap[0][0] if self._heap else None
+        return self._due_times.next_due
 
     def is_due(self, now: float) -> bool:
         """Whether a charm is due."""
@@ -128,29 +127,22 @@ class PollPlanner:
 
         Gives how many were due. When the transaction fails, `restore` makes them due again.
         """
-        taken = self._taken
-        seen: set[int] = set()
+        self._taken = taken = self._due_times.take(now, PLAN_BATCH)
+        if not taken:
+            return 0
         try:
-            while len(taken) < PLAN_BATCH and self.is_due(now):
-                entry = heapq.heappop(self._heap)
-                # Placed twice for the same moment, a charm is due once.
-                if entry[1] not in seen:
-                    seen.add(entry[1])
-                    taken.append(entry)
-            if taken:
-                self._plan_all(taken, now)
+            self._plan_all(taken, now)
         except BaseException:
             self.restore()
             raise
+        count = len(taken)
         self._database.after_commit(taken.clear)
-        return len(seen)
+        return count
 
     def restore(self) -> None:
         """Put entries back whose polls were not queued after all: the transaction failed."""
-        for entry in self._taken:
-            self._due[entry[1]] = entry[0]
-            heapq.heappush(self._heap, entry)
-        self._taken.clear()
+        self._due_times.restore(self._taken)
+        self._taken = []
 
     def _plan_all(self, taken: Sequence[tuple[float, int]], now: float) -> None:
         keys = [charm_key for _, charm_key in taken]
@@ -177,8 +169,11 @@ class PollPlanner:
             if charm_key in live:
                 skipped.append((later, charm_key))
             else:
-                place = (charm.space_key, charm_key, charm.ref)
-                polls.append(NewJob(*place, charm.updater, POLL_EVENT, due))
+                polls.append(
+                    NewJob(
+                        charm.space_key, charm_key, charm.ref, charm.updater, POLL_EVENT, run_at=due
+                    )
+                )
                 planned.append((later, charm_key))
         if self._held:
             self._database.after_commit(lambda: self._let_go(keys))
@@ -250,11 +245,10 @@ class PollPlanner:
         if charm_key not in self._spaces:
             self._spaces[charm_key] = space
             self._in_space[space] += 1
-        self._due[charm_key] = due
-        heapq.heappush(self._heap, (due, charm_key))
+        self._due_times.place(charm_key, due)
 
     def _forget(self, charm_key: int) -> None:
-        self._due.pop(charm_key, None)
+        self._due_times.forget(charm_key)
         self._let_go([charm_key])
         space = self._spaces.pop(charm_key, None)
         if space is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from bg_charm_service.storage.sqlite.store import Store
+from bg_charm_service.storage.contract import Store
 
 
 class PolledCharms:
@@ -22,8 +22,8 @@ class PolledCharms:
         self._counts: Counter[str] | None = None
         self._size: int | None = None
         rows = store.health.scheduled()
-        self.disabled: set[int] = {row[0] for row in rows if row[4] is not None}
-        self.failing: set[int] = {row[0] for row in rows if row[5] > 0}
+        self.disabled: set[int] = {row.charm_key for row in rows if row.disabled_by is not None}
+        self.failing: set[int] = {row.charm_key for row in rows if row.consecutive_failures > 0}
 
     def register(self, charm_key: int, label: str) -> None:
         """Note a registration; the last label wins."""

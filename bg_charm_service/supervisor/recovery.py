@@ -10,8 +10,8 @@ from loguru import logger
 
 from bg_charm_service.domain.clock import Clock
 from bg_charm_service.domain.model import Outcome
-from bg_charm_service.storage.opened import Storage
-from bg_charm_service.storage.sqlite.job_queue import SUSPECT_DELIVERIES, Claim
+from bg_charm_service.storage.contract import Storage
+from bg_charm_service.storage.records import SUSPECT_DELIVERIES, Claim
 from bg_charm_service.supervisor.completer import Completer, Settled, repeated_death
 from bg_charm_service.supervisor.in_flight import InFlight
 

@@ -15,12 +15,8 @@ from bg_charm_service.domain.errors import FailureCause, InvalidInput, StorageEr
 from bg_charm_service.domain.limits import Limits
 from bg_charm_service.domain.model import CharmHealth, Failure, FieldKind, Origin
 from bg_charm_service.domain.redaction import secret_texts
-from bg_charm_service.storage.opened import Storage
-from bg_charm_service.storage.sqlite.job_queue import SUSPECT_DELIVERIES, Claim
-from bg_charm_service.storage.sqlite.store import Store
-from bg_charm_service.storage.sqlite.store.cells import CellValue
-from bg_charm_service.storage.sqlite.store.charms import CharmRecord
-from bg_charm_service.storage.sqlite.store.links import Link
+from bg_charm_service.storage.contract import Storage, Store
+from bg_charm_service.storage.records import SUSPECT_DELIVERIES, CellValue, CharmRecord, Claim, Link
 from bg_charm_service.supervisor import batch_policy
 from bg_charm_service.supervisor.in_flight import InFlight, SourceDurations
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
@@ -106,7 +102,7 @@ class RunInputs:
         self, choice: BatchChoice, claims: Sequence[Claim], now: float
     ) -> list[Prepared]:
         """Take the snapshots of jobs that were chosen to go together."""
-        changes = self._store.changes
+        changes = self._database.sole_writer.changes
         limits = choice.limits
         sources: dict[str, str] = {}
         prepared = []
@@ -166,7 +162,7 @@ class RunInputs:
             problem = self._read_links(charm, links, versions, values)
         secrets = secret_texts(self._secret_values(charm, links, values))
         health = self._store.health.get(charm.charm_key)
-        mark = self._store.changes.since(charm.charm_key)
+        mark = self._database.sole_writer.changes.since(charm.charm_key)
         run = InFlight(
             claim,
             charm,

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bg_charm_service.storage.sqlite.job_queue import JobQueue
-from bg_charm_service.storage.sqlite.store import Store
+from bg_charm_service.storage.contract import JobQueue, Store
 from tests.contract.engine import ENGINES, Engine
 
 

@@ -1,20 +1,25 @@
 """What the contract's tests need of a storage engine, and the engines there are.
 
-The tests know a store, a queue and transactions; how an engine keeps them is its own business.
+The tests know transactions, a store and a queue; how an engine keeps them is its own business.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Protocol
+from typing import Any, Protocol
 
-from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.job_queue import JobQueue
-from bg_charm_service.storage.sqlite.store import Store
+import pytest
+
+from bg_charm_service.storage.contract import Database, JobQueue, Storage, Store
+from bg_charm_service.storage.engines import SQLiteEngine
+from bg_charm_service.storage.sqlite.database import Database as SQLiteDatabase
+from bg_charm_service.storage.sqlite.store import charm_lists
 
 
 def nothing() -> None:
@@ -22,10 +27,27 @@ def nothing() -> None:
 
 
 class Engine(Protocol):
-    """An open storage engine, empty at first."""
+    """An open storage engine, empty at first, and what can befall it."""
 
-    store: Store
-    queue: JobQueue
+    @property
+    def storage(self) -> Storage:
+        """What is open; another one after a crash or a restart."""
+
+    @property
+    def database(self) -> Database:
+        """Its transactions."""
+
+    @property
+    def store(self) -> Store:
+        """Its store."""
+
+    @property
+    def queue(self) -> JobQueue:
+        """Its queue."""
+
+    @property
+    def directory(self) -> Path:
+        """An empty directory for files of a test."""
 
     def transaction(self) -> AbstractContextManager[None]:
         """Give a transaction over store and queue."""
@@ -36,8 +58,23 @@ class Engine(Protocol):
     def reopen(self) -> None:
         """Close in good order, and open again."""
 
+    def open_copy(self, path: Path) -> Storage:
+        """Open what a copy made."""
+
     def stored_bytes(self) -> bytes:
         """Give everything that is on disk, as a thief would find it."""
+
+    def full(self) -> AbstractContextManager[None]:
+        """Let nothing more fit inside."""
+
+    def failing(self) -> AbstractContextManager[None]:
+        """Fail at whatever is asked inside."""
+
+    def late_errors(self, *, unreadable: int) -> AbstractContextManager[None]:
+        """Let commits inside report errors though they are made; then so many reads fail."""
+
+    def ways_to_list(self) -> list[AbstractContextManager[None]]:
+        """Give each way in which lists of charms may be found, to be gone inside."""
 
     def close(self) -> None:
         """Close for good, and leave nothing behind."""
@@ -47,46 +84,115 @@ class _Killed(Exception):
     """Ends the life of a process in a test."""
 
 
-class SQLiteEngine:
+class _LateConnection(sqlite3.Connection):
+    """Reports an error for a commit that it has made, when told so, and is unreadable then."""
+
+    is_late = False
+    unreadable = 0
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        if self.is_late and self.unreadable and sql.startswith("SELECT"):
+            self.unreadable -= 1
+            raise sqlite3.OperationalError("disk I/O error")
+        cursor = super().execute(sql, parameters)
+        if self.is_late and sql == "COMMIT":
+            raise sqlite3.OperationalError("disk I/O error")
+        return cursor
+
+
+class SQLite:
     """The engine of a single machine: a SQLite file."""
 
     def __init__(self) -> None:
-        self._directory = Path(mkdtemp(prefix="engine-"))
+        self._root = Path(mkdtemp(prefix="engine-"))
         self._life = 0
         self._open()
 
     def _open(self) -> None:
-        self._home = self._directory / str(self._life)
+        self._home = self._root / str(self._life)
         self._home.mkdir(exist_ok=True)
-        self._database = Database.open(self._home / "test.db")
-        self.store = Store.on(self._database)
-        self.queue = JobQueue(self._database)
+        opening = partial(SQLiteDatabase.open, factory=_LateConnection)
+        self.storage = SQLiteEngine(opening).open(self._home / "test.db")
+        self.database, self.store = self.storage.database, self.storage.store
+        self.queue = self.storage.queue
+
+    @property
+    def directory(self) -> Path:
+        found = self._root / "files"
+        found.mkdir(exist_ok=True)
+        return found
 
     def transaction(self) -> AbstractContextManager[None]:
-        return self._database.transaction()
+        return self.database.transaction()
 
     def crash(self, during: Callable[[], object] = nothing) -> None:
         self._life += 1
-        with suppress(_Killed), self._database.transaction():
+        with suppress(_Killed), self.database.transaction():
             during()
             # A copy of the files is what a killed process leaves; closing would tidy them up.
-            shutil.copytree(self._home, self._directory / str(self._life))
+            shutil.copytree(self._home, self._root / str(self._life))
             raise _Killed
-        self._database.close()
+        self.storage.close()
         shutil.rmtree(self._home)
         self._open()
 
     def reopen(self) -> None:
-        self._database.close()
+        self.storage.close()
         self._open()
+
+    def open_copy(self, path: Path) -> Storage:
+        return SQLiteEngine().open(path)
 
     def stored_bytes(self) -> bytes:
         return b"".join(path.read_bytes() for path in sorted(self._home.iterdir()))
 
+    @contextmanager
+    def full(self) -> Iterator[None]:
+        (pages,) = self._connection.execute("PRAGMA page_count").fetchone()
+        self._connection.execute(f"PRAGMA max_page_count = {pages}")
+        try:
+            yield
+        finally:
+            self._connection.execute("PRAGMA max_page_count = 1000000")
+
+    @contextmanager
+    def failing(self) -> Iterator[None]:
+        self._connection.set_progress_handler(lambda: 1, 1)
+        try:
+            yield
+        finally:
+            self._connection.set_progress_handler(None, 0)
+
+    @contextmanager
+    def late_errors(self, *, unreadable: int) -> Iterator[None]:
+        self._connection.is_late, self._connection.unreadable = True, unreadable
+        try:
+            yield
+        finally:
+            self._connection.is_late = False
+
+    def ways_to_list(self) -> list[AbstractContextManager[None]]:
+        walking, looking_twice, from_few = (0, 4000), (0, 3), (2000, 3)
+        return [_listing(*bounds) for bounds in (walking, looking_twice, from_few)]
+
     def close(self) -> None:
-        self._database.close()
-        shutil.rmtree(self._directory)
+        self.storage.close()
+        shutil.rmtree(self._root)
+
+    @property
+    def _connection(self) -> _LateConnection:
+        assert isinstance(self.database, SQLiteDatabase)
+        assert isinstance(self.database.connection, _LateConnection)
+        return self.database.connection
+
+
+@contextmanager
+def _listing(few: int, first_look: int) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(charm_lists, "FEW", few)
+        patch.setattr(charm_lists, "FIRST_LOOK", first_look)
+        yield
 
 
 #: Every engine that has to keep the contract.
-ENGINES: dict[str, Callable[[], Engine]] = {"sqlite": SQLiteEngine}
+ENGINES: dict[str, Callable[[], Engine]] = {"sqlite": SQLite}

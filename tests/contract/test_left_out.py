@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bg_charm_service.domain.model import Origin
-from bg_charm_service.storage.sqlite.job_queue import Claim, JobQueue
-from bg_charm_service.storage.sqlite.store.charms import CharmRecord
+from bg_charm_service.storage.contract import JobQueue
+from bg_charm_service.storage.records import CharmRecord, Claim
 from tests.contract.engine import ENGINES, Engine
 from tests.contract.test_store import add_charm
 
@@ -30,7 +30,11 @@ def charm_of(engine: Engine, name: str, integration: str) -> CharmRecord:
 def poll(queue: JobQueue, charm: CharmRecord, run_at: float = NOW) -> int:
     """Queue a poll, which must be new."""
     job_id = queue.put_poll(
-        *(charm.space_key, charm.charm_key, charm.ref, "bgUpdater", b"{}"),
+        charm.space_key,
+        charm.charm_key,
+        charm.ref,
+        "bgUpdater",
+        b"{}",
         origin=Origin.POLL,
         run_at=run_at,
         now=NOW,

@@ -6,7 +6,7 @@ import pytest
 
 from bg_charm_service.domain.limits import LimitChanges
 from bg_charm_service.domain.model import CharmRef, CharmSchema
-from bg_charm_service.storage.sqlite.store.charms import CharmRecord
+from bg_charm_service.storage.records import CharmRecord
 from tests.contract.engine import Engine
 
 NONE = LimitChanges()

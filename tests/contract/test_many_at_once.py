@@ -15,13 +15,11 @@ from bg_charm_service.domain.model import (
     DisabledBy,
     FieldKind,
     FieldSchema,
+    RunRecord,
 )
-from bg_charm_service.storage.sqlite.store import Store
-from bg_charm_service.storage.sqlite.store.cells import INLINE_BYTES
-from bg_charm_service.storage.sqlite.store.charms import CharmRecord
-from bg_charm_service.storage.sqlite.store.health import ScheduleEntry
-from bg_charm_service.storage.sqlite.store.runs import RunRecord
-from tests.contract.engine import SQLiteEngine
+from bg_charm_service.storage.contract import Store
+from bg_charm_service.storage.records import INLINE_BYTES, CharmRecord, ScheduleEntry
+from tests.contract.engine import ENGINES
 
 OWNER = Identity.from_passphrase("the owner").did()
 SPACE = "did:key:space"
@@ -74,8 +72,22 @@ def add_charm(store: Store, cause: str) -> CharmRecord:
 def run(number: int) -> RunRecord:
     """A recorded run."""
     return RunRecord(
-        *(number, ("count",), f"{number}.1", number, 1, "bgUpdater", "poll", "success", None),
-        *("", "", 1.0, 2.0, 3.0, 4711, ""),
+        number=number,
+        run_id=f"{number}.1",
+        job_id=number,
+        attempt=1,
+        stream="bgUpdater",
+        origin="poll",
+        status="success",
+        cause=None,
+        error="",
+        traceback="",
+        finished_at=1.0,
+        duration_ms=2.0,
+        lag_ms=3.0,
+        worker=4711,
+        writes=("count",),
+        log="",
     )
 
 
@@ -111,11 +123,12 @@ def test_written_fields(store: Store, charms: list[CharmRecord]) -> None:
     assert (b"3", {}) == (found[second]["count"].value, found[third])
 
 
+@pytest.mark.parametrize("name", ENGINES)
 @settings(max_examples=50, deadline=None)
 @given(pairs=st.lists(st.tuples(healths, healths), min_size=1, max_size=5))
-def test_health_ends_as_given(pairs: list[tuple[CharmHealth, CharmHealth]]) -> None:
+def test_health_ends_as_given(name: str, pairs: list[tuple[CharmHealth, CharmHealth]]) -> None:
     """Whatever changed between two records, the charm has the second one then."""
-    engine = SQLiteEngine()
+    engine = ENGINES[name]()
     store = engine.store
     keys = [add_charm(store, f"{number}").charm_key for number in range(len(pairs))]
     for key, (before, _) in zip(keys, pairs, strict=True):

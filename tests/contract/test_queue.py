@@ -6,7 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from bg_charm_service.domain.model import CharmRef, Origin, Priority
-from bg_charm_service.storage.sqlite.job_queue import KEEP_DONE, SUSPECT_DELIVERIES, JobQueue
+from bg_charm_service.storage.contract import JobQueue
+from bg_charm_service.storage.records import KEEP_DONE, SUSPECT_DELIVERIES
 from tests.contract.engine import Engine
 
 SPACE, CHARM, NOW = 1, 7, 1000.0

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from bg_charm_service.domain.model import CharmRef, Origin
-from bg_charm_service.storage.sqlite.job_queue import SUSPECT_DELIVERIES, Claim, JobQueue
+from bg_charm_service.storage.contract import JobQueue
+from bg_charm_service.storage.records import SUSPECT_DELIVERIES, Claim
 from tests.contract.engine import ENGINES, Engine
 
 Result = TypeVar("Result")

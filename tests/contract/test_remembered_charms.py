@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bg_charm_service.domain.model import CharmRef, CharmSchema
-from bg_charm_service.storage.sqlite.store.charms import CharmRecord
+from bg_charm_service.storage.records import CharmRecord
 from tests.contract.engine import Engine
 
 SCHEMA = CharmSchema("Some", "Some", "", (), ("bgUpdater",))

@@ -15,11 +15,10 @@ from bg_charm_service.domain.model import (
     FieldKind,
     FieldSchema,
     Registration,
+    RunRecord,
 )
-from bg_charm_service.storage.sqlite.store import Store
-from bg_charm_service.storage.sqlite.store.charms import CharmRecord
-from bg_charm_service.storage.sqlite.store.health import ScheduleEntry
-from bg_charm_service.storage.sqlite.store.runs import RunRecord
+from bg_charm_service.storage.contract import Store
+from bg_charm_service.storage.records import CharmRecord, ScheduleEntry
 from tests.contract.engine import Engine
 
 OWNER, OTHER = "did:key:owner", "did:key:other"
@@ -321,7 +320,7 @@ def test_reports_leave_removed_charms_out(store: Store) -> None:
     assert most[:1] == store.health.most_failing(limit=1)
     assert [keys[0], keys[2]] == store.health.disabled_before(NOW + 9, limit=9)
     assert [keys[0]] == store.health.disabled_before(NOW + 2, limit=9)
-    assert keys[:3] == [entry[0] for entry in store.health.scheduled()]
+    assert keys[:3] == [entry.charm_key for entry in store.health.scheduled()]
 
 
 def test_newest_runs_are_kept(store: Store) -> None:

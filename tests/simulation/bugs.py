@@ -17,9 +17,9 @@ from msgspec.structs import replace
 
 from bg_charm_service.domain.model import Outcome
 from bg_charm_service.service.dependencies import PartTypes
+from bg_charm_service.storage.records import ScheduleEntry
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
-from bg_charm_service.storage.sqlite.store.health import ScheduleEntry
 from bg_charm_service.supervisor.completer import Completer, Settled
 from bg_charm_service.supervisor.dispatcher import Dispatcher
 from bg_charm_service.supervisor.in_flight import InFlight
@@ -263,10 +263,10 @@ BUGS = (
         ),
         "are claimed, and",
     ),
-    (Bug("jobs are overlooked", PartTypes(queue=DeafQueue)), "is due for|no success"),
+    (Bug("jobs are overlooked", queue=DeafQueue), "is due for|no success"),
     (Bug("workers are rooted", PartTypes(dispatcher=RootedDispatcher)), "is due for|no success"),
     (Bug("the clock is the wall's", clock=WallClock), "due|no success|never answered|sleeping"),
-    (Bug("the queue is miscounted", PartTypes(queue=MiscountingQueue)), "and shows"),
+    (Bug("the queue is miscounted", queue=MiscountingQueue), "and shows"),
     (
         Bug("done jobs pile up", sql=(("WHERE status = 5 AND _id", "WHERE status = 55 AND _id"),)),
         "finished jobs are kept",

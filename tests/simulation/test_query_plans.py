@@ -20,8 +20,8 @@ from bg_charm_service.domain.errors import ServiceError
 from bg_charm_service.domain.model import CharmRef
 from bg_charm_service.service.bootstrap import Service
 from bg_charm_service.service.commands import CharmQuery, Commands
+from bg_charm_service.storage.records import CharmOrder, Standing
 from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.store.charm_lists import CharmOrder, Standing
 from tests.simulation.operators import Operators
 from tests.simulation.plan import draw_plan
 from tests.simulation.world import World

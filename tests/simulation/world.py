@@ -26,7 +26,9 @@ from bg_charm_service.domain.sandbox_mode import SandboxMode
 from bg_charm_service.scanning.scanner import Catalogue, Scanner, ScanResult
 from bg_charm_service.service.bootstrap import Service, ServiceConfig, open_service
 from bg_charm_service.service.dependencies import Dependencies, PartTypes
+from bg_charm_service.storage.engines import SQLiteEngine
 from bg_charm_service.storage.sqlite.database import Database
+from bg_charm_service.storage.sqlite.job_queue import JobQueue
 from bg_charm_service.workers.pool.contract import PoolLimits
 from bg_charm_service.workers.protocol.messages import RunSpec
 from tests.simulation import invariants
@@ -94,6 +96,7 @@ class Bug:
     clock: type[LifeClock] = LifeClock
     processes: type[SimulatedProcesses] = SimulatedProcesses
     database: type[Database] = Database
+    queue: type[JobQueue] = JobQueue
     #: The command that shows it, and is given more often for that.
     favourite: str = ""
 
@@ -216,7 +219,7 @@ class World:
             clock=self.bug.clock(self.timeline),
             random=random.Random(f"chance {self.plan.seed} {self.report.lives}").random,
             open_zygote=self.processes.open_zygote,
-            open_database=self._open,
+            engine=SQLiteEngine(self._open, self.bug.queue),
             parts=replace(parts, scanner=_lister(self)),
         )
         async with open_service(self._config, dependencies) as service:

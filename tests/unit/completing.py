@@ -15,11 +15,12 @@ from bg_charm_service.domain.model import (
     Origin,
 )
 from bg_charm_service.domain.outcome_policy import FailurePolicy
-from bg_charm_service.storage.opened import Storage
+from bg_charm_service.storage.contract import Storage
+from bg_charm_service.storage.records import CharmRecord
+from bg_charm_service.storage.sqlite.checks.examination import Doctor
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
-from bg_charm_service.storage.sqlite.store import Store
-from bg_charm_service.storage.sqlite.store.charms import CharmRecord
+from bg_charm_service.storage.sqlite.store import open_store
 from bg_charm_service.supervisor.completer import Completer, CompletionRules, Settled
 from bg_charm_service.supervisor.in_flight import InFlight, RunsInFlight
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
@@ -47,9 +48,11 @@ class Bench:
 
     def __init__(self, path: Path) -> None:
         self.database = Database.open(path)
-        self.store = Store.on(self.database)
+        self.store = open_store(self.database)
         self.queue = JobQueue(self.database)
-        storage, clock = Storage(self.database, self.store, self.queue), StillClock()
+        doctor = Doctor(self.database, self.queue)
+        storage = Storage(self.database, self.store, self.queue, doctor)
+        clock = StillClock()
         self.planner = PollPlanner(storage, clock, interval_seconds=60, max_concurrent=1)
         self.limits = LimitResolver(Limits(), self.store.limits)
         policy = FailurePolicy(max_retries=3, max_failures=2)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bg_charm_service.domain.model import POLL_EVENT, CharmRef, CharmSchema, Origin
-from bg_charm_service.storage.sqlite.store.charms import CharmRecord
+from bg_charm_service.storage.records import CharmRecord
 from bg_charm_service.supervisor.fair_share import Caps
 from tests.unit.test_loop import Bench
 

@@ -11,8 +11,7 @@ from bg_charm_service.domain.errors import FailureCause
 from bg_charm_service.domain.limits import LimitChanges, Limits
 from bg_charm_service.domain.model import Failure, FieldKind, Send
 from bg_charm_service.domain.outcome_policy import RunStatus, Step
-from bg_charm_service.storage.sqlite.store.charms import CharmRecord
-from bg_charm_service.storage.sqlite.store.links import Link
+from bg_charm_service.storage.records import CharmRecord, Link
 from bg_charm_service.supervisor.in_flight import InFlight
 from bg_charm_service.workers.protocol.messages import Answer
 from tests.unit.completing import ELSEWHERE, SPACE, Bench

@@ -9,7 +9,7 @@ import pytest
 
 from bg_charm_service.domain.limits import LimitChanges
 from bg_charm_service.domain.model import FieldKind
-from bg_charm_service.storage.sqlite.store.charms import CharmRecord
+from bg_charm_service.storage.records import CharmRecord
 from bg_charm_service.supervisor import batch_policy as batching
 from bg_charm_service.supervisor.fair_share import Caps
 from tests.unit.test_loop import Bench, logged

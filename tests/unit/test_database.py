@@ -1,4 +1,4 @@
-"""The database: transactions that are all or nothing, and one process that has the file."""
+"""The one connection to the file: what the embedded engine adds to the contract's transactions."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from bg_charm_service.domain.errors import (
-    CommitInDoubt,
     DataDirectoryError,
     SchemaTooNew,
     StorageError,
@@ -27,10 +25,6 @@ def database(tmp_path: Path) -> Iterator[Database]:
     opened.close()
 
 
-class Stop(Exception):
-    """Ends a transaction."""
-
-
 def add(database: Database, name: str) -> None:
     """Write one row."""
     database.execute("INSERT INTO totals VALUES (?, 1)", (name,))
@@ -40,109 +34,6 @@ def names(database: Database) -> list[str]:
     """Give the names of all rows but the database's own."""
     sql = "SELECT name FROM totals WHERE name <> 'commits' ORDER BY name"
     return [row[0] for row in database.rows(sql)]
-
-
-class LateError(sqlite3.Connection):
-    """Reports an error for a commit that it has made; then it cannot be read for a while."""
-
-    is_broken = False
-    unreadable = 0
-
-    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
-        if sql.startswith("SELECT") and self.unreadable:
-            self.unreadable -= 1
-            raise sqlite3.OperationalError("disk I/O error")
-        cursor = super().execute(sql, parameters)
-        if sql == "COMMIT" and self.is_broken:
-            raise sqlite3.OperationalError("disk I/O error")
-        return cursor
-
-
-def test_transaction_commits_as_one(database: Database) -> None:
-    """Everything inside is written with one commit, inner transactions included."""
-    with database.transaction():
-        add(database, "a")
-        with database.transaction():
-            add(database, "b")
-        assert database.in_transaction
-    assert (["a", "b"], 1, False) == (names(database), database.commits, database.in_transaction)
-
-
-def test_failed_transaction_leaves_nothing(database: Database) -> None:
-    """An error undoes everything inside, what an inner transaction wrote too, and comes out."""
-    with suppress(Stop), database.transaction():
-        add(database, "a")
-        with database.transaction():
-            add(database, "b")
-        raise Stop
-    assert ([], 0) == (names(database), database.commits)
-    with database.transaction():
-        add(database, "c")
-    assert ["c"] == names(database)
-
-
-def test_savepoint_undoes_only_itself(database: Database) -> None:
-    """What fails inside a savepoint is undone; the transaction around it goes on."""
-    with database.transaction():
-        add(database, "a")
-        with suppress(Stop), database.savepoint():
-            add(database, "b")
-            with database.savepoint():
-                add(database, "c")
-            raise Stop
-        with database.savepoint():
-            add(database, "d")
-    assert ["a", "d"] == names(database)
-
-
-def test_savepoint_needs_a_transaction(database: Database) -> None:
-    """Outside of a transaction a savepoint is refused: it would be one, without its callbacks."""
-    with pytest.raises(RuntimeError), database.savepoint():
-        add(database, "a")
-    assert [] == names(database)
-
-
-def test_after_commit_waits_for_the_commit(database: Database) -> None:
-    """Callbacks run in order once it is on disk, those of an undone savepoint never."""
-    told: list[str] = []
-    with database.transaction():
-        database.after_commit(lambda: told.append("first"))
-        with suppress(Stop), database.savepoint():
-            database.after_commit(lambda: told.append("undone"))
-            raise Stop
-        database.after_commit(lambda: told.append("second"))
-        assert [] == told
-    assert ["first", "second"] == told
-    database.after_commit(lambda: told.append("outside"))
-    assert ["first", "second", "outside"] == told
-
-
-def test_rollback_forgets_callbacks(database: Database) -> None:
-    """A transaction that failed calls nobody back, nor does the next one for it."""
-    told: list[str] = []
-    with suppress(Stop), database.transaction():
-        database.after_commit(lambda: told.append("after"))
-        database.before_commit(lambda: told.append("before"))
-        raise Stop
-    with database.transaction():
-        add(database, "a")
-    assert [] == told
-
-
-def test_before_commit_is_part_of_the_transaction(database: Database) -> None:
-    """It is called once however often asked for, last, and its writes share the commit."""
-    calls: list[list[str]] = []
-
-    def last() -> None:
-        calls.append(names(database))
-        add(database, "z")
-
-    with database.transaction():
-        database.before_commit(last)
-        database.before_commit(last)
-        add(database, "a")
-    assert [["a"]] == calls
-    assert (["a", "z"], 1) == (names(database), database.commits)
 
 
 def test_nothing_is_written_after_sqlite_gave_up(database: Database) -> None:
@@ -162,14 +53,6 @@ def test_nothing_is_written_after_sqlite_gave_up(database: Database) -> None:
     assert ["c"] == names(database)
 
 
-def late_database(*, unreadable: int) -> Database:
-    """Give a database whose commits report errors, and that then cannot be read so often."""
-    database = Database.open(":memory:", LateError)
-    assert isinstance(database.connection, LateError)
-    database.connection.is_broken, database.connection.unreadable = True, unreadable
-    return database
-
-
 def test_nothing_written_is_nothing_on_disk(database: Database, tmp_path: Path) -> None:
     """A transaction that changed no row writes nothing to the disk, and is no commit."""
     add_one = "INSERT OR IGNORE INTO totals VALUES ('a', 1)"
@@ -183,34 +66,6 @@ def test_nothing_written_is_nothing_on_disk(database: Database, tmp_path: Path) 
         with database.savepoint():
             assert ["a"] == names(database)
     assert before == (log.read_bytes(), database.commits)
-
-
-def test_there_is_no_doubt_about_nothing() -> None:
-    """A commit of nothing that reports an error is as good as made, whatever can be read."""
-    database = late_database(unreadable=9)
-    with database.transaction():
-        pass
-    assert 0 == database.commits
-
-
-def test_commit_that_fails_after_the_fact_is_made() -> None:
-    """An error that comes once all is on disk is none: whatever waits for the commit is called."""
-    called: list[str] = []
-    database = late_database(unreadable=0)
-    with database.transaction():
-        add(database, "a")
-        database.after_commit(lambda: called.append("a"))
-    assert (["a"], ["a"]) == (names(database), called)
-
-
-def test_nothing_is_decided_on_a_doubtful_commit() -> None:
-    """Where nobody can tell whether a commit was made, no other one is tried in this life."""
-    database = late_database(unreadable=1)
-    with pytest.raises(CommitInDoubt), database.transaction():
-        add(database, "a")
-    with pytest.raises(CommitInDoubt), database.transaction():
-        add(database, "b")
-    assert ["a"] == names(database)
 
 
 @pytest.mark.parametrize("part", ["transaction", "savepoint"])
@@ -243,18 +98,6 @@ def test_whatever_fails_outside_a_transaction_is_a_storage_error(
         ask(database)
     database.connection.set_progress_handler(None, 0)
     assert [] == names(database)
-
-
-def test_rollback_that_failed_is_made_up_for(database: Database) -> None:
-    """What could not be undone when a transaction failed is undone before the next one begins."""
-    with suppress(StorageError), database.transaction():
-        add(database, "a")
-        database.connection.set_progress_handler(lambda: 1, 1)
-        add(database, "b")
-    database.connection.set_progress_handler(None, 0)
-    with database.transaction():
-        add(database, "c")
-    assert ["c"] == names(database)
 
 
 def fill(database: Database, step: Callable[[], AbstractContextManager[None]]) -> None:

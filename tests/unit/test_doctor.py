@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from bg_charm_service.storage.sqlite.checks import (
-    Finding,
-    Scope,
-    Severity,
-    Trouble,
-    examine,
-    file_troubles,
-    findings_of,
-    mend,
-)
+from bg_charm_service.storage.records import Finding, Severity, Trouble
+from bg_charm_service.storage.sqlite.checks.examination import Doctor
+from bg_charm_service.storage.sqlite.checks.file_checks import file_troubles
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
 from bg_charm_service.storage.sqlite.store.registrations import Registrations
@@ -184,22 +178,36 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     made.database.close()
 
 
-def stopped(bench: Bench) -> Scope:
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """The doctor at a database, at a moment, with a service at work or none."""
+
+    doctor: Doctor
+    now: float
+    memory: Memory | None = None
+
+    def troubles(self) -> Iterator[Trouble | None]:
+        return self.doctor.examine(self.now, self.memory)
+
+    def findings(self) -> list[Finding]:
+        return [found.finding() for found in self.troubles() if found is not None]
+
+    def repair(self) -> None:
+        """Mend all that can be mended."""
+        for trouble in [found for found in self.troubles() if found is not None]:
+            if trouble.is_mendable:
+                for _ in self.doctor.mend(trouble, self.now, self.memory):
+                    pass
+
+
+def stopped(bench: Bench) -> Visit:
     """Look at a database that no service works with."""
-    return Scope(bench.database, bench.queue, bench.clock.steady())
+    return Visit(Doctor(bench.database, bench.queue), bench.clock.steady())
 
 
-def running(bench: Bench) -> Scope:
+def running(bench: Bench) -> Visit:
     """Look at the database of a service."""
-    return Scope(bench.database, bench.queue, bench.clock.steady(), Memory(bench))
-
-
-def repair(scope: Scope) -> None:
-    """Mend all that can be mended."""
-    for trouble in [found for found in examine(scope) if found is not None]:
-        if trouble.is_mendable:
-            for _ in mend(scope, trouble):
-                pass
+    return Visit(Doctor(bench.database, bench.queue), bench.clock.steady(), Memory(bench))
 
 
 def damage(bench: Bench, sql: str) -> None:
@@ -212,8 +220,8 @@ def damage(bench: Bench, sql: str) -> None:
 def test_sound_database_has_no_findings(bench: Bench) -> None:
     """Nothing is found where nothing is wrong, with a service and without."""
     bench.planner.load()
-    assert [] == findings_of(stopped(bench))
-    assert [] == findings_of(running(bench))
+    assert [] == stopped(bench).findings()
+    assert [] == running(bench).findings()
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
@@ -221,12 +229,12 @@ def test_damage_is_found_and_mended(bench: Bench, kind: str) -> None:
     """Each kind of damage is told with what it concerns; what can be mended is gone then."""
     sql, check, text, is_mendable = DAMAGE[kind]
     damage(bench, sql)
-    before = {one.text: one for one in findings_of(stopped(bench))}
+    before = {one.text: one for one in stopped(bench).findings()}
     (found,) = [one for one in before.values() if text in one.text]
     assert (check, is_mendable) == (found.check, found.repairable)
     assert (kind == "orphaned source") == (found.severity is Severity.NOTE)
-    repair(stopped(bench))
-    after = [one.text for one in findings_of(stopped(bench))]
+    stopped(bench).repair()
+    after = [one.text for one in stopped(bench).findings()]
     assert is_mendable == (found.text not in after)
     assert [] == [one for one in after if one not in before]
 
@@ -235,7 +243,7 @@ def test_damage_is_found_and_mended(bench: Bench, kind: str) -> None:
 def test_mended_queue_goes_on_at_once(bench: Bench, kind: str) -> None:
     """After a repair the queue counts right, and its one poll is run by the service as it is."""
     damage(bench, DAMAGE[kind][0])
-    repair(running(bench))
+    running(bench).repair()
     assert 1 == bench.queue.pending
     bench.clock.seconds += 60
     assert ["charm0"] == bench.step()
@@ -246,12 +254,12 @@ def test_claim_without_a_run_is_given_back(bench: Bench) -> None:
     """A claimed job is fine while its run is out; one that no run belongs to runs again."""
     bench.step()
     bench.planner.load()
-    assert [] == findings_of(running(bench))
+    assert [] == running(bench).findings()
     lost = bench.pool.out.pop()
-    (found,) = findings_of(running(bench))
+    (found,) = running(bench).findings()
     assert ("claims", Severity.ERROR, True) == (found.check, found.severity, found.repairable)
-    repair(running(bench))
-    assert [] == findings_of(running(bench))
+    running(bench).repair()
+    assert [] == running(bench).findings()
     assert (1, 0) == (bench.queue.pending, bench.queue.claimed)
     bench.pool.unbound += 1
     bench.step()
@@ -265,7 +273,7 @@ def test_run_that_ends_between_two_slices_is_no_fault(bench: Bench) -> None:
     bench.step()
     bench.planner.load()
     found = []
-    for trouble in examine(running(bench)):
+    for trouble in running(bench).troubles():
         found += [trouble] if trouble is not None else []
         (run,) = bench.pool.out
         bench.pool.end(run)
@@ -278,16 +286,16 @@ def test_run_that_ends_between_two_slices_is_no_fault(bench: Bench) -> None:
 def test_claims_of_a_killed_service_are_a_note(bench: Bench) -> None:
     """On a stopped directory a claimed job is no fault: the next start rescues it."""
     bench.step()
-    (found,) = findings_of(stopped(bench))
+    (found,) = stopped(bench).findings()
     assert ("claims", Severity.NOTE, False) == (found.check, found.severity, found.repairable)
 
 
 def test_forgotten_schedule_of_a_running_service_is_found(bench: Bench) -> None:
     """A charm that is due in the database and not in memory would not be polled: it is mended."""
-    (found,) = findings_of(running(bench))
+    (found,) = running(bench).findings()
     assert "have no next run: 1" in found.text
-    repair(running(bench))
-    assert [] == findings_of(running(bench))
+    running(bench).repair()
+    assert [] == running(bench).findings()
     assert bench.planner.is_polled(1)
 
 
@@ -295,9 +303,9 @@ def test_late_jobs_are_told_by_a_running_service_only(bench: Bench) -> None:
     """A job that is ready for long is a warning, unless nobody was there to run it."""
     bench.planner.load()
     bench.clock.seconds += 7200
-    (found,) = findings_of(running(bench))
+    (found,) = running(bench).findings()
     assert ("jobs", Severity.WARNING) == (found.check, found.severity)
-    assert [] == findings_of(stopped(bench))
+    assert [] == stopped(bench).findings()
 
 
 def test_unreadable_table_ends_its_check_only(bench: Bench) -> None:
@@ -310,7 +318,7 @@ def test_unreadable_table_ends_its_check_only(bench: Bench) -> None:
         file.seek((root - 1) * 4096)
         file.write(bytes(4096))
     damaged = Database.examine(path)
-    found = findings_of(Scope(damaged, JobQueue(damaged), bench.clock.steady()))
+    found = Visit(Doctor(damaged, JobQueue(damaged)), bench.clock.steady()).findings()
     damaged.close()
     assert {"database", "counts"} == {one.check for one in found}
     assert {Severity.ERROR} == {one.severity for one in found}
@@ -335,7 +343,8 @@ def test_files_that_others_may_read(tmp_path: Path) -> None:
         f"{database} has mode 640: others than its owner may use it",
     ] == modes(data)
     for trouble in list(file_troubles(data)):
-        assert [] == list(mend(None, trouble))
+        assert trouble.amend is not None
+        trouble.amend()
     assert [] == modes(data)
     database.chmod(0o400)
     assert [f"{database} has mode 400: its owner may not use it"] == modes(data)

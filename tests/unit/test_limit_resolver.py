@@ -9,9 +9,9 @@ import pytest
 
 from bg_charm_service.domain.limits import LimitChanges, Limits
 from bg_charm_service.domain.model import CharmRef, CharmSchema
+from bg_charm_service.storage.records import CharmRecord
 from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.store import Store
-from bg_charm_service.storage.sqlite.store.charms import CharmRecord
+from bg_charm_service.storage.sqlite.store import open_store
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
 
 SERVICE = Limits(timeout_seconds=30.0, memory_bytes=512 * 1024**2)
@@ -22,7 +22,7 @@ class Bench:
 
     def __init__(self, path: Path) -> None:
         self.database = Database.open(path)
-        self.store = Store.on(self.database)
+        self.store = open_store(self.database)
         self.limits = LimitResolver(SERVICE, self.store.limits)
         space = self.store.spaces.ensure("did:key:here", name="", owner="did:key:me", now=0)
         self.space_key = space.space_key

@@ -26,12 +26,12 @@ from bg_charm_service.domain.model import (
     Origin,
 )
 from bg_charm_service.domain.outcome_policy import FailurePolicy, RunStatus
-from bg_charm_service.storage.opened import Storage
+from bg_charm_service.storage.contract import Storage
+from bg_charm_service.storage.records import SUSPECT_DELIVERIES, CharmRecord, Link
+from bg_charm_service.storage.sqlite.checks.examination import Doctor
 from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.job_queue import SUSPECT_DELIVERIES, JobQueue
-from bg_charm_service.storage.sqlite.store import Store
-from bg_charm_service.storage.sqlite.store.charms import CharmRecord
-from bg_charm_service.storage.sqlite.store.links import Link
+from bg_charm_service.storage.sqlite.job_queue import JobQueue
+from bg_charm_service.storage.sqlite.store import open_store
 from bg_charm_service.supervisor.completer import Completer, CompletionRules, Settled
 from bg_charm_service.supervisor.dispatcher import Dispatcher
 from bg_charm_service.supervisor.fair_share import Caps
@@ -157,10 +157,12 @@ class Bench:
         open_pool: Callable[[Clock, Callable[[], None]], WorkerPool] | None = None,
     ) -> None:
         self.database = Database.open(path)
-        self.store, self.queue = Store.on(self.database), JobQueue(self.database)
+        self.store, self.queue = open_store(self.database), JobQueue(self.database)
         self.pool, self.clock, self.wake = FakePool(workers), Time(), asyncio.Event()
         pool = open_pool(self.clock, self.wake.set) if open_pool else self.pool
-        storage, clock = Storage(self.database, self.store, self.queue), self.clock
+        doctor = Doctor(self.database, self.queue)
+        storage = Storage(self.database, self.store, self.queue, doctor)
+        clock = self.clock
         self.planner = PollPlanner(storage, clock, interval_seconds=60, max_concurrent=1)
         limits = LimitResolver(Limits(), self.store.limits)
         self.inspections = SourceInspections(pool, limits)

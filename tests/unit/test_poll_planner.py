@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bg_charm_service.domain.errors import StorageError
-from bg_charm_service.storage.sqlite.job_queue import NewJob
+from bg_charm_service.storage.records import NewJob
 from tests.unit.test_loop import Bench
 
 HOUR = 3600.0

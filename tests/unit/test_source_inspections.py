@@ -12,7 +12,7 @@ from bg_charm_service.domain.errors import CompilerError, FailureCause
 from bg_charm_service.domain.limits import LimitChanges, Limits
 from bg_charm_service.domain.model import CharmSchema, Failure, FieldKind, FieldSchema
 from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.store import Store
+from bg_charm_service.storage.sqlite.store import open_store
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.supervisor.source_inspections import SourceInspections
 from bg_charm_service.workers.pool.events import InspectFinished
@@ -66,7 +66,7 @@ def inspect(
     database = Database.open(tmp_path / "test.db")
     try:
         pool.inspections = SourceInspections(
-            pool, LimitResolver(Limits(), Store.on(database).limits)
+            pool, LimitResolver(Limits(), open_store(database).limits)
         )
         asking = pool.inspections.inspect("", "some.py", values=values, limits=limits)
         return asyncio.run(asking), pool.asked[0]
@@ -137,7 +137,7 @@ def check_many(tmp_path: Path, pool: Echo, count: int) -> Inspected:
     database = Database.open(tmp_path / "test.db")
     try:
         pool.inspections = SourceInspections(
-            pool, LimitResolver(Limits(), Store.on(database).limits)
+            pool, LimitResolver(Limits(), open_store(database).limits)
         )
         values = [{"count": b"%d" % number} for number in range(count)]
         return asyncio.run(pool.inspections.inspect("", "some.py", values=values))

@@ -23,7 +23,7 @@ from bg_charm_service.domain.errors import AuthorizationError, InvalidInput, Not
 from bg_charm_service.domain.identity import COMMON_USER_PASSPHRASE, DEFAULT_PASSPHRASE, Identity
 from bg_charm_service.service.commands import Commands
 from bg_charm_service.service.commands.tokens import digest
-from bg_charm_service.storage.sqlite.store.tokens import TokenRecord
+from bg_charm_service.storage.records import TokenRecord
 
 #: Headers of a proxy: what comes through one is not from this machine.
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")

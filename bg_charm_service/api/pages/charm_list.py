@@ -21,8 +21,7 @@ from bg_charm_service.domain.errors import InvalidInput, ServiceError
 from bg_charm_service.domain.model import CharmRef
 from bg_charm_service.domain.views import CharmView, SpaceView
 from bg_charm_service.service.commands import CharmQuery, Commands
-from bg_charm_service.storage.sqlite.store.charm_lists import CharmOrder, Standing
-from bg_charm_service.storage.sqlite.store.spaces import Space
+from bg_charm_service.storage.records import CharmOrder, Space, Standing
 
 router = make_page_router()
 

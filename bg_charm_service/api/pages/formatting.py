@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from bg_charm_service.domain.text_limits import PAGE_LINE_CHARACTERS, cut
 from bg_charm_service.domain.views import CharmView
-from bg_charm_service.storage.sqlite.store.charm_lists import SLOW_MS
+from bg_charm_service.storage.records import SLOW_MS
 
 _UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"))
 

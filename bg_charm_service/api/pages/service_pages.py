@@ -10,10 +10,10 @@ from fastapi.responses import Response
 from bg_charm_service.api.auth.authorization import Governing, Listing
 from bg_charm_service.api.dependencies import Service
 from bg_charm_service.api.pages.rendering import make_page_router, page
-from bg_charm_service.domain.model import CharmRef
-from bg_charm_service.domain.views import CharmView, JobView, RunView
+from bg_charm_service.domain.model import CharmRef, RunRecord
+from bg_charm_service.domain.views import CharmView, JobView
 from bg_charm_service.service.commands import CharmQuery, Commands
-from bg_charm_service.storage.sqlite.store.charm_lists import CharmOrder, Standing
+from bg_charm_service.storage.records import CharmOrder, Standing
 
 router = make_page_router()
 
@@ -82,7 +82,7 @@ async def show_audit(
     return page(request, "audit.html", entries=entries, older=older, before=before)
 
 
-def _explained(service: Commands, letter: JobView) -> tuple[JobView, CharmView, RunView | None]:
+def _explained(service: Commands, letter: JobView) -> tuple[JobView, CharmView, RunRecord | None]:
     """A dead letter with its charm, and the run that it ended with, while that is kept."""
     ref = CharmRef(letter.space, letter.charm_id)
     detail = service.queries.show_charm(ref)

@@ -22,7 +22,7 @@ from bg_charm_service.api.responses import CharmPage, CharmSource, Done, Importe
 from bg_charm_service.domain.errors import AuthorizationError, InvalidInput, ServiceError
 from bg_charm_service.domain.views import AddedCharm, CharmDetail, NewCharm, UpdateReport
 from bg_charm_service.service.commands import CharmQuery
-from bg_charm_service.storage.sqlite.store.charm_lists import CharmOrder, Standing
+from bg_charm_service.storage.records import CharmOrder, Standing
 
 router = make_router("charms")
 

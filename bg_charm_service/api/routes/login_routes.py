@@ -17,7 +17,7 @@ from bg_charm_service.api.pages.forms import Form
 from bg_charm_service.domain.errors import InvalidInput, NotSignedIn, TooManyAttempts
 from bg_charm_service.service.commands import Commands
 from bg_charm_service.service.commands.tokens import SESSION_SECONDS
-from bg_charm_service.storage.sqlite.store.tokens import TokenRecord
+from bg_charm_service.storage.records import TokenRecord
 
 router = make_router("pages")
 

@@ -10,7 +10,8 @@ from bg_charm_service.api.auth.authorization import Changing, Listing, Reading
 from bg_charm_service.api.dependencies import Charm, Cursor, Limit, Service, make_router
 from bg_charm_service.api.requests import IntervalBody, SendBody, to_json
 from bg_charm_service.api.responses import Done, JobPage, QueuedJob
-from bg_charm_service.domain.views import RunReport, RunView
+from bg_charm_service.domain.model import RunRecord
+from bg_charm_service.domain.views import RunReport
 
 router = make_router("runs")
 
@@ -34,7 +35,7 @@ async def list_runs(
     ref: Charm,
     before: Annotated[int | None, Query(ge=0, le=2**62)] = None,
     limit: Limit = 20,
-) -> list[RunView]:
+) -> list[RunRecord]:
     """List a charm's recorded runs with their logs, the newest first."""
     return service.queries.runs(ref, before, limit)
 

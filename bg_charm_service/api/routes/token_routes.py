@@ -13,8 +13,7 @@ from bg_charm_service.api.dependencies import Limit, Service, make_router
 from bg_charm_service.api.requests import TokenBody
 from bg_charm_service.api.responses import Done, LoginLink, MadeToken
 from bg_charm_service.domain.errors import Conflict
-from bg_charm_service.storage.sqlite.store.audit import AuditEntry
-from bg_charm_service.storage.sqlite.store.tokens import TokenRecord
+from bg_charm_service.storage.records import AuditEntry, TokenRecord
 
 router = make_router("access")
 

@@ -25,8 +25,7 @@ from bg_charm_service.domain.views import AddedCharm, NewCharm
 from bg_charm_service.service.commands.context import CommandContext
 from bg_charm_service.service.commands.polling import PollingCommands
 from bg_charm_service.service.commands.updates import check_source, raise_problems, schema_of
-from bg_charm_service.storage.sqlite.store.charms import CharmRecord
-from bg_charm_service.storage.sqlite.store.links import Link
+from bg_charm_service.storage.records import CharmRecord, Link
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.supervisor.polled_charms import PolledCharms
 from bg_charm_service.workers.protocol.messages import Inspected

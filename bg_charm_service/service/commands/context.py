@@ -19,8 +19,7 @@ from bg_charm_service.domain.identity import space_did
 from bg_charm_service.domain.merkle import is_merkle_id
 from bg_charm_service.domain.model import CharmRef
 from bg_charm_service.service.event_feed import EventFeed
-from bg_charm_service.storage.sqlite.store.charms import CharmRecord
-from bg_charm_service.storage.sqlite.store.spaces import Space
+from bg_charm_service.storage.records import CharmRecord, Space
 from bg_charm_service.supervisor.loop import Supervisor
 
 #: On whose behalf the commands of this task are carried out, as the audit log names it.

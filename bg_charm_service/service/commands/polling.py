@@ -10,10 +10,8 @@ from bg_charm_service.domain.outcome_policy import disabled_by_hand, enabled_aga
 from bg_charm_service.domain.views import RunReport
 from bg_charm_service.scanning.scanner import Scanner
 from bg_charm_service.service.commands.context import CommandContext
-from bg_charm_service.service.commands.queries import run_view
 from bg_charm_service.service.state_reader import StateReader
-from bg_charm_service.storage.sqlite.store.cells import REDACTED
-from bg_charm_service.storage.sqlite.store.charms import CharmRecord
+from bg_charm_service.storage.records import REDACTED, CharmRecord
 from bg_charm_service.supervisor.polled_charms import PolledCharms
 
 #: The shortest interval that a charm may be given, in seconds.
@@ -172,7 +170,7 @@ class PollingCommands:
             name: REDACTED if name in secrets else msgspec.json.decode(value)
             for name, value in settled.outcome.writes.items()
         }
-        return RunReport(run_view(settled.record), writes, is_attached)
+        return RunReport(settled.record, writes, is_attached)
 
     def requeue(self, ref: CharmRef) -> int:
         """Bring a charm's dead letter back; raises Conflict while a poll is live."""

@@ -11,7 +11,7 @@ import msgspec
 from bg_charm_service.domain.errors import NotFound
 from bg_charm_service.domain.identity import SYSTEM_SPACE_NAME, space_did
 from bg_charm_service.domain.limits import write_limits
-from bg_charm_service.domain.model import CharmHealth, CharmRef, FieldKind, JobStatus
+from bg_charm_service.domain.model import CharmHealth, CharmRef, FieldKind, JobStatus, RunRecord
 from bg_charm_service.domain.views import (
     Bulletin,
     CharmDetail,
@@ -19,18 +19,21 @@ from bg_charm_service.domain.views import (
     FieldView,
     JobView,
     LinkView,
-    RunView,
 )
 from bg_charm_service.service.commands.context import CommandContext
 from bg_charm_service.service.state_reader import StateReader
 from bg_charm_service.service.status.board import StatusBoard
 from bg_charm_service.service.status.views import ServiceStatus
-from bg_charm_service.storage.sqlite.job_queue import Claim
-from bg_charm_service.storage.sqlite.store.audit import AuditEntry
-from bg_charm_service.storage.sqlite.store.charm_lists import CharmFilter, CharmOrder, Standing
-from bg_charm_service.storage.sqlite.store.charms import CharmRecord
-from bg_charm_service.storage.sqlite.store.runs import RunRecord
-from bg_charm_service.storage.sqlite.store.spaces import Space
+from bg_charm_service.storage.records import (
+    AuditEntry,
+    CharmFilter,
+    CharmOrder,
+    CharmRecord,
+    Claim,
+    RunOutcome,
+    Space,
+    Standing,
+)
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.supervisor.polled_charms import PolledCharms
 
@@ -111,18 +114,18 @@ class Queries:
         said = {name: state.get(name) for name in ("title", "notice")}
         return Bulletin(**{name: text for name, text in said.items() if isinstance(text, str)})
 
-    def recent_outcomes(self, ref: CharmRef, limit: int) -> list[tuple[str, float]]:
-        """Status and duration in milliseconds of a charm's newest runs, the oldest first."""
+    def recent_outcomes(self, ref: CharmRef, limit: int) -> list[RunOutcome]:
+        """How a charm's newest runs ended, the oldest first."""
         key = self._store.charms.key_of(ref)
         # Without one, this says so.
         return self._store.runs.outcomes(key or self._context.charm(ref).charm_key, limit)
 
-    def run(self, ref: CharmRef, number: int) -> RunView:
+    def run(self, ref: CharmRef, number: int) -> RunRecord:
         """One recorded run of a charm by its number."""
         record = self._store.runs.numbered(self._context.charm(ref).charm_key, number)
         if record is None:
             raise NotFound(f"Run {number} of {ref} is not kept any more.")
-        return run_view(record)
+        return record
 
     def show_charm(self, ref: CharmRef) -> CharmDetail:
         """All that is known of a charm but its state and logs."""
@@ -166,13 +169,12 @@ class Queries:
         """A charm's source text."""
         return self._store.charms.source(self._context.charm(ref).source_hash)
 
-    def runs(self, ref: CharmRef, before: int | None, limit: int) -> list[RunView]:
+    def runs(self, ref: CharmRef, before: int | None, limit: int) -> list[RunRecord]:
         """A charm's recorded runs, newest first; of a removed charm too, while they are kept."""
         charm = self._store.charms.find(ref) or self._store.charms.find_removed(ref)
         if charm is None:
             charm = self._context.charm(ref)
-        records = self._store.runs.of(charm.charm_key, before=before, limit=limit)
-        return [run_view(record) for record in records]
+        return self._store.runs.of(charm.charm_key, before=before, limit=limit)
 
     def dead_letters(self, after: int, limit: int) -> list[JobView]:
         """The dead letters of all charms, oldest first."""
@@ -291,11 +293,6 @@ class Queries:
             max_ms=health.max_ms,
             last_ms=health.last_ms,
         )
-
-
-def run_view(run: RunRecord) -> RunView:
-    """Show a recorded run."""
-    return RunView(**{name: getattr(run, name) for name in RunView.__dataclass_fields__})
 
 
 def job_view(claim: Claim, status: JobStatus) -> JobView:

@@ -8,7 +8,7 @@ import secrets
 from bg_charm_service.domain.errors import Conflict, InvalidInput, NotFound
 from bg_charm_service.domain.identity import space_did
 from bg_charm_service.service.commands.context import CommandContext
-from bg_charm_service.storage.sqlite.store.tokens import TokenRecord
+from bg_charm_service.storage.records import TokenRecord
 
 #: What every token begins with, so that scanners of repositories and logs know one.
 TOKEN_PREFIX = "bgc_"

@@ -12,7 +12,7 @@ from bg_charm_service.domain.errors import Conflict, InvalidInput, NotFound, Sta
 from bg_charm_service.domain.model import CharmRef, CharmSchema, FieldKind
 from bg_charm_service.domain.views import UpdateReport
 from bg_charm_service.service.commands.context import CommandContext
-from bg_charm_service.storage.sqlite.store.charms import CharmRecord
+from bg_charm_service.storage.records import CharmRecord
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.supervisor.polled_charms import PolledCharms
 from bg_charm_service.workers.protocol.messages import Inspected

@@ -22,10 +22,10 @@ from bg_charm_service.domain.clock import Clock
 from bg_charm_service.domain.errors import BackupError, Conflict, ServiceStopping
 from bg_charm_service.service.maintenance.backup_hook import run_hook
 from bg_charm_service.service.maintenance.verify_child import check_file
+from bg_charm_service.storage.contract import Database
 from bg_charm_service.storage.data_directory import DATABASE_NAME, DataDirectory
-from bg_charm_service.storage.sqlite.copying import PARTIAL, copy_database, discard, publish
-from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.integrity import facts_of
+from bg_charm_service.storage.engines import facts_of
+from bg_charm_service.storage.whole_files import PARTIAL, discard, publish
 
 #: A backup that failed is tried again after so long, unless the next one is due before, in seconds.
 _RETRY_SECONDS = 300.0
@@ -196,9 +196,8 @@ class Backups:
         def should_stop() -> bool:
             return self._stop.is_set() or given_up.is_set()
 
-        connection = self._database.connection
         copying = asyncio.ensure_future(
-            asyncio.to_thread(copy_database, connection, partial, should_stop)
+            asyncio.to_thread(self._database.copy_to, partial, should_stop)
         )
         try:
             await asyncio.shield(copying)

@@ -15,15 +15,8 @@ from loguru import logger
 
 from bg_charm_service.service.maintenance.backups import Backups
 from bg_charm_service.service.maintenance.verify_child import check_file
-from bg_charm_service.storage.sqlite.checks import (
-    Finding,
-    Scope,
-    Severity,
-    Trouble,
-    examine,
-    file_troubles,
-    mend,
-)
+from bg_charm_service.storage.engines import file_troubles
+from bg_charm_service.storage.records import Finding, Severity, Trouble
 from bg_charm_service.supervisor.dispatcher import Dispatcher
 from bg_charm_service.supervisor.loop import Parts
 from bg_charm_service.supervisor.poll_planner import PollPlanner
@@ -62,9 +55,7 @@ class HealthChecks:
     """Makes the checks, and remembers what they found."""
 
     def __init__(self, parts: Parts, backups: Backups, data_dir: Path) -> None:
-        self._database = parts.database
-        self._queue = parts.queue
-        self._changes = parts.store.changes
+        self._doctor = parts.storage.doctor
         self._clock = parts.clock
         self._memory = _Memory(parts.dispatcher, parts.planner)
         self._backups = backups
@@ -96,9 +87,7 @@ class HealthChecks:
             for trouble in [*self._file_troubles(), *(await self._troubles())]:
                 is_mended = repair and trouble.is_mendable
                 if is_mended:
-                    for _ in mend(self._scope(), trouble):
-                        # Before anybody else's turn: what is mended goes past the store.
-                        self._changes.mark_all()
+                    for _ in self._doctor.mend(trouble, self._clock.steady(), self._memory):
                         await asyncio.sleep(0)
                 findings.append(trouble.finding(is_repaired=is_mended))
             self._tell(findings)
@@ -120,12 +109,9 @@ class HealthChecks:
         checked = str(newest) if newest is not None else None
         return Report((*report.findings, *findings), report.examined_at, checked)
 
-    def _scope(self) -> Scope:
-        return Scope(self._database, self._queue, self._clock.steady(), self._memory)
-
     async def _troubles(self) -> list[Trouble]:
         found = []
-        for trouble in examine(self._scope()):
+        for trouble in self._doctor.examine(self._clock.steady(), self._memory):
             if trouble is not None:
                 found.append(trouble)
             # Whatever waits gets its turn after each slice.

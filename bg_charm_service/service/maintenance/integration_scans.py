@@ -13,7 +13,7 @@ from loguru import logger
 from bg_charm_service.domain.errors import ServiceError, ServiceStopping
 from bg_charm_service.domain.model import CharmRef
 from bg_charm_service.scanning.scanner import Scanner
-from bg_charm_service.storage.sqlite.store.charms import CharmRecord
+from bg_charm_service.storage.records import CharmRecord
 from bg_charm_service.supervisor.loop import Supervisor
 from bg_charm_service.supervisor.polled_charms import PolledCharms
 

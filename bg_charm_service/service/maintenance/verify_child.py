@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 
 from bg_charm_service.domain.errors import BackupError
+from bg_charm_service.storage.engines import FILE_CHECKER
 from bg_charm_service.workers.protocol.processes import end_group
 from bg_charm_service.workers.protocol.python_child import (
     child_options,
@@ -19,14 +20,12 @@ from bg_charm_service.workers.protocol.python_child import (
     scrubbed_environment,
 )
 
-_CHECK = "bg_charm_service.storage.sqlite.integrity"
-
 
 async def check_file(path: Path) -> list[str]:
     """Give what is damaged in a database file; raises BackupError when nobody could look."""
     try:
         child = await asyncio.create_subprocess_exec(
-            *python_command(_CHECK, os.fspath(path)),
+            *python_command(FILE_CHECKER, os.fspath(path)),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
             **child_options(scrubbed_environment(os.environ)),

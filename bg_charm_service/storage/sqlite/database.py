@@ -11,17 +11,19 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import tenacity
 
 from bg_charm_service.domain.errors import BackupError, DataDirectoryError, StorageError
 from bg_charm_service.storage.sqlite.commits import NumberedCommits
-from bg_charm_service.storage.sqlite.copying import PARTIAL, copy_database, discard, publish
+from bg_charm_service.storage.sqlite.copying import copy_database
 from bg_charm_service.storage.sqlite.integrity import problems_of
 from bg_charm_service.storage.sqlite.migrations import STEPS, check_version, migrate
 from bg_charm_service.storage.sqlite.schema_version import stored_schema_version
-from bg_charm_service.storage.sqlite.storage_errors import StorageErrors
+from bg_charm_service.storage.sqlite.sole_writer import SoleWriter
+from bg_charm_service.storage.whole_files import PARTIAL, discard, publish
 
 #: The write-ahead log is folded into the file at this many pages of 4 kB.
 _CHECKPOINT_PAGES = 2000
@@ -42,6 +44,8 @@ class Database:
         self.commits = 0
         self._depth = 0
         self._commits = NumberedCommits(connection)
+        #: What may be remembered because nobody else writes.
+        self.sole_writer = SoleWriter(self._commits)
         #: Kept as keys, in order, so that asking twice gives one call.
         self._before_commit: dict[Callable[[], None], None] = {}
         self._after_commit: list[Callable[[], None]] = []
@@ -49,7 +53,7 @@ class Database:
         self.on_undo: list[Callable[[], None]] = []
         #: Called with each failure of the database itself, whoever ran into it.
         self.on_failure: list[Callable[[StorageError], None]] = []
-        self._failures = StorageErrors(self.on_failure)
+        self._failures = _StorageErrors(self.on_failure)
 
     @classmethod
     def open(
@@ -206,11 +210,13 @@ class Database:
         """
         if self._depth:
             raise RuntimeError("pages are given back outside of a transaction")
-        try:
+        with self._failures:
             # Each step of this statement frees one page, and `execute` takes a single step.
             self.connection.executescript(f"PRAGMA incremental_vacuum({max(1, pages)})")
-        except sqlite3.DatabaseError as error:
-            raise StorageError(f"The database cannot be used: {error}") from error
+
+    def copy_to(self, target: Path, should_stop: Callable[[], bool]) -> None:
+        """Write all that is committed into a new file, from a thread; raises BackupError."""
+        copy_database(self.connection, target, should_stop)
 
     def close(self) -> None:
         """Fold the log into the file and close; closing twice is fine."""
@@ -233,6 +239,34 @@ class Database:
         """Roll back what is open, also what an earlier failure could not roll back."""
         if self.connection.in_transaction:
             self.connection.execute("ROLLBACK")
+
+
+class _StorageErrors:
+    """Raises StorageError where disk or file are to blame, and leaves mistakes of ours alone."""
+
+    def __init__(self, listeners: list[Callable[[StorageError], None]]) -> None:
+        self._listeners = listeners
+
+    def __enter__(self) -> None:
+        """Watch over what is done inside."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None and _is_of_the_database(error):
+            told = StorageError(f"The database cannot be used: {error}")
+            for listener in self._listeners:
+                listener(told)
+            raise told from error
+
+
+def _is_of_the_database(error: BaseException) -> bool:
+    """Whether disk or file are to blame, not a value or a statement of ours."""
+    ours = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError)
+    return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, ours)
 
 
 def _cannot_open(path: Path | str, error: sqlite3.Error | OSError) -> DataDirectoryError:

@@ -12,9 +12,10 @@ import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
+
+from bg_charm_service.storage.records import FileFacts
 
 #: So many problems of one file are told.
 _MOST_PROBLEMS = 5
@@ -23,24 +24,15 @@ _MOST_PROBLEMS = 5
 _OURS = {"charms", "ack_queue_jobs", "totals"}
 
 
-@dataclass(frozen=True, slots=True)
-class FileFacts:
-    """What a file is: whether one of ours, its schema, and what is wrong with it."""
-
-    is_ours: bool
-    schema_version: int
-    problems: tuple[str, ...]
-
-
 def facts_of(path: Path) -> FileFacts:
     """Look at a file's kind only; one that is no database is not ours, and has its reason."""
     try:
         with _opened(path) as connection:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
-            return FileFacts(tables >= _OURS, version, ())
+            return FileFacts(is_ours=tables >= _OURS, schema_version=version)
     except sqlite3.Error as error:
-        return FileFacts(False, 0, (str(error),))
+        return FileFacts(is_ours=False, schema_version=0, problems=(str(error),))
 
 
 def problems_of(path: Path) -> list[str]:

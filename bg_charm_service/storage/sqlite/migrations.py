@@ -1,4 +1,4 @@
-"""Brings the schema of a database up to date, by the steps that it lacks.
+"""The schema, as numbered steps that are never edited once released, and who applies them.
 
 `PRAGMA user_version` holds the number of the last step that was applied. Called by the
 database when it is opened.
@@ -10,9 +10,262 @@ import sqlite3
 from collections.abc import Iterator
 
 from bg_charm_service.domain.errors import SchemaTooNew
-from bg_charm_service.storage.sqlite.schema_steps import STEPS
 
-__all__ = ["STEPS", "check_version", "migrate"]
+#: Statuses are persist-queue's (`AckStatus`): 1 ready, 2 claimed, 5 done, 9 failed (a dead letter).
+#: The first four columns are persist-queue's too, so that its own class can open and count.
+_FIRST = """
+CREATE TABLE spaces (
+    space_key INTEGER PRIMARY KEY,
+    did TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL DEFAULT '',
+    created_at REAL NOT NULL
+);
+CREATE TABLE space_owners (
+    space_key INTEGER NOT NULL REFERENCES spaces,
+    did TEXT NOT NULL,
+    granted_by TEXT NOT NULL,
+    granted_at REAL NOT NULL,
+    PRIMARY KEY (space_key, did)
+) WITHOUT ROWID;
+CREATE TABLE data_keys (
+    did TEXT PRIMARY KEY,
+    sealed_key BLOB NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE sources (
+    source_hash TEXT PRIMARY KEY,
+    source TEXT NOT NULL
+);
+CREATE TABLE charms (
+    charm_key INTEGER PRIMARY KEY AUTOINCREMENT,
+    space_key INTEGER NOT NULL REFERENCES spaces,
+    space TEXT NOT NULL,
+    charm_id TEXT NOT NULL,
+    cause TEXT NOT NULL,
+    file_name TEXT NOT NULL,
+    source_hash TEXT NOT NULL REFERENCES sources,
+    schema BLOB NOT NULL,
+    name TEXT NOT NULL,
+    updater TEXT,
+    created_at REAL NOT NULL,
+    updated_at REAL NOT NULL,
+    removed_at REAL,
+    UNIQUE (space, charm_id)
+);
+CREATE UNIQUE INDEX charms_by_cause ON charms (space_key, cause) WHERE removed_at IS NULL;
+CREATE INDEX charms_by_source ON charms (source_hash);
+CREATE INDEX charms_removed ON charms (removed_at) WHERE removed_at IS NOT NULL;
+
+CREATE TABLE cells (
+    cell_key INTEGER PRIMARY KEY AUTOINCREMENT,
+    charm_key INTEGER NOT NULL REFERENCES charms,
+    field TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    is_sealed INTEGER NOT NULL DEFAULT 0,
+    value BLOB NOT NULL,
+    UNIQUE (charm_key, field)
+);
+CREATE TABLE links (
+    charm_key INTEGER NOT NULL REFERENCES charms,
+    field TEXT NOT NULL,
+    target_key INTEGER NOT NULL REFERENCES charms,
+    path TEXT NOT NULL,
+    is_writable INTEGER NOT NULL,
+    PRIMARY KEY (charm_key, field)
+) WITHOUT ROWID;
+CREATE INDEX links_by_target ON links (target_key);
+CREATE TABLE documents (
+    space TEXT NOT NULL,
+    cell_id TEXT NOT NULL,
+    value BLOB NOT NULL,
+    updated_at REAL NOT NULL,
+    PRIMARY KEY (space, cell_id)
+);
+
+CREATE TABLE registrations (
+    charm_key INTEGER PRIMARY KEY REFERENCES charms,
+    integration TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    updated_at REAL NOT NULL
+);
+CREATE TABLE health (
+    charm_key INTEGER PRIMARY KEY REFERENCES charms,
+    due_at REAL,
+    interval_seconds REAL,
+    status TEXT NOT NULL DEFAULT '',
+    disabled_at REAL NOT NULL DEFAULT 0,
+    disabled_by TEXT,
+    last_run REAL NOT NULL DEFAULT 0,
+    last_success REAL NOT NULL DEFAULT 0,
+    consecutive_failures INTEGER NOT NULL DEFAULT 0,
+    last_error TEXT NOT NULL DEFAULT '',
+    last_error_cause TEXT,
+    last_error_at REAL NOT NULL DEFAULT 0,
+    executions INTEGER NOT NULL DEFAULT 0,
+    successes INTEGER NOT NULL DEFAULT 0,
+    failures INTEGER NOT NULL DEFAULT 0,
+    stale_streak INTEGER NOT NULL DEFAULT 0,
+    skipped_polls INTEGER NOT NULL DEFAULT 0,
+    runs_recorded INTEGER NOT NULL DEFAULT 0,
+    total_ms REAL NOT NULL DEFAULT 0,
+    min_ms REAL NOT NULL DEFAULT 0,
+    max_ms REAL NOT NULL DEFAULT 0,
+    last_ms REAL NOT NULL DEFAULT 0
+);
+CREATE INDEX health_disabled ON health (disabled_at) WHERE disabled_by = 'failures';
+CREATE INDEX health_failing ON health (consecutive_failures) WHERE consecutive_failures > 0;
+
+CREATE TABLE runs (
+    run_key INTEGER PRIMARY KEY,
+    run_id TEXT NOT NULL,
+    job_id INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    stream TEXT NOT NULL,
+    origin TEXT NOT NULL,
+    status TEXT NOT NULL,
+    cause TEXT,
+    error TEXT NOT NULL,
+    traceback TEXT NOT NULL,
+    finished_at REAL NOT NULL,
+    duration_ms REAL NOT NULL,
+    lag_ms REAL NOT NULL,
+    worker INTEGER NOT NULL,
+    writes TEXT NOT NULL,
+    log TEXT NOT NULL
+);
+CREATE INDEX runs_by_age ON runs (finished_at);
+
+CREATE TABLE totals (
+    name TEXT PRIMARY KEY,
+    value REAL NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE ack_queue_jobs (
+    _id INTEGER PRIMARY KEY AUTOINCREMENT,
+    data BLOB,
+    timestamp FLOAT,
+    status INTEGER,
+    space_key INTEGER NOT NULL,
+    charm_key INTEGER NOT NULL,
+    origin TEXT NOT NULL,
+    priority INTEGER NOT NULL,
+    run_at REAL NOT NULL,
+    attempt INTEGER NOT NULL DEFAULT 1,
+    deliveries INTEGER NOT NULL DEFAULT 0,
+    fence INTEGER NOT NULL DEFAULT 0,
+    is_held INTEGER NOT NULL DEFAULT 0,
+    unique_key INTEGER
+);
+CREATE UNIQUE INDEX jobs_unique ON ack_queue_jobs (unique_key)
+    WHERE unique_key IS NOT NULL AND status IN (1, 2);
+CREATE INDEX jobs_ready ON ack_queue_jobs (space_key, priority DESC, _id)
+    WHERE status = 1 AND is_held = 0;
+CREATE INDEX jobs_live ON ack_queue_jobs (charm_key, status) WHERE status IN (1, 2);
+CREATE INDEX jobs_dead ON ack_queue_jobs (charm_key) WHERE status = 9;
+CREATE INDEX jobs_suspect ON ack_queue_jobs (_id) WHERE status = 1 AND deliveries >= 3;
+CREATE INDEX jobs_claimed ON ack_queue_jobs (_id) WHERE status = 2;
+CREATE INDEX jobs_done ON ack_queue_jobs (_id) WHERE status = 5;
+"""
+
+#: What lists of many charms are found by: each order, each filter, and the text of names.
+_LISTS = """
+CREATE INDEX charms_by_name ON charms (name COLLATE NOCASE);
+CREATE INDEX charms_by_id ON charms (charm_id);
+CREATE INDEX charms_by_tail ON charms (substr(charm_id, -4));
+CREATE INDEX health_by_run ON health (last_run);
+CREATE INDEX health_by_duration ON health (last_ms);
+CREATE INDEX health_by_failures ON health (consecutive_failures);
+CREATE INDEX health_off ON health (charm_key) WHERE disabled_by IS NOT NULL;
+CREATE INDEX registrations_by_integration ON registrations (integration);
+CREATE VIRTUAL TABLE charm_texts USING fts5 (text, tokenize = 'trigram', detail = 'full');
+INSERT INTO charm_texts (rowid, text)
+    SELECT charm_key, name || char(10) || cause FROM charms WHERE removed_at IS NULL
+"""
+
+#: Who may reach the service over the network, and what was changed by whom. Of tokens and of
+#: sessions only hashes are kept. Entries of the log are never changed, and dropped only when a
+#: hundred thousand others are newer.
+_ACCESS = """
+CREATE TABLE tokens (
+    token_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL,
+    hash BLOB NOT NULL UNIQUE,
+    space TEXT,
+    is_read_only INTEGER NOT NULL,
+    made_by TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    expires_at REAL,
+    last_used_at REAL NOT NULL DEFAULT 0,
+    revoked_at REAL
+);
+CREATE UNIQUE INDEX tokens_by_name ON tokens (name) WHERE revoked_at IS NULL;
+CREATE TABLE sessions (
+    hash BLOB PRIMARY KEY,
+    token_id INTEGER REFERENCES tokens,
+    created_at REAL NOT NULL,
+    expires_at REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE nonces (
+    did TEXT NOT NULL,
+    nonce TEXT NOT NULL,
+    expires_at REAL NOT NULL,
+    PRIMARY KEY (did, nonce)
+) WITHOUT ROWID;
+CREATE INDEX nonces_by_expiry ON nonces (expires_at);
+CREATE INDEX space_owners_by_did ON space_owners (did);
+CREATE TABLE audit (
+    entry_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    at REAL NOT NULL,
+    caller TEXT NOT NULL,
+    action TEXT NOT NULL,
+    space TEXT NOT NULL,
+    charm_id TEXT NOT NULL,
+    detail TEXT NOT NULL
+);
+CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit BEGIN
+    SELECT RAISE(ABORT, 'the audit log is append-only');
+END;
+CREATE TRIGGER audit_is_not_dropped BEFORE DELETE ON audit
+WHEN OLD.entry_id > (SELECT MAX(entry_id) FROM audit) - 100000 BEGIN
+    SELECT RAISE(ABORT, 'the audit log is append-only');
+END;
+"""
+
+#: Limits that the operator set for a space or a charm: JSON with those that are set.
+_LIMITS = """
+CREATE TABLE space_limits (
+    space_key INTEGER PRIMARY KEY REFERENCES spaces,
+    changes BLOB NOT NULL
+);
+CREATE TABLE charm_limits (
+    charm_key INTEGER PRIMARY KEY REFERENCES charms,
+    changes BLOB NOT NULL
+)
+"""
+
+#: Whose a job's charm is, where a cap asks for it; else null, and the index costs nothing.
+_INTEGRATIONS = """
+ALTER TABLE ack_queue_jobs ADD COLUMN integration TEXT;
+CREATE INDEX jobs_of_integration ON ack_queue_jobs (space_key, integration, priority DESC, _id)
+    WHERE status = 1 AND is_held = 0 AND integration IS NOT NULL
+"""
+
+#: An index of what changes with every run is written with every run, and so is one of live jobs
+#: that asks for their status. Lists ordered by last run or duration read the records instead;
+#: a job that is over has no unique key any more.
+_LEAN = """
+DROP INDEX health_by_run;
+DROP INDEX health_by_duration;
+DROP INDEX health_failing;
+CREATE INDEX health_slow ON health (charm_key) WHERE last_ms >= 1000;
+DROP INDEX jobs_claimed;
+DROP INDEX jobs_unique;
+UPDATE ack_queue_jobs SET unique_key = NULL WHERE status NOT IN (1, 2);
+CREATE UNIQUE INDEX jobs_unique ON ack_queue_jobs (unique_key) WHERE unique_key IS NOT NULL
+"""
+
+#: Each step as SQL; a step's number is its place, from 1.
+STEPS: tuple[str, ...] = (_FIRST, _LISTS, _ACCESS, _LIMITS, _INTEGRATIONS, _LEAN)
 
 
 def migrate(connection: sqlite3.Connection) -> None:

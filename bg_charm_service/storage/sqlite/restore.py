@@ -10,27 +10,17 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from bg_charm_service.domain.errors import Conflict, InvalidInput, NotFound, ServiceError
-from bg_charm_service.service.maintenance.offline_check import examine_opened
 from bg_charm_service.storage.data_directory import DataDirectory
-from bg_charm_service.storage.sqlite.checks import Finding
-from bg_charm_service.storage.sqlite.copying import PARTIAL, discard, publish, written
+from bg_charm_service.storage.records import Restored
+from bg_charm_service.storage.sqlite.checks.stopped import examine_stopped
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.integrity import facts_of, problems_of
 from bg_charm_service.storage.sqlite.migrations import check_version
-
-
-@dataclass(frozen=True, slots=True)
-class Restored:
-    """What a restore did: the database now, where the one before it lies, and the doctor's word."""
-
-    database: str
-    kept_aside: str | None
-    findings: tuple[Finding, ...]
+from bg_charm_service.storage.whole_files import PARTIAL, discard, publish, written
 
 
 def restore_backup(file: Path, data_dir: Path, *, force: bool) -> Restored:
@@ -58,8 +48,8 @@ def restore_backup(file: Path, data_dir: Path, *, force: bool) -> Restored:
         kept = _put_aside(target) if target.exists() else None
         publish(partial, target)
         Database.open(target).close()
-        report = examine_opened(directory, [], repair=False, is_full=False)
-        return Restored(str(target), str(kept) if kept else None, report.findings)
+        findings = examine_stopped(target, repair=False, is_full=False)
+        return Restored(str(target), str(kept) if kept else None, tuple(findings))
 
 
 @contextmanager

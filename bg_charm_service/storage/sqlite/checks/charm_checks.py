@@ -5,13 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from bg_charm_service.storage.sqlite.checks.findings import (
-    Scope,
-    Severity,
-    Trouble,
-    charm_names,
-    sliced,
-)
+from bg_charm_service.storage.records import Severity, Trouble
+from bg_charm_service.storage.sqlite.checks.findings import Scope, charm_names, sliced
 
 _REGISTERED = """SELECT r.charm_key, charm.space, charm.updater IS NOT NULL,
     health.charm_key IS NULL, health.disabled_by IS NULL, health.due_at
@@ -64,7 +59,7 @@ def next_runs(scope: Scope) -> Iterator[Trouble | None]:
         if keys:
             names = charm_names(scope, keys)
             yield Trouble(
-                *("schedule", Severity.ERROR, text, "Charms", tuple(keys), names), mend=_schedule
+                "schedule", Severity.ERROR, text, "Charms", tuple(keys), names, mend=_schedule
             )
 
 
@@ -107,10 +102,10 @@ def leftovers(scope: Scope) -> Iterator[Trouble | None]:
             yield None
         if left:
             text = f"that do not exist any more, and have rows in {table}"
+            names = charm_names(scope, left)
+            delete = partial(_delete_owned, table, column)
             yield Trouble(
-                *("leftovers", Severity.WARNING, text, "Charms", tuple(left)),
-                charm_names(scope, left),
-                partial(_delete_owned, table, column),
+                "leftovers", Severity.WARNING, text, "Charms", tuple(left), names, mend=delete
             )
     unused: list[str] = []
     for rows in sliced(scope, _SOURCES, ""):

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bg_charm_service.domain.errors import StorageError
+from bg_charm_service.storage.contract import Running
+from bg_charm_service.storage.records import Severity, Trouble
 from bg_charm_service.storage.sqlite.checks import charm_checks, job_checks, schema_checks
-from bg_charm_service.storage.sqlite.checks.findings import Check, Finding, Scope, Severity, Trouble
+from bg_charm_service.storage.sqlite.checks.findings import Check, Scope
+from bg_charm_service.storage.sqlite.database import Database
+from bg_charm_service.storage.sqlite.job_queue import JobQueue
 
 #: The cheap ones, in the order in which they are told. The first one that finds the schema wrong
 #: is the last: the others would ask for what is not there.
@@ -28,33 +32,37 @@ CHECKS: tuple[Check, ...] = (
 _MENDED_AT_ONCE = 50
 
 
-def examine(scope: Scope) -> Iterator[Trouble | None]:
-    """Make every check: None after each slice, at most some 20 ms of work, and what is found."""
-    for check in CHECKS:
-        try:
-            for found in check(scope):
-                yield found
-                if found is not None and found.check == "schema" and found.mend is None:
-                    return
-        except StorageError as error:
-            yield Trouble("database", Severity.ERROR, f"{error}".rstrip("."))
+class Doctor:
+    """The checks of one database."""
 
+    def __init__(self, database: Database, queue: JobQueue) -> None:
+        self._database = database
+        self._queue = queue
 
-def mend(scope: Scope | None, trouble: Trouble) -> Iterator[None]:
-    """Put right what a check found, a few things in one transaction; None after each."""
-    if trouble.amend is not None:
-        trouble.amend()
-        return
-    assert trouble.mend is not None
-    assert scope is not None
-    keys = trouble.keys or (None,)
-    for start in range(0, len(keys), _MENDED_AT_ONCE):
-        with scope.database.transaction():
-            for key in keys[start : start + _MENDED_AT_ONCE]:
-                trouble.mend(scope, key)
-        yield None
+    def examine(self, now: float, running: Running | None) -> Iterator[Trouble | None]:
+        """Make every check: None after each slice of 20 ms at most, and what is found."""
+        scope = Scope(self._database, self._queue, now, running)
+        for check in CHECKS:
+            try:
+                for found in check(scope):
+                    yield found
+                    if found is not None and found.check == "schema" and found.mend is None:
+                        return
+            except StorageError as error:
+                yield Trouble("database", Severity.ERROR, f"{error}".rstrip("."))
 
-
-def findings_of(scope: Scope) -> list[Finding]:
-    """Make every check at once, and tell what is found."""
-    return [found.finding() for found in examine(scope) if found is not None]
+    def mend(self, trouble: Trouble, now: float, running: Running | None) -> Iterator[None]:
+        """Put right what a check found, a few things in one transaction; None after each."""
+        if trouble.amend is not None:
+            trouble.amend()
+            return
+        assert trouble.mend is not None
+        scope = Scope(self._database, self._queue, now, running)
+        keys = trouble.keys or (None,)
+        for start in range(0, len(keys), _MENDED_AT_ONCE):
+            with self._database.transaction():
+                for key in keys[start : start + _MENDED_AT_ONCE]:
+                    trouble.mend(scope, key)
+            # Before anybody else's turn: what is mended goes past the store.
+            self._database.sole_writer.changes.mark_all()
+            yield None

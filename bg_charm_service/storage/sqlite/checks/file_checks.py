@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from bg_charm_service.storage.data_directory import DATABASE_NAME, LOCK_NAME, user_name
-from bg_charm_service.storage.sqlite.checks.findings import Severity, Trouble
+from bg_charm_service.storage.records import Severity, Trouble
 
 #: What only the owner may read; the socket is guarded by the directory.
 _PRIVATE = (DATABASE_NAME, f"{DATABASE_NAME}-wal", f"{DATABASE_NAME}-journal", LOCK_NAME)

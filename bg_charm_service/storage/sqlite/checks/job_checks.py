@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bg_charm_service.storage.sqlite.checks.findings import (
-    Mend,
-    Scope,
-    Severity,
-    Trouble,
-    charm_names,
-    sliced,
-)
+from bg_charm_service.storage.records import Severity, Trouble
+from bg_charm_service.storage.sqlite.checks.findings import Mend, Scope, charm_names, sliced
 
 #: A job that is ready is late when it waits for so long, in seconds.
 _LATE_SECONDS = 3600.0

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from bg_charm_service.storage.sqlite.checks.findings import Scope, Severity, Trouble
+from bg_charm_service.storage.records import Severity, Trouble
+from bg_charm_service.storage.sqlite.checks.findings import Scope
 from bg_charm_service.storage.sqlite.migrations import STEPS, migrate
 
 #: The log is cut to 16 MB after each checkpoint; one that grew to this was not folded for long.
@@ -36,10 +37,8 @@ def schema(scope: Scope) -> Iterator[Trouble | None]:
         text = "that are not as this version made them"
         yield Trouble("schema", Severity.ERROR, text, "Tables and indexes", tuple(other))
     if missing and not lost:
-        yield Trouble(
-            *("schema", Severity.ERROR, "that are missing", "Indexes and triggers", tuple(missing)),
-            mend=_make,
-        )
+        text, things = "that are missing", "Indexes and triggers"
+        yield Trouble("schema", Severity.ERROR, text, things, tuple(missing), mend=_make)
 
 
 def log_size(scope: Scope) -> Iterator[Trouble | None]:

@@ -1,18 +1,120 @@
-"""The queue's verbs: put, claim, and end a claim by ack, retry, release or bury.
+"""The durable job queue: put, claim, and end a claim by ack, retry, release or bury.
 
-Every method joins the transaction around it; none commits by itself.
+Adds what stock persist-queue lacks: priority, `run_at`, attempts, unique polls, claims in
+batches with fencing, order of sends, dead letters. Every method joins the transaction around it;
+none commits by itself, and what is remembered of the table changes when it has committed.
 """
 
 from __future__ import annotations
 
-from bg_charm_service.domain.model import CharmRef, Origin
+from collections.abc import Iterable, Sequence, Set
+from functools import partial
+from typing import Any
+
+from bg_charm_service.domain.errors import ClaimLost
+from bg_charm_service.domain.model import CharmRef, Job, Origin
+from bg_charm_service.storage.records import KEEP_DONE, Claim, JobChoice, NewJob
+from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.job_queue import sql
-from bg_charm_service.storage.sqlite.job_queue.many import JobBatches
-from bg_charm_service.storage.sqlite.job_queue.sql import Claim, NewJob
+from bg_charm_service.storage.sqlite.job_queue.persist_queue import StockQueue
+from bg_charm_service.storage.sqlite.keys import json_keys
 
 
-class JobQueue(JobBatches):
+class JobQueue(StockQueue):
     """Jobs of all charms, claimed space by space."""
+
+    def __init__(self, database: Database, *, keep_done: int = KEEP_DONE) -> None:
+        super().__init__(database)
+        self._keep_done = keep_done
+        self._backlog = database.sole_writer.backlog
+        self._notes_integrations = False
+        self.recount()
+
+    def recount(self) -> None:
+        """Count and hint anew, after a repair changed the table."""
+        counted: dict[int, int] = dict(self._database.rows(sql.COUNT_ALL))
+        self._backlog.recount(
+            pending=counted.get(sql.READY, 0),
+            claimed=counted.get(sql.CLAIMED, 0),
+            dead=counted.get(sql.DEAD, 0),
+        )
+        self._backlog.rehint(self._database.rows(sql.WAITING))
+
+    @property
+    def pending(self) -> int:
+        """Committed jobs that wait."""
+        return self._backlog.pending
+
+    @property
+    def claimed(self) -> int:
+        """Committed jobs that run."""
+        return self._backlog.claimed
+
+    @property
+    def dead(self) -> int:
+        """Committed dead letters."""
+        return self._backlog.dead
+
+    @property
+    def size(self) -> int:
+        """Jobs that wait, as the stock class calls them."""
+        return self._backlog.pending
+
+    def active_size(self) -> int:
+        """Jobs that wait or run, as the stock class calls them."""
+        return self._backlog.pending + self._backlog.claimed
+
+    def hot_spaces(self, now: float, *, without: Set[str] = frozenset()) -> set[int]:
+        """Spaces that may have a job ready now, of other integrations than these."""
+        return self._backlog.hot_spaces(now, without=without)
+
+    def spaces_left_hot(self) -> set[int]:
+        """Spaces that were hot at the last look and not found empty by it."""
+        return self._backlog.spaces_left_hot()
+
+    def next_run_at(self) -> float | None:
+        """When the next waiting job's time comes; None when none waits."""
+        return self._backlog.next_run_at()
+
+    def has_suspect(self, now: float) -> bool:
+        """Whether `claim_suspect` would find one."""
+        return self._database.row(sql.FIND_SUSPECT, (now,)) is not None
+
+    def is_live(self, job_id: int) -> bool:
+        """Whether a job waits or runs."""
+        return self._database.row(sql.IS_LIVE, (job_id,)) is not None
+
+    def holds(self, job: Job) -> bool:
+        """Whether a job's claim is still the newest one; a late answer is refused by this."""
+        return self._database.row(sql.HOLDS, (job.job_id, job.fence)) is not None
+
+    def claimed_jobs(self) -> list[Claim]:
+        """Jobs that are claimed: at start, those of the last supervisor, for it to rescue."""
+        return [sql.claim_of(row) for row in self._database.rows(sql.FIND_CLAIMED)]
+
+    def find(self, job_id: int) -> Claim | None:
+        """Look a job up by its id, whatever its status."""
+        row = self._database.row(sql.FIND, (job_id,))
+        return sql.claim_of(row) if row else None
+
+    def dead_letters(self, after: int = 0, limit: int = 100) -> list[Claim]:
+        """The dead letters of all charms, oldest first, from behind job id `after`."""
+        return [sql.claim_of(row) for row in self._database.rows(sql.FIND_DEAD, (after, limit))]
+
+    def dead_letter(self, charm_key: int) -> Claim | None:
+        """The dead letter of a charm, if it has one."""
+        row = self._database.row(sql.FIND_DEAD_LETTER, (charm_key,))
+        return sql.claim_of(row) if row else None
+
+    def waiting(self, charm_key: int) -> int:
+        """How many jobs of a charm wait or run."""
+        (count,) = self._database.row(sql.COUNT_LIVE, (charm_key,))
+        return int(count)
+
+    def live_polls(self, charm_keys: Sequence[int]) -> set[int]:
+        """Those of the charms that have a poll waiting, running or between retries."""
+        rows = self._database.rows(sql.FIND_LIVE_POLLS, (json_keys(charm_keys),))
+        return {row[0] for row in rows}
 
     def put_poll(
         self,
@@ -28,6 +130,20 @@ class JobQueue(JobBatches):
     ) -> int | None:
         """Queue a poll; None when the charm has a live one already, which is left alone."""
         return self._insert(NewJob(space_key, charm_key, ref, stream, event, run_at, origin), now)
+
+    def put_polls(self, polls: Sequence[NewJob], *, now: float) -> None:
+        """Queue polls of charms that have no live one; they may be claimed at once."""
+        if not polls:
+            return
+        is_noted = self._notes_integrations
+        jobs = [sql.columns_of(poll, now, is_noted=is_noted) for poll in polls]
+        self._database.executemany(sql.INSERT, jobs)
+        self._database.after_commit(partial(self._tally, pending=len(polls)))
+        earliest = min(poll.run_at for poll in polls)
+        for space_key in {poll.space_key for poll in polls}:
+            # Not only once this is committed: those that are claimed in the same transaction share
+            # its commit. Where it is undone instead, the hint costs a look.
+            self._backlog.hint(earliest, space_key)
 
     def put_send(
         self,
@@ -54,6 +170,32 @@ class JobQueue(JobBatches):
         self._notes_integrations = True
         self._database.execute(sql.NOTE_INTEGRATIONS)
 
+    def claim(
+        self,
+        space_key: int,
+        limit: int,
+        now: float,
+        *,
+        without: Set[str] = frozenset(),
+        choose: JobChoice | None = None,
+    ) -> Sequence[Claim]:
+        """Take up to `limit` ready jobs of a space, one a charm: by priority, then age.
+
+        Those of the integrations `without` which it is, once they are noted, wait on, and so do
+        those that `choose` leaves out.
+        """
+        found, is_all = self._next_ready(space_key, limit, now, without)
+        claims: Sequence[Claim] = [sql.claim_of(row, deliveries=1) for row in found]
+        if choose is not None and claims:
+            chosen = choose(claims)
+            is_all = is_all and len(chosen) == len(claims)
+            claims = chosen
+        if is_all:
+            cool = partial(self._backlog.cool, space_key, frozenset(without))
+            self._database.after_commit(cool)
+        self._take([claim.job.job_id for claim in claims])
+        return claims
+
     def claim_job(self, job_id: int, *, is_alone: bool = False) -> Claim | None:
         """Take one job by its id, whatever its time; a suspect only where it is to run alone."""
         found = self._database.rows(sql.FIND_WAITING, (job_id, is_alone))
@@ -69,6 +211,18 @@ class JobQueue(JobBatches):
             return False
         self._database.before_commit(self._prune)
         return True
+
+    def ack_all(self, claims: Sequence[Claim]) -> None:
+        """End claims of polls as done; raises ClaimLost, with some of it written, for a late one.
+
+        The caller undoes what was written then.
+        """
+        rows = [(sql.DONE, claim.job.job_id, claim.job.fence) for claim in claims]
+        if self._database.executemany(sql.SETTLE, rows).rowcount != len(rows):
+            raise ClaimLost
+        self._database.after_commit(partial(self._tally, claimed=-len(claims)))
+        self._hint_all((claim.space_key for claim in claims), 0.0)
+        self._database.before_commit(self._prune)
 
     def retry(self, claim: Claim, run_at: float) -> bool:
         """End a claim and let the job run again at `run_at`, as its next attempt."""
@@ -93,6 +247,14 @@ class JobQueue(JobBatches):
     def drop_dead_letter(self, charm_key: int) -> None:
         """Forget a charm's dead letter, as a later success does."""
         self._drop_dead(charm_key, but=0)
+
+    def drop_dead_letters(self, charm_keys: Sequence[int]) -> None:
+        """Forget the dead letters of charms, as a later success does."""
+        # Those charms had a run out: none of them became a dead letter in this transaction.
+        if self._backlog.dead:
+            rows = [(charm_key, 0) for charm_key in charm_keys]
+            dropped = self._database.executemany(sql.DROP_DEAD, rows).rowcount
+            self._database.after_commit(partial(self._tally, dead=-dropped))
 
     def requeue(self, charm_key: int, now: float) -> int | None:
         """Bring a charm's dead letter back; None without one, or with a live poll.
@@ -161,16 +323,54 @@ class JobQueue(JobBatches):
         """Let no job wait beyond `latest`: after the clock was set back."""
         self._database.execute(sql.BRING_NEAR, (latest,))
         waiting = self._database.rows(sql.WAITING)
-        self._database.after_commit(lambda: self._hints.reload(waiting))
+        self._database.after_commit(lambda: self._backlog.rehint(waiting))
 
     def _insert(self, job: NewJob, now: float) -> int | None:
-        columns = job.columns(now, is_noted=self._notes_integrations)
+        columns = sql.columns_of(job, now, is_noted=self._notes_integrations)
         cursor = self._database.execute(sql.INSERT, columns)
         if cursor.rowcount == 0:
             return None
         self._database.after_commit(lambda: self._tally(pending=1))
         self._hint(job.space_key, job.run_at)
         return cursor.lastrowid
+
+    def _next_ready(
+        self, space_key: int, limit: int, now: float, without: Set[str]
+    ) -> tuple[list[Any], bool]:
+        """Give up to `limit` rows of ready jobs, by priority, then age, and whether these were all.
+
+        However many jobs of the integrations `without` which it is there are, none is looked at.
+        """
+        # A charm has at most two jobs that may run, a poll and a send.
+        most = limit * 2
+        if without:
+            names = [
+                name
+                for (name,) in self._database.rows(sql.READY_INTEGRATIONS, {"space": space_key})
+            ]
+            found = [
+                row
+                for name in names
+                if name not in without
+                for row in self._database.rows(sql.FIND_READY_OF, (space_key, name, now, most))
+            ]
+            found = sorted(found, key=lambda row: (-row[4], row[0]))[:most]
+        else:
+            found = self._database.rows(sql.FIND_READY, (space_key, now, most))
+        by_charm: dict[int, Any] = {}
+        for row in found:
+            by_charm.setdefault(row[10], row)
+        return list(by_charm.values())[:limit], len(found) < most and len(by_charm) <= limit
+
+    def _claim(self, found: Sequence[Any]) -> list[Claim]:
+        self._take([row[0] for row in found])
+        return [sql.claim_of(row, deliveries=1) for row in found]
+
+    def _take(self, job_ids: Sequence[int]) -> None:
+        if job_ids:
+            self._database.executemany(sql.CLAIM, [(job_id,) for job_id in job_ids])
+            taken = len(job_ids)
+            self._database.after_commit(partial(self._tally, pending=-taken, claimed=taken))
 
     def _settle(self, status: int, claim: Claim) -> bool:
         job = claim.job
@@ -203,3 +403,16 @@ class JobQueue(JobBatches):
     def _drop_dead(self, charm_key: int, *, but: int) -> None:
         dropped = self._database.execute(sql.DROP_DEAD, (charm_key, but)).rowcount
         self._database.after_commit(lambda: self._tally(dead=-dropped))
+
+    def _prune(self) -> None:
+        self._database.execute(sql.DROP_OLD_DONE, (self._keep_done,))
+
+    def _hint(self, space_key: int, run_at: float) -> None:
+        self._database.after_commit(lambda: self._backlog.hint(run_at, space_key))
+
+    def _hint_all(self, space_keys: Iterable[int], run_at: float) -> None:
+        for space_key in set(space_keys):
+            self._hint(space_key, run_at)
+
+    def _tally(self, *, pending: int = 0, claimed: int = 0, dead: int = 0) -> None:
+        self._backlog.tally(pending=pending, claimed=claimed, dead=dead)

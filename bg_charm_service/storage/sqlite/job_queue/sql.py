@@ -12,17 +12,12 @@ from typing import Any
 import msgspec
 
 from bg_charm_service.domain.model import CharmRef, Job, Origin, Priority
+from bg_charm_service.storage.records import Claim, NewJob
 from bg_charm_service.storage.sqlite.keys import KEYS
 
 READY, CLAIMED, DONE, DEAD = 1, 2, 5, 9
 
 _EXECUTE_CHARM = int(Priority.EXECUTE_CHARM)
-
-#: So many of the newest finished rows are kept.
-KEEP_DONE = 1000
-
-#: A job handed out this often by supervisors that then died is a suspect, and run alone.
-SUSPECT_DELIVERIES = 3  # also stands in the index jobs_suspect
 
 _JOBS = """SELECT job._id, job.data, job.timestamp, job.origin, job.priority, job.run_at,
     job.attempt, job.deliveries, job.fence, job.space_key, job.charm_key, job.integration
@@ -135,46 +130,6 @@ REQUEUE = f"""INSERT INTO ack_queue_jobs
     ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL DO NOTHING"""
 
 
-class Claim(msgspec.Struct, frozen=True):
-    """A job taken for one worker; `fence` in the job proves that it is the newest claim."""
-
-    job: Job
-    space_key: int
-    charm_key: int
-    #: Whose the charm was when the job was queued, where that is noted.
-    integration: str = ""
-
-
-class NewJob(msgspec.Struct, frozen=True):
-    """A job to be queued; a poll is unique, and has the key of its charm for it."""
-
-    space_key: int
-    charm_key: int
-    ref: CharmRef
-    stream: str
-    event: bytes
-    run_at: float
-    origin: Origin = Origin.POLL
-    is_held: bool = False
-
-    def columns(self, now: float, *, is_noted: bool) -> tuple[Any, ...]:
-        """Give the parameters of its insertion."""
-        return (
-            _encoder.encode(
-                _Request(self.ref.space, self.ref.charm_id, self.stream, self.event.decode())
-            ),
-            now,
-            self.space_key,
-            self.charm_key,
-            self.origin.value,
-            _EXECUTE_CHARM,
-            self.run_at,
-            self.is_held,
-            None if self.origin is Origin.SEND else self.charm_key,
-            is_noted,
-        )
-
-
 class _Request(msgspec.Struct):
     """The column `data`: plain JSON, which the stock queue reads too."""
 
@@ -186,6 +141,23 @@ class _Request(msgspec.Struct):
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(_Request)
+
+
+def columns_of(job: NewJob, now: float, *, is_noted: bool) -> tuple[Any, ...]:
+    """Give the parameters of a job's insertion."""
+    request = _Request(job.ref.space, job.ref.charm_id, job.stream, job.event.decode())
+    return (
+        _encoder.encode(request),
+        now,
+        job.space_key,
+        job.charm_key,
+        job.origin.value,
+        _EXECUTE_CHARM,
+        job.run_at,
+        job.is_held,
+        None if job.origin is Origin.SEND else job.charm_key,
+        is_noted,
+    )
 
 
 def claim_of(row: Any, *, deliveries: int = 0) -> Claim:

@@ -1,14 +1,11 @@
 """Everything durable but the queue: spaces, charms, cells, health, history, totals.
 
 One class a table group, all on the one Database; none commits by itself, each joins the
-transaction around it. `Store` is the set of them that the service holds.
+transaction around it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from bg_charm_service.storage.change_marks import ChangeMarks
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.store.audit import Audit
 from bg_charm_service.storage.sqlite.store.cells import Cells
@@ -24,50 +21,27 @@ from bg_charm_service.storage.sqlite.store.sessions import Nonces, Sessions
 from bg_charm_service.storage.sqlite.store.spaces import Spaces
 from bg_charm_service.storage.sqlite.store.tokens import Tokens
 from bg_charm_service.storage.sqlite.store.totals import Totals
+from bg_charm_service.storage.store_contract import Store
 
 
-@dataclass(frozen=True, slots=True)
-class Store:
-    """The durable state of the service, by kind; and marks of what changed in it."""
-
-    spaces: Spaces
-    charms: Charms
-    charm_lists: CharmLists
-    cells: Cells
-    links: Links
-    registrations: Registrations
-    health: HealthRecords
-    runs: Runs
-    totals: Totals
-    secrets: Secrets
-    tokens: Tokens
-    sessions: Sessions
-    nonces: Nonces
-    audit: Audit
-    limits: LimitOverrides
-    changes: ChangeMarks
-
-    @classmethod
-    def on(cls, database: Database) -> Store:
-        """Give the store of a database."""
-        secrets = Secrets(database)
-        changes = ChangeMarks()
-        cells = Cells(database, secrets, changes)
-        return cls(
-            spaces=Spaces(database),
-            charms=Charms(database, changes),
-            charm_lists=CharmLists(database),
-            cells=cells,
-            links=Links(database, cells, changes),
-            registrations=Registrations(database),
-            health=HealthRecords(database, changes),
-            runs=Runs(database),
-            totals=Totals(database),
-            secrets=secrets,
-            tokens=Tokens(database),
-            sessions=Sessions(database),
-            nonces=Nonces(database),
-            audit=Audit(database),
-            limits=LimitOverrides(database),
-            changes=changes,
-        )
+def open_store(database: Database) -> Store:
+    """Give the store of a database."""
+    secrets = Secrets(database)
+    cells = Cells(database, secrets)
+    return Store(
+        spaces=Spaces(database),
+        charms=Charms(database),
+        charm_lists=CharmLists(database),
+        cells=cells,
+        links=Links(database, cells),
+        registrations=Registrations(database),
+        health=HealthRecords(database),
+        runs=Runs(database),
+        totals=Totals(database),
+        secrets=secrets,
+        tokens=Tokens(database),
+        sessions=Sessions(database),
+        nonces=Nonces(database),
+        audit=Audit(database),
+        limits=LimitOverrides(database),
+    )

@@ -6,25 +6,8 @@ than the limit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from bg_charm_service.storage.records import KEPT_AUDIT_ENTRIES, AuditEntry
 from bg_charm_service.storage.sqlite.database import Database
-
-#: So many entries are kept; the schema holds the newest so many against deletion.
-KEPT_ENTRIES = 100_000
-
-
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
-    """One change; `space` and `charm_id` are empty where it concerns none."""
-
-    entry_id: int
-    at: float
-    caller: str
-    action: str
-    space: str
-    charm_id: str
-    detail: str
 
 
 class Audit:
@@ -51,7 +34,7 @@ class Audit:
         )
         assert cursor.lastrowid is not None
         self._database.execute(
-            "DELETE FROM audit WHERE entry_id <= ?", (cursor.lastrowid - KEPT_ENTRIES,)
+            "DELETE FROM audit WHERE entry_id <= ?", (cursor.lastrowid - KEPT_AUDIT_ENTRIES,)
         )
 
     def newest(self, before: int | None, limit: int) -> list[AuditEntry]:

@@ -7,24 +7,16 @@ they are stored.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import msgspec
 
 from bg_charm_service.domain.errors import InvalidInput
 from bg_charm_service.domain.json_values import check_json
 from bg_charm_service.domain.model import FieldKind
-from bg_charm_service.storage.change_marks import ChangeMarks
+from bg_charm_service.storage.records import INLINE_BYTES, REDACTED, CellValue, CharmRecord
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.keys import KEYS, json_keys
-from bg_charm_service.storage.sqlite.store.charms import CharmRecord
 from bg_charm_service.storage.sqlite.store.data_keys import Secrets
-
-#: A larger value is not part of the snapshot; a run fetches it at first touch. In bytes.
-INLINE_BYTES = 64 * 1024
-
-#: What stands for a secret wherever state is shown.
-REDACTED = {"$secret": True}
 
 # A version is never used twice: a field that was dropped and made anew has another key.
 _VERSION = "(cell_key << 32) + version"
@@ -39,23 +31,12 @@ _INSERT = """INSERT INTO cells (charm_key, field, version, is_sealed, value)
     VALUES (?1, ?2, 1, ?3, ?4) ON CONFLICT (charm_key, field) DO NOTHING"""
 
 
-class CellValue(msgspec.Struct, frozen=True):
-    """A field's JSON at a version; `value` is None when it is large and was left out.
-
-    `size_bytes` is what it takes on disk, in a snapshot.
-    """
-
-    version: int
-    value: bytes | None
-    size_bytes: int = 0
-
-
 class Cells:
     """The table `cells`."""
 
-    def __init__(self, database: Database, secrets: Secrets, changes: ChangeMarks) -> None:
+    def __init__(self, database: Database, secrets: Secrets) -> None:
         self._database = database
-        self._changes = changes
+        self._changes = database.sole_writer.changes
         self._secrets = secrets
 
     def snapshot(self, charm: CharmRecord) -> dict[str, CellValue]:
@@ -171,38 +152,3 @@ def _place(charm: CharmRecord, field: str) -> str:
 def _is_secret(charm: CharmRecord, field: str) -> bool:
     schema = charm.schema.field(field)
     return schema is not None and schema.kind is FieldKind.SECRET
-
-
-def value_at(document: bytes, path: tuple[str, ...]) -> bytes:
-    """The JSON inside a JSON value at a path of keys and indexes; raises InvalidInput."""
-    found = msgspec.json.decode(document)
-    try:
-        for key in path:
-            found = found[_step(found, key)]
-    except (LookupError, TypeError):
-        raise InvalidInput(f"There is nothing at {'/'.join(path)!r} in that value.") from None
-    return msgspec.json.encode(found)
-
-
-def with_value_at(document: bytes, path: tuple[str, ...], value: bytes) -> bytes:
-    """A JSON value with the part at a path replaced; raises InvalidInput for no such place."""
-    if not path:
-        return value
-    whole = msgspec.json.decode(document)
-    place = whole
-    try:
-        for key in path[:-1]:
-            place = place[_step(place, key)]
-        place[_step(place, path[-1])] = msgspec.json.decode(value)
-    except (LookupError, TypeError):
-        raise InvalidInput(f"There is nothing at {'/'.join(path)!r} in that value.") from None
-    return msgspec.json.encode(whole)
-
-
-def _step(place: object, key: str) -> Any:
-    """A key of a map, or an index of a list, which never counts from the end."""
-    if not isinstance(place, list):
-        return key
-    if not (key.isascii() and key.isdecimal()):
-        raise KeyError(key)
-    return int(key)

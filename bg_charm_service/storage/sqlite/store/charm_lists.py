@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from bg_charm_service.domain.errors import InvalidInput
 from bg_charm_service.domain.merkle import is_merkle_id
+from bg_charm_service.storage.records import SLOW_MS, CharmFilter, CharmOrder, CharmRecord, Standing
 from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.store.charms import COLUMNS, CharmRecord, charm_record
+from bg_charm_service.storage.sqlite.store.charms import COLUMNS, charm_record
 
 #: A filter that finds no more charms than this is answered from them.
 FEW = 2000
@@ -26,43 +26,10 @@ FEW = 2000
 FIRST_LOOK = 4000
 _SLICE = 100
 
-#: A charm is slow when its last run took at least so long, in milliseconds.
-SLOW_MS = 1000  # also stands in the index health_slow
-
 #: Shorter texts are looked for at the beginning of names only.
 _TRIGRAM = 3
 
 _CHARM_COLUMNS = ", ".join(f"c.{name.strip()}" for name in COLUMNS.split(","))
-
-
-class CharmOrder(StrEnum):
-    """In which order charms are listed."""
-
-    ADDED = "added"  #: the oldest first
-    NAME = "name"
-    LAST_RUN = "last_run"  #: the newest run first
-    DURATION = "duration"  #: the longest last run first
-    FAILURES = "failures"  #: the most failures in a row first
-
-
-class Standing(StrEnum):
-    """Which charms are listed."""
-
-    FAILING = "failing"  #: the last run failed
-    DISABLED = "disabled"
-    SLOW = "slow"
-    UNREGISTERED = "unregistered"
-
-
-@dataclass(frozen=True, slots=True)
-class CharmFilter:
-    """What listed charms have in common; `listed` are keys of charms an integration lists."""
-
-    text: str = ""
-    standing: Standing | None = None
-    space_key: int | None = None
-    integration: str | None = None
-    listed: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +55,20 @@ class _Order:
 
 _HEALTH = "health AS h {} CROSS JOIN charms AS c ON c.charm_key = h.charm_key"
 _ORDERS = {
-    CharmOrder.ADDED: _Order("c.charm_key", "charms AS c NOT INDEXED", False),
+    CharmOrder.ADDED: _Order("c.charm_key", "charms AS c NOT INDEXED", is_descending=False),
     CharmOrder.NAME: _Order(
-        "c.name COLLATE NOCASE", "charms AS c INDEXED BY charms_by_name", False
+        "c.name COLLATE NOCASE", "charms AS c INDEXED BY charms_by_name", is_descending=False
     ),
-    CharmOrder.LAST_RUN: _Order("h.last_run", _HEALTH.format(""), True, has_index=False),
-    CharmOrder.DURATION: _Order("h.last_ms", _HEALTH.format(""), True, has_index=False),
+    CharmOrder.LAST_RUN: _Order(
+        "h.last_run", _HEALTH.format(""), is_descending=True, has_index=False
+    ),
+    CharmOrder.DURATION: _Order(
+        "h.last_ms", _HEALTH.format(""), is_descending=True, has_index=False
+    ),
     CharmOrder.FAILURES: _Order(
-        "h.consecutive_failures", _HEALTH.format("INDEXED BY health_by_failures"), True
+        "h.consecutive_failures",
+        _HEALTH.format("INDEXED BY health_by_failures"),
+        is_descending=True,
     ),
 }
 

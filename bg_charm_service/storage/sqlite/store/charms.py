@@ -16,7 +16,7 @@ import msgspec
 
 from bg_charm_service.domain.limits import NO_CHANGES
 from bg_charm_service.domain.model import CharmRef, CharmSchema
-from bg_charm_service.storage.change_marks import ChangeMarks
+from bg_charm_service.storage.records import CharmRecord
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.keys import KEYS, json_keys
 
@@ -27,23 +27,6 @@ COLUMNS = (
     "charm_key, space_key, space, charm_id, cause, file_name, source_hash, schema, name,"
     " updater, created_at, updated_at, removed_at"
 )
-
-
-class CharmRecord(msgspec.Struct, frozen=True):
-    """One charm as stored."""
-
-    charm_key: int
-    space_key: int
-    ref: CharmRef
-    cause: str
-    file_name: str
-    source_hash: str
-    schema: CharmSchema
-    name: str
-    updater: str | None
-    created_at: float
-    updated_at: float
-    removed_at: float | None
 
 
 @lru_cache(maxsize=4096)
@@ -75,9 +58,9 @@ def charm_record(row: Any) -> CharmRecord:
 class Charms:
     """The tables `charms` and `sources`."""
 
-    def __init__(self, database: Database, changes: ChangeMarks) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._changes = changes
+        self._changes = database.sole_writer.changes
         self._may_have_unused_sources = True
         # Planned, claimed and settled, a charm is asked for several times within a moment.
         self._recent: dict[int, CharmRecord] = {}

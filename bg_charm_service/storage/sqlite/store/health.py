@@ -9,12 +9,11 @@ from itertools import compress
 from operator import ne
 from typing import Any
 
-import msgspec
 from msgspec.structs import astuple
 
 from bg_charm_service.domain.errors import FailureCause
 from bg_charm_service.domain.model import CharmHealth, DisabledBy
-from bg_charm_service.storage.change_marks import ChangeMarks
+from bg_charm_service.storage.records import FailureStreak, ScheduledCharm, ScheduleEntry
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.keys import KEYS, json_keys
 
@@ -28,15 +27,6 @@ _SET_DUE = "UPDATE health SET due_at = ? WHERE charm_key = ?"
 
 #: For each column, whether it changed.
 _Changed = tuple[bool, ...]
-
-
-class ScheduleEntry(msgspec.Struct, frozen=True):
-    """When a charm is due, and its own interval; None for the service's."""
-
-    charm_key: int
-    due_at: float | None
-    interval_seconds: float | None
-    is_enabled: bool = True
 
 
 @lru_cache(maxsize=256)
@@ -66,9 +56,9 @@ def _entry(
 class HealthRecords:
     """The table `health`."""
 
-    def __init__(self, database: Database, changes: ChangeMarks) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._changes = changes
+        self._changes = database.sole_writer.changes
 
     def create(self, charm_key: int) -> None:
         """Start a charm's record afresh; only the number of its last run goes on."""
@@ -134,7 +124,7 @@ class HealthRecords:
     def entry(self, charm_key: int) -> ScheduleEntry:
         """When a charm is due."""
         row = self._database.row(f"SELECT {_ENTRY} FROM health WHERE charm_key = ?", (charm_key,))
-        return _entry(charm_key, *(row or (None, None, True)))
+        return _entry(charm_key, *row) if row else ScheduleEntry(charm_key, None, None)
 
     def entries(self, charm_keys: Sequence[int]) -> dict[int, ScheduleEntry]:
         """When each of several charms is due, by key."""
@@ -166,8 +156,8 @@ class HealthRecords:
         )
         return [row[0] for row in rows]
 
-    def scheduled(self) -> list[tuple[int, str, float | None, float | None, str | None, int]]:
-        """For each registered charm: key, space, due, interval, disabled by, failures in a row."""
+    def scheduled(self) -> list[ScheduledCharm]:
+        """Every registered charm, in no order."""
         # The index has all that is needed of the charms, and one text serves a whole space.
         spaces = dict(self._database.rows("SELECT space_key, did FROM spaces"))
         rows = self._database.rows(
@@ -176,14 +166,15 @@ class HealthRecords:
             " CROSS JOIN registrations USING (charm_key) CROSS JOIN health AS h USING (charm_key)"
             " WHERE c.removed_at IS NULL"
         )
-        return [(key, spaces[space_key], *entry) for key, space_key, *entry in rows]
+        return [ScheduledCharm(key, spaces[space_key], *entry) for key, space_key, *entry in rows]
 
-    def most_failing(self, limit: int) -> list[tuple[int, int, str, str | None]]:
-        """Charms with the most failures in a row: key, count, last error, its cause."""
-        return self._database.rows(
+    def most_failing(self, limit: int) -> list[FailureStreak]:
+        """The charms with the most failures in a row."""
+        rows = self._database.rows(
             "SELECT charm_key, consecutive_failures, last_error, last_error_cause FROM health"
             " INDEXED BY health_by_failures JOIN charms USING (charm_key)"
             " WHERE consecutive_failures > 0 AND removed_at IS NULL"
             " ORDER BY consecutive_failures DESC LIMIT ?",
             (limit,),
         )
+        return [FailureStreak(*row) for row in rows]

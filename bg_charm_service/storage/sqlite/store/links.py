@@ -5,33 +5,22 @@ Inside a space a link is writable; into another space only when it was made so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
 from bg_charm_service.domain.errors import InvalidInput
-from bg_charm_service.storage.change_marks import ChangeMarks
+from bg_charm_service.storage.records import CellValue, CharmRecord, Link
 from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.store.cells import Cells, CellValue, value_at, with_value_at
-from bg_charm_service.storage.sqlite.store.charms import CharmRecord
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """One link; `path` is the target's field or stream and the way inside; empty for the whole."""
-
-    field: str
-    target_key: int
-    path: tuple[str, ...]
-    is_writable: bool
+from bg_charm_service.storage.sqlite.store.cells import Cells
 
 
 class Links:
     """The table `links`, and reading and writing through it."""
 
-    def __init__(self, database: Database, cells: Cells, changes: ChangeMarks) -> None:
+    def __init__(self, database: Database, cells: Cells) -> None:
         self._database = database
-        self._changes = changes
+        self._changes = database.sole_writer.changes
         self._cells = cells
 
     def put(self, charm_key: int, link: Link) -> None:
@@ -90,3 +79,38 @@ class Links:
         cell = self._cells.read(target, link.path[0])
         document = cell.value if cell is not None and cell.value is not None else b"{}"
         self._cells.write(target, link.path[0], with_value_at(document, link.path[1:], value))
+
+
+def value_at(document: bytes, path: tuple[str, ...]) -> bytes:
+    """The JSON inside a JSON value at a path of keys and indexes; raises InvalidInput."""
+    found = msgspec.json.decode(document)
+    try:
+        for key in path:
+            found = found[_step(found, key)]
+    except (LookupError, TypeError):
+        raise InvalidInput(f"There is nothing at {'/'.join(path)!r} in that value.") from None
+    return msgspec.json.encode(found)
+
+
+def with_value_at(document: bytes, path: tuple[str, ...], value: bytes) -> bytes:
+    """A JSON value with the part at a path replaced; raises InvalidInput for no such place."""
+    if not path:
+        return value
+    whole = msgspec.json.decode(document)
+    place = whole
+    try:
+        for key in path[:-1]:
+            place = place[_step(place, key)]
+        place[_step(place, path[-1])] = msgspec.json.decode(value)
+    except (LookupError, TypeError):
+        raise InvalidInput(f"There is nothing at {'/'.join(path)!r} in that value.") from None
+    return msgspec.json.encode(whole)
+
+
+def _step(place: object, key: str) -> Any:
+    """A key of a map, or an index of a list, which never counts from the end."""
+    if not isinstance(place, list):
+        return key
+    if not (key.isascii() and key.isdecimal()):
+        raise KeyError(key)
+    return int(key)

@@ -9,39 +9,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 from msgspec.structs import astuple
 
+from bg_charm_service.domain.model import RunRecord
+from bg_charm_service.storage.records import RunOutcome
 from bg_charm_service.storage.sqlite.database import Database
 
 _COLUMNS = (
-    "run_key, writes, run_id, job_id, attempt, stream, origin, status, cause, error, traceback,"
-    " finished_at, duration_ms, lag_ms, worker, log"
+    "run_key, run_id, job_id, attempt, stream, origin, status, cause, error, traceback,"
+    " finished_at, duration_ms, lag_ms, worker, writes, log"
 )
 _INSERT = f"INSERT INTO runs ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 _SEQUENCE_BITS = 32
 _LAST_NUMBER = (1 << _SEQUENCE_BITS) - 1
-
-
-class RunRecord(msgspec.Struct, frozen=True):
-    """One recorded run; `number` counts the runs of its charm from 1, `worker` is a process id."""
-
-    number: int
-    writes: tuple[str, ...]
-    run_id: str
-    job_id: int
-    attempt: int
-    stream: str
-    origin: str
-    status: str
-    cause: str | None
-    error: str
-    traceback: str
-    finished_at: float
-    duration_ms: float
-    lag_ms: float
-    worker: int
-    log: str
 
 
 def _key(charm_key: int, number: int) -> int:
@@ -49,13 +29,15 @@ def _key(charm_key: int, number: int) -> int:
 
 
 def _record(row: Any) -> RunRecord:
-    run_key, writes, *others = row
-    return RunRecord(run_key & _LAST_NUMBER, tuple(filter(None, writes.split(","))), *others)
+    run_key, *others, writes, log = row
+    fields = tuple(filter(None, writes.split(",")))
+    values: list[Any] = [run_key & _LAST_NUMBER, *others, fields, log]
+    return RunRecord(*values)
 
 
 def _row(charm_key: int, run: RunRecord) -> tuple[object, ...]:
-    _, writes, *others = astuple(run)
-    return _key(charm_key, run.number), ",".join(writes), *others
+    number, *others, writes, log = astuple(run)
+    return _key(charm_key, number), *others, ",".join(writes), log
 
 
 class Runs:
@@ -94,8 +76,8 @@ class Runs:
         )
         return _record(row) if row else None
 
-    def outcomes(self, charm_key: int, limit: int) -> list[tuple[str, float]]:
-        """Status and duration in milliseconds of a charm's newest runs, the oldest of them first.
+    def outcomes(self, charm_key: int, limit: int) -> list[RunOutcome]:
+        """How a charm's newest runs ended, the oldest of them first.
 
         A cancelled run says nothing about its charm, and is left out.
         """
@@ -104,7 +86,7 @@ class Runs:
             " AND status <> 'cancelled' ORDER BY run_key DESC LIMIT ?",
             (_key(charm_key, 0), _key(charm_key, _LAST_NUMBER), limit),
         )
-        return rows[::-1]
+        return [RunOutcome(*row) for row in reversed(rows)]
 
     def find(self, charm_key: int, run_id: str) -> RunRecord | None:
         """The newest record of a run id."""

@@ -2,18 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from bg_charm_service.storage.records import SessionRecord
 from bg_charm_service.storage.sqlite.database import Database
-
-
-@dataclass(frozen=True, slots=True)
-class SessionRecord:
-    """A session; `token_id` names the token that it was begun with, None for a login code."""
-
-    token_id: int | None
-    created_at: float
-    expires_at: float
 
 
 class Sessions:

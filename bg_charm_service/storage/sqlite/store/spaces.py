@@ -7,23 +7,13 @@ anyone from its name.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 
 from bg_charm_service.domain.errors import InvalidInput
+from bg_charm_service.storage.records import OwnedSpace, Space
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.keys import KEYS, json_keys
-
-
-@dataclass(frozen=True, slots=True)
-class Space:
-    """A container of charms."""
-
-    space_key: int
-    did: str
-    name: str
-    created_at: float
 
 
 class Spaces:
@@ -62,7 +52,7 @@ class Spaces:
         )
         return dict(rows)
 
-    def page(self, after: int = 0, limit: int = -1) -> list[tuple[Space, list[str]]]:
+    def page(self, after: int = 0, limit: int = -1) -> list[OwnedSpace]:
         """Spaces with their owners, the creator first, in order of creation from behind a key."""
         rows = self._database.rows(
             "SELECT s.space_key, s.did, s.name, s.created_at, o.did, o.granted_by <> o.did,"
@@ -72,7 +62,7 @@ class Spaces:
         )
         rows.sort(key=itemgetter(0, 5, 6, 4))
         return [
-            (Space(*space), [row[4] for row in found])
+            OwnedSpace(Space(*space), [row[4] for row in found])
             for space, found in groupby(rows, key=itemgetter(0, 1, 2, 3))
         ]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+from bg_charm_service.storage.records import TokenRecord
 from bg_charm_service.storage.sqlite.database import Database
 
 #: The time of the last use is written at most this often, in seconds: not at each request.
@@ -13,25 +13,6 @@ _USE_SECONDS = 60.0
 _COLUMNS = (
     "token_id, name, space, is_read_only, made_by, created_at, expires_at, last_used_at, revoked_at"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class TokenRecord:
-    """A token without its secret; `space` is the DID that it is limited to."""
-
-    token_id: int
-    name: str
-    space: str | None
-    read_only: bool
-    made_by: str
-    created_at: float
-    expires_at: float | None
-    last_used_at: float
-    revoked_at: float | None
-
-    def is_valid(self, now: float) -> bool:
-        """Whether it was neither revoked nor has expired."""
-        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
 
 class Tokens:

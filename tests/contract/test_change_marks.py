@@ -14,11 +14,8 @@ from bg_charm_service.domain.model import (
     FieldKind,
     FieldSchema,
 )
-from bg_charm_service.storage.change_marks import ChangeMarks
-from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.store import Store
-from bg_charm_service.storage.sqlite.store.charms import CharmRecord
-from bg_charm_service.storage.sqlite.store.links import Link
+from bg_charm_service.storage.records import CharmRecord, Link
+from tests.contract.engine import Engine
 
 SCHEMA = CharmSchema(
     "Counter", "Counter", "", (FieldSchema("count", FieldKind.VALUE, b"0"),), ("bgUpdater",)
@@ -29,9 +26,10 @@ LINK = Link("other", 1, ("count",), is_writable=True)
 class Shelf:
     """A store with one charm that has a field, a link to itself and a record of its runs."""
 
-    def __init__(self) -> None:
-        self.database = Database.open(":memory:")
-        self.store = Store.on(self.database)
+    def __init__(self, engine: Engine) -> None:
+        self.database = engine.database
+        self.store = engine.store
+        self.changes = self.database.sole_writer.changes
         self.space = self.store.spaces.ensure("did:key:s", name="", owner="did:key:o", now=1.0)
         self.before = 0
         self.charm = self.add("charm")
@@ -61,7 +59,7 @@ class Shelf:
     def purge(self) -> None:
         """Purge the charm, which was removed."""
         self.store.charms.mark_removed(self.key, 3.0)
-        self.before = self.store.changes.since(self.key)
+        self.before = self.changes.since(self.key)
         self.store.charms.purge_removed(4.0, 10)
 
     def disable(self) -> None:
@@ -130,9 +128,9 @@ READING = {
 
 
 @pytest.fixture
-def shelf() -> Shelf:
+def shelf(engine: Engine) -> Shelf:
     """Give a store with one charm."""
-    return Shelf()
+    return Shelf(engine)
 
 
 @pytest.mark.parametrize("part", OUTSIDE_CHANGES)
@@ -147,16 +145,17 @@ def test_every_method_is_known_here(shelf: Shelf, part: str) -> None:
 )
 def test_each_outside_change_is_marked(shelf: Shelf, part: str, name: str) -> None:
     """Whatever changes a charm from outside of its run shows in its number."""
-    shelf.before = shelf.store.changes.since(shelf.key)
-    written = shelf.database.connection.total_changes
-    OUTSIDE_CHANGES[part][name](shelf)
-    assert written < shelf.database.connection.total_changes
-    assert shelf.before != shelf.store.changes.since(shelf.key)
+    shelf.before = shelf.changes.since(shelf.key)
+    written = shelf.database.commits
+    with shelf.database.transaction():
+        OUTSIDE_CHANGES[part][name](shelf)
+    assert written < shelf.database.commits
+    assert shelf.before != shelf.changes.since(shelf.key)
 
 
 def test_reading_and_plain_runs_change_no_number(shelf: Shelf) -> None:
     """What no settlement has to look at leaves a charm's number as it is."""
-    before = shelf.store.changes.since(shelf.key)
+    before = shelf.changes.since(shelf.key)
     shelf.store.health.set_due(shelf.key, 7.0)
     shelf.store.health.set_due_all([(8.0, shelf.key)])
     shelf.store.health.put_all([(shelf.key, CharmHealth(), CharmHealth(executions=1))])
@@ -164,24 +163,12 @@ def test_reading_and_plain_runs_change_no_number(shelf: Shelf) -> None:
     shelf.store.health.get(shelf.key)
     shelf.store.cells.snapshot(shelf.charm)
     shelf.store.charms.get(shelf.key)
-    assert before == shelf.store.changes.since(shelf.key)
+    assert before == shelf.changes.since(shelf.key)
 
 
 def test_a_change_of_another_charm_changes_no_number(shelf: Shelf) -> None:
     """Numbers are told apart by charm."""
-    before = shelf.store.changes.since(shelf.key)
+    before = shelf.changes.since(shelf.key)
     other = shelf.add("other")
     shelf.store.cells.write(other, "count", b"5")
-    assert before == shelf.store.changes.since(shelf.key)
-
-
-def test_too_many_marks_count_as_changes_of_all() -> None:
-    """The memory of marks is bounded: beyond it every number differs, once."""
-    changes = ChangeMarks(most=3)
-    before = {key: changes.since(key) for key in range(10)}
-    for key in range(4):
-        changes.mark(key)
-    after = {key: changes.since(key) for key in range(10)}
-    assert all(before[key] != after[key] for key in range(10))
-    changes.mark(1)
-    assert [1] == [key for key in range(10) if after[key] != changes.since(key)]
+    assert before == shelf.changes.since(shelf.key)

@@ -1,0 +1,57 @@
+"""The storage engines there are: the only module that knows them.
+
+Opens what a service lives on, and does what the command line does to the files of a service that
+is stopped. Called by the service's bootstrap, its maintenance, and the command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bg_charm_service.storage.contract import Storage
+from bg_charm_service.storage.records import KEEP_DONE
+from bg_charm_service.storage.sqlite import integrity
+from bg_charm_service.storage.sqlite.checks.examination import Doctor
+from bg_charm_service.storage.sqlite.checks.file_checks import file_troubles
+from bg_charm_service.storage.sqlite.checks.stopped import examine_stopped
+from bg_charm_service.storage.sqlite.database import Database
+from bg_charm_service.storage.sqlite.integrity import facts_of
+from bg_charm_service.storage.sqlite.job_queue import JobQueue
+from bg_charm_service.storage.sqlite.restore import restore_backup
+from bg_charm_service.storage.sqlite.store import open_store
+
+__all__ = [
+    "FILE_CHECKER",
+    "SQLiteEngine",
+    "examine_stopped",
+    "facts_of",
+    "file_troubles",
+    "restore_backup",
+]
+
+#: The module whose `main`, given the path of a file that nobody has open, reads all of it and
+#: prints what is damaged in it as JSON. It imports little, for a process of its own.
+FILE_CHECKER = integrity.__name__
+
+
+@dataclass(frozen=True, slots=True)
+class SQLiteEngine:
+    """The engine of a single machine: one SQLite file, and one process that has it open.
+
+    Tests bring a database with faults, or a queue with a bug in it.
+    """
+
+    open_database: Callable[[Path], Database] = Database.open
+    queue: type[JobQueue] = JobQueue
+
+    def open(self, path: Path, *, keep_done: int = KEEP_DONE) -> Storage:
+        """Open the file, or make it, and bring its schema up to date."""
+        database = self.open_database(path)
+        try:
+            queue = self.queue(database, keep_done=keep_done)
+            return Storage(database, open_store(database), queue, Doctor(database, queue))
+        except BaseException:
+            database.close()
+            raise

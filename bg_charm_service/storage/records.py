@@ -1,0 +1,293 @@
+"""The values that cross the storage contract: what is asked of an engine, and what it gives back.
+
+Frozen, without SQL and without an engine's types. Times are float seconds since the epoch, those
+of jobs and due times by the steady clock; JSON values are bytes. Imported by everything above.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+import msgspec
+
+from bg_charm_service.domain.model import CharmRef, CharmSchema, Job, Origin
+
+#: So many of the newest finished jobs are kept.
+KEEP_DONE = 1000
+
+#: A job handed out this often by supervisors that then died is a suspect, and run alone.
+SUSPECT_DELIVERIES = 3
+
+#: A larger value is not part of a snapshot; a run fetches it at first touch. In bytes.
+INLINE_BYTES = 64 * 1024
+
+#: What stands for a secret wherever state is shown.
+REDACTED = {"$secret": True}
+
+#: A charm is slow when its last run took at least so long, in milliseconds.
+SLOW_MS = 1000
+
+#: So many entries of the audit log are kept.
+KEPT_AUDIT_ENTRIES = 100_000
+
+#: So many of the things that a finding concerns are named.
+NAMED_THINGS = 3
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """A job taken for one worker; `fence` in the job proves that it is the newest claim."""
+
+    job: Job
+    space_key: int
+    charm_key: int
+    #: Whose the charm was when the job was queued, where that is noted.
+    integration: str = ""
+
+
+class NewJob(msgspec.Struct, frozen=True):
+    """A job to be queued; a poll is unique, and has the key of its charm for it."""
+
+    space_key: int
+    charm_key: int
+    ref: CharmRef
+    stream: str
+    event: bytes
+    run_at: float
+    origin: Origin = Origin.POLL
+    is_held: bool = False
+
+
+#: Chooses which of the jobs that are ready are claimed.
+JobChoice = Callable[[Sequence[Claim]], Sequence[Claim]]
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """A container of charms."""
+
+    space_key: int
+    did: str
+    name: str
+    created_at: float
+
+
+class OwnedSpace(NamedTuple):
+    """A space and the DIDs of its owners, the creator first."""
+
+    space: Space
+    owners: list[str]
+
+
+class CharmRecord(msgspec.Struct, frozen=True):
+    """One charm as stored."""
+
+    charm_key: int
+    space_key: int
+    ref: CharmRef
+    cause: str
+    file_name: str
+    source_hash: str
+    schema: CharmSchema
+    name: str
+    updater: str | None
+    created_at: float
+    updated_at: float
+    removed_at: float | None
+
+
+class CharmOrder(StrEnum):
+    """In which order charms are listed."""
+
+    ADDED = "added"  #: the oldest first
+    NAME = "name"
+    LAST_RUN = "last_run"  #: the newest run first
+    DURATION = "duration"  #: the longest last run first
+    FAILURES = "failures"  #: the most failures in a row first
+
+
+class Standing(StrEnum):
+    """Which charms are listed."""
+
+    FAILING = "failing"  #: the last run failed
+    DISABLED = "disabled"
+    SLOW = "slow"
+    UNREGISTERED = "unregistered"
+
+
+@dataclass(frozen=True, slots=True)
+class CharmFilter:
+    """What listed charms have in common; `listed` are keys of charms an integration lists."""
+
+    text: str = ""
+    standing: Standing | None = None
+    space_key: int | None = None
+    integration: str | None = None
+    listed: frozenset[int] = frozenset()
+
+
+class CellValue(msgspec.Struct, frozen=True):
+    """A field's JSON at a version; `value` is None when it is large and was left out.
+
+    `size_bytes` is what it takes on disk, in a snapshot.
+    """
+
+    version: int
+    value: bytes | None
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One link; `path` is the target's field or stream and the way inside; empty for the whole."""
+
+    field: str
+    target_key: int
+    path: tuple[str, ...]
+    is_writable: bool
+
+
+class ScheduleEntry(msgspec.Struct, frozen=True):
+    """When a charm is due, and its own interval; None for the service's."""
+
+    charm_key: int
+    due_at: float | None
+    interval_seconds: float | None
+    is_enabled: bool = True
+
+
+class ScheduledCharm(NamedTuple):
+    """A registered charm as the schedule needs it when a service starts."""
+
+    charm_key: int
+    space: str
+    due_at: float | None
+    interval_seconds: float | None
+    disabled_by: str | None
+    consecutive_failures: int
+
+
+class FailureStreak(NamedTuple):
+    """A charm's failures in a row, and the last of them."""
+
+    charm_key: int
+    consecutive_failures: int
+    last_error: str
+    last_error_cause: str | None
+
+
+class RunOutcome(NamedTuple):
+    """How one recorded run ended, and how long it took in milliseconds."""
+
+    status: str
+    duration_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRecord:
+    """A token without its secret; `space` is the DID that it is limited to."""
+
+    token_id: int
+    name: str
+    space: str | None
+    read_only: bool
+    made_by: str
+    created_at: float
+    expires_at: float | None
+    last_used_at: float
+    revoked_at: float | None
+
+    def is_valid(self, now: float) -> bool:
+        """Whether it was neither revoked nor has expired."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
+    """A session; `token_id` names the token that it was begun with, None for a login code."""
+
+    token_id: int | None
+    created_at: float
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One change; `space` and `charm_id` are empty where it concerns none."""
+
+    entry_id: int
+    at: float
+    caller: str
+    action: str
+    space: str
+    charm_id: str
+    detail: str
+
+
+class Severity(StrEnum):
+    """How bad it is; the order is that of the exit codes."""
+
+    NOTE = "note"  #: fine, but worth knowing
+    WARNING = "warning"  #: works, and will not for ever
+    ERROR = "error"  #: something that must always hold does not
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is told of a trouble; `repairable` means that --repair mends it."""
+
+    check: str
+    severity: Severity
+    text: str
+    repairable: bool
+    repaired: bool = False
+
+
+@dataclass(slots=True)
+class Trouble:
+    """One kind of thing that is wrong, with all that it concerns."""
+
+    check: str
+    severity: Severity
+    #: What is wrong; after the noun of the things that it concerns, if it has one.
+    text: str
+    things: str = ""
+    keys: tuple[Any, ...] = ()
+    names: tuple[str, ...] = ()
+    #: Puts one of the things right; how it is called is between an engine and its checks.
+    mend: Callable[..., None] | None = None
+    #: Puts all of it right without the database.
+    amend: Callable[[], None] | None = None
+
+    @property
+    def is_mendable(self) -> bool:
+        return self.mend is not None or self.amend is not None
+
+    def finding(self, *, is_repaired: bool = False) -> Finding:
+        """Give what is told of it."""
+        text = self.text
+        if self.things:
+            named = ", ".join((self.names or tuple(map(str, self.keys)))[:NAMED_THINGS])
+            more = ", …" if len(self.keys) > NAMED_THINGS else ""
+            text = f"{self.things} {text}: {len(self.keys)} ({named}{more})"
+        return Finding(self.check, self.severity, text, self.is_mendable, is_repaired)
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What a file is: whether one of ours, its schema, and what is wrong with it."""
+
+    is_ours: bool
+    schema_version: int
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a restore did: the database now, where the one before it lies, and the doctor's word."""
+
+    database: str
+    kept_aside: str | None
+    findings: tuple[Finding, ...]

@@ -1,0 +1,74 @@
+"""The doctor of a database that no service has open: looks at the file, and then into it.
+
+Changes nothing unless asked to repair, not even the schema. Called by the command line, and after
+a restore.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from bg_charm_service.domain.errors import DataDirectoryError, ServiceError
+from bg_charm_service.storage.records import Finding, Severity, Trouble
+from bg_charm_service.storage.sqlite.checks.examination import Doctor
+from bg_charm_service.storage.sqlite.database import Database
+from bg_charm_service.storage.sqlite.integrity import facts_of, problems_of
+from bg_charm_service.storage.sqlite.job_queue import JobQueue
+from bg_charm_service.storage.sqlite.migrations import STEPS
+from bg_charm_service.storage.sqlite.schema_version import stored_schema_version
+
+
+def examine_stopped(
+    path: Path, troubles: Sequence[Trouble] = (), *, repair: bool, is_full: bool
+) -> list[Finding]:
+    """Check a database whose directory this process holds, beside what is known of its files."""
+    findings = [_finding_of_file(trouble, repair=repair) for trouble in troubles]
+    version = stored_schema_version(path)
+    if version > len(STEPS):
+        text = f"The database has schema {version}, which only a later version can open"
+        findings.append(Finding("schema", Severity.ERROR, text, repairable=False))
+    elif 0 < version < len(STEPS):
+        text = f"Schema {version} is brought up to {len(STEPS)} at the next start"
+        findings.append(Finding("schema", Severity.NOTE, text, repairable=False))
+    else:
+        findings += _examine_database(path, repair=repair)
+    if is_full:
+        findings += _read_all(path)
+    return findings
+
+
+def _finding_of_file(trouble: Trouble, *, repair: bool) -> Finding:
+    if trouble.amend is None or not repair:
+        return trouble.finding()
+    trouble.amend()
+    return trouble.finding(is_repaired=True)
+
+
+def _examine_database(path: Path, *, repair: bool) -> Iterator[Finding]:
+    try:
+        database = Database.examine(path)
+    except DataDirectoryError as error:
+        yield Finding("database", Severity.ERROR, str(error).rstrip("."), repairable=False)
+        return
+    try:
+        doctor, now = Doctor(database, JobQueue(database)), time.time()
+        for trouble in [found for found in doctor.examine(now, None) if found is not None]:
+            is_repaired = repair and trouble.is_mendable
+            if is_repaired:
+                for _ in doctor.mend(trouble, now, None):
+                    pass
+            yield trouble.finding(is_repaired=is_repaired)
+    except ServiceError as error:
+        yield Finding("database", Severity.ERROR, str(error).rstrip("."), repairable=False)
+    finally:
+        database.close()
+
+
+def _read_all(path: Path) -> Iterator[Finding]:
+    """Read every page; a log that a crash left is folded into the file before."""
+    if facts_of(path).is_ours and stored_schema_version(path) <= len(STEPS):
+        Database.examine(path).close()
+    for problem in problems_of(path):
+        yield Finding("integrity", Severity.ERROR, problem, repairable=False)

@@ -1,0 +1,480 @@
+"""The storage contract, its store: what is kept of charms, spaces and callers, group by group.
+
+Part of `contract`, which says what holds for all of it: each method joins the transaction around
+it, and none commits by itself. Times are float seconds since the epoch, due times by the steady
+clock; JSON values are bytes. Engines implement the groups; everything above asks for `Store`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+from bg_charm_service.domain.identity import Identity
+from bg_charm_service.domain.limits import LimitChanges
+from bg_charm_service.domain.model import (
+    CharmHealth,
+    CharmRef,
+    CharmSchema,
+    Registration,
+    RunRecord,
+)
+from bg_charm_service.storage.records import (
+    AuditEntry,
+    CellValue,
+    CharmFilter,
+    CharmOrder,
+    CharmRecord,
+    FailureStreak,
+    Link,
+    OwnedSpace,
+    RunOutcome,
+    ScheduledCharm,
+    ScheduleEntry,
+    SessionRecord,
+    Space,
+    TokenRecord,
+)
+
+
+class Spaces(Protocol):
+    """Spaces, their owners, and the documents (plain cells) of integrations in them.
+
+    A space's own DID is never an owner: the private key of a named space can be computed by
+    anyone from its name. Granting it raises InvalidInput.
+    """
+
+    def find(self, did: str) -> Space | None:
+        """Look a space up by its DID."""
+
+    def ensure(self, did: str, *, name: str, owner: str, now: float) -> Space:
+        """Give the space of a DID, created and owned by `owner` when it is new.
+
+        A name is kept once there is one.
+        """
+
+    def names(self, space_keys: Collection[int]) -> dict[int, str]:
+        """The names of several spaces, by key."""
+
+    def page(self, after: int = 0, limit: int = -1) -> list[OwnedSpace]:
+        """Spaces with their owners, in order of creation from behind a key."""
+
+    def grant(self, space_key: int, did: str, *, granted_by: str, now: float) -> None:
+        """Make an identity an owner; granting twice changes nothing."""
+
+    def owners(self, space_key: int) -> list[str]:
+        """The DIDs of a space's owners, the creator first."""
+
+    def is_owner(self, space_key: int, did: str) -> bool:
+        """Whether an identity may act on a space."""
+
+    def owned_by(self, did: str) -> frozenset[str]:
+        """The DIDs of the spaces that an identity owns."""
+
+    def document(self, space: str, cell_id: str) -> bytes | None:
+        """The JSON of a plain cell; None when it was never written."""
+
+    def write_document(self, space: str, cell_id: str, value: bytes, now: float) -> None:
+        """Write the JSON of a plain cell."""
+
+
+class Charms(Protocol):
+    """Charms and their sources: identity, class description, where they stand in their life.
+
+    A removed charm keeps its row and its key, so that its history stays readable, until it is
+    purged.
+    """
+
+    def find(self, ref: CharmRef) -> CharmRecord | None:
+        """Look a charm up; None for an unknown or removed one."""
+
+    def key_of(self, ref: CharmRef) -> int | None:
+        """The key of a charm, where no more is needed of it; None for an unknown or removed one."""
+
+    def find_removed(self, ref: CharmRef) -> CharmRecord | None:
+        """Look up a charm that was removed lately."""
+
+    def get(self, charm_key: int) -> CharmRecord | None:
+        """Look a charm up by its key, removed or not."""
+
+    def get_many(self, charm_keys: Sequence[int]) -> dict[int, CharmRecord]:
+        """Look several charms up, removed or not; gives those that there are, by key."""
+
+    def find_by_cause(self, space_key: int, cause: str) -> CharmRecord | None:
+        """Look up the charm of a space that was made for a cause."""
+
+    def page(self, *, space: str | None, after: int, limit: int) -> list[CharmRecord]:
+        """Charms in order of their keys, from behind key `after`."""
+
+    def count_outside(self, space: str) -> int:
+        """How many charms there are in other spaces than this one."""
+
+    def add(
+        self,
+        ref: CharmRef,
+        space_key: int,
+        *,
+        cause: str,
+        file_name: str,
+        source: str,
+        schema: CharmSchema,
+        now: float,
+    ) -> CharmRecord:
+        """Store a charm; one that was removed before comes back under its key."""
+
+    def replace_source(
+        self, charm_key: int, *, file_name: str, source: str, schema: CharmSchema, now: float
+    ) -> None:
+        """Give a charm new source; its id, state and history stay."""
+
+    def source(self, source_hash: str) -> str:
+        """The text of a stored source."""
+
+    def mark_removed(self, charm_key: int, now: float) -> None:
+        """End a charm's life; its state and its right to run are gone, its history stays."""
+
+    def purge_removed(self, before: float, limit: int) -> int:
+        """Delete charms removed before a moment, and sources nobody uses; gives the count."""
+
+
+class CharmLists(Protocol):
+    """Pages of charms: searched, filtered, in an order, quick for any number of them."""
+
+    def page(
+        self, wanted: CharmFilter, order: CharmOrder, cursor: str, limit: int
+    ) -> tuple[list[CharmRecord], str | None]:
+        """Charms from behind a cursor, and the next page's; None at the end.
+
+        Pages follow each other without gap or repetition. Raises InvalidInput for a cursor that
+        this order never gave.
+        """
+
+
+class Cells(Protocol):
+    """The fields of charms, each with a version that grows with every write.
+
+    A version is never used twice for a field, also not after it was dropped and made anew. Fields
+    that their charm declares as secret are encrypted at rest, each bound to its place.
+    """
+
+    def snapshot(self, charm: CharmRecord) -> dict[str, CellValue]:
+        """All fields of a charm; values over INLINE_BYTES are left out."""
+
+    def snapshots(self, charms: Sequence[CharmRecord]) -> dict[int, dict[str, CellValue]]:
+        """All fields of each of several charms, by the charm's key, as `snapshot` gives them."""
+
+    def read(self, charm: CharmRecord, field: str) -> CellValue | None:
+        """One field, however large; None when it was never written."""
+
+    def versions(self, charm_key: int) -> dict[str, int]:
+        """The version of each field of a charm."""
+
+    def total_bytes(self, charm_key: int) -> int:
+        """What all fields of a charm take together."""
+
+    def write(self, charm: CharmRecord, field: str, value: bytes) -> None:
+        """Write one field. Raises InvalidInput for what is no JSON."""
+
+    def write_all(self, rows: Iterable[tuple[int, str, bytes]]) -> None:
+        """Write fields, each given by its charm's key, its name and its JSON; leaves no marks.
+
+        For what plain runs wrote into their own charms, once it was checked: no secret, and no
+        field twice.
+        """
+
+    def drop(self, charm_key: int, field: str) -> None:
+        """Delete one field."""
+
+    def state(self, charm: CharmRecord) -> dict[str, msgspec.Raw]:
+        """The whole state as people see it: `$NAME`, fields with secrets redacted, streams."""
+
+
+class Links(Protocol):
+    """Rights of one charm on a cell or stream of another, given by a person, never by a run."""
+
+    def put(self, charm_key: int, link: Link) -> None:
+        """Make or replace a link."""
+
+    def of(self, charm_key: int) -> list[Link]:
+        """The links of a charm."""
+
+    def drop(self, charm_key: int, field: str) -> None:
+        """Delete one link."""
+
+    def read(self, target: CharmRecord, link: Link) -> CellValue:
+        """The linked value at its version; raises InvalidInput when there is none."""
+
+    def version(self, target: CharmRecord, link: Link) -> int:
+        """The version of the linked value, 0 when there is none."""
+
+    def write(self, target: CharmRecord, link: Link, value: bytes) -> None:
+        """Write through a link into the target's field; raises InvalidInput for no such place."""
+
+
+class Registrations(Protocol):
+    """The entries that make the service poll a charm: one a charm, the last label wins."""
+
+    def find(self, charm_key: int, ref: CharmRef) -> Registration | None:
+        """The registration of a charm, if it has one."""
+
+    def times(self, charm_keys: Sequence[int]) -> dict[int, float]:
+        """When those of several charms that are registered were, by key."""
+
+    def put(self, charm_key: int, integration: str, now: float) -> bool:
+        """Register a charm, or again under another label; says whether it is new."""
+
+    def drop(self, charm_key: int) -> bool:
+        """Delete a registration; says whether there was one."""
+
+    def labels(self) -> dict[int, str]:
+        """The integration label of each registered charm, by its key."""
+
+
+class HealthRecords(Protocol):
+    """What the service remembers of each charm's runs, and when it is due."""
+
+    def create(self, charm_key: int) -> None:
+        """Start a charm's record afresh; only the number of its last run goes on."""
+
+    def get(self, charm_key: int) -> CharmHealth:
+        """A charm's record; an empty one when it has none."""
+
+    def get_many(self, charm_keys: Sequence[int]) -> dict[int, CharmHealth]:
+        """The records of several charms, by key; empty ones for those that have none."""
+
+    def put(
+        self, charm_key: int, health: CharmHealth, *, before: CharmHealth | None = None
+    ) -> None:
+        """Replace a charm's record; `before` is what it is now, where the caller has read it."""
+
+    def put_all(self, changes: Sequence[tuple[int, CharmHealth, CharmHealth]]) -> None:
+        """Replace records, each given by its key, as it is and as it is to be; leaves no marks.
+
+        Only what differs is written. For what plain runs leave behind.
+        """
+
+    def set_due(self, charm_key: int, due_at: float | None) -> None:
+        """Say when a charm is due next; None when it is not scheduled."""
+
+    def set_due_all(self, rows: Sequence[tuple[float | None, int]]) -> None:
+        """Say when charms are due next, each time before its charm's key."""
+
+    def set_interval(self, charm_key: int, interval_seconds: float | None) -> None:
+        """Give a charm its own polling interval; None for the service's."""
+
+    def entry(self, charm_key: int) -> ScheduleEntry:
+        """When a charm is due."""
+
+    def entries(self, charm_keys: Sequence[int]) -> dict[int, ScheduleEntry]:
+        """When each of several charms is due, by key."""
+
+    def skip_all(self, rows: Sequence[tuple[float | None, int]]) -> None:
+        """Count a poll of charms that fell due while another was live; due times as `set_due_all`.
+
+        Leaves no marks: the run that is out leaves this number alone when it is settled.
+        """
+
+    def disabled_before(self, moment: float, limit: int) -> list[int]:
+        """Charms that failures disabled before a moment, without those removed."""
+
+    def scheduled(self) -> list[ScheduledCharm]:
+        """Every registered charm, in no order."""
+
+    def most_failing(self, limit: int) -> list[FailureStreak]:
+        """The charms with the most failures in a row, without those removed."""
+
+
+class Runs(Protocol):
+    """Run history: the newest runs of each charm, with what they logged."""
+
+    def record(self, charm_key: int, run: RunRecord, keep: int) -> None:
+        """Store a run, and drop the charm's runs beyond the newest `keep`."""
+
+    def record_all(self, rows: Sequence[tuple[int, RunRecord]], keep: int) -> None:
+        """Store runs, each with its charm's key, as `record` does."""
+
+    def of(self, charm_key: int, *, before: int | None = None, limit: int = 20) -> list[RunRecord]:
+        """A charm's runs, newest first, from before run number `before`."""
+
+    def numbered(self, charm_key: int, number: int) -> RunRecord | None:
+        """One run by its number; None when it is not kept."""
+
+    def outcomes(self, charm_key: int, limit: int) -> list[RunOutcome]:
+        """How a charm's newest runs ended, the oldest of them first.
+
+        A cancelled run says nothing about its charm, and is left out.
+        """
+
+    def find(self, charm_key: int, run_id: str) -> RunRecord | None:
+        """The newest record of a run id."""
+
+    def prune(self, before: float, limit: int) -> int:
+        """Delete up to `limit` runs that finished before a moment; gives the count."""
+
+
+class Totals(Protocol):
+    """Counters of the service that only grow, never computed from rows.
+
+    What is counted collects until `flush` writes it with the transaction around, once.
+    """
+
+    def add(self, name: str, amount: float = 1) -> None:
+        """Count something; it is durable with the next flush that commits."""
+
+    def mark(self) -> Counter[str]:
+        """Remember what is counted and not flushed, for `undo`."""
+
+    def undo(self, mark: Counter[str]) -> None:
+        """Go back to a mark: what was counted since did not happen."""
+
+    def discard(self) -> None:
+        """Forget what was counted since the last flush: its transaction was rolled back."""
+
+    def flush(self) -> None:
+        """Write what was counted; inside the transaction that it belongs to."""
+
+    def get(self, name: str) -> int:
+        """The value of a counter."""
+
+    def with_prefix(self, prefix: str) -> dict[str, int]:
+        """The committed counters whose names begin so, the prefix cut off."""
+
+
+class Secrets(Protocol):
+    """The key that encrypts secret fields at rest, sealed to each identity that may open it."""
+
+    def exist(self) -> bool:
+        """Whether the store has its data key already; a new one has none."""
+
+    def create(self, did: str) -> None:
+        """Make the data key of a new store, sealed to its first owner; raises Conflict later."""
+
+    def unlock(self, identity: Identity) -> None:
+        """Open the data key with an identity; raises AuthorizationError when it was not granted."""
+
+    def grant(self, did: str) -> None:
+        """Seal the data key to one more identity."""
+
+    def encrypt(self, value: bytes, place: str) -> bytes:
+        """Encrypt a value, bound to the place where it is stored."""
+
+    def decrypt(self, value: bytes, place: str) -> bytes:
+        """Decrypt a value that was encrypted for that place; raises InvalidInput for another."""
+
+
+class Tokens(Protocol):
+    """Names and rights of those who come over the network; of their tokens only hashes."""
+
+    def add(
+        self,
+        hashed: bytes,
+        *,
+        name: str,
+        space: str | None,
+        read_only: bool,
+        made_by: str,
+        expires_at: float | None,
+        now: float,
+    ) -> TokenRecord:
+        """Add a token under a name that no live one has."""
+
+    def find(self, hashed: bytes) -> TokenRecord | None:
+        """Look a token up by the hash of its text, also one that is valid no more."""
+
+    def get(self, token_id: int) -> TokenRecord | None:
+        """Look a token up by its number."""
+
+    def named(self, name: str) -> TokenRecord | None:
+        """Look up the token of a name that was not revoked; it may have expired."""
+
+    def all(self) -> list[TokenRecord]:
+        """Every token that was ever made, the oldest first."""
+
+    def revoke(self, token_id: int, now: float) -> None:
+        """Let a token be valid no more."""
+
+    def note_use(self, token: TokenRecord, now: float) -> None:
+        """Remember that a token was used; written once a minute at most."""
+
+
+class Sessions(Protocol):
+    """Sessions of browsers, by the hash of their cookie."""
+
+    def add(self, hashed: bytes, token_id: int | None, *, expires_at: float, now: float) -> None:
+        """Begin a session; those that are over are dropped."""
+
+    def find(self, hashed: bytes, now: float) -> SessionRecord | None:
+        """Look up a session that is not over."""
+
+    def drop(self, hashed: bytes) -> bool:
+        """End a session; says whether there was one."""
+
+
+class Nonces(Protocol):
+    """Nonces of signatures that were taken: durable, because a replay may come after a restart."""
+
+    def take(self, did: str, nonce: str, *, expires_at: float, now: float) -> bool:
+        """Take a nonce of a signer; says whether it was unused."""
+
+
+class Audit(Protocol):
+    """Who changed what. Entries are appended in the transaction of their change.
+
+    No entry is ever changed; the oldest go when there are more than KEPT_AUDIT_ENTRIES.
+    """
+
+    def append(
+        self,
+        *,
+        at: float,
+        caller: str,
+        action: str,
+        space: str = "",
+        charm_id: str = "",
+        detail: str = "",
+    ) -> None:
+        """Add an entry, inside the transaction of the change."""
+
+    def newest(self, before: int | None, limit: int) -> list[AuditEntry]:
+        """Entries older than one, or the newest of all; the newest first."""
+
+
+class LimitOverrides(Protocol):
+    """Limits that the operator set for a space or for one charm; a change shows once committed."""
+
+    def of_space(self, space_key: int) -> LimitChanges:
+        """What is set for a space."""
+
+    def of_charm(self, charm_key: int) -> LimitChanges:
+        """What is set for a charm itself."""
+
+    def put_space(self, space_key: int, changes: LimitChanges) -> None:
+        """Set the limits of a space, all of them."""
+
+    def put_charm(self, charm_key: int, changes: LimitChanges) -> None:
+        """Set the limits of a charm itself, all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The durable state of the service, by kind."""
+
+    spaces: Spaces
+    charms: Charms
+    charm_lists: CharmLists
+    cells: Cells
+    links: Links
+    registrations: Registrations
+    health: HealthRecords
+    runs: Runs
+    totals: Totals
+    secrets: Secrets
+    tokens: Tokens
+    sessions: Sessions
+    nonces: Nonces
+    audit: Audit
+    limits: LimitOverrides
