@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import select
 import signal
 import socket
@@ -20,6 +19,7 @@ from bg_charm_service.workers.pool.zygote_client import ZygoteClient, read_repor
 from bg_charm_service.workers.protocol.messages import Birth, Exited, FromZygote, Spawned
 from bg_charm_service.workers.runtime.boot import Cradle
 from bg_charm_service.workers.sandbox import Wall
+from tests.unit.descriptors import limit_leaving, limited_to
 
 #: The longest that anything is waited for, in seconds.
 PATIENCE_SECONDS = 20.0
@@ -160,18 +160,15 @@ def test_no_room_for_a_worker(births: Births) -> None:
         assert births.look(PATIENCE_SECONDS)
     # It reaps only once it has closed what that worker was given.
     pid = births.client.pid
-    at_rest = len(os.listdir(f"/proc/{pid}/fd"))
     births.spawn()
     while len(births.pids) < 2:
         assert births.look(PATIENCE_SECONDS)
-    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (at_rest + 1, hard))
-    births.spawn()
-    while len(births.exited) < 2:
-        assert births.look(PATIENCE_SECONDS)
-    ended = {1: -signal.SIGKILL, 3: os.EX_OSERR}
-    assert (ended, [1, 2]) == (births.exited, list(births.pids))
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+    with limited_to(limit_leaving(1, pid), pid):
+        births.spawn()
+        while len(births.exited) < 2:
+            assert births.look(PATIENCE_SECONDS)
+        ended = {1: -signal.SIGKILL, 3: os.EX_OSERR}
+        assert (ended, [1, 2]) == (births.exited, list(births.pids))
     births.spawn()
     while len(births.pids) < 3:
         assert births.look(PATIENCE_SECONDS)

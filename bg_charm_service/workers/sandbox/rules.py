@@ -120,9 +120,10 @@ UNKNOWN = ("clone3", "openat2")
 #: Calls that are answered as by a file system that has none of this. Landlock says nothing about
 #: reading extended attributes (access lists, capabilities, labels, notes of programs) of any path.
 #: Not EPERM: what copies files (shutil.copystat) goes on after "not supported" only.
-UNSUPPORTED = tuple(
-    "getxattr lgetxattr fgetxattr getxattrat listxattr llistxattr flistxattr listxattrat"
-    " file_getattr".split()
+UNSUPPORTED = (
+    *("getxattr", "lgetxattr", "fgetxattr", "getxattrat"),
+    *("listxattr", "llistxattr", "flistxattr", "listxattrat"),
+    "file_getattr",
 )
 
 _NETWORK = "bind listen accept accept4"
