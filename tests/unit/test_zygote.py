@@ -160,10 +160,11 @@ def test_no_room_for_a_worker(births: Births) -> None:
         assert births.look(PATIENCE_SECONDS)
     # It reaps only once it has closed what that worker was given.
     pid = births.client.pid
+    little = limit_leaving(1, pid)
     births.spawn()
     while len(births.pids) < 2:
         assert births.look(PATIENCE_SECONDS)
-    with limited_to(limit_leaving(1, pid), pid):
+    with limited_to(little, pid):
         births.spawn()
         while len(births.exited) < 2:
             assert births.look(PATIENCE_SECONDS)
