@@ -156,7 +156,7 @@ def summary(turns: list[tuple[str, Told]]) -> list[str]:
         line = f"{processor} ms of processor time ({wall} ms of wall time) in {test}"
         by_name[told["slowest"]].append((told["processor_seconds"], line))
     worst = sorted(((max(each), len(each), name) for name, each in by_name.items()), reverse=True)
-    return [f"{name}: {times}×, at most {line}" for (_, line), times, name in worst]
+    return [f"{name}: {times} times, at most {line}" for (_, line), times, name in worst]
 
 
 #: Of this process of tests.

@@ -107,6 +107,6 @@ def test_slow_turns_stand_below_the_results(
     printed = run(["-m", "pytest", *flags, str(tmp_path / "test_it.py")], environ)
 
     (line,) = [line for line in printed.splitlines() if "ms of processor time" in line]
-    assert line.startswith("long, to its end: 2×, at most ")
+    assert line.startswith("long, to its end: 2 times, at most ")
     assert line.endswith(" in test_it.py::test_slow")
     assert "2 passed" in printed
