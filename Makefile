@@ -101,6 +101,15 @@ $(LOWEST): setup.cfg pyproject.toml .ci/lowest
 	    --constraint .venv-lowest/constraints.txt --editable '.[dev]'
 	@touch $@
 
+# Asks an OSV server: ARGS=--osv-url=URL names another than osv.dev.
+.PHONY: audit
+audit: $(INSTALLED) ## Look up known holes of the pinned and of the oldest dependencies
+	$(PYTHON) .ci/lowest > .venv/lowest.txt
+	.venv/bin/python .ci/audit $(ARGS) constraints.txt .venv/lowest.txt
+
+.PHONY: release-check
+release-check: check audit test test-lowest simulate ## Everything that must hold before a release
+
 .PHONY: soak
 soak: $(INSTALLED) ## Beat a real service with KILL, TERM and STOP for MINUTES=10, and compare what it kept
 	@.venv/bin/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)

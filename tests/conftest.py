@@ -1,9 +1,18 @@
-"""What holds for all tests: how much hypothesis tries, and the switch of the hostile charms."""
+"""What holds for all tests: how much hypothesis tries, and the switch of the hostile charms.
+
+And it shows which turns of the event loop of a service were slow: see tests/process/loop_watch.py.
+"""
 
 import os
+from collections.abc import Generator
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.process.loop_watch import SLOW_SECONDS, SLOW_TURNS, summary
+
+#: A property of a test's report, which comes along from other processes too.
+SLOW_TURN = "slow turn of the loop"
 
 settings.register_profile("dev", deadline=None, max_examples=50)
 settings.register_profile(
@@ -24,3 +33,36 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="require",
         help="walls around the charms of tests/hostile (require, or off to see what they hold)",
     )
+
+
+def pytest_configure() -> None:
+    """Watch the loops of services; only where tests are run, and not in what only measures."""
+    SLOW_TURNS.open()
+
+
+def pytest_unconfigure() -> None:
+    """Leave nothing behind."""
+    SLOW_TURNS.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note which turns of its services were slow during a test."""
+    report = yield
+    report.user_properties += [(SLOW_TURN, told) for told in SLOW_TURNS.news()]
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show every slow turn behind the results; none of them fails anything."""
+    turns = [
+        (report.nodeid, told)
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        for name, told in getattr(report, "user_properties", ())
+        if name == SLOW_TURN
+    ]
+    if turns:
+        terminalreporter.section(f"turns of the loop over {SLOW_SECONDS * 1000:.0f} ms")
+        for line in summary(turns):
+            terminalreporter.write_line(line)

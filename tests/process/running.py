@@ -27,6 +27,7 @@ from typing import Any
 import httpx2
 import psutil
 
+from tests.process.loop_watch import SLOW_TURNS
 from tests.process.program import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -141,7 +142,7 @@ class Service:
     def boot(self) -> Service:
         """Start the process; wait for nothing."""
         command = [
-            *(self._runner.python, "-m", "bg_charm_service", "--data-dir", str(self.data_dir)),
+            *(self._runner.python, *self._program(), "--data-dir", str(self.data_dir)),
             *("--log-format=json", *_with_sandbox(_with_port(self._flags))),
         ]
         self.lines, self._errors, self._is_over, self._is_closed = [], [], False, False
@@ -162,6 +163,12 @@ class Service:
         for reader in self._readers:
             reader.start()
         return self
+
+    def _program(self) -> list[str]:
+        """Arguments that run the program: with its loop watched, where it can import our tests."""
+        if self._cwd == ROOT and self._runner == Runner():
+            return SLOW_TURNS.command("bg_charm_service")
+        return ["-m", "bg_charm_service"]
 
     def start(self) -> Service:
         """Start the process and wait until it takes requests."""

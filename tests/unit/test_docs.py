@@ -24,7 +24,7 @@ PACKAGE = ROOT / "bg_charm_service"
 #: Flags of other programs, and of the benchmarks, that the guides use or name.
 FOREIGN_FLAGS = {
     *("--now", "--unix-socket", "--unstable-kv", "--unstable-worker-options"),
-    *("--quick", "--write", "--rounds", "--runs", "--minutes", "--charms", "--folder"),
+    *("--osv-url", "--quick", "--write", "--rounds", "--runs", "--minutes", "--charms", "--folder"),
 }
 
 

@@ -25,7 +25,18 @@ COMMANDS = {
     "add-admin-charm": "add-admin-charm",
 }
 OTHERS = {
-    *("test", "test-lowest", "simulate", "soak", "reliability-report", "check", "fmt", "lint"),
+    *(
+        "test",
+        "test-lowest",
+        "simulate",
+        "soak",
+        "audit",
+        "release-check",
+        "reliability-report",
+        "check",
+        "fmt",
+        "lint",
+    ),
     *("bench", "profile", "reference", "build-binaries", "clean", "install-systemd", "help"),
 }
 
@@ -102,6 +113,27 @@ def test_check_is_every_gate() -> None:
 
     for gate in ("ruff format --check", "ruff check", "mypy", "test_architecture.py"):
         assert gate in printed
+
+
+def test_a_release_needs_every_gate() -> None:
+    """`make release-check` tests with the oldest dependencies too, and looks up known holes."""
+    printed = make("-n", "release-check")
+
+    for gate in ("mypy", ".venv/bin/pytest -", ".venv-lowest/bin/pytest", "tests.simulation"):
+        assert gate in printed
+    assert ".ci/audit  constraints.txt .venv/lowest.txt\n" in printed
+
+
+def test_known_holes_are_no_gate_of_a_change() -> None:
+    """`make check` needs no network: what somebody publishes elsewhere fails no change."""
+    assert "audit" not in make("-n", "check")
+
+
+def test_another_server_can_be_asked_about_holes() -> None:
+    """`make audit ARGS=--osv-url=URL` passes it on."""
+    assert ".ci/audit --osv-url=http://mirror/v1/query " in make(
+        "-n", "audit", "ARGS=--osv-url=http://mirror/v1/query"
+    )
 
 
 def test_unit_is_installed_with_its_full_path() -> None:

@@ -93,6 +93,15 @@ def test_walls_refuse(deed: Deed, here: Place) -> None:
     assert result.error in deed.errors, result
 
 
+def test_attributes_are_not_supported(here: Place) -> None:
+    """What asks for extended attributes is told what a file system without any says."""
+    need(Wall.CALLS)
+
+    result = attempt(lambda at: os.listxattr(at.file), here, without=missing_walls())
+
+    assert f"[Errno {errno.EOPNOTSUPP}]" in result.text
+
+
 @deeds
 def test_walls_refuse_other_users(deed: Deed, here: Place) -> None:
     """The same holds for a service that does not run as root."""

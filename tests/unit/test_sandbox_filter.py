@@ -12,7 +12,10 @@ from bg_charm_service.workers.sandbox.seccomp import Instruction, program
 from bg_charm_service.workers.sandbox.syscalls import MACHINES, NEWEST, number
 
 ALLOW, KILL, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
-EPERM, ENOSYS = ERRNO | errno.EPERM, ERRNO | errno.ENOSYS
+EPERM, ENOSYS, EOPNOTSUPP = (ERRNO | each for each in (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP))
+
+#: The names of all calls that the rules say something about.
+NAMED = (*rules.CHECKED, *rules.REFUSED, *rules.UNKNOWN, *rules.UNSUPPORTED)
 
 #: What the kernel puts into the place of the process id; any number that no rule names.
 ME = 4242
@@ -100,6 +103,18 @@ def test_some_calls_look_unknown(machine: str) -> None:
 
 
 @machines
+def test_attributes_look_unsupported(machine: str) -> None:
+    """Reading extended attributes is answered as by a file system without any, in every way."""
+    names = [
+        *(f"{how}{what}xattr" for how in ("", "l", "f") for what in ("get", "list")),
+        *("getxattrat", "listxattrat", "file_getattr"),
+    ]
+    calls = [number(machine, name) for name in names]
+
+    assert [EOPNOTSUPP] * 9 == [verdict(machine, call) for call in calls if call is not None]
+
+
+@machines
 def test_calls_of_the_future_look_unknown(machine: str) -> None:
     """A call that did not exist when the rules were written is not allowed by them."""
     assert [ENOSYS, ENOSYS] == [verdict(machine, call) for call in (NEWEST + 1, 5000)]
@@ -138,7 +153,7 @@ def test_upper_halves_change_nothing(machine: str) -> None:
 @machines
 def test_everything_else_is_allowed(machine: str) -> None:
     """Nothing is refused that the rules do not name: libraries find what they are used to."""
-    named = {number(machine, name) for name in (*rules.CHECKED, *rules.REFUSED, *rules.UNKNOWN)}
+    named = {number(machine, name) for name in NAMED}
     others = [call for call in range(NEWEST + 1) if call not in named]
 
     assert {ALLOW} == {verdict(machine, call) for call in others}
@@ -146,6 +161,4 @@ def test_everything_else_is_allowed(machine: str) -> None:
 
 def test_rules_name_each_call_once() -> None:
     """No call has two rules, of which one would be lost."""
-    names = [*rules.CHECKED, *rules.REFUSED, *rules.UNKNOWN]
-
-    assert sorted(set(names)) == sorted(names)
+    assert sorted(set(NAMED)) == sorted(NAMED)

@@ -124,6 +124,32 @@ def test_temporary_files(here: Place) -> None:
     assert ["kept: te"] == run(work, here)
 
 
+def test_copies_of_files(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What copies a file with its attributes finds that there are none, and goes on.
+
+    Modes and times stay closed; a program that copies them too is told so there, and not before.
+    """
+
+    def work(at: Place) -> list[str]:
+        (at.scratch / "tree").mkdir()
+        (at.scratch / "tree" / "file").write_text("text")
+        for name in ("utime", "chmod"):
+            monkeypatch.setattr(os, name, lambda *_, **__: None)
+        shutil.copytree(at.scratch / "tree", at.scratch / "copy")
+        shutil.copy2(at.scratch / "tree" / "file", at.scratch / "copy" / "other")
+        return sorted(path.name for path in (at.scratch / "copy").iterdir())
+
+    assert ["file", "other"] == run(work, here)
+
+
+def test_where_links_lead(here: Place) -> None:
+    """No wall hides where a symbolic link leads, as docs/security.md says; only what lies there."""
+    link = here.outside / "link"
+    link.symlink_to(here.file)
+
+    assert str(here.file) == run(lambda _: os.readlink(link), here)
+
+
 def test_the_null_device(here: Place) -> None:
     """What is not wanted can be thrown away, and chance is to be had."""
 

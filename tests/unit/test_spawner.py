@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 import os
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 from bg_charm_service.workers.pool.spawner import MAX_BOOT_DEATHS
+from tests.unit.descriptors import limited_to
 from tests.unit.fake_zygote import PoolBench, with_fake_workers
 
-#: So few descriptors that nothing more can be opened.
-NO_FILES = 3
-
-
-@contextmanager
-def no_descriptors() -> Iterator[None]:
-    """Let this process open no file."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (NO_FILES, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+#: Under this limit nothing can be opened, whatever is open, and whatever is closed meanwhile.
+NO_DESCRIPTORS = 0
 
 
 def test_workers_that_there_is_no_room_for(tmp_path: Path) -> None:
     """Where no file can be opened nothing is left of the tries, and they come later."""
 
     async def work(bench: PoolBench) -> None:
-        with no_descriptors():
+        with limited_to(NO_DESCRIPTORS):
             for worker in list(bench.workers):
                 worker.die()
             await bench.until(lambda: not len(bench.pool.workers))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import select
 import signal
 import socket
@@ -20,6 +19,7 @@ from bg_charm_service.workers.pool.zygote_client import ZygoteClient, read_repor
 from bg_charm_service.workers.protocol.messages import Exited, FromZygote, Spawned, WorkerSettings
 from bg_charm_service.workers.runtime.boot import WorkerPreparation
 from bg_charm_service.workers.sandbox import Wall
+from tests.unit.descriptors import limit_leaving, limited_to
 
 #: The longest that anything is waited for, in seconds.
 PATIENCE_SECONDS = 20.0
@@ -160,18 +160,16 @@ def test_no_room_for_a_worker(workers: Workers) -> None:
         assert workers.look(PATIENCE_SECONDS)
     # It reaps only once it has closed what that worker was given.
     pid = workers.client.pid
-    at_rest = len(os.listdir(f"/proc/{pid}/fd"))
+    little = limit_leaving(1, pid)
     workers.spawn()
     while len(workers.pids) < 2:
         assert workers.look(PATIENCE_SECONDS)
-    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (at_rest + 1, hard))
-    workers.spawn()
-    while len(workers.exited) < 2:
-        assert workers.look(PATIENCE_SECONDS)
-    ended = {1: -signal.SIGKILL, 3: os.EX_OSERR}
-    assert (ended, [1, 2]) == (workers.exited, list(workers.pids))
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+    with limited_to(little, pid):
+        workers.spawn()
+        while len(workers.exited) < 2:
+            assert workers.look(PATIENCE_SECONDS)
+        ended = {1: -signal.SIGKILL, 3: os.EX_OSERR}
+        assert (ended, [1, 2]) == (workers.exited, list(workers.pids))
     workers.spawn()
     while len(workers.pids) < 3:
         assert workers.look(PATIENCE_SECONDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import mmap
 import os
@@ -164,6 +165,24 @@ def _moved(mine: Path, there: Path) -> None:
     mine.rename(there)
 
 
+def _attribute_of(path: Path) -> str:
+    """Read who may do what with a file, beyond its mode; most have no such list."""
+    try:
+        return os.getxattr(path, "system.posix_acl_access").hex()
+    except OSError as error:
+        if error.errno != errno.ENODATA:
+            raise
+        return "none"
+
+
+def _attributes_by_descriptor(path: Path) -> list[str]:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return os.listxattr(fd)
+    finally:
+        os.close(fd)
+
+
 def _queued(pid: int) -> None:
     """Send the null signal with a payload."""
     info = ctypes.create_string_buffer(128)
@@ -184,6 +203,9 @@ NEVER = "the end of the process"
 
 #: What the kernel says of a name that may not lead from one directory to another.
 _LINKING = ("OSError", "PermissionError")
+
+#: How "not supported" is raised; a file system without attributes says the same by itself.
+_UNSUPPORTED = ("OSError",)
 
 DEEDS = [
     Deed("read a file", F, lambda at: at.file.read_text()),
@@ -211,6 +233,18 @@ DEEDS = [
     Deed("change times", C, lambda at: os.utime(at.scratch, (1, 1))),
     Deed("change an owner", C, lambda at: os.chown(at.scratch, os.getuid(), os.getgid())),
     Deed("change an attribute", C, lambda at: os.setxattr(at.scratch, "user.a", b"1"), XATTR),
+    Deed("list attributes", C, lambda at: os.listxattr(at.file), XATTR, _UNSUPPORTED),
+    Deed("read an attribute", C, lambda at: _attribute_of(at.file), XATTR, _UNSUPPORTED),
+    Deed(
+        *("list attributes of a link", C),
+        lambda at: os.listxattr(at.file, follow_symlinks=False),
+        *(XATTR, _UNSUPPORTED),
+    ),
+    Deed(
+        *("list attributes by a descriptor", C),
+        lambda at: _attributes_by_descriptor(at.scratch),
+        *(XATTR, _UNSUPPORTED),
+    ),
     Deed("fork", C, lambda _: _forked()),
     Deed("fork by clone", C, lambda _: _cloned("clone", signal.SIGCHLD, 0, 0, 0, 0)),
     Deed("start a program", C, _spawned),

@@ -117,6 +117,15 @@ CHECKED: dict[str, tuple[Check, ...]] = {
 #: Their arguments lie in memory, where no filter can look.
 UNKNOWN = ("clone3", "openat2")
 
+#: Calls that are answered as by a file system that has none of this. Landlock says nothing about
+#: reading extended attributes (access lists, capabilities, labels, notes of programs) of any path.
+#: Not EPERM: what copies files (shutil.copystat) goes on after "not supported" only.
+UNSUPPORTED = (
+    *("getxattr", "lgetxattr", "fgetxattr", "getxattrat"),
+    *("listxattr", "llistxattr", "flistxattr", "listxattrat"),
+    "file_getattr",
+)
+
 _NETWORK = "bind listen accept accept4"
 _PROCESSES = "fork vfork execve execveat setpgid setsid"
 _SIGNALS = "rt_sigqueueinfo rt_tgsigqueueinfo pidfd_open pidfd_send_signal"

@@ -99,6 +99,7 @@ def _sections(machine: str) -> list[tuple[int, Block]]:
     named = [(name, [*_checked(checks), *allow]) for name, checks in rules.CHECKED.items()]
     named += [(name, refuse) for name in rules.REFUSED]
     named += [(name, unknown) for name in rules.UNKNOWN]
+    named += [(name, _answer(errno.EOPNOTSUPP)) for name in rules.UNSUPPORTED]
     answers = {number(machine, name): answer for name, answer in named}
     sections: list[tuple[int, Block]] = []
     for each in range(NEWEST + 1):

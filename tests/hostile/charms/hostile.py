@@ -22,6 +22,9 @@ NUMBERS = {
     "clone3": 435,
     "pidfd_getfd": 438,
     "memfd_secret": 447,
+    "getxattrat": 464,
+    "listxattrat": 465,
+    "file_getattr": 468,
 }
 NUMBERS |= {
     "x86_64": {

@@ -6,7 +6,7 @@ import os
 import socket
 from pathlib import Path
 
-from tests.hostile.charms.hostile import LIBC, Hostile, ends, library
+from tests.hostile.charms.hostile import LIBC, Hostile, call, ends, library
 
 AT_FDCWD = -100
 
@@ -179,6 +179,51 @@ def by_a_handle(charm: Hostile) -> object:
 def by_opening_a_handle(charm: Hostile) -> object:
     """By the call that opens such a name; here of nothing."""
     return library("open_by_handle_at", -1, None, os.O_RDONLY)
+
+
+@ends("error", "getxattr: Operation not supported")
+def access_list_of_the_key(charm: Hostile) -> object:
+    """Who else may read a key."""
+    path = os.fsencode(charm.target["key"])
+    return library("getxattr", path, b"system.posix_acl_access", None, 0)
+
+
+@ends("error", "Operation not supported")
+def notes_beside_the_secret(charm: Hostile) -> object:
+    """What programs keep beside a file's contents: where it came from, what it is."""
+    return os.listxattr(charm.target["secret"])
+
+
+@ends("error", "Operation not supported")
+def notes_beside_a_link(charm: Hostile) -> object:
+    """The same, of a link itself."""
+    return os.listxattr(charm.target["home"], follow_symlinks=False)
+
+
+@ends("error", "Operation not supported")
+def notes_by_a_descriptor(charm: Hostile) -> object:
+    """The same, of a file that is open."""
+    with open(os.__file__) as file:
+        return os.listxattr(file.fileno())
+
+
+@ends("error", "listxattrat: Operation not supported")
+def notes_by_the_newer_call(charm: Hostile) -> object:
+    """The same, by the call that came with Linux 6.13."""
+    return call("listxattrat", AT_FDCWD, os.fsencode(charm.target["key"]), 0, None, 0)
+
+
+@ends("error", "getxattrat: Operation not supported")
+def a_note_by_the_newer_call(charm: Hostile) -> object:
+    """One of them, by the call that came with Linux 6.13; here of nothing."""
+    path = os.fsencode(charm.target["key"])
+    return call("getxattrat", AT_FDCWD, path, 0, b"user.note", None, 0)
+
+
+@ends("error", "file_getattr: Operation not supported")
+def flags_of_the_key(charm: Hostile) -> object:
+    """How the file system keeps a file, by the call that came with Linux 6.17; here of nothing."""
+    return call("file_getattr", AT_FDCWD, os.fsencode(charm.target["key"]), None, 0, 0)
 
 
 @ends("forbidden", "Permission denied")
