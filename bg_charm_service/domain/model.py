@@ -239,6 +239,7 @@ class DisabledBy(StrEnum):
 
     FAILURES = "failures"  #: comes back after a day
     HAND = "hand"  #: stays until a person enables it
+    SERVICE = "service"  #: ended the service twice; stays until a person enables it
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +274,8 @@ class CharmHealth(msgspec.Struct, frozen=True):
     min_ms: float = 0.0
     max_ms: float = 0.0
     last_ms: float = 0.0
+    #: How often it was proven to have ended the service, since a person enabled it last.
+    service_deaths: int = 0
 
     @property
     def is_enabled(self) -> bool:

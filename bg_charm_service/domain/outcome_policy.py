@@ -13,7 +13,11 @@ import msgspec
 from msgspec.structs import replace
 
 from bg_charm_service.domain.backoff import retry_delay_seconds
+from bg_charm_service.domain.errors import FailureCause
 from bg_charm_service.domain.model import CharmHealth, DisabledBy, Failure, Job, Origin, Outcome
+
+#: A charm that was proven to have ended the service so often is held until a person frees it.
+MOST_SERVICE_DEATHS = 2
 
 
 class Step(StrEnum):
@@ -76,6 +80,15 @@ def decide_outcome(
     if outcome.failure is None:
         return Decision(Step.DONE, _after_success(health, outcome, now), RunStatus.SUCCESS)
     failed = _after_failure(health, outcome, outcome.failure, now)
+    has_killed = outcome.failure.cause is FailureCause.SUPERVISOR
+    if has_killed and failed.service_deaths >= MOST_SERVICE_DEATHS:
+        held = replace(
+            failed,
+            disabled_at=now,
+            disabled_by=DisabledBy.SERVICE,
+            status="Held: it ended the service again; only `charm enable` frees it",
+        )
+        return Decision(Step.BURY, held, RunStatus.FAILURE, disables=True)
     if job.origin is Origin.RUN_NOW:
         uncounted = replace(failed, consecutive_failures=health.consecutive_failures)
         if not health.is_enabled:
@@ -100,7 +113,14 @@ def decide_outcome(
 
 def enabled_again(health: CharmHealth, status: str) -> CharmHealth:
     """What is known of a charm once a person, time or a registration has enabled it."""
-    return replace(health, disabled_at=0.0, disabled_by=None, consecutive_failures=0, status=status)
+    return replace(
+        health,
+        disabled_at=0.0,
+        disabled_by=None,
+        consecutive_failures=0,
+        service_deaths=0,
+        status=status,
+    )
 
 
 def disabled_by_hand(health: CharmHealth, now: float, status: str) -> CharmHealth:
@@ -136,9 +156,11 @@ def _after_success(health: CharmHealth, outcome: Outcome, now: float) -> CharmHe
 def _after_failure(
     health: CharmHealth, outcome: Outcome, failure: Failure, now: float
 ) -> CharmHealth:
+    is_service_death = failure.cause is FailureCause.SUPERVISOR
     return replace(
         _after_run(health, outcome, now),
         status=failure.message,
+        service_deaths=health.service_deaths + is_service_death,
         failures=health.failures + 1,
         consecutive_failures=health.consecutive_failures + 1,
         last_error=failure.message,

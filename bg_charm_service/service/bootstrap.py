@@ -47,6 +47,7 @@ from bg_charm_service.supervisor.loop import Parts, Supervisor
 from bg_charm_service.supervisor.polled_charms import PolledCharms
 from bg_charm_service.supervisor.run_inputs import RunInputs
 from bg_charm_service.supervisor.source_inspections import SourceInspections
+from bg_charm_service.supervisor.suspects import SuspectTrial
 from bg_charm_service.workers.pool.contract import PoolLimits
 from bg_charm_service.workers.pool.pool import Pool
 from bg_charm_service.workers.sandbox import Wall, folder_around, probe
@@ -190,6 +191,7 @@ def _assemble(
     limits.closed_ports = config.closed_ports
     runs = RunsInFlight()
     inputs = RunInputs(storage, limits, runs.durations)
+    trial = SuspectTrial(storage, clock)
     rules = CompletionRules(config.policy, limits, config.history_runs)
     parts = Parts(
         storage=storage,
@@ -198,11 +200,12 @@ def _assemble(
         runs=runs,
         inputs=inputs,
         planner=planner,
-        dispatcher=kinds.dispatcher(queue, pool, clock, runs, inputs, config.caps),
+        dispatcher=kinds.dispatcher(queue, pool, clock, runs, inputs, trial, config.caps),
         completer=kinds.completer(
             storage, clock, dependencies.random, runs, planner, polled_charms, rules
         ),
         inspections=SourceInspections(pool, limits),
+        trial=trial,
     )
     supervisor = kinds.supervisor(
         parts, polling=config.is_polling, watch_seconds=config.watch_seconds, wake=wake

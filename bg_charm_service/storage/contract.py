@@ -360,6 +360,9 @@ class JobQueue(Backlog, Protocol):
     def discard(self, charm_key: int) -> None:
         """Delete every job of a removed charm that is not claimed, dead letters too."""
 
+    def forget_deliveries(self) -> None:
+        """Let no waiting job be a suspect: those that are count as never handed out."""
+
     def bring_near(self, latest: float) -> None:
         """Let no job wait beyond `latest`: after the clock was set back."""
 

@@ -21,6 +21,9 @@ KEEP_DONE = 1000
 #: A job handed out this often by supervisors that then died is a suspect, and run alone.
 SUSPECT_DELIVERIES = 3
 
+#: So many lives of the service that ended in death are remembered.
+KEPT_LIVES = 10
+
 #: A larger value is not part of a snapshot; a run fetches it at first touch. In bytes.
 INLINE_BYTES = 64 * 1024
 

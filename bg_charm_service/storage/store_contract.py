@@ -23,6 +23,7 @@ from bg_charm_service.domain.model import (
     Registration,
     RunRecord,
 )
+from bg_charm_service.domain.suspicion import Life
 from bg_charm_service.storage.records import (
     AuditEntry,
     CellValue,
@@ -459,6 +460,22 @@ class LimitOverrides(Protocol):
         """Set the limits of a charm itself, all of them."""
 
 
+class Lives(Protocol):
+    """The lives of the service since its last good end: all but the newest ended in death."""
+
+    def all(self) -> list[Life]:
+        """Every life that is remembered, the oldest first."""
+
+    def begin(self, life: Life) -> None:
+        """Add a life, which is the newest then."""
+
+    def note(self, lived_seconds: float) -> None:
+        """Say how long the newest life has lasted."""
+
+    def forget(self) -> None:
+        """Forget all of them: the service ended well, or has outlived those that died."""
+
+
 @dataclass(frozen=True, slots=True)
 class Store:
     """The durable state of the service, by kind."""
@@ -478,3 +495,4 @@ class Store:
     nonces: Nonces
     audit: Audit
     limits: LimitOverrides
+    lives: Lives

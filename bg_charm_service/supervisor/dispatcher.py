@@ -18,6 +18,7 @@ from bg_charm_service.supervisor.batch_policy import most_runs
 from bg_charm_service.supervisor.fair_share import Caps
 from bg_charm_service.supervisor.in_flight import RunsInFlight
 from bg_charm_service.supervisor.run_inputs import Prepared, RunInputs
+from bg_charm_service.supervisor.suspects import SuspectTrial
 from bg_charm_service.workers.pool.contract import WorkerPool
 from bg_charm_service.workers.pool.events import RunFinished
 
@@ -35,6 +36,7 @@ class Dispatcher:
         clock: Clock,
         runs: RunsInFlight,
         inputs: RunInputs,
+        trial: SuspectTrial,
         caps: Caps,
     ) -> None:
         self._queue = queue
@@ -43,6 +45,7 @@ class Dispatcher:
         self.runs = runs
         self._share = runs.share
         self._inputs = inputs
+        self._trial = trial
         self._caps = caps
         #: Since when, by the steady clock, jobs may be ready of which none has gone out; None
         #: while there are none.
@@ -57,6 +60,9 @@ class Dispatcher:
             self.waiting_since = None
         elif self.waiting_since is None:
             self.waiting_since = now
+        if not self._trial.may_run_charms():
+            self.waiting_since = None
+            return False
         if not hot or admission.is_over() or self.runs.is_exclusive:
             return False
         return any(admission.has_worker(space_key) for space_key in admission.within_reach(hot))
@@ -75,9 +81,9 @@ class Dispatcher:
 
         Nothing has gone out yet: call `dispatch` once the transaction is on disk.
         """
-        if self.runs.is_exclusive:
+        if self.runs.is_exclusive or not self._trial.may_run_charms():
             return []
-        if self._queue.has_suspect(now):
+        if self._trial.may_run_suspects() and self._queue.has_suspect(now):
             # It runs alone. Nothing new goes out before it, or on a busy day it never would.
             suspect = None if self.runs else self._queue.claim_suspect(now)
             return self._prepare_alone(suspect, now) if suspect else []

@@ -26,6 +26,7 @@ from bg_charm_service.supervisor.recovery import recover_claims
 from bg_charm_service.supervisor.run_inputs import RunInputs
 from bg_charm_service.supervisor.source_inspections import SourceInspections
 from bg_charm_service.supervisor.storage_health import StorageHealth
+from bg_charm_service.supervisor.suspects import SuspectTrial
 from bg_charm_service.workers.pool.contract import WorkerPool
 from bg_charm_service.workers.pool.events import FieldWanted, PoolEvent, RunFinished
 from bg_charm_service.workers.protocol.messages import FieldValue
@@ -44,6 +45,7 @@ class Parts:
     dispatcher: Dispatcher
     completer: Completer
     inspections: SourceInspections
+    trial: SuspectTrial
 
     @property
     def database(self) -> Database:
@@ -95,6 +97,8 @@ class Supervisor:
         parts = self.parts
         with parts.database.transaction():
             settled = recover_claims(parts.storage, parts.completer, parts.clock)
+            if self._polling:
+                parts.trial.begin()
             parts.store.totals.flush()
         self._publish(settled)
 
@@ -105,7 +109,11 @@ class Supervisor:
                 self.step()
                 health = self.storage_health
                 retry_at = health.retry_at if health.problem else None
-                await self.pace.rest(retry_at=retry_at, is_polling=self._is_polling)
+                await self.pace.rest(
+                    retry_at=retry_at,
+                    latest_at=self.parts.trial.next_note,
+                    is_polling=self._is_polling,
+                )
         except BaseException as error:
             # Nobody is left to answer those who wait.
             fault = ServiceError("The service ended by a fault of its own.")
@@ -152,7 +160,8 @@ class Supervisor:
             has_work = self.parts.dispatcher.wants_to_claim(now) or is_due
         else:
             has_work = bool(self._waiters.wanted) and not self.is_draining
-        return has_work or bool(answers) or bool(self.storage_health.problem)
+        has_news = bool(answers) or now >= self.parts.trial.next_note
+        return has_work or has_news or bool(self.storage_health.problem)
 
     @contextmanager
     def _commit(self, now: float) -> Iterator[None]:
@@ -163,6 +172,7 @@ class Supervisor:
                 # A step that has nothing to write would not show that the trouble is over.
                 self.parts.database.probe(write=True)
             yield
+            self.parts.trial.note(now)
             self.parts.store.totals.flush()
         self.storage_health.clear()
 
@@ -243,6 +253,8 @@ class Supervisor:
                     self.parts.queue.release(run.claim, self.parts.clock.steady())
                     self.parts.runs.drop(run, self.parts.clock.steady())
                 self.parts.store.totals.flush()
+                if self._polling:
+                    self.parts.trial.end_well()
             self._publish(settled)
         self._let_everybody_go(ServiceStopping("The service stopped first."))
 

@@ -65,10 +65,13 @@ class Pace:
         """Note that a step has something to commit."""
         self._collect_until = now + GROUP_SECONDS
 
-    async def rest(self, *, retry_at: float | None, is_polling: bool) -> None:
-        """Wait for news, the next due time or look at the workers; for `retry_at` where given."""
+    async def rest(self, *, retry_at: float | None, latest_at: float, is_polling: bool) -> None:
+        """Wait for news, the next due time or look at the workers, until `latest_at` at most.
+
+        Where `retry_at` is given nothing else is waited for.
+        """
         now = self._clock.steady()
-        until = now + self.longest_seconds
+        until = min(now + self.longest_seconds, latest_at)
         if retry_at is not None:
             until = retry_at
         elif is_polling:

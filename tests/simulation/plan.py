@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from bg_charm_service.domain.suspicion import LONGEST_TRIAL_SECONDS
 from tests.simulation.cast import Deed, Temper
 
 #: How long after the faults stop a job that may run can wait, in simulated seconds.
@@ -58,7 +59,7 @@ def draw_plan(seed: int) -> Plan:
         spaces=chance.randint(1, 3),
         charms=charms,
         chaos_seconds=chaos,
-        calm_seconds=interval + 2 * OVERDUE_SECONDS,
+        calm_seconds=interval + 2 * OVERDUE_SECONDS + LONGEST_TRIAL_SECONDS,
         pause_seconds=chaos / chance.choice([5, 12, 30]),
         history_runs=chance.choice([3, 20]),
         history_jobs=chance.choice([5, 50]),

@@ -49,6 +49,7 @@ ALLOWED = {
     "FROM spaces WHERE space_key > ? ORDER BY": "a page of spaces, or all that are asked for",
     "FROM tokens ORDER BY token_id": "all tokens are asked for, which people made",
     "INDEXED BY jobs_suspect": "jobs that several services died with",
+    "FROM service_lives": "the last lives that ended in death, at the start",
     "DELETE FROM ack_queue_jobs WHERE status = 5": "an index of the few finished jobs",
     "FROM health INDEXED BY health_off": "an index of the disabled charms; stops at some",
     "FROM health INDEXED BY health_slow": "an index of the slow charms; stops at some",

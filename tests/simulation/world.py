@@ -291,8 +291,10 @@ class World:
         assert self.disk.connection is not None
         # What was committed a moment ago has not been read yet.
         self._look()
+        # After deaths, suspects wait for one trial.
+        bound_seconds = OVERDUE_SECONDS + self.service.parts.trial.target_seconds
         problems = [
-            *invariants.overdue(self.service, self.disk.connection, OVERDUE_SECONDS),
+            *invariants.overdue(self.service, self.disk.connection, bound_seconds),
             *self._lost_sends(),
             *self._unsent(self.service),
         ]

@@ -42,6 +42,7 @@ from bg_charm_service.supervisor.poll_planner import PollPlanner
 from bg_charm_service.supervisor.polled_charms import PolledCharms
 from bg_charm_service.supervisor.run_inputs import RunInputs
 from bg_charm_service.supervisor.source_inspections import SourceInspections
+from bg_charm_service.supervisor.suspects import SuspectTrial
 from bg_charm_service.workers.pool.contract import FreeWorkers, WorkerPool
 from bg_charm_service.workers.pool.events import FieldWanted, PoolEvent, RunFinished
 from bg_charm_service.workers.protocol.messages import Answer, FieldValue, Inspect, RunSpec
@@ -170,6 +171,7 @@ class Bench:
         inputs = RunInputs(storage, limits, runs.durations)
         rules = CompletionRules(FailurePolicy(), limits, history_runs=10)
         polled = PolledCharms(self.store)
+        trial = SuspectTrial(storage, clock)
         self.supervisor = Supervisor(
             Parts(
                 storage=storage,
@@ -178,9 +180,10 @@ class Bench:
                 runs=runs,
                 inputs=inputs,
                 planner=self.planner,
-                dispatcher=Dispatcher(self.queue, pool, clock, runs, inputs, caps or Caps()),
+                dispatcher=Dispatcher(self.queue, pool, clock, runs, inputs, trial, caps or Caps()),
                 completer=Completer(storage, clock, lambda: 0.5, runs, self.planner, polled, rules),
                 inspections=self.inspections,
+                trial=trial,
             ),
             polling=polling,
             watch_seconds=0.1,

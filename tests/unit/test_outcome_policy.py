@@ -297,3 +297,29 @@ class SettlementMachine(RuleBasedStateMachine):
 
 
 TestSettlement = SettlementMachine.TestCase
+
+
+def test_second_death_of_the_service_holds_the_charm() -> None:
+    """What is proven to have ended the service counts as a failure; the second time it is held.
+
+    Other failures in between change nothing, nor does who asked for the run.
+    """
+    death = Outcome(0.0, failure=Failure(FailureCause.SUPERVISOR, "died"))
+    first = decide(death)
+    assert (1, 1, None) == (
+        first.health.service_deaths,
+        first.health.consecutive_failures,
+        first.health.disabled_by,
+    )
+    between = decide(FAILURE, decide(SUCCESS, first.health).health)
+    assert (1, None) == (between.health.service_deaths, between.health.disabled_by)
+    second = first
+    for origin in Origin:
+        second = decide(death, between.health, origin=origin)
+        assert (Step.BURY, True, DisabledBy.SERVICE) == (
+            second.step,
+            second.disables,
+            second.health.disabled_by,
+        )
+        assert "charm enable" in second.health.status
+    assert 0 == enabled_again(second.health, "Re-enabled").service_deaths

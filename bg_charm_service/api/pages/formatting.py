@@ -58,6 +58,8 @@ def mark_of(charm: CharmView) -> Mark:
     """How a charm is doing, as the original's dots say it: green, yellow, grey, red."""
     if charm.disabled_by == "failures":
         return Mark("failed", "Disabled by failures", charm.status)
+    if charm.disabled_by == "service":
+        return Mark("failed", "Held", charm.status)
     if not charm.enabled:
         return Mark("off", "Disabled", charm.status)
     if charm.consecutive_failures:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import msgspec
 
 from bg_charm_service.domain.errors import Conflict, InvalidInput, NotFound, ServiceStopping
-from bg_charm_service.domain.model import POLL_EVENT, UPDATER_STREAMS, CharmRef, FieldKind, Origin
+from bg_charm_service.domain.model import (
+    POLL_EVENT,
+    UPDATER_STREAMS,
+    CharmRef,
+    DisabledBy,
+    FieldKind,
+    Origin,
+)
 from bg_charm_service.domain.outcome_policy import disabled_by_hand, enabled_again
 from bg_charm_service.domain.views import RunReport
 from bg_charm_service.scanning.scanner import Scanner
@@ -56,7 +63,8 @@ class PollingCommands:
         key = charm.charm_key
         is_new = self._store.registrations.put(key, label, self._parts.clock.now())
         self._parts.database.after_commit(lambda: self._polled_charms.register(key, label))
-        self._enable(charm, "Initializing" if is_new else "Re-initializing")
+        if self._store.health.get(key).disabled_by is not DisabledBy.SERVICE:
+            self._enable(charm, "Initializing" if is_new else "Re-initializing")
         self._context.tell(charm.ref, "registered")
 
     def unregister(self, ref: CharmRef) -> None:

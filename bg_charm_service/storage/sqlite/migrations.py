@@ -264,8 +264,19 @@ UPDATE ack_queue_jobs SET unique_key = NULL WHERE status NOT IN (1, 2);
 CREATE UNIQUE INDEX jobs_unique ON ack_queue_jobs (unique_key) WHERE unique_key IS NOT NULL
 """
 
+#: What is remembered of lives of the service that ended in death, and of charms that ended one.
+_LIVES = """
+CREATE TABLE service_lives (
+    life INTEGER PRIMARY KEY,
+    kind TEXT NOT NULL,
+    target_seconds REAL NOT NULL,
+    lived_seconds REAL NOT NULL
+);
+ALTER TABLE health ADD COLUMN service_deaths INTEGER NOT NULL DEFAULT 0
+"""
+
 #: Each step as SQL; a step's number is its place, from 1.
-STEPS: tuple[str, ...] = (_FIRST, _LISTS, _ACCESS, _LIMITS, _INTEGRATIONS, _LEAN)
+STEPS: tuple[str, ...] = (_FIRST, _LISTS, _ACCESS, _LIMITS, _INTEGRATIONS, _LEAN, _LIVES)
 
 
 def migrate(connection: sqlite3.Connection) -> None:

@@ -319,6 +319,10 @@ class JobQueue(StockQueue):
         dropped = self._database.execute(sql.DROP_WAITING, (charm_key,)).rowcount
         self._database.after_commit(lambda: self._tally(pending=-dropped))
 
+    def forget_deliveries(self) -> None:
+        """Let no waiting job be a suspect: those that are count as never handed out."""
+        self._database.execute(sql.FORGET_DELIVERIES)
+
     def bring_near(self, latest: float) -> None:
         """Let no job wait beyond `latest`: after the clock was set back."""
         self._database.execute(sql.BRING_NEAR, (latest,))

@@ -15,6 +15,7 @@ from bg_charm_service.storage.sqlite.store.data_keys import Secrets
 from bg_charm_service.storage.sqlite.store.health import HealthRecords
 from bg_charm_service.storage.sqlite.store.limits import LimitOverrides
 from bg_charm_service.storage.sqlite.store.links import Links
+from bg_charm_service.storage.sqlite.store.lives import Lives
 from bg_charm_service.storage.sqlite.store.registrations import Registrations
 from bg_charm_service.storage.sqlite.store.runs import Runs
 from bg_charm_service.storage.sqlite.store.sessions import Nonces, Sessions
@@ -44,4 +45,5 @@ def open_store(database: Database) -> Store:
         nonces=Nonces(database),
         audit=Audit(database),
         limits=LimitOverrides(database),
+        lives=Lives(database),
     )
