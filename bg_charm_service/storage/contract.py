@@ -43,7 +43,7 @@ __all__ = [
 
 
 class Database(Protocol):
-    """The transactions of an engine, and the upkeep of where it keeps what they write.
+    """The transactions of an engine, and what keeps the place in order that they write to.
 
     Every method here, of the queue and of the store raises StorageError when the engine itself
     fails (disk, connection), and then it has told the listeners of `on_failure`.

@@ -135,7 +135,7 @@ async def leave_a_failure():
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service with one worker, so that all charms come after each other in it."""
     flags = ("--interval=3600", "--max-concurrent=1", "--open-files=32")
-    with Service(tmp_path_factory.mktemp("aftermath") / "data", *flags) as running:
+    with Service(tmp_path_factory.mktemp("cleanup") / "data", *flags) as running:
         yield running
 
 

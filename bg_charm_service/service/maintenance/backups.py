@@ -34,7 +34,7 @@ _RETRY_SECONDS = 300.0
 _SLEEP_SECONDS = 60.0
 
 #: The names of regular backups: the time at which each was begun, and a number where that is taken.
-_NAME = re.compile(r"bg-charm-service-(\d{8}T\d{6}Z)(?:-\d+)?\.db")
+_NAME = re.compile(r"bg-charm-service-(\d{8}T\d{6}Z)(?:-(\d+))?\.db")
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,13 +258,16 @@ def backups_in(directory: Path) -> list[BackupFile]:
 
 
 def _free_name(directory: Path, now: float) -> Path:
-    """Give the name of a backup that is made now, which no file has yet."""
+    """Give the name of a backup that is made now, which no file has, or had a moment ago.
+
+    Beside files of the same second it gets a number above theirs: a lower one may be free only
+    because the older file was deleted, and whoever was told of that would take one for the other.
+    """
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
-    path, number = directory / f"bg-charm-service-{stamp}.db", 1
-    while path.exists():
-        number += 1
-        path = directory / f"bg-charm-service-{stamp}-{number}.db"
-    return path
+    names = [_NAME.fullmatch(path.name) for path in directory.iterdir()]
+    newest = max((int(name[2] or 1) for name in names if name and name[1] == stamp), default=0)
+    number = f"-{newest + 1}" if newest else ""
+    return directory / f"bg-charm-service-{stamp}{number}.db"
 
 
 def _prepare(directory: Path) -> None:
