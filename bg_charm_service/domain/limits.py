@@ -2,8 +2,9 @@
 
 The operator sets limits for the service, for a space and for a charm, the nearest one counting; a
 charm's class may ask for less, never for more. `LIMIT_NAMES` is the one table by which classes of
-charms, commands, API and pages read, bound and show them: a new limit is a member of `Limits` and
-`LimitChanges` and a row there. Pure: the limit resolver joins them for each run.
+charms, commands, API and pages read, bound and show them. CONTRIBUTING.md lists what a new limit
+takes: a member of `Limits` and `LimitChanges`, a row there, a flag, and whoever holds it. Pure: the
+limit resolver joins them for each run.
 """
 
 from __future__ import annotations

@@ -17,7 +17,6 @@ from bg_charm_service.domain.clock import Clock
 from bg_charm_service.domain.errors import FrameError, NotFound, ServiceStopping
 from bg_charm_service.domain.model import CharmRef
 from bg_charm_service.scanning.charm_list import MAX_PROBLEMS
-from bg_charm_service.scanning.child import ReadCellCallback, ScanChild, ScanError
 from bg_charm_service.scanning.discovery import MANUAL_ID, Source
 from bg_charm_service.scanning.protocol import (
     CellWrite,
@@ -34,6 +33,7 @@ from bg_charm_service.scanning.protocol import (
     Loaded,
     Request,
 )
+from bg_charm_service.scanning.scan_client import ReadCellCallback, ScanChild, ScanError
 
 #: Gives a charm's stored state as JSON, secrets redacted; None when there is no such charm.
 ReadCharmCallback = Callable[[CharmRef], bytes | None]

@@ -104,6 +104,11 @@ class Completer:
             settled += [] if one is None else [one]
         return settled
 
+    def note_settled(self, settled: Sequence[Settled]) -> None:
+        """Remember which charms fail and which are disabled now, once that is on disk."""
+        for one in settled:
+            self._polled_charms.note_health(one.run.claim.charm_key, one.decision.health)
+
     def settle(self, run: InFlight, finished: RunFinished) -> Settled | None:
         """Settle one run; None when it was given back, or its answer came too late."""
         if not self._queue.holds(run.claim.job):

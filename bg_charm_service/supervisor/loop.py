@@ -196,6 +196,7 @@ class Supervisor:
     def _publish(self, settled: list[Settled], *, were_answered: bool = False) -> None:
         """Tell those who wait of what is on disk now."""
         if settled:
+            self.parts.completer.note_settled(settled)
             for listener in self.on_settled:
                 listener(settled)
             self._waiters.tell(settled)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from bg_charm_service.domain.model import CharmHealth
 from bg_charm_service.storage.contract import Store
 
 
@@ -55,6 +56,11 @@ class PolledCharms:
         self._recount()
         self._tidy(charm_key)
 
+    def note_health(self, charm_key: int, health: CharmHealth) -> None:
+        """Note how a charm is doing once that is on disk."""
+        _keep(self.failing, charm_key, belongs=health.consecutive_failures > 0)
+        _keep(self.disabled, charm_key, belongs=not health.is_enabled)
+
     def listed(self, integration_id: str) -> frozenset[int]:
         """What an integration lists."""
         return self._listed.get(integration_id, frozenset())
@@ -95,3 +101,10 @@ class PolledCharms:
         if charm_key not in self:
             self.disabled.discard(charm_key)
             self.failing.discard(charm_key)
+
+
+def _keep(keys: set[int], key: int, *, belongs: bool) -> None:
+    if belongs:
+        keys.add(key)
+    else:
+        keys.discard(key)

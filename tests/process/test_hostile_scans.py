@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bg_charm_service.scanning.child import MAX_CELLS, ScanError
 from bg_charm_service.scanning.protocol import TO_SERVICE, Listed, ReadCell
+from bg_charm_service.scanning.scan_client import MAX_CELLS, ScanError
 from bg_charm_service.scanning.scanner import Scanner
 from tests.process.test_scanner import REF, Service
 

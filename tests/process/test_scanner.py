@@ -20,9 +20,9 @@ from bg_charm_service.domain.errors import NotFound, ServiceStopping
 from bg_charm_service.domain.identity import space_did
 from bg_charm_service.domain.merkle import refer
 from bg_charm_service.domain.model import CharmRef
-from bg_charm_service.scanning.child import MAX_LINES, ScanError
 from bg_charm_service.scanning.integration import CellAddress
 from bg_charm_service.scanning.protocol import CellWrite
+from bg_charm_service.scanning.scan_client import MAX_LINES, ScanError
 from bg_charm_service.scanning.scanner import ScanLimits, Scanner
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "integrations"

@@ -141,14 +141,11 @@ class StatusBoard:
         now, second = self._clock.now(), self._lag_second()
         self._longest_queue = max(self._longest_queue, self._queue.pending)
         for one in settled:
-            status, health = one.decision.status, one.decision.health
+            status = one.decision.status
             self._tasks[status] += 1
             self._task_ms += one.outcome.duration_seconds * 1000
             self._history.note(status, now)
             second.note(one.run.lag_seconds * 1000)
-            charm_key = one.run.claim.charm_key
-            _keep(self._polled_charms.failing, charm_key, belongs=health.consecutive_failures > 0)
-            _keep(self._polled_charms.disabled, charm_key, belongs=not health.is_enabled)
 
     def snapshot(self) -> ServiceStatus:
         """Give the state of the service now."""
@@ -300,10 +297,3 @@ class StatusBoard:
     def _recent_lag(self) -> list[_LagSecond]:
         oldest = self._clock.steady() - _LAG_SECONDS
         return [second for second in self._lag if second.second >= oldest]
-
-
-def _keep(keys: set[int], key: int, *, belongs: bool) -> None:
-    if belongs:
-        keys.add(key)
-    else:
-        keys.discard(key)

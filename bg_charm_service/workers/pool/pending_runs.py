@@ -18,7 +18,7 @@ from bg_charm_service.workers.protocol.messages import TO_WORKER, Inspect, RunSp
 
 @dataclass(frozen=True, slots=True)
 class PendingBatch:
-    """Runs, tsuccessor frames, and whom tsuccessor worker will be bound to."""
+    """Runs, their frames, and whom their worker will be bound to."""
 
     runs: list[RunSpec]
     frames: list[bytes]

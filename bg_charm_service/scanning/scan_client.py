@@ -45,7 +45,7 @@ MAX_CELLS = 10_000
 
 _READ_BYTES = 256 * 1024
 
-_SCAN_PROCESS = "bg_charm_service.scanning.process"
+_SCAN_PROCESS = "bg_charm_service.scanning.scan_process"
 
 Expected = TypeVar("Expected")
 
