@@ -145,6 +145,8 @@ check: $(INSTALLED) ## Check format, lint, types and layers
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/pytest --quiet tests/unit/test_architecture.py
+	@find bg_charm_service/ -name '*.py' -exec wc -l {} + | awk '$$1 > 500 && $$2 != "total" \
+	    { print "note: " $$2 " has " $$1 " lines: is it still one idea?" }'
 
 .PHONY: fmt
 fmt: $(INSTALLED) ## Format the code
