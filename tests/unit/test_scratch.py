@@ -270,10 +270,12 @@ def test_what_found_no_room_is_moved_when_there_is_some(
     (tree / "a" / "file").touch()
     rename = os.rename
 
-    def rename_where_there_is_room(*names: str, **fds: int) -> None:
+    def rename_where_there_is_room(
+        source: str, target: str, *, src_dir_fd: int, dst_dir_fd: int
+    ) -> None:
         if os.path.lexists(tree / "a" / "file"):
             no_room()
-        rename(*names, **fds)
+        rename(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
 
     monkeypatch.setattr(os, "rename", rename_where_there_is_room)
 
