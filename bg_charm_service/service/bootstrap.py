@@ -136,9 +136,7 @@ async def open_service(
 def _make_room(directory: DataDirectory) -> None:
     """Remove what charms have left, and the reserve on a full disk: to open may take room."""
     ScratchRoot(directory.scratch_path).clear(_CLEAR_SECONDS)
-    reserve = DiskReserve(directory.path)
-    if reserve.is_needed:
-        reserve.release()
+    DiskReserve(directory.path).make_room()
 
 
 def _choose_walls(config: ServiceConfig) -> Sandboxing:

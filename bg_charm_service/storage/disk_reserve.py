@@ -29,7 +29,7 @@ class DiskReserve:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._path = directory / RESERVE_NAME
+        self.path = directory / RESERVE_NAME
 
     @property
     def size_bytes(self) -> int:
@@ -46,13 +46,16 @@ class DiskReserve:
     def is_held(self) -> bool:
         """Whether it is there."""
         try:
-            return self._path.lstat().st_size >= self.size_bytes
+            return self.path.lstat().st_size >= self.size_bytes
         except OSError:
             return False
 
     @property
     def is_needed(self) -> bool:
-        """Whether the disk has less room than the reserve would make; False where nobody knows."""
+        """Whether the disk says that it has less room than the reserve; False where it is silent.
+
+        Only an attempt tells for sure: ext4 calls blocks free that nobody can have.
+        """
         try:
             return self._free_bytes() < self.size_bytes
         except OSError:
@@ -60,7 +63,7 @@ class DiskReserve:
 
     @property
     def has_room(self) -> bool:
-        """Whether it is there, or can be made."""
+        """Whether it is there, or can be made as far as the disk says."""
         try:
             return self.is_held or self._free_bytes() >= self.wanted_bytes
         except OSError:
@@ -70,24 +73,34 @@ class DiskReserve:
         """Have it, from now on; False where there is no room. Holding it twice is fine."""
         if self.is_held:
             return True
-        if not self.has_room:
-            return False
+        if self.has_room and self._has_room_indeed():
+            return True
+        self.release()
+        return False
+
+    def make_room(self) -> None:
+        """Give it up unless as much again can be had, which whoever starts may want."""
+        if self.is_held and not self._has_room_indeed():
+            self.release()
+
+    def _has_room_indeed(self) -> bool:
+        """Make it with as much again, and give that back; False where there is no room for it."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            fd = os.open(self._path, flags, 0o600)
+            fd = os.open(self.path, flags, 0o600)
             try:
-                _take_room(fd, self.size_bytes)
+                _take_room(fd, self.wanted_bytes)
+                os.ftruncate(fd, self.size_bytes)
             finally:
                 os.close(fd)
         except OSError:
-            self.release()
             return False
         return True
 
     def release(self) -> bool:
         """Give the room back; False where there was none."""
         with suppress(OSError):
-            self._path.unlink()
+            self.path.unlink()
             return True
         return False
 

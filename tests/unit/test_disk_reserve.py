@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from dataclasses import dataclass
@@ -38,6 +39,11 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 def reserve(tmp_path: Path) -> DiskReserve:
     """The reserve of an empty directory."""
     return DiskReserve(tmp_path)
+
+
+def no_room(fd: int, offset: int, size: int) -> None:
+    """Answer as a full disk does."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_it_takes_room_and_gives_it_back(disk: Disk, reserve: DiskReserve, tmp_path: Path) -> None:
@@ -87,13 +93,26 @@ def test_what_cannot_be_made_leaves_nothing(
     disk: Disk, reserve: DiskReserve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A disk that is fuller than it says gets its room back."""
-
-    def no_room(fd: int, offset: int, size: int) -> None:
-        raise OSError(28, "No space left on device")
-
     monkeypatch.setattr(os, "posix_fallocate", no_room)
     assert not reserve.hold()
     assert [] == list(tmp_path.iterdir())
+
+
+def test_a_start_makes_room_only_where_there_is_none(
+    disk: Disk, reserve: DiskReserve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the disk says of itself does not count: as much again is tried to be had."""
+    reserve.make_room()
+    assert not reserve.is_held
+    reserve.hold()
+    disk.f_bavail = 0
+    for _ in range(2):
+        reserve.make_room()
+        assert reserve.is_held
+    monkeypatch.setattr(os, "posix_fallocate", no_room)
+    disk.f_bavail = 1 << 29
+    reserve.make_room()
+    assert not os.path.exists(reserve.path)
 
 
 def test_a_half_made_one_is_made_whole(disk: Disk, reserve: DiskReserve, tmp_path: Path) -> None:
