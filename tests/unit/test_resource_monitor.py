@@ -25,6 +25,7 @@ from bg_charm_service.workers.pool.process_usage import (
     read_usage,
 )
 from bg_charm_service.workers.pool.resource_monitor import (
+    ALERT_SECONDS,
     LESS_ROOM_BYTES,
     LONGEST_PAUSE_SECONDS,
     MORE_THREADS,
@@ -261,6 +262,10 @@ class Watched:
         """When it wants to glance next."""
         return self._monitor.next_glance_seconds
 
+    def be_alert(self) -> None:
+        """Say that a run begins."""
+        self._monitor.be_alert()
+
     def hurry(self) -> None:
         """Ask for a look at everybody."""
         self._monitor.hurry(self.workers)
@@ -445,6 +450,7 @@ def test_glances_are_paused_where_they_take_long(watch: Callable[[int], Watched]
     for seconds, pause in ((0.0, 0.02), (0.01, 0.2), (3.0, LONGEST_PAUSE_SECONDS)):
         read = partial(read_slowly, seconds)
         monitor = ResourceMonitor(PoolLimits(), bench.clock, None, read)
+        monitor.be_alert()
         monitor.glance(bench.workers)
         assert pause == pytest.approx(monitor.next_glance_seconds)
 
@@ -460,3 +466,27 @@ def test_a_look_at_everybody_can_be_asked_for(watch: Callable[[int], Watched]) -
     bench.hurry()
     bench.look(0.01)
     assert 5 == len(bench.scratch.counted)
+
+
+def test_glances_are_slower_where_nothing_happens(watch: Callable[[int], Watched]) -> None:
+    """Runs that wait cost little waking up; when something grows, glances follow quickly again."""
+    bench = watch(5)
+    bench.look(1.0)
+    paces = []
+
+    def note_pace() -> None:
+        bench.glance()
+        paces.append(round(bench.next_glance_seconds, 3))
+
+    note_pace()
+    bench.grow(threads=MORE_THREADS)
+    note_pace()
+    bench.glance(2 * ALERT_SECONDS)
+    note_pace()
+    bench.processes.uses[2] = Usage(MEGABYTE, 2)
+    bench.look(0.25)
+    note_pace()
+    bench.glance(2 * ALERT_SECONDS)
+    bench.be_alert()
+    note_pace()
+    assert [0.05, 0.02, 0.05, 0.02, 0.02] == paces

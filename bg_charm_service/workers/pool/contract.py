@@ -23,8 +23,8 @@ class PoolLimits:
     """How many workers, what each may use before it is retired or killed, and how they are kept.
 
     With `has_walls` workers are sandboxed, but for the `missing_walls`, by name. Under
-    `scratch_root` each worker has a directory to write to; None for none. While there are runs, it
-    is looked so often whether anything grows; never for 0.
+    `scratch_root` each worker has a directory to write to; None for none. While a run is new, or
+    something grows, it is looked so often whether anything does; never for 0.
     """
 
     max_concurrent: int = 5

@@ -280,6 +280,10 @@ class Pool:
 
     # Workers that may be growing.
 
+    def _be_alert(self) -> None:
+        self._resource_monitor.be_alert()
+        self._glance_in(self.limits.glance_seconds)
+
     def _glance_in(self, seconds: float) -> None:
         if self._glance_timer is None and seconds:
             loop = asyncio.get_running_loop()
@@ -315,7 +319,7 @@ class Pool:
         if room < len(batch.runs):
             self._give_back(batch.runs[room:])
         worker.start_batch(batch.runs[:room], batch.frames[:room], self._clock.steady(), grace)
-        self._glance_in(self.limits.glance_seconds)
+        self._be_alert()
         if worker.queued_runs:
             self._batch_monitor.add(worker)
             self._read_batches_in(READ_SECONDS)
@@ -333,7 +337,7 @@ class Pool:
             request, frame = inspection
             grace = self.limits.kill_grace_seconds
             worker.start_inspection(request, frame, self._clock.steady(), grace)
-            self._glance_in(self.limits.glance_seconds)
+            self._be_alert()
         if self._pending.has_inspections:
             for idle in self.workers.to_free(self._pending.batches):
                 idle.end(Ending.RETIRED)

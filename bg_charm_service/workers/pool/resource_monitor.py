@@ -45,6 +45,11 @@ LONGEST_PAUSE_SECONDS = 1.0
 MORE_THREADS = 32
 LESS_ROOM_BYTES = 16 * 1024 * 1024
 
+#: After a run has begun, or something has grown, glances follow each other quickly for so long;
+#: then so many times slower: to wake up for them costs more than all looks at runs that wait.
+ALERT_SECONDS = 0.25
+_CALM_FACTOR = 2.5
+
 #: A worker that runs nothing may write so much to its output, in bytes, before it is ended.
 IDLE_OUTPUT_BYTES = 1024 * 1024
 
@@ -88,7 +93,8 @@ class ResourceMonitor:
         self._calm: Totals | None = None
         self._is_room_shrinking = False
         self._count_again_at = 0.0
-        #: When to glance next, in seconds from the last time: later where glancing took long.
+        self._alert_until = 0.0
+        #: When to glance again after a glance: later where nothing happens, or where it took long.
         self.next_glance_seconds = limits.glance_seconds
 
     def overdue(self, workers: Iterable[WorkerProcess]) -> list[WorkerProcess]:
@@ -103,7 +109,7 @@ class ResourceMonitor:
         What one of them has said meanwhile is to be read before it is ended for its request.
         """
         now = self._clock.steady()
-        if self._calm is None:
+        if self._calm is None and self._limits.glance_seconds:
             # Before the first run.
             self._calm = self._read_totals()
         busy, exact_left = 0, _EXACT_A_TICK
@@ -144,19 +150,26 @@ class ResourceMonitor:
                 worker.monitoring.files_after = 0.0
                 worker.monitoring.is_growing = True
         verdicts = []
-        for worker in busy:
+        growing = [worker for worker in busy if worker.monitoring.is_growing]
+        for worker in growing:
             monitoring = worker.monitoring
-            if monitoring.is_growing and started - monitoring.measured_at >= self._between_growing:
+            if started - monitoring.measured_at >= self._between_growing:
                 found = self._measure(worker, started)
                 if found is not None:
                     verdicts.append(_verdict(worker, found))
         ended = self._clock.steady()
         if is_counting:
             self._count_again_at = ended + _pause(ended - started, _ALARMED_PAUSE)
-        self.next_glance_seconds = max(
-            self._limits.glance_seconds, _pause(glanced - started, _SCRATCH_PAUSE)
-        )
+        if growing:
+            self.be_alert()
+        factor = 1.0 if ended < self._alert_until else _CALM_FACTOR
+        usual = self._limits.glance_seconds * factor
+        self.next_glance_seconds = max(usual, _pause(glanced - started, _SCRATCH_PAUSE))
         return verdicts
+
+    def be_alert(self) -> None:
+        """Let glances follow each other quickly for a while: a run begins, or something grows."""
+        self._alert_until = self._clock.steady() + ALERT_SECONDS
 
     def hurry(self, workers: Iterable[WorkerProcess]) -> None:
         """Let the next check measure all workers with their files, whenever their turn was."""
