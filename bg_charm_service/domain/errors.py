@@ -69,6 +69,10 @@ class StorageError(ServiceError):
     """The database cannot be written or read now: disk full, I/O error; nothing was changed."""
 
 
+class StorageFull(StorageError):
+    """The disk has no room for what was to be written; nothing was changed."""
+
+
 class ClaimLost(ServiceError):
     """A job is not held by the claim that was to end it: its answer came too late."""
 

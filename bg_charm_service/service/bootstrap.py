@@ -39,6 +39,7 @@ from bg_charm_service.service.state_reader import StateReader
 from bg_charm_service.service.status.board import About, StatusBoard
 from bg_charm_service.storage.contract import Storage, Store
 from bg_charm_service.storage.data_directory import DataDirectory
+from bg_charm_service.storage.disk_reserve import DiskReserve
 from bg_charm_service.supervisor.completer import CompletionRules
 from bg_charm_service.supervisor.fair_share import Caps
 from bg_charm_service.supervisor.in_flight import RunsInFlight
@@ -50,7 +51,11 @@ from bg_charm_service.supervisor.source_inspections import SourceInspections
 from bg_charm_service.supervisor.suspects import SuspectTrial
 from bg_charm_service.workers.pool.contract import PoolLimits
 from bg_charm_service.workers.pool.pool import Pool
+from bg_charm_service.workers.pool.scratch.directory import ScratchRoot
 from bg_charm_service.workers.sandbox import Wall, folder_around, probe
+
+#: So long a start waits for what an earlier life's charms have left to be removed, in seconds.
+_CLEAR_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +116,7 @@ async def open_service(
     dependencies = dependencies or Dependencies()
     sandboxing = _choose_walls(config)
     with DataDirectory.open(config.data_dir) as directory:
+        _make_room(directory)
         storage = dependencies.engine.open(directory.database_path, keep_done=config.history_jobs)
         try:
             with storage.database.transaction():
@@ -125,6 +131,12 @@ async def open_service(
                 await asyncio.gather(service.loop, return_exceptions=True)
         finally:
             storage.close()
+
+
+def _make_room(directory: DataDirectory) -> None:
+    """Remove what charms have left, and the reserve on a full disk: to open may take room."""
+    ScratchRoot(directory.scratch_path).clear(_CLEAR_SECONDS)
+    DiskReserve(directory.path).make_room()
 
 
 def _choose_walls(config: ServiceConfig) -> Sandboxing:
@@ -184,7 +196,7 @@ def _assemble(
         config.pool,
         has_walls=sandboxing.has_walls,
         missing_walls=tuple(wall.name for wall in sandboxing.missing),
-        scratch_root=directory.path / "scratch",
+        scratch_root=directory.scratch_path,
     )
     pool = kinds.pool(pool_limits, clock, wake.set, dependencies.random, dependencies.open_zygote)
     limits = LimitResolver(config.limits, store.limits)
@@ -208,7 +220,11 @@ def _assemble(
         trial=trial,
     )
     supervisor = kinds.supervisor(
-        parts, polling=config.is_polling, watch_seconds=config.watch_seconds, wake=wake
+        parts,
+        polling=config.is_polling,
+        watch_seconds=config.watch_seconds,
+        wake=wake,
+        reserve=DiskReserve(directory.path),
     )
     states = StateReader(store)
     scanner = kinds.scanner(
@@ -252,6 +268,7 @@ def _assemble(
     queue.bring_near(clock.steady() + MAX_DELAY_SECONDS)
     supervisor.recover()
     if config.is_polling:
+        supervisor.storage_health.take_reserve()
         planner.load()
         pool.start()
     return Service(

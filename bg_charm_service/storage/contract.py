@@ -46,7 +46,8 @@ class Database(Protocol):
     """The transactions of an engine, and what keeps the place in order that they write to.
 
     Every method here, of the queue and of the store raises StorageError when the engine itself
-    fails (disk, connection), and then it has told the listeners of `on_failure`.
+    fails (disk, connection), StorageFull where it had no room, and then it has told the listeners
+    of `on_failure`.
     """
 
     #: Called when something that was written is undone: what was read of it is wrong now.
@@ -325,6 +326,9 @@ class JobQueue(Backlog, Protocol):
 
     def rescue(self, claim: Claim, run_at: float) -> bool:
         """Give a dead supervisor's job back to the queue; the delivery stays counted."""
+
+    def suspect(self, job_id: int) -> None:
+        """Let a claimed job be a suspect if it is rescued; any other is left as it is."""
 
     def bury(self, claim: Claim) -> bool:
         """End a claim as a dead letter: the newest of its charm replaces an older one."""

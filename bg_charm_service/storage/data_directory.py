@@ -19,6 +19,7 @@ from bg_charm_service.domain.errors import DataDirectoryBusy, DataDirectoryError
 DATABASE_NAME = "bg-charm-service.db"
 SOCKET_NAME = "service.sock"
 LOCK_NAME = "lock"
+SCRATCH_NAME = "scratch"
 
 
 def user_name(uid: int) -> str:
@@ -80,6 +81,10 @@ class DataDirectory:
     @property
     def socket_path(self) -> Path:
         return self.path / SOCKET_NAME
+
+    @property
+    def scratch_path(self) -> Path:
+        return self.path / SCRATCH_NAME
 
     def close(self) -> None:
         """Give the directory up; closing twice is fine."""

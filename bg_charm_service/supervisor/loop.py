@@ -16,6 +16,7 @@ from loguru import logger
 from bg_charm_service.domain.clock import Clock
 from bg_charm_service.domain.errors import ServiceError, ServiceStopping, StorageError
 from bg_charm_service.storage.contract import Database, JobQueue, Storage, Store
+from bg_charm_service.storage.disk_reserve import DiskReserve
 from bg_charm_service.supervisor.completer import Completer, Settled
 from bg_charm_service.supervisor.dispatcher import Batch, Dispatcher
 from bg_charm_service.supervisor.in_flight import RunsInFlight
@@ -64,10 +65,17 @@ class Supervisor:
     """Runs charms until it is told to stop."""
 
     def __init__(
-        self, parts: Parts, *, polling: bool, watch_seconds: float, wake: asyncio.Event
+        self,
+        parts: Parts,
+        *,
+        polling: bool,
+        watch_seconds: float,
+        wake: asyncio.Event,
+        reserve: DiskReserve | None = None,
     ) -> None:
         self.parts = parts
-        self.storage_health = StorageHealth(parts.clock)
+        self.storage_health = StorageHealth(parts.clock, reserve)
+        self.storage_health.on_full.append(self._find_who_filled)
         parts.database.on_failure.append(self.storage_health.note)
         self.is_draining = False
         #: Steps done so far: the watchdog sees by it that the loop advances.
@@ -91,6 +99,8 @@ class Supervisor:
         #: Ends of runs that are not on disk yet.
         self._answers: list[RunFinished] = []
         self._waiters = JobWaiters()
+        #: The job whose run kept the most in files when the disk was full.
+        self._filled_by: int | None = None
 
     def recover(self) -> None:
         """Give jobs that were claimed when an earlier supervisor died back to the queue."""
@@ -173,7 +183,10 @@ class Supervisor:
                 self.parts.database.probe(write=True)
             yield
             self.parts.trial.note(now)
+            if self._filled_by is not None:
+                self.parts.queue.suspect(self._filled_by)
             self.parts.store.totals.flush()
+        self._tell_who_filled()
         self.storage_health.clear()
 
     def _plan(self, now: float) -> None:
@@ -184,7 +197,7 @@ class Supervisor:
         if self.is_draining:
             return []
         if self._polling:
-            return self.parts.dispatcher.claim(now)
+            return self.parts.dispatcher.claim(now) if self.storage_health.has_room else []
         return self.parts.dispatcher.claim_wanted(self._waiters.wanted, now)
 
     def _undo(self, error: StorageError) -> None:
@@ -192,6 +205,17 @@ class Supervisor:
         self.parts.planner.restore()
         self.parts.store.totals.discard()
         self.storage_health.note(error)
+
+    def _find_who_filled(self, least_bytes: int) -> None:
+        """Find the run that has filled the disk: if the service dies with it, it runs alone."""
+        self._filled_by = self.parts.pool.job_with_most_files(least_bytes)
+
+    def _tell_who_filled(self) -> None:
+        if self._filled_by is not None:
+            logger.bind(event="disk_filled", job=self._filled_by).warning(
+                "When the disk was full, the run of job {} kept the most in files", self._filled_by
+            )
+            self._filled_by = None
 
     def _publish(self, settled: list[Settled], *, were_answered: bool = False) -> None:
         """Tell those who wait of what is on disk now."""
@@ -220,7 +244,7 @@ class Supervisor:
 
     @property
     def _is_polling(self) -> bool:
-        return self._polling and not self.is_draining
+        return self._polling and not self.is_draining and self.storage_health.has_room
 
     async def drain(self, timeout_seconds: float) -> None:
         """Plan and claim nothing more, and let the runs under way end, for so long at most."""

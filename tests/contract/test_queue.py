@@ -224,6 +224,38 @@ def test_release_and_retry_clear_suspicion(queue: JobQueue) -> None:
     assert (1, 2) == (claim.job.deliveries, claim.job.attempt)
 
 
+def test_claimed_job_can_be_made_a_suspect(queue: JobQueue) -> None:
+    """Rescued it runs alone, whoever died with it how often; given back or done it is none."""
+    job_id = poll(queue)
+    (claim,) = queue.claim(SPACE, 1, NOW)
+    queue.suspect(job_id)
+    queue.release(claim, NOW)
+    queue.claim(SPACE, 1, NOW)
+    queue.suspect(job_id)
+    # The supervisor that rescues is another one.
+    (left,) = queue.claimed_jobs()
+    queue.rescue(left, NOW)
+    assert [] == queue.claim(SPACE, 1, NOW)
+    suspect = queue.claim_suspect(NOW)
+    assert suspect is not None
+    assert (job_id, SUSPECT_DELIVERIES + 1) == (suspect.job.job_id, suspect.job.deliveries)
+    queue.suspect(job_id)
+    (again,) = queue.claimed_jobs()
+    assert SUSPECT_DELIVERIES + 1 == again.job.deliveries
+
+
+def test_only_a_claimed_job_can_be_made_a_suspect(queue: JobQueue) -> None:
+    """One that waits, is done, or is not there is left as it is."""
+    job_id = poll(queue)
+    queue.suspect(job_id)
+    queue.suspect(job_id + 1)
+    (claim,) = queue.claim(SPACE, 1, NOW)
+    assert 1 == claim.job.deliveries
+    queue.ack(claim)
+    queue.suspect(job_id)
+    assert not queue.is_live(job_id)
+
+
 def test_suspect_waits_for_its_charm(queue: JobQueue) -> None:
     """A suspect is no exception: its charm does not overlap itself."""
     poll(queue)

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 
 import pytest
 
-from bg_charm_service.domain.errors import CommitInDoubt, StorageError
+from bg_charm_service.domain.errors import CommitInDoubt, StorageError, StorageFull
 from tests.contract.engine import Engine
 
 SPACE = "did:key:space"
@@ -238,7 +238,7 @@ def test_listeners_hear_what_is_undone(engine: Engine) -> None:
 def test_full_disk_is_a_storage_error(engine: Engine, part: str) -> None:
     """Whoever writes is told, in the service's own words, that it is the storage that fails."""
     step = nullcontext if part == "transaction" else engine.database.savepoint
-    with engine.full(), pytest.raises(StorageError, match="cannot be used"):
+    with engine.full(), pytest.raises(StorageFull, match="cannot be used"):
         _fill(engine, step)
     assert [] == names(engine)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import pytest
 from msgspec.structs import replace
 
 from bg_charm_service.domain.errors import FailureCause
@@ -57,6 +59,16 @@ class Some(Charm):
     def hidden_thread(self):
         libc = ctypes.CDLL(None)
         libc.pthread_create(ctypes.byref(ctypes.c_ulong()), None, libc.pause, None)
+
+    def thread_after_thread(self):
+        # Of C, with small stacks: as many as can be, as fast as can be.
+        libc, attributes = ctypes.CDLL(None), ctypes.create_string_buffer(64)
+        libc.pthread_attr_init(attributes)
+        libc.pthread_attr_setstacksize(attributes, ctypes.c_size_t(64 * 1024))
+        pause = ctypes.cast(libc.pause, ctypes.c_void_p)
+        for _ in range(2000):
+            libc.pthread_create(ctypes.byref(ctypes.c_ulong()), attributes, pause, None)
+        time.sleep(100)
 
     def fill(self):
         for number in range(40):
@@ -133,7 +145,16 @@ class Bench:
                 except TimeoutError:
                     pass
 
-    async def run(self, do: str, limits: Limits = LIMITS) -> RunFinished:
+    async def between_ticks(self) -> None:
+        """Wait for news without a tick: what happens until then, glances have done."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not self.events:
+                self._news.clear()
+                self.events += self.pool.collect()
+                if not self.events:
+                    await self._news.wait()
+
+    async def run(self, do: str, limits: Limits = LIMITS, *, has_ticks: bool = True) -> RunFinished:
         """Let a charm do something; gives how that ended."""
         await self.until(lambda: self.pool.free_workers().count)
         self._runs += 1
@@ -157,14 +178,16 @@ class Bench:
         )
         assert self.pool.dispatch(1, [run])
         self.events.clear()
-        await self.until(lambda: self.events)
+        await (self.until(lambda: self.events) if has_ticks else self.between_ticks())
         (end,) = self.events
         assert isinstance(end, RunFinished)
         return end
 
-    async def death(self, do: str, limits: Limits = LIMITS) -> tuple[FailureCause, str]:
+    async def death(
+        self, do: str, limits: Limits = LIMITS, *, has_ticks: bool = True
+    ) -> tuple[FailureCause, str]:
         """Let a charm do what it is killed for."""
-        end = await self.run(do, limits)
+        end = await self.run(do, limits, has_ticks=has_ticks)
         assert end.answer is None
         assert end.death is not None
         return end.death.cause, end.death.message
@@ -239,6 +262,17 @@ def test_threads(tmp_path: Path) -> None:
         assert FailureCause.THREADS is cause
         assert text.startswith("Killed for running ")
         assert text.endswith(" threads; its limit is 20.")
+
+    with_pool(tmp_path, work)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_whose_threads_grow_is_found_between_two_looks(tmp_path: Path) -> None:
+    """Nobody has to look at the workers in turn: the machine's threads in all tell who grows."""
+
+    async def work(bench: Bench) -> None:
+        cause, _ = await bench.death("thread_after_thread", has_ticks=False)
+        assert FailureCause.THREADS is cause
 
     with_pool(tmp_path, work)
 

@@ -149,6 +149,8 @@ class World:
                 max_concurrent=plan.workers,
                 max_runs=plan.max_runs,
                 max_age_seconds=max(3600.0, plan.interval_seconds),
+                # What the real machine has in all is none of a simulated one's business.
+                glance_seconds=0.0,
             ),
             history_runs=plan.history_runs,
             history_jobs=plan.history_jobs,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bg_charm_service.storage.disk_reserve import DiskReserve
 from bg_charm_service.storage.records import Finding, Severity, Trouble
 from bg_charm_service.storage.sqlite.checks.examination import Doctor
 from bg_charm_service.storage.sqlite.checks.file_checks import file_troubles
@@ -348,6 +349,19 @@ def test_files_that_others_may_read(tmp_path: Path) -> None:
     assert [] == modes(data)
     database.chmod(0o400)
     assert [f"{database} has mode 400: its owner may not use it"] == modes(data)
+
+
+def test_disk_without_room_for_the_reserve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is nearly full is a warning, unless room was kept in time."""
+    tmp_path.chmod(0o700)
+    reserve = DiskReserve(tmp_path)
+    assert reserve.hold()
+    monkeypatch.setattr(DiskReserve, "_free_bytes", lambda _: 0)
+    assert [] == modes(tmp_path)
+    reserve.release()
+    (trouble,) = file_troubles(tmp_path)
+    assert ("room", Severity.WARNING) == (trouble.check, trouble.severity)
+    assert "has less than 8M free" in trouble.text
 
 
 def test_finding_names_few_of_many() -> None:

@@ -13,7 +13,13 @@ import pytest
 from loguru import logger
 
 from bg_charm_service.domain.clock import Clock
-from bg_charm_service.domain.errors import FailureCause, ServiceError, StorageError, WorkerBootError
+from bg_charm_service.domain.errors import (
+    FailureCause,
+    ServiceError,
+    StorageError,
+    StorageFull,
+    WorkerBootError,
+)
 from bg_charm_service.domain.limits import Limits, Walls
 from bg_charm_service.domain.model import (
     POLL_EVENT,
@@ -27,6 +33,7 @@ from bg_charm_service.domain.model import (
 )
 from bg_charm_service.domain.outcome_policy import FailurePolicy, RunStatus
 from bg_charm_service.storage.contract import Storage
+from bg_charm_service.storage.disk_reserve import RESERVE_NAME, DiskReserve
 from bg_charm_service.storage.records import SUSPECT_DELIVERIES, CharmRecord, Link
 from bg_charm_service.storage.sqlite.checks.examination import Doctor
 from bg_charm_service.storage.sqlite.database import Database
@@ -75,6 +82,8 @@ class FakePool:
         self.batches: list[list[RunSpec]] = []
         self.events: list[PoolEvent] = []
         self.fields: list[FieldValue] = []
+        #: What runs keep in files, by their jobs.
+        self.files: Counter[int] = Counter()
         self.error: ServiceError | None = None
         #: Whom the pool was last asked to move workers to.
         self.needs: list[int] = []
@@ -110,6 +119,9 @@ class FakePool:
         self.fields.append(message)
 
     def inspect(self, request: Inspect) -> None: ...
+
+    def job_with_most_files(self, least_bytes: int) -> int | None:
+        return self.files.most_common(1)[0][0] if self.files else None
 
     def cancel(self, run_id: str) -> bool:
         return False
@@ -156,6 +168,7 @@ class Bench:
         polling: bool = True,
         caps: Caps | None = None,
         open_pool: Callable[[Clock, Callable[[], None]], WorkerPool] | None = None,
+        reserve: DiskReserve | None = None,
     ) -> None:
         self.database = Database.open(path)
         self.store, self.queue = open_store(self.database), JobQueue(self.database)
@@ -188,6 +201,7 @@ class Bench:
             polling=polling,
             watch_seconds=0.1,
             wake=self.wake,
+            reserve=reserve,
         )
         self.told: list[Settled] = []
         self.supervisor.on_settled.append(self.told.extend)
@@ -554,6 +568,98 @@ def test_broken_disk_holds_up_and_loses_nothing(bench: Bench) -> None:
         assert [second.ref.charm_id] == bench.step()
         assert ["storage_problem", "storage_back"] == lines
     assert [first.charm_key] == [one.run.claim.charm_key for one in bench.told]
+
+
+class Reserve(DiskReserve):
+    """A reserve on a disk of which a test says how much is free."""
+
+    free_bytes = 1 << 30
+
+    def _free_bytes(self) -> int:
+        return self.free_bytes
+
+
+@contextmanager
+def full(database: Database) -> Iterator[None]:
+    """Leave no room for another page."""
+    (pages,) = database.row("PRAGMA page_count")
+    database.execute(f"PRAGMA max_page_count = {pages}")
+    try:
+        yield
+    finally:
+        database.execute("PRAGMA max_page_count = 1073741823")
+
+
+def run_into_full_disk(bench: Bench) -> None:
+    """Let somebody's change find no room."""
+    with full(bench.database), pytest.raises(StorageFull), bench.database.transaction():
+        bench.database.execute("CREATE TABLE more AS SELECT zeroblob(1000000) AS data")
+
+
+def test_full_disk_gives_the_reserve_up(path: Path) -> None:
+    """What runs did is stored then, and nothing is begun before there is a reserve again.
+
+    It is said once, and once when it is over.
+    """
+    reserve = Reserve(path.parent)
+    bench = Bench(path, workers=2, reserve=reserve)
+    assert reserve.hold()
+    first, second = bench.charm(), bench.charm()
+    bench.put(first)
+    bench.step()
+    with logged() as lines:
+        run_into_full_disk(bench)
+        assert not (path.parent / RESERVE_NAME).exists()
+        reserve.free_bytes = 0
+        bench.put(second)
+        bench.pool.end(bench.pool.out[0])
+        for _ in range(3):
+            bench.clock.seconds += 10
+            assert [] == bench.step()
+        assert [first.charm_key] == [one.run.claim.charm_key for one in bench.told]
+        assert "full" in bench.supervisor.storage_health.problem
+        reserve.free_bytes = 1 << 30
+        bench.clock.seconds += 10
+        bench.step()
+        assert (path.parent / RESERVE_NAME).exists()
+        assert [second.ref.charm_id] == bench.step()
+    assert ["reserve_given_up", "storage_problem", "storage_back"] == lines
+
+
+def test_start_without_room_for_the_reserve_begins_nothing(path: Path) -> None:
+    """A start on a disk that is nearly full says so, and goes on when there is room."""
+    reserve = Reserve(path.parent)
+    bench = Bench(path, reserve=reserve)
+    reserve.free_bytes = 0
+    with logged() as lines:
+        bench.supervisor.storage_health.take_reserve()
+        bench.put(bench.charm())
+        bench.clock.seconds += 10
+        assert [] == bench.step()
+        reserve.free_bytes = 1 << 30
+        bench.clock.seconds += 10
+        bench.step()
+        assert 1 == len(bench.step())
+    assert ["storage_problem", "storage_back"] == lines
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_run_that_filled_the_disk_is_a_suspect(path: Path, *, ends: bool) -> None:
+    """If the service dies with it, it runs alone then; once it is over it is like any other."""
+    bench = Bench(path, workers=2, reserve=Reserve(path.parent))
+    guilty, other = bench.charm(), bench.charm()
+    jobs = bench.put(guilty), bench.put(other)
+    bench.step()
+    bench.pool.files[jobs[0]] = 1 << 30
+    run_into_full_disk(bench)
+    if ends:
+        bench.pool.end(next(run for run in bench.pool.out if run.job_id == jobs[0]))
+    bench.clock.seconds += 10
+    bench.step()
+    assert [0 if ends else SUSPECT_DELIVERIES, 1] == [
+        claim.job.deliveries if claim is not None and bench.queue.is_live(claim.job.job_id) else 0
+        for claim in map(bench.queue.find, jobs)
+    ]
 
 
 def test_trouble_that_others_had_is_over_when_something_was_written(bench: Bench) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import select
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from bg_charm_service.domain.limits import Limits
 from bg_charm_service.workers.pool.contract import Isolation, PoolLimits
 from bg_charm_service.workers.pool.events import InspectFinished, PoolEvent, RunFinished
 from bg_charm_service.workers.pool.pool import Pool
 from bg_charm_service.workers.protocol.messages import Inspect, RunSpec
-from tests.unit.fake_zygote import Time
+from tests.unit.fake_zygote import PoolBench, Time, with_fake_workers
 
 #: The longest that anything here is waited for, in seconds.
 PATIENCE_SECONDS = 20.0
@@ -160,3 +161,31 @@ def test_answer_in_time_counts_when_the_service_was_held_up() -> None:
         assert event.answer is not None
 
     with_pool(work)
+
+
+def test_a_short_run_costs_no_glance() -> None:
+    """Workers are glanced at while there are runs, and a run that is over by then wakes nobody."""
+
+    async def work(bench: PoolBench) -> None:
+        loop, later = asyncio.get_running_loop(), asyncio.get_running_loop().call_later
+        glances: list[asyncio.TimerHandle] = []
+
+        def note(seconds: float, callback: Callable[..., object], *about: Any) -> Any:
+            handle = later(seconds, callback, *about)
+            if "_glance" == getattr(callback, "__name__", ""):
+                glances.append(handle)
+            return handle
+
+        loop.call_later = note  # type: ignore[method-assign,assignment]
+        first, second = bench.out(1), bench.out(2)
+        assert [False] == [glance.cancelled() for glance in glances]
+        await bench.answered(first)
+        assert [False] == [glance.cancelled() for glance in glances]
+        await bench.answered(second)
+        assert [True] == [glance.cancelled() for glance in glances]
+        third = bench.out(1)
+        await bench.until(lambda: len(glances) > 2)
+        await bench.answered(third)
+        assert glances[-1].cancelled()
+
+    with_fake_workers(work)

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -17,11 +18,21 @@ from bg_charm_service.domain.limits import Limits
 from bg_charm_service.workers.pool.contract import PoolLimits
 from bg_charm_service.workers.pool.process_usage import (
     Processes,
+    Totals,
     Usage,
     read_cpu_seconds,
+    read_totals,
     read_usage,
 )
-from bg_charm_service.workers.pool.resource_monitor import ResourceMonitor, excess
+from bg_charm_service.workers.pool.resource_monitor import (
+    ALERT_SECONDS,
+    LESS_ROOM_BYTES,
+    LONGEST_PAUSE_SECONDS,
+    MORE_THREADS,
+    MOST_MEASUREMENTS_A_SECOND,
+    ResourceMonitor,
+    excess,
+)
 from bg_charm_service.workers.pool.scratch.directory import ScratchRoot
 from bg_charm_service.workers.pool.scratch.usage import ScratchUsage
 from bg_charm_service.workers.pool.worker_process import Ending, WorkerProcess, WorkerState
@@ -70,6 +81,16 @@ def test_usage_is_that_of_the_process() -> None:
     assert after.memory_bytes - before.memory_bytes > len(held) * 0.9
     assert 0 < before.cpu_seconds <= after.cpu_seconds
     assert after.memory_bytes <= psutil.Process().memory_info().rss * 1.1
+
+
+def test_totals_are_those_of_the_machine(tmp_path: Path) -> None:
+    """Threads of all processes, and the room where a directory lies; what is unknown is 0."""
+    disk = os.statvfs(tmp_path)
+    most = disk.f_blocks * disk.f_frsize
+    assert 0 < read_totals(tmp_path).free_bytes <= most
+    assert 0 == read_totals(None).free_bytes == read_totals(tmp_path / "none").free_bytes
+    if sys.platform == "linux":
+        assert psutil.Process().num_threads() < read_totals(None).threads
 
 
 def test_process_that_is_gone_uses_nothing() -> None:
@@ -180,12 +201,20 @@ class CountingScratch(ScratchRoot):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.counted: list[tuple[int, bool]] = []
+        self.used = ScratchUsage(0)
+        #: Called at each counting, which may take its time.
+        self.on_counting: Callable[[], None] = lambda: None
 
     def measure(
         self, worker_no: int, pid: int, limit_bytes: int, *, with_hidden: bool = True
     ) -> ScratchUsage:
         self.counted.append((worker_no, with_hidden))
-        return ScratchUsage(0)
+        self.on_counting()
+        return self.used
+
+
+#: What a machine has on which nothing happens.
+CALM = Totals(threads=200, free_bytes=1 << 40)
 
 
 class Watched:
@@ -195,7 +224,8 @@ class Watched:
         self.clock, self.processes = Clock(), FakeProcesses()
         self.scratch = CountingScratch(path)
         limits = PoolLimits()
-        self._monitor = ResourceMonitor(limits, self.clock, self.scratch)
+        self.totals = CALM
+        self._monitor = ResourceMonitor(limits, self.clock, self.scratch, lambda: self.totals)
         self.workers = [
             WorkerProcess(number, 0.0, self.processes) for number in range(1, count + 1)
         ]
@@ -207,6 +237,38 @@ class Watched:
         for _ in range(round(seconds * 100)):
             self.clock.seconds += 0.01
             assert [] == self._monitor.check(self.workers)
+
+    def glance(self, seconds: float = 0.025) -> list[Ending | None]:
+        """Glance forty times a second for so long; gives what for workers are to be ended."""
+        endings = []
+        for _ in range(round(seconds * 40)):
+            self.clock.seconds += 0.025
+            endings += [verdict.ending for verdict in self._monitor.glance(self.workers)]
+        return endings
+
+    def measured(self, seconds: float) -> int:
+        """Glance for so long, and count how often a worker was measured."""
+        self.processes.readings.clear()
+        self.glance(seconds)
+        return self.processes.readings.total()
+
+    def grow(self, *, threads: int = 0, file_bytes: int = 0) -> None:
+        """Let the machine have more threads and less room."""
+        have = self.totals
+        self.totals = Totals(have.threads + threads, have.free_bytes - file_bytes)
+
+    @property
+    def next_glance_seconds(self) -> float:
+        """When it wants to glance next."""
+        return self._monitor.next_glance_seconds
+
+    def be_alert(self) -> None:
+        """Say that a run begins."""
+        self._monitor.be_alert()
+
+    def hurry(self) -> None:
+        """Ask for a look at everybody."""
+        self._monitor.hurry(self.workers)
 
     def close(self) -> None:
         """Close the workers' ends."""
@@ -271,3 +333,160 @@ def test_what_takes_long_is_made_a_few_at_a_time(watch: Callable[[int], Watched]
         assert done == bench.processes.exact_readings.total()
     bench.look(16.0)
     assert 24 == bench.processes.exact_readings.total()
+
+
+def test_a_glance_measures_nobody_where_nothing_grows(watch: Callable[[int], Watched]) -> None:
+    """Some threads and some megabytes more are no reason to look at anybody."""
+    bench = watch(5)
+    bench.look(1.0)
+    bench.grow(threads=MORE_THREADS - 1, file_bytes=LESS_ROOM_BYTES - 1)
+    assert 0 == bench.measured(10.0)
+    # What went back does not count with what comes then.
+    bench.totals = CALM
+    bench.glance()
+    bench.grow(threads=MORE_THREADS - 1, file_bytes=LESS_ROOM_BYTES - 1)
+    assert 0 == bench.measured(10.0)
+
+
+def test_threads_are_found_at_once(watch: Callable[[int], Watched]) -> None:
+    """Many threads more on the machine: whose they are is found at the next glance."""
+    bench = watch(5)
+    bench.look(1.0)
+    assert [] == bench.glance()
+    bench.processes.uses[3] = Usage(MEGABYTE, 65)
+    bench.grow(threads=MORE_THREADS)
+    bench.processes.readings.clear()
+    assert [Ending.THREADS] == bench.glance()
+    assert 5 == bench.processes.readings.total()
+    # It was looked into: who stays as he is is not looked at again.
+    bench.workers.pop(2).close()
+    assert 0 == bench.measured(10.0)
+
+
+def test_whose_threads_grow_is_looked_at_often(watch: Callable[[int], Watched]) -> None:
+    """A run with more threads than at the last look is looked at again and again, alone."""
+    bench = watch(5)
+    bench.look(1.0)
+    bench.processes.uses[2] = Usage(MEGABYTE, 2)
+    bench.look(0.25)
+    bench.processes.readings.clear()
+    for threads in range(3, 65):
+        bench.processes.uses[2] = Usage(MEGABYTE, threads)
+        assert [] == bench.glance()
+    assert Counter({2: 62}) == bench.processes.readings
+    bench.processes.uses[2] = Usage(MEGABYTE, 65)
+    assert [Ending.THREADS] == bench.glance()
+    bench.processes.uses[2] = Usage(MEGABYTE, 64)
+    bench.glance()
+    assert 0 == bench.measured(1.0)
+
+
+@pytest.mark.parametrize("count", [1, 5, 100, 400])
+def test_glances_cost_no_more_with_many_workers(
+    watch: Callable[[int], Watched], count: int
+) -> None:
+    """However much grows, no more is looked at in a second than usual; each comes to its turn."""
+    bench = watch(count)
+    bench.look(1.0)
+    bench.processes.readings.clear()
+    for _ in range(400):
+        bench.grow(threads=MORE_THREADS, file_bytes=LESS_ROOM_BYTES)
+        bench.glance()
+    readings = [bench.processes.readings[worker.pid] for worker in bench.workers]
+    assert sum(readings) <= 10 * MOST_MEASUREMENTS_A_SECOND
+    assert min(readings) >= min(400, 8 * MOST_MEASUREMENTS_A_SECOND // count)
+
+
+def test_files_are_counted_when_the_room_shrinks(watch: Callable[[int], Watched]) -> None:
+    """Much less room on the disk: all files are counted, whatever pause was meant to be made."""
+    bench = watch(5)
+
+    def take_long() -> None:
+        bench.clock.seconds += 0.04
+
+    bench.scratch.on_counting = take_long
+    bench.look(0.02)
+    bench.look(0.02)
+    bench.scratch.counted.clear()
+    assert [] == bench.glance()
+    bench.processes.uses |= {pid: Usage(MEGABYTE, 1, 0.1, 8) for pid in range(1, 6)}
+    bench.grow(file_bytes=LESS_ROOM_BYTES)
+    bench.scratch.used = ScratchUsage(0, "too much")
+    assert [Ending.SCRATCH] * 5 == bench.glance()
+    assert 5 == len(bench.scratch.counted)
+    # Four times as long as that took it is not done again: 5 times 40 ms.
+    bench.processes.uses |= {pid: Usage(MEGABYTE, 1, 0.2, 9) for pid in range(1, 6)}
+    bench.grow(file_bytes=LESS_ROOM_BYTES)
+    bench.glance(0.775)
+    assert 5 == len(bench.scratch.counted)
+    bench.glance(0.05)
+    assert 10 == len(bench.scratch.counted)
+
+
+def test_the_pause_between_countings_is_bounded(watch: Callable[[int], Watched]) -> None:
+    """Files of which counting takes long are counted again after a second, not after twenty."""
+    bench = watch(1)
+
+    def take_long() -> None:
+        bench.clock.seconds += 1.0
+
+    bench.scratch.on_counting = take_long
+    bench.look(0.01)
+    bench.scratch.counted.clear()
+    for number in range(5):
+        bench.processes.uses[1] = Usage(MEGABYTE, 1, float(number), number)
+        bench.look(LONGEST_PAUSE_SECONDS + 0.25)
+        assert number + 1 == len(bench.scratch.counted)
+
+
+def test_glances_are_paused_where_they_take_long(watch: Callable[[int], Watched]) -> None:
+    """A disk that is slow to tell its room is asked more seldom, but once a second."""
+    bench = watch(1)
+
+    def read_slowly(seconds: float) -> Totals:
+        bench.clock.seconds += seconds
+        return CALM
+
+    for seconds, pause in ((0.0, 0.02), (0.01, 0.2), (3.0, LONGEST_PAUSE_SECONDS)):
+        read = partial(read_slowly, seconds)
+        monitor = ResourceMonitor(PoolLimits(), bench.clock, None, read)
+        monitor.be_alert()
+        monitor.glance(bench.workers)
+        assert pause == pytest.approx(monitor.next_glance_seconds)
+
+
+def test_a_look_at_everybody_can_be_asked_for(watch: Callable[[int], Watched]) -> None:
+    """When the disk is full, the next check measures all workers with their files."""
+    bench = watch(5)
+    bench.look(0.02)
+    bench.processes.uses |= {pid: Usage(MEGABYTE, 1, 0.1, 8) for pid in range(1, 6)}
+    bench.scratch.counted.clear()
+    bench.look(0.02)
+    assert [] == bench.scratch.counted
+    bench.hurry()
+    bench.look(0.01)
+    assert 5 == len(bench.scratch.counted)
+
+
+def test_glances_are_slower_where_nothing_happens(watch: Callable[[int], Watched]) -> None:
+    """Runs that wait cost little waking up; when something grows, glances follow quickly again."""
+    bench = watch(5)
+    bench.look(1.0)
+    paces = []
+
+    def note_pace() -> None:
+        bench.glance()
+        paces.append(round(bench.next_glance_seconds, 3))
+
+    note_pace()
+    bench.grow(threads=MORE_THREADS)
+    note_pace()
+    bench.glance(2 * ALERT_SECONDS)
+    note_pace()
+    bench.processes.uses[2] = Usage(MEGABYTE, 2)
+    bench.look(0.25)
+    note_pace()
+    bench.glance(2 * ALERT_SECONDS)
+    bench.be_alert()
+    note_pace()
+    assert [0.05, 0.02, 0.05, 0.02, 0.02] == paces

@@ -115,6 +115,16 @@ def test_attributes_look_unsupported(machine: str) -> None:
 
 
 @machines
+@pytest.mark.parametrize("mode", [0, 1, 3, 16])
+def test_no_room_is_reserved(machine: str, mode: int) -> None:
+    """Reserving room in a file, in any way, is answered as by a file system that cannot."""
+    call = number(machine, "fallocate")
+    assert call is not None
+
+    assert EOPNOTSUPP == verdict(machine, call, 3, mode)
+
+
+@machines
 def test_calls_of_the_future_look_unknown(machine: str) -> None:
     """A call that did not exist when the rules were written is not allowed by them."""
     assert [ENOSYS, ENOSYS] == [verdict(machine, call) for call in (NEWEST + 1, 5000)]

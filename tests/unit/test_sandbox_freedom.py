@@ -150,6 +150,18 @@ def test_where_links_lead(here: Place) -> None:
     assert str(here.file) == run(lambda _: os.readlink(link), here)
 
 
+def test_room_in_a_file(here: Place) -> None:
+    """A library that makes room in a file before it writes gets it, by writing."""
+
+    def work(at: Place) -> list[int | bool]:
+        with (at.scratch / "file").open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, 1 << 20)
+            found = os.fstat(file.fileno())
+        return [found.st_size, found.st_blocks * 512 >= 1 << 20]
+
+    assert [1 << 20, True] == run(work, here)
+
+
 def test_the_null_device(here: Place) -> None:
     """What is not wanted can be thrown away, and chance is to be had."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -231,6 +232,85 @@ def test_leftovers_of_an_earlier_life_are_removed(tmp_path: Path) -> None:
 
     assert [path] == list(base.iterdir())
     assert [] == list(path.iterdir())
+
+
+def no_room(*_: object, **__: object) -> None:
+    """Answer as a full disk does."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("full_for", ["new directories", "new names"])
+def test_removing_takes_no_room(
+    root: ScratchRoot, monkeypatch: pytest.MonkeyPatch, full_for: str
+) -> None:
+    """On a disk on which nothing can be made, a worker's directory is removed all the same."""
+    path = root.make(1)
+    for number in range(3):
+        (path / str(number)).mkdir()
+        (path / str(number) / "file").write_text("x")
+    monkeypatch.setattr(os, "mkdir", no_room)
+    monkeypatch.setattr(Path, "mkdir", no_room)
+    if full_for == "new names":
+        monkeypatch.setattr(Path, "rename", no_room)
+
+    root.discard(1)
+    (remover,) = [t for t in threading.enumerate() if t.name == "scratch remover"]
+    while remover.is_alive() and list(path.parent.iterdir()):
+        remover.join(0.01)
+
+    assert [] == list(path.parent.iterdir())
+
+
+def test_what_found_no_room_is_moved_when_there_is_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files go first: a name for a directory that is moved up may find room only then."""
+    tree = tmp_path / "tree"
+    (tree / "a" / "b" / "c").mkdir(parents=True)
+    (tree / "a" / "file").touch()
+    rename = os.rename
+
+    def rename_where_there_is_room(
+        source: str, target: str, *, src_dir_fd: int, dst_dir_fd: int
+    ) -> None:
+        if os.path.lexists(tree / "a" / "file"):
+            no_room()
+        rename(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+
+    monkeypatch.setattr(os, "rename", rename_where_there_is_room)
+
+    assert [] == remove_tree(tree)
+    assert not tree.exists()
+
+
+def test_leftovers_are_removed_before_anything_is_made(tmp_path: Path) -> None:
+    """What an earlier life left is gone when `clear` is over: links, files, trees, removals."""
+    base = tmp_path / "scratch"
+    (base / "1" / "a" / "b").mkdir(parents=True)
+    (base / "trash-1" / "0" / "c").mkdir(parents=True)
+    (base / "stray").touch()
+    (base / "link").symlink_to(tmp_path)
+
+    ScratchRoot(base).clear(most_seconds=60.0)
+
+    assert [] == list(base.iterdir())
+    assert tmp_path.exists()
+    ScratchRoot(tmp_path / "none").clear(most_seconds=60.0)
+
+
+def test_clearing_takes_no_longer_than_it_may(tmp_path: Path) -> None:
+    """A start does not wait for ever: what is left then is removed beside the work."""
+    base = tmp_path / "scratch"
+    (base / "1" / "a" / "b").mkdir(parents=True)
+
+    ScratchRoot(base).clear(most_seconds=0.0)
+    assert [base / "1"] == list(base.iterdir())
+
+    root = ScratchRoot(base)
+    root.open()
+    wait_until_removed(base)
+    root.close()
+    assert [] == list(base.iterdir())
 
 
 def test_removing_can_be_stopped_and_taken_up_again(tmp_path: Path) -> None:

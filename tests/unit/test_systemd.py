@@ -9,6 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from bg_charm_service.daemon.settings import Settings
+from bg_charm_service.workers.pool.contract import PoolLimits
+
+#: How many threads one charm may have started when it is ended for it: seen were 80,000 a second,
+#: and it may take a twentieth of one until somebody looks.
+THREADS_UNTIL_ENDED = 5000
+
+#: The service, its zygote, its scans and its hooks, and all threads that they may have.
+THREADS_OF_OURS = 500
+
 UNIT = Path(__file__).parents[2] / "bin" / "bg-charm-service.service"
 
 pytestmark = pytest.mark.skipif(
@@ -41,6 +51,18 @@ def test_exposure_is_two_or_better() -> None:
 
     assert overall is not None, report
     assert float(overall[1]) <= 2.0, report
+
+
+def test_threads_of_all_charms_fit() -> None:
+    """Not even when each charm at work takes as many at once as it can before it is ended."""
+    (most,) = re.findall(r"^TasksMax=(\d+)$", UNIT.read_text(), re.MULTILINE)
+    settings = Settings()
+    pool = PoolLimits(max_concurrent=settings.max_concurrent)
+    allowed = pool.workers * settings.threads
+
+    assert allowed + pool.workers * THREADS_UNTIL_ENDED + THREADS_OF_OURS < int(most)
+    # Up to where docs/operating.md says that it does for more: each with a worker in reserve.
+    assert 2 * 200 * settings.threads < int(most)
 
 
 def call_groups() -> dict[str, set[str]]:

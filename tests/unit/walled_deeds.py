@@ -183,6 +183,12 @@ def _attributes_by_descriptor(path: Path) -> list[str]:
         os.close(fd)
 
 
+def _reserved(mine: Path, mode: int) -> None:
+    """Make a file, and reserve room in it."""
+    with mine.open("wb") as file:
+        system_call("fallocate", file.fileno(), mode, 0, 1 << 16)
+
+
 def _queued(pid: int) -> None:
     """Send the null signal with a payload."""
     info = ctypes.create_string_buffer(128)
@@ -244,6 +250,16 @@ DEEDS = [
         *("list attributes by a descriptor", C),
         lambda at: _attributes_by_descriptor(at.scratch),
         *(XATTR, _UNSUPPORTED),
+    ),
+    Deed(
+        "reserve room in a file", C, lambda at: _reserved(at.scratch / "mine", 0), "", _UNSUPPORTED
+    ),
+    Deed(
+        "reserve room past its end",
+        C,
+        lambda at: _reserved(at.scratch / "mine", 1),
+        "",
+        _UNSUPPORTED,
     ),
     Deed("fork", C, lambda _: _forked()),
     Deed("fork by clone", C, lambda _: _cloned("clone", signal.SIGCHLD, 0, 0, 0, 0)),

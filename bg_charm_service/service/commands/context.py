@@ -122,7 +122,8 @@ class CommandContext:
         return ACTOR.get()
 
     def check_open(self) -> None:
-        """Raise ServiceStopping while the service drains."""
+        """Raise ServiceStopping while the service drains, StorageFull while the disk is full."""
+        self.supervisor.storage_health.check_room()
         if self.supervisor.is_draining:
             raise ServiceStopping("The service is stopping and takes no new work.")
 

@@ -16,7 +16,12 @@ from typing import Any
 
 import tenacity
 
-from bg_charm_service.domain.errors import BackupError, DataDirectoryError, StorageError
+from bg_charm_service.domain.errors import (
+    BackupError,
+    DataDirectoryError,
+    StorageError,
+    StorageFull,
+)
 from bg_charm_service.storage.sqlite.commits import NumberedCommits
 from bg_charm_service.storage.sqlite.copying import copy_database
 from bg_charm_service.storage.sqlite.integrity import problems_of
@@ -257,7 +262,8 @@ class _StorageErrors:
         trace: TracebackType | None,
     ) -> None:
         if error is not None and _is_of_the_database(error):
-            told = StorageError(f"The database cannot be used: {error}")
+            kind_told = StorageFull if _is_for_room(error) else StorageError
+            told = kind_told(f"The database cannot be used: {error}")
             for listener in self._listeners:
                 listener(told)
             raise told from error
@@ -267,6 +273,10 @@ def _is_of_the_database(error: BaseException) -> bool:
     """Whether disk or file are to blame, not a value or a statement of ours."""
     ours = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError)
     return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, ours)
+
+
+def _is_for_room(error: BaseException) -> bool:
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) == sqlite3.SQLITE_FULL
 
 
 def _cannot_open(path: Path | str, error: sqlite3.Error | OSError) -> DataDirectoryError:

@@ -23,7 +23,8 @@ class PoolLimits:
     """How many workers, what each may use before it is retired or killed, and how they are kept.
 
     With `has_walls` workers are sandboxed, but for the `missing_walls`, by name. Under
-    `scratch_root` each worker has a directory to write to; None for none.
+    `scratch_root` each worker has a directory to write to; None for none. While a run is new, or
+    something grows, it is looked so often whether anything does; never for 0.
     """
 
     max_concurrent: int = 5
@@ -36,6 +37,7 @@ class PoolLimits:
     has_walls: bool = False
     missing_walls: tuple[str, ...] = ()
     scratch_root: Path | None = None
+    glance_seconds: float = 0.02
 
     @property
     def workers(self) -> int:
@@ -139,6 +141,9 @@ class WorkerPool(Protocol):
 
     def inspect(self, request: Inspect) -> None:
         """Let a fresh worker load a source; InspectFinished follows."""
+
+    def job_with_most_files(self, least_bytes: int) -> int | None:
+        """The job whose run keeps the most in its scratch directory, if at least so much."""
 
     def cancel(self, run_id: str) -> bool:
         """Stop a run; False when nobody makes it."""

@@ -76,6 +76,7 @@ class Pool:
         self._resource_monitor = ResourceMonitor(limits, clock, self._scratch)
         self._batch_monitor = BatchMonitor(self.workers, clock)
         self._batch_timer: asyncio.TimerHandle | None = None
+        self._glance_timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Have workers from now on, who report; raises DataDirectoryError without a place for them.
@@ -171,6 +172,22 @@ class Pool:
         # Whoever ticks may sleep for longer than this may take.
         self._wake()
 
+    def job_with_most_files(self, least_bytes: int) -> int | None:
+        """The job whose run keeps the most in its scratch directory, if at least so much.
+
+        What is too much there is seen to at the next tick, whoever's turn it was.
+        """
+        self._resource_monitor.hurry(self.workers)
+        most, job_id = least_bytes - 1, None
+        for worker in self.workers:
+            if self._scratch is None or worker.run is None:
+                continue
+            limit = worker.limits.scratch_bytes
+            used = self._scratch.measure(worker.worker_no, worker.pid, limit, with_hidden=False)
+            if used.used_bytes > most:
+                most, job_id = used.used_bytes, worker.run.job_id
+        return job_id
+
     def cancel(self, run_id: str) -> bool:
         """Stop a run: kill the worker that makes it, or let it wait no more; False without it."""
         run = self._pending.take_run(run_id)
@@ -194,6 +211,7 @@ class Pool:
         if self._batch_timer is not None:
             self._batch_timer.cancel()
             self._batch_timer = None
+        self._stop_glancing()
         self._give_back(self._pending.take_all_runs())
         self._spawner.close()
         if self._scratch is not None:
@@ -219,6 +237,9 @@ class Pool:
         self._events += events
         if was_starting and worker.state is not WorkerState.STARTING:
             self._spawner.note_ready()
+        if worker.state is WorkerState.IDLE and not self.workers.has_busy:
+            # Not left to its next turn: a short run is to cost no waking up.
+            self._stop_glancing()
         return True
 
     def _read_output(self, worker: WorkerProcess) -> None:
@@ -257,6 +278,30 @@ class Pool:
             loop = asyncio.get_running_loop()
             self._batch_timer = loop.call_later(seconds, self._read_batches)
 
+    # Workers that may be growing.
+
+    def _be_alert(self) -> None:
+        self._resource_monitor.be_alert()
+        self._glance_in(self.limits.glance_seconds)
+
+    def _glance_in(self, seconds: float) -> None:
+        if self._glance_timer is None and seconds:
+            loop = asyncio.get_running_loop()
+            self._glance_timer = loop.call_later(seconds, self._glance)
+
+    def _glance(self) -> None:
+        """End whoever has grown beyond its limits; again soon, while there are runs."""
+        self._glance_timer = None
+        if self.workers.has_busy:
+            for verdict in self._resource_monitor.glance(self.workers):
+                self._carry_out(verdict)
+            self._glance_in(self._resource_monitor.next_glance_seconds)
+
+    def _stop_glancing(self) -> None:
+        if self._glance_timer is not None:
+            self._glance_timer.cancel()
+            self._glance_timer = None
+
     # Runs on their way to workers, and back.
 
     def _find_free(self, binding: Binding) -> WorkerProcess | None:
@@ -274,6 +319,7 @@ class Pool:
         if room < len(batch.runs):
             self._give_back(batch.runs[room:])
         worker.start_batch(batch.runs[:room], batch.frames[:room], self._clock.steady(), grace)
+        self._be_alert()
         if worker.queued_runs:
             self._batch_monitor.add(worker)
             self._read_batches_in(READ_SECONDS)
@@ -291,6 +337,7 @@ class Pool:
             request, frame = inspection
             grace = self.limits.kill_grace_seconds
             worker.start_inspection(request, frame, self._clock.steady(), grace)
+            self._be_alert()
         if self._pending.has_inspections:
             for idle in self.workers.to_free(self._pending.batches):
                 idle.end(Ending.RETIRED)

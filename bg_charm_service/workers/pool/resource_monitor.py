@@ -1,18 +1,20 @@
 """Measures workers that live, and says which are late, use too much, or are worn out.
 
 Kills nobody itself. Called by the pool at every tick. Each worker is looked at in its own time, and
-seldom enough to cost little, however many there are.
+seldom enough to cost little, however many there are. In between, glances at what the machine's
+threads and the disk's free room are in all, which are cheap, tell when somebody grows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from bg_charm_service.domain.clock import Clock
 from bg_charm_service.domain.limits import Limits
 from bg_charm_service.workers.pool.contract import PoolLimits
-from bg_charm_service.workers.pool.process_usage import Usage
+from bg_charm_service.workers.pool.process_usage import Totals, Usage, read_totals
 from bg_charm_service.workers.pool.scratch.directory import ScratchRoot
 from bg_charm_service.workers.pool.worker_process import Ending, WorkerProcess, WorkerState
 
@@ -32,9 +34,21 @@ _EXACT_A_TICK = 5
 #: How often it is looked for scratch files that are hidden, which takes long too, in seconds.
 HIDDEN_SECONDS = 2.0
 
-#: Looking at scratch files is paused for so many times as long as it took: a charm cannot keep the
-#: service busy with counting them.
-_SCRATCH_PAUSE = 20
+#: Looking at scratch files is paused for so many times as long as it took, so that a charm cannot
+#: keep the service busy with counting them, and for so many seconds at most; for fewer times where
+#: the disk's free room shrinks.
+_SCRATCH_PAUSE, _ALARMED_PAUSE = 20, 4
+LONGEST_PAUSE_SECONDS = 1.0
+
+#: Somebody grows when the machine has so many more threads than it had, half of what one run may
+#: have by default; or when the disk has so much less room, a quarter of that.
+MORE_THREADS = 32
+LESS_ROOM_BYTES = 16 * 1024 * 1024
+
+#: After a run has begun, or something has grown, glances follow each other quickly for so long;
+#: then so many times slower: to wake up for them costs more than all looks at runs that wait.
+ALERT_SECONDS = 0.25
+_CALM_FACTOR = 2.5
 
 #: A worker that runs nothing may write so much to its output, in bytes, before it is ended.
 IDLE_OUTPUT_BYTES = 1024 * 1024
@@ -62,11 +76,26 @@ class Verdict:
 class ResourceMonitor:
     """Keeps the limits from outside; the worker keeps them from inside where it can."""
 
-    def __init__(self, limits: PoolLimits, clock: Clock, scratch: ScratchRoot | None) -> None:
+    def __init__(
+        self,
+        limits: PoolLimits,
+        clock: Clock,
+        scratch: ScratchRoot | None,
+        read_totals: Callable[[], Totals] | None = None,
+    ) -> None:
         self._limits = limits
         self._clock = clock
         self._scratch = scratch
+        self._read_totals = read_totals or _reader(limits)
         self._between_measurements = MEASURE_SECONDS
+        self._between_growing = limits.glance_seconds
+        #: The fewest threads and the most room since somebody grew.
+        self._calm: Totals | None = None
+        self._is_room_shrinking = False
+        self._count_again_at = 0.0
+        self._alert_until = 0.0
+        #: When to glance again after a glance: later where nothing happens, or where it took long.
+        self.next_glance_seconds = limits.glance_seconds
 
     def overdue(self, workers: Iterable[WorkerProcess]) -> list[WorkerProcess]:
         """Give the workers whose request has taken too long, as far as their messages are read."""
@@ -80,6 +109,9 @@ class ResourceMonitor:
         What one of them has said meanwhile is to be read before it is ended for its request.
         """
         now = self._clock.steady()
+        if self._calm is None and self._limits.glance_seconds:
+            # Before the first run.
+            self._calm = self._read_totals()
         busy, exact_left = 0, _EXACT_A_TICK
         verdicts = []
         for worker in workers:
@@ -88,19 +120,61 @@ class ResourceMonitor:
             busy += is_busy
             is_exact = now >= monitoring.exact_after and exact_left > 0
             if is_exact or (is_busy and now >= monitoring.usage_after):
-                monitoring.usage_after = now + self._between_measurements
                 if is_exact:
                     exact_left -= 1
                     monitoring.exact_after = now + MEASURE_ALL_SECONDS
-                worker.measure(is_exact=is_exact)
-                if is_busy and worker.pid:
-                    found = self._judge_run(worker, now)
+                found = self._measure(worker, now, is_exact=is_exact)
             found = found or self._judge_state(worker, now)
             if found is not None:
-                ending, detail = found
-                verdicts.append(Verdict(worker, ending, detail, worker.state, worker.request_no))
-        self._between_measurements = max(MEASURE_SECONDS, busy / MOST_MEASUREMENTS_A_SECOND)
+                verdicts.append(_verdict(worker, found))
+        least_seconds = busy / MOST_MEASUREMENTS_A_SECOND
+        self._between_measurements = max(MEASURE_SECONDS, least_seconds)
+        self._between_growing = max(self._limits.glance_seconds, least_seconds)
         return verdicts
+
+    def glance(self, workers: Iterable[WorkerProcess]) -> list[Verdict]:
+        """Measure the workers that may be growing, and give those that are to be ended.
+
+        Where nothing grows this is cheap, and nobody is measured.
+        """
+        started = self._clock.steady()
+        busy = [one for one in workers if one.state is WorkerState.BUSY and one.pid]
+        if self._has_somebody_grown():
+            for worker in busy:
+                worker.monitoring.is_growing = True
+        glanced = self._clock.steady()
+        is_counting = self._is_room_shrinking and started >= self._count_again_at
+        if is_counting:
+            self._is_room_shrinking = False
+            for worker in busy:
+                worker.monitoring.files_after = 0.0
+                worker.monitoring.is_growing = True
+        verdicts = []
+        growing = [worker for worker in busy if worker.monitoring.is_growing]
+        for worker in growing:
+            monitoring = worker.monitoring
+            if started - monitoring.measured_at >= self._between_growing:
+                found = self._measure(worker, started)
+                if found is not None:
+                    verdicts.append(_verdict(worker, found))
+        ended = self._clock.steady()
+        if is_counting:
+            self._count_again_at = ended + _pause(ended - started, _ALARMED_PAUSE)
+        if growing:
+            self.be_alert()
+        factor = 1.0 if ended < self._alert_until else _CALM_FACTOR
+        usual = self._limits.glance_seconds * factor
+        self.next_glance_seconds = max(usual, _pause(glanced - started, _SCRATCH_PAUSE))
+        return verdicts
+
+    def be_alert(self) -> None:
+        """Let glances follow each other quickly for a while: a run begins, or something grows."""
+        self._alert_until = self._clock.steady() + ALERT_SECONDS
+
+    def hurry(self, workers: Iterable[WorkerProcess]) -> None:
+        """Let the next check measure all workers with their files, whenever their turn was."""
+        for worker in workers:
+            worker.monitoring.usage_after = worker.monitoring.files_after = 0.0
 
     def judge_output(self, worker: WorkerProcess) -> tuple[Ending, str] | None:
         """Say whether a worker floods its raw output, and is to be ended for it."""
@@ -136,6 +210,33 @@ class ResourceMonitor:
             worker.measure()
         return worker.usage.memory_bytes > self._limits.retire_bytes
 
+    def _has_somebody_grown(self) -> bool:
+        totals = self._read_totals()
+        calm = self._calm or totals
+        has_less_room = calm.free_bytes - totals.free_bytes >= LESS_ROOM_BYTES
+        self._is_room_shrinking |= has_less_room
+        if has_less_room or totals.threads - calm.threads >= MORE_THREADS:
+            self._calm = totals
+            return True
+        # Kept where nothing changed, which is nearly always.
+        if totals.threads < calm.threads or totals.free_bytes > calm.free_bytes:
+            threads = min(totals.threads, calm.threads)
+            self._calm = Totals(threads, max(totals.free_bytes, calm.free_bytes))
+        return False
+
+    def _measure(
+        self, worker: WorkerProcess, now: float, *, is_exact: bool = False
+    ) -> tuple[Ending, str] | None:
+        """Measure a worker, and find what its run uses too much of."""
+        monitoring, threads = worker.monitoring, worker.usage.threads
+        monitoring.measured_at = now
+        monitoring.usage_after = now + self._between_measurements
+        worker.measure(is_exact=is_exact)
+        monitoring.is_growing = worker.usage.threads > max(1, threads)
+        if worker.state is WorkerState.BUSY and worker.pid:
+            return self._judge_run(worker, now)
+        return None
+
     def _judge_run(self, worker: WorkerProcess, now: float) -> tuple[Ending, str] | None:
         grace = self._limits.kill_grace_seconds
         found = excess(worker.usage, worker.run_cpu_seconds, worker.limits, grace)
@@ -155,7 +256,7 @@ class ResourceMonitor:
         limit = worker.limits.scratch_bytes
         used = scratch.measure(worker.worker_no, worker.pid, limit, with_hidden=with_hidden)
         ended = self._clock.steady()
-        monitoring.files_after = ended + _SCRATCH_PAUSE * (ended - started)
+        monitoring.files_after = ended + _pause(ended - started, _SCRATCH_PAUSE)
         if with_hidden:
             monitoring.hidden_after, monitoring.counted_usage = now + HIDDEN_SECONDS, usage
         if used.excess:
@@ -178,6 +279,20 @@ def excess(
             f"using {run_cpu_seconds:.1f} s of processor time; its limit is {most_seconds}"
         )
     return None
+
+
+def _reader(limits: PoolLimits) -> Callable[[], Totals]:
+    # The directory above: the one of scratch may not be there yet.
+    return partial(read_totals, limits.scratch_root.parent if limits.scratch_root else None)
+
+
+def _pause(took_seconds: float, times: int) -> float:
+    return min(took_seconds * times, LONGEST_PAUSE_SECONDS)
+
+
+def _verdict(worker: WorkerProcess, found: tuple[Ending | None, str]) -> Verdict:
+    ending, detail = found
+    return Verdict(worker, ending, detail, worker.state, worker.request_no)
 
 
 def _megabytes(size_bytes: int) -> str:

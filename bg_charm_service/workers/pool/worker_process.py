@@ -63,11 +63,14 @@ class MonitoringState:
     """When a worker is measured next, in moments of the steady clock; for the resource monitor."""
 
     usage_after: float = 0.0
+    measured_at: float = 0.0
     exact_after: float = 0.0
     files_after: float = 0.0
     hidden_after: float = 0.0
     #: What it used just before all its files were counted; a run that stands still has no others.
     counted_usage: Usage | None = None
+    #: It had more threads than at the look before, or somebody has: it is looked at very soon.
+    is_growing: bool = False
 
 
 class BoundedLog:

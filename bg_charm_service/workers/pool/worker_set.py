@@ -167,6 +167,11 @@ class WorkerSet:
         return sum(worker.state is WorkerState.BUSY for worker in self)
 
     @property
+    def has_busy(self) -> bool:
+        """Whether one makes a run, or loads a source."""
+        return any(worker.state is WorkerState.BUSY for worker in self._workers.values())
+
+    @property
     def in_reserve(self) -> int:
         """How many are ready, and bound to nobody yet."""
         return sum(worker.is_fresh for worker in self)

@@ -120,10 +120,13 @@ UNKNOWN = ("clone3", "openat2")
 #: Calls that are answered as by a file system that has none of this. Landlock says nothing about
 #: reading extended attributes (access lists, capabilities, labels, notes of programs) of any path.
 #: Not EPERM: what copies files (shutil.copystat) goes on after "not supported" only.
+#: `fallocate` reserves a disk within one call, and with a flag past the limit of a file's length.
+#: The C library's `posix_fallocate` then writes a byte to each block, which every limit holds.
 UNSUPPORTED = (
     *("getxattr", "lgetxattr", "fgetxattr", "getxattrat"),
     *("listxattr", "llistxattr", "flistxattr", "listxattrat"),
     "file_getattr",
+    "fallocate",
 )
 
 _NETWORK = "bind listen accept accept4"

@@ -1,11 +1,16 @@
 """Fills its scratch directory, and makes it hard to empty."""
 
+import ctypes
 import os
 import threading
 
-from tests.hostile.charms.hostile import Hostile, ends
+from tests.hostile.charms.hostile import Hostile, ends, library
 
 MEGABYTE = 1024 * 1024
+
+#: Takes room beyond a file's end, and leaves its length as it is.
+KEEP_SIZE = 1
+OFF_T = ctypes.c_longlong
 
 
 @ends("scratch", "it may keep 8M in files")
@@ -27,6 +32,22 @@ def one_file_reserved(charm: Hostile) -> None:
     """A file that has its place before it is written."""
     with open(charm.context.scratch / "file", "wb") as file:
         os.posix_fallocate(file.fileno(), 0, 64 * MEGABYTE)
+
+
+@ends("error", "not supported")
+def reserved_without_growing(charm: Hostile) -> None:
+    """Room for a file that stays empty, which no limit of lengths counts."""
+    with open(charm.context.scratch / "file", "wb") as file:
+        library("fallocate", file.fileno(), KEEP_SIZE, OFF_T(0), OFF_T(64 * MEGABYTE))
+
+
+@ends("scratch", "scratch")
+def many_files_reserved(charm: Hostile) -> object:
+    """Files that have their place before they are written, none of which is too large."""
+    for number in range(64):
+        with open(charm.context.scratch / str(number), "wb") as file:
+            os.posix_fallocate(file.fileno(), 0, MEGABYTE)
+    return threading.Event().wait()
 
 
 @ends("scratch", "scratch")

@@ -40,6 +40,18 @@ def threads_of_c(charm: Hostile) -> object:
 
 
 @ends("threads", "thread")
+def as_many_as_can_be(charm: Hostile) -> object:
+    """Those that Python does not know of, without end; few enough for a machine without limits."""
+    pause = ctypes.cast(LIBC.pause, ctypes.c_void_p)
+    attributes = ctypes.create_string_buffer(64)
+    LIBC.pthread_attr_init(attributes)
+    LIBC.pthread_attr_setstacksize(attributes, ctypes.c_size_t(64 * 1024))
+    for _ in range(2000):
+        LIBC.pthread_create(ctypes.byref(ctypes.c_ulong()), attributes, pause, None)
+    return threading.Event().wait()
+
+
+@ends("threads", "thread")
 def pool(charm: Hostile) -> object:
     """A pool of them."""
     with ThreadPoolExecutor(MANY) as workers:

@@ -1,4 +1,4 @@
-"""Checks of the files of a data directory: whose they are, and who else may read them."""
+"""Checks of the files of a data directory: whose they are, who may read them, and their room."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from bg_charm_service.domain.quantities import size_text
 from bg_charm_service.storage.data_directory import DATABASE_NAME, LOCK_NAME, user_name
+from bg_charm_service.storage.disk_reserve import RESERVE_NAME, DiskReserve
 from bg_charm_service.storage.records import Severity, Trouble
 
 #: What only the owner may read; the socket is guarded by the directory.
-_PRIVATE = (DATABASE_NAME, f"{DATABASE_NAME}-wal", f"{DATABASE_NAME}-journal", LOCK_NAME)
+_PRIVATE = (
+    *(DATABASE_NAME, f"{DATABASE_NAME}-wal", f"{DATABASE_NAME}-journal"),
+    *(LOCK_NAME, RESERVE_NAME),
+)
 
 
 def file_troubles(data_dir: Path) -> Iterator[Trouble]:
@@ -29,6 +34,13 @@ def file_troubles(data_dir: Path) -> Iterator[Trouble]:
                 f"{user_name(owner)}, who cannot use it then: sudo chown {owner} {path}"
             )
             yield Trouble("files", Severity.ERROR, text)
+    reserve = DiskReserve(data_dir)
+    if not reserve.has_room:
+        text = (
+            f"The disk of {data_dir} has less than {size_text(reserve.wanted_bytes)} free, and no "
+            "room is kept to store what runs did: no run begins until there is some"
+        )
+        yield Trouble("room", Severity.WARNING, text)
 
 
 def _open_to_others(path: Path, wanted: int) -> Iterator[Trouble]:

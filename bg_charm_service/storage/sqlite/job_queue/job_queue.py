@@ -236,6 +236,10 @@ class JobQueue(StockQueue):
         """Give a dead supervisor's job back to the queue; the delivery stays counted."""
         return self._put_back(claim, run_at, claim.job.attempt, claim.job.deliveries)
 
+    def suspect(self, job_id: int) -> None:
+        """Let a claimed job be a suspect if it is rescued; any other is left as it is."""
+        self._database.execute(sql.SUSPECT, (job_id,))
+
     def bury(self, claim: Claim) -> bool:
         """End a claim as a dead letter: the newest of its charm replaces an older one."""
         if not self._settle(sql.DEAD, claim):

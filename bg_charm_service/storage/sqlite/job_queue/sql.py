@@ -89,6 +89,8 @@ SETTLE = """UPDATE ack_queue_jobs SET status = ?, unique_key = NULL
     WHERE _id = ? AND status = 2 AND fence = ?"""
 PUT_BACK = """UPDATE ack_queue_jobs SET status = 1, run_at = ?, attempt = ?, deliveries = ?
     WHERE _id = ? AND status = 2 AND fence = ?"""
+SUSPECT = """UPDATE ack_queue_jobs SET deliveries = max(deliveries, 3)
+    WHERE _id = ? AND status = 2"""
 DROP_HELD_POLL = """DELETE FROM ack_queue_jobs
     WHERE _id = ? AND status = 2 AND fence = ? AND origin = 'poll' AND is_held = 1"""
 RELEASE_NEXT_SEND = f"""UPDATE ack_queue_jobs SET is_held = 0 WHERE _id = ({_FIRST_SEND})

@@ -1,7 +1,8 @@
 """The workers' scratch directories: made, measured, emptied after a run, removed at last.
 
 A charm may leave anything in its own: nothing here follows a link, and whatever takes long is
-removed in a thread. Called by the pool; the directories lie side by side below one of ours.
+removed in a thread. To remove takes no room, which a charm may have left none of. Called by the
+pool, and by whoever opens a data directory; the directories lie side by side below one of ours.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import itertools
 import os
 import queue
 import threading
+import time
 from pathlib import Path
 
 from loguru import logger
@@ -40,20 +42,31 @@ class ScratchRoot:
         self._is_closed = threading.Event()
         self._remover: threading.Thread | None = None
 
+    def clear(self, most_seconds: float) -> None:
+        """Remove what an earlier life left, for so long at most; `open` sees to the rest.
+
+        Before anything else is done with a data directory: the room may be wanted for that.
+        """
+        until = time.monotonic() + most_seconds
+        # What cannot be removed is told by `open`.
+        with contextlib.suppress(OSError):
+            for path in self._path.iterdir():
+                with contextlib.suppress(OSError):
+                    remove_tree(path, lambda: time.monotonic() >= until)
+
     def open(self) -> None:
         """Make the directory, and remove what an earlier life left in it; raises OSError."""
         self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path.chmod(0o700)
-        leftovers = list(self._path.iterdir())
-        if leftovers:
-            self._throw_away(leftovers)
+        for path in list(self._path.iterdir()):
+            self._throw_away(path)
 
     def make(self, worker_no: int) -> Path:
         """Make an empty directory that only this user may enter; raises OSError."""
         path = self._of(worker_no)
         with contextlib.suppress(FileExistsError):
             return _make(path)
-        self._throw_away([path])
+        self._throw_away(path)
         return _make(path)
 
     def measure(
@@ -85,7 +98,7 @@ class ScratchRoot:
         except FileNotFoundError:
             return
         except OSError:
-            self._throw_away([path])
+            self._throw_away(path)
 
     def close(self) -> None:
         """Stop removing; what is left is removed at the next start. Closing twice is fine."""
@@ -98,17 +111,14 @@ class ScratchRoot:
     def _of(self, worker_no: int) -> Path:
         return self._path / str(worker_no)
 
-    def _throw_away(self, paths: list[Path]) -> None:
-        """Move things out of the way, and let the thread remove them."""
-        trash = self._new_trash()
-        for number, path in enumerate(paths):
-            try:
-                # Its owner may have forbidden himself to write to it, which moving it does.
-                if path.is_dir() and not path.is_symlink():
-                    path.chmod(0o700)
-                path.rename(trash / str(number))
-            except OSError as error:
-                _warn(path, str(error))
+    def _throw_away(self, path: Path) -> None:
+        """Let the thread remove something, and move it out of the way until then."""
+        trash = self._new_trash_name()
+        try:
+            path.rename(trash)
+        except OSError:
+            # It is removed where it is: a new name may take room.
+            trash = path
         self._trash.put(trash)
         if self._remover is None and not self._is_closed.is_set():
             self._remover = threading.Thread(
@@ -116,11 +126,11 @@ class ScratchRoot:
             )
             self._remover.start()
 
-    def _new_trash(self) -> Path:
+    def _new_trash_name(self) -> Path:
         while True:
             trash = self._path / f"{_TRASH}{next(self._trash_numbers)}"
-            with contextlib.suppress(FileExistsError):
-                trash.mkdir(mode=0o700)
+            # Renaming would take the place of an empty directory.
+            if not os.path.lexists(trash):
                 return trash
 
     def _remove_trash(self) -> None:

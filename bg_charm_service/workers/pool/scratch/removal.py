@@ -44,19 +44,27 @@ def open_directory(parent_fd: int, name: str) -> int | None:
 def remove_tree(path: Path, should_stop: Callable[[], bool] = lambda: False) -> list[str]:
     """Remove a directory with all that is in it; gives what could not be removed, and why.
 
-    The directory's own entries may be renamed; nobody else may write to it meanwhile. What is
-    left when `should_stop` says so can be removed by a later call.
+    Takes no room on the disk. The directory's own entries may be renamed; nobody else may write to
+    it meanwhile. What is no directory is removed too. What is left when `should_stop` says so can
+    be removed by a later call. Raises OSError.
     """
-    top_fd = os.open(path, _DIRECTORY)
+    parent_fd = os.open(path.parent, _DIRECTORY)
     try:
-        problems = _TreeRemoval(top_fd, should_stop).run()
+        top_fd = open_directory(parent_fd, path.name)
+        if top_fd is None:
+            os.unlink(path.name, dir_fd=parent_fd)
+            return []
+        try:
+            problems = _TreeRemoval(top_fd, should_stop).run()
+        finally:
+            os.close(top_fd)
+        if not problems:
+            # Not empty after a stop.
+            with contextlib.suppress(OSError):
+                os.rmdir(path.name, dir_fd=parent_fd)
+        return problems
     finally:
-        os.close(top_fd)
-    if not problems:
-        # Not empty after a stop.
-        with contextlib.suppress(OSError):
-            path.rmdir()
-    return problems
+        os.close(parent_fd)
 
 
 class _TreeRemoval:
@@ -75,7 +83,7 @@ class _TreeRemoval:
     def run(self) -> list[str]:
         while self._waiting and not self._should_stop():
             name = self._waiting.pop()
-            with self._noting(name):
+            with _noting(name, self._problems):
                 self._remove(name)
         return self._problems
 
@@ -84,26 +92,40 @@ class _TreeRemoval:
         if fd is None:
             os.unlink(name, dir_fd=self._top_fd)
             return
+        problems: list[str] = []
         try:
-            # Entries that are removed while they are listed may make the listing skip some.
+            # Entries that are removed while they are listed may make the listing skip some; and
+            # what found no room may find it when others are gone.
             for _ in range(_MOST_ATTEMPTS):
-                self._empty(fd)
+                problems = self._empty(fd)
                 if self._should_stop() or _is_removed(self._top_fd, name):
                     return
         finally:
             os.close(fd)
+        self._problems += problems
         os.rmdir(name, dir_fd=self._top_fd)
 
-    def _empty(self, fd: int) -> None:
+    def _empty(self, fd: int) -> list[str]:
+        """Remove what lies in a directory, or move it up; gives what could not be, and why."""
+        problems: list[str] = []
+        directories = []
         with os.scandir(fd) as entries:
             for entry in entries:
                 if self._should_stop():
-                    return
-                with self._noting(entry.name):
-                    if not entry.is_dir(follow_symlinks=False):
+                    return problems
+                with _noting(entry.name, problems):
+                    if entry.is_dir(follow_symlinks=False):
+                        directories.append(entry.name)
+                    else:
                         os.unlink(entry.name, dir_fd=fd)
-                    elif not _is_removed(fd, entry.name):
-                        self._move_up(fd, entry.name)
+        # Last: a new name may take room, which the files have made.
+        for name in directories:
+            if self._should_stop():
+                break
+            with _noting(name, problems):
+                if not _is_removed(fd, name):
+                    self._move_up(fd, name)
+        return problems
 
     def _move_up(self, fd: int, name: str) -> None:
         new_name = next(self._free_names)
@@ -113,12 +135,13 @@ class _TreeRemoval:
         os.rename(name, new_name, src_dir_fd=fd, dst_dir_fd=self._top_fd)
         self._waiting.append(new_name)
 
-    @contextlib.contextmanager
-    def _noting(self, name: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            self._problems.append(f"{name}: {error.strerror}")
+
+@contextlib.contextmanager
+def _noting(name: str, problems: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        problems.append(f"{name}: {error.strerror}")
 
 
 def _is_removed(parent_fd: int, name: str) -> bool:
