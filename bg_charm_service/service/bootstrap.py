@@ -206,6 +206,7 @@ def _assemble(
         ),
         inspections=SourceInspections(pool, limits),
         trial=trial,
+        steps=dependencies.steps,
     )
     supervisor = kinds.supervisor(
         parts, polling=config.is_polling, watch_seconds=config.watch_seconds, wake=wake
@@ -248,6 +249,7 @@ def _assemble(
         events=events,
         about=about,
         clock=clock,
+        steps=parts.steps,
     )
     queue.bring_near(clock.steady() + MAX_DELAY_SECONDS)
     supervisor.recover()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from loguru import logger
 
@@ -20,6 +20,7 @@ from bg_charm_service.supervisor.completer import Completer, Settled
 from bg_charm_service.supervisor.dispatcher import Batch, Dispatcher
 from bg_charm_service.supervisor.in_flight import RunsInFlight
 from bg_charm_service.supervisor.job_waiters import JobWaiters
+from bg_charm_service.supervisor.loop_steps import LoopSteps
 from bg_charm_service.supervisor.pacing import Pace
 from bg_charm_service.supervisor.poll_planner import PollPlanner
 from bg_charm_service.supervisor.recovery import recover_claims
@@ -46,6 +47,8 @@ class Parts:
     completer: Completer
     inspections: SourceInspections
     trial: SuspectTrial
+    #: How long the steps of the loop take: whoever begins something long says what it is.
+    steps: LoopSteps = field(default_factory=LoopSteps)
 
     @property
     def database(self) -> Database:
@@ -133,6 +136,7 @@ class Supervisor:
         settled: list[Settled] = []
         batches: list[Batch] = []
         if self._has_work(answers, now):
+            self.parts.steps.note("{} answers to settle, and what is due", len(answers))
             try:
                 with self._commit(now):
                     settled = self.parts.completer.complete(answers)
