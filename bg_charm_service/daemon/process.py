@@ -19,6 +19,7 @@ import tenacity
 from loguru import logger
 
 from bg_charm_service.api import create_app
+from bg_charm_service.api.large_bodies import LargeBodies
 from bg_charm_service.api.server import is_answering, serve
 from bg_charm_service.daemon.demo_charm import add_demo
 from bg_charm_service.daemon.logs import Logs, open_logs
@@ -100,7 +101,10 @@ class _Daemon:
         identity = operator_identity(settings, os.environ)
         config = service_config(settings, identity, is_polling=True)
         with self._signals():
-            async with _opened(config, Dependencies(steps=self._steps)) as service:
+            async with (
+                _opened(config, Dependencies(steps=self._steps)) as service,
+                LargeBodies() as large_bodies,
+            ):
                 self._service = service
                 # First, because runs that waited for this start are settled from here on.
                 run_log = RunLog(service.parts.clock.steady)
@@ -109,7 +113,7 @@ class _Daemon:
                 has_token = service.commands.tokens.has_valid()
                 with open_ports(settings, has_token=has_token) as ports:
                     _close_ports(service, ports)
-                    app = create_app(service.commands, ports.service_address)
+                    app = create_app(service.commands, ports.service_address, large_bodies)
                     async with serve(app, service.directory.socket_path, ports.sockets):
                         log_address(ports, app.state.login_codes)
                         await self._serve(service, run_log)

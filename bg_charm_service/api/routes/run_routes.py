@@ -8,7 +8,7 @@ from fastapi import Query
 
 from bg_charm_service.api.auth.authorization import Changing, Listing, Reading
 from bg_charm_service.api.dependencies import Charm, Cursor, Limit, Service, make_router
-from bg_charm_service.api.requests import IntervalBody, SendBody, to_json
+from bg_charm_service.api.requests import IntervalBody, SendBody
 from bg_charm_service.api.responses import Done, JobPage, QueuedJob
 from bg_charm_service.domain.model import RunRecord
 from bg_charm_service.domain.views import RunReport
@@ -19,7 +19,7 @@ router = make_router("runs")
 @router.post("/api/charms/{space}/{charm_id}/send")
 async def send_event(service: Service, caller: Changing, ref: Charm, body: SendBody) -> QueuedJob:
     """Send an event to a stream; events are run in order, and none is dropped."""
-    return QueuedJob(service.polling.send(ref, body.stream, to_json(body.event, "event")))
+    return QueuedJob(service.polling.send(ref, body.stream, body.event_json()))
 
 
 @router.post("/api/charms/{space}/{charm_id}/run")
