@@ -33,8 +33,24 @@ _ENDLESS_NUMBER: Final = re.compile(rb"(?<![0-9.])[0-9]{%d}" % (_LONGEST_NUMBER 
 _DIGITS: Final = b"0123456789."
 
 
+class CheckedJson(bytes):
+    """Bytes that were checked already; `problem` is what was found, empty for nothing."""
+
+    problem: str
+
+    def __new__(cls, value: bytes, problem: str = "") -> CheckedJson:
+        """Mark bytes as checked."""
+        checked = super().__new__(cls, value)
+        checked.problem = problem
+        return checked
+
+
 def check_json(value: bytes) -> None:
     """Raise ValueError with the reason for what is no such JSON."""
+    if isinstance(value, CheckedJson):
+        if value.problem:
+            raise ValueError(value.problem)
+        return
     for _ in check_json_in_parts(value):
         pass
 

@@ -16,6 +16,7 @@ from loguru import logger
 from bg_charm_service.domain.clock import Clock
 from bg_charm_service.domain.errors import ServiceError, ServiceStopping, StorageError
 from bg_charm_service.storage.contract import Database, JobQueue, Storage, Store
+from bg_charm_service.supervisor.answer_checks import AnswerChecks
 from bg_charm_service.supervisor.completer import Completer, Settled
 from bg_charm_service.supervisor.dispatcher import Batch, Dispatcher
 from bg_charm_service.supervisor.in_flight import RunsInFlight
@@ -93,6 +94,8 @@ class Supervisor:
         )
         #: Ends of runs that are not on disk yet.
         self._answers: list[RunFinished] = []
+        #: Those of them that are large, and not looked at yet.
+        self._checks = AnswerChecks()
         self._waiters = JobWaiters()
 
     def recover(self) -> None:
@@ -153,7 +156,10 @@ class Supervisor:
         """Take in what workers said; gives the ends of runs, with those not settled before."""
         self.turns += 1
         self.parts.pool.tick()
+        self._answers += self._checks.advance()
         self._take_in(self.parts.pool.collect())
+        if self._checks:
+            self.pace.stir()
         return self._answers
 
     def _has_work(self, answers: list[RunFinished], now: float) -> bool:
@@ -284,7 +290,8 @@ class Supervisor:
         for event in events:
             if isinstance(event, RunFinished):
                 self.parts.runs.note_end(event.run.job_id, now)
-                self._answers.append(event)
+                if not self._checks.holds_back(event):
+                    self._answers.append(event)
             elif isinstance(event, FieldWanted):
                 self.parts.pool.give_field(event.run_id, self._field(event))
             else:
