@@ -133,10 +133,10 @@ class LargeBodies:
             self._end_reader()
         reader = self._reader = self._reader or await self._start()
         reader.outgoing.write(HEADER.pack(KINDS.index(kind), len(body)))
-        with memoryview(body) as data:
-            for start in range(0, len(data), _PIECE_BYTES):
+        with memoryview(body) as whole:
+            for start in range(0, len(whole), _PIECE_BYTES):
                 # All at once it would be moved once for each part that is sent.
-                reader.outgoing.write(data[start : start + _PIECE_BYTES])
+                reader.outgoing.write(whole[start : start + _PIECE_BYTES])
                 await reader.outgoing.drain()
         decoder = FROM_READER.decoder()
         messages: list[FromReader] = []

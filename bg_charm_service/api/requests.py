@@ -47,7 +47,7 @@ Text = Annotated[str, AfterValidator(_encodable)]
 
 
 #: A name of something, or where it lies; lists and the audit log show it.
-Name = Annotated[Text, Field(max_length=1000)]
+Name = Annotated[str, Field(max_length=1000), AfterValidator(_encodable)]
 
 #: A class has no more fields than this.
 MOST_FIELDS = 1000

@@ -122,6 +122,9 @@ class _Daemon:
     async def _serve(self, service: Service, run_log: RunLog) -> None:
         if self._settings.demo:
             await add_demo(service)
+        # The step that began with opening the data directory ends here.
+        await asyncio.sleep(0)
+        self._steps.forget()
         log_started(service)
         warn_of_default_identity(service)
         warn_of_missing_walls(service.sandboxing)

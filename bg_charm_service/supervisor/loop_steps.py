@@ -72,6 +72,12 @@ class LoopSteps:
         """Say what is done in this step; `values` are formatted into the name if it is slow."""
         self.names.append((name, values))
 
+    def forget(self) -> None:
+        """Begin anew: what was done before anybody was served kept nobody waiting."""
+        self.longest_cpu_seconds = self.longest_wall_seconds = 0.0
+        self._recent.clear()
+        self._slow = None
+
     def record(self, cpu_seconds: float, wall_seconds: float) -> None:
         """Count a step that is over."""
         self.longest_cpu_seconds = max(self.longest_cpu_seconds, cpu_seconds)

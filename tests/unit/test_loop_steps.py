@@ -90,6 +90,15 @@ def test_the_last_minute_forgets(steps: LoopSteps, clocks: Clocks) -> None:
     assert (0, 0) == ms(steps.longest_recent())
 
 
+def test_what_was_before_is_forgotten(steps: LoopSteps) -> None:
+    """Once the service serves, what it did before counts for nothing."""
+    steps.record(0.3, 0.4)
+    steps.forget()
+    assert (0, 0) == ms(steps.longest_recent())
+    assert (0, 0) == ms((steps.longest_cpu_seconds, steps.longest_wall_seconds))
+    assert steps.take_slow() is None
+
+
 def test_wall_and_processor_time_are_apart(steps: LoopSteps) -> None:
     """A step that waited for a disk long is the longest by the wall, not by the processor."""
     steps.record(0.002, 3.0)

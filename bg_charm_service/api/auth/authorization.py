@@ -160,6 +160,7 @@ class GuardedRoute(APIRoute):
 
         async def guarded(request: Request) -> Response:
             commands = cast("Commands", request.app.state.commands)
+            commands.steps.note("{} {:.100}", request.method, request.url.path)
             limit_bytes = body_limit(path, request.path_params, commands)
             request = LimitedRequest(request, limit_bytes, kind)
             request.check_announced()

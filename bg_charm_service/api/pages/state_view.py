@@ -1,10 +1,15 @@
-"""A charm's state as a page shows it: each field as text, large ones folded and cut. Pure."""
+"""A charm's state as a page shows it: each field as text, large ones folded and cut.
+
+What is very large is cut before it is read: to write it nicely would hold up everybody. Pure.
+"""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from bg_charm_service.api.pages.formatting import counted, size
 
@@ -13,6 +18,9 @@ FOLD_CHARACTERS = 400
 
 #: Longer texts are cut; the API has all of it.
 CUT_CHARACTERS = 20_000
+
+#: Fields are written nicely while they are no larger than this in all, as stored, in bytes.
+NICE_BYTES = 256 * 1024
 
 _SECRET = {"$secret": True}
 _STREAM = {"$stream": True}
@@ -30,6 +38,18 @@ class ShownField:
     is_cut: bool = False
 
 
+def read_state(state: bytes) -> dict[str, Any]:
+    """Read a state, an object of its fields; what is too large stays JSON."""
+    left_bytes = NICE_BYTES
+    fields: dict[str, Any] = {}
+    for name, raw in msgspec.json.decode(state, type=dict[str, msgspec.Raw]).items():
+        size_bytes = len(bytes(raw))
+        is_nice = size_bytes <= left_bytes
+        left_bytes -= size_bytes if is_nice else 0
+        fields[name] = json.loads(bytes(raw)) if is_nice else raw
+    return fields
+
+
 def shown_fields(state: dict[str, Any], kinds: dict[str, str]) -> list[ShownField]:
     """Give every field of a state in the order of its class, without what marks it as a charm."""
     state = {name: value for name, value in state.items() if name != "$NAME" and value != _STREAM}
@@ -42,6 +62,8 @@ def _shown(name: str, kind: str, value: Any) -> ShownField:
         return ShownField(name, "secret", text="", summary="Secret, never shown")
     if isinstance(value, dict) and list(value) == ["$link"]:
         return ShownField(name, "link", text=str(value["$link"]))
+    if isinstance(value, msgspec.Raw):
+        return _shown_as_stored(name, kind, bytes(value))
     text = json.dumps(value, ensure_ascii=False, indent=2)
     is_folded = len(text) > FOLD_CHARACTERS
     is_cut = len(text) > CUT_CHARACTERS
@@ -54,6 +76,15 @@ def _shown(name: str, kind: str, value: Any) -> ShownField:
         is_folded=is_folded,
         is_cut=is_cut,
     )
+
+
+def _shown_as_stored(name: str, kind: str, value: bytes) -> ShownField:
+    # No character takes more than four bytes; the last one may be cut in two.
+    text = value[: 4 * CUT_CHARACTERS].decode(errors="ignore")[:CUT_CHARACTERS]
+    is_cut = len(text) < len(value)
+    what = {b"[": "List", b"{": "Object"}.get(value[:1], "Text")
+    summary = f"{what}, {size(len(value))}"
+    return ShownField(name, kind, text=text, summary=summary, is_folded=True, is_cut=is_cut)
 
 
 def _summary(value: Any, length: int) -> str:
