@@ -67,7 +67,8 @@ class LargeBodies:
     ) -> None:
         #: Taken by a request whose body turns out to be large, until it is answered.
         self.room = asyncio.Semaphore(_MOST_BODIES)
-        self._read_seconds = read_seconds
+        #: To read one body may take so long, in seconds.
+        self.read_seconds = read_seconds
         self._idle_seconds = idle_seconds
         self._one_at_a_time = asyncio.Lock()
         self._reader: _Reader | None = None
@@ -103,12 +104,12 @@ class LargeBodies:
                 raise ServiceStopping("The service is stopping and takes no new work.")
             self._forget_idleness()
             try:
-                async with asyncio.timeout(self._read_seconds):
-                    found = await self._ask(kind, body)
+                async with asyncio.timeout(self.read_seconds):
+                    found = await self._ask_twice(kind, body)
             except TimeoutError:
                 self._end_reader()
                 raise InvalidInput(
-                    f"The body was not read within {self._read_seconds:g} s."
+                    f"The body was not read within {self.read_seconds:g} s."
                 ) from None
             except (OSError, EOFError):
                 self._end_reader()
@@ -127,10 +128,16 @@ class LargeBodies:
         read = [_value(message) for message in found[:-1]]
         return read if kind == "import" else read[0]
 
+    async def _ask_twice(self, kind: BodyKind, body: bytes) -> list[FromReader]:
+        """Ask the reader; one that was ended while it was idle has a successor."""
+        if self._reader is not None:
+            try:
+                return await self._ask(kind, body)
+            except (OSError, EOFError):
+                self._end_reader()
+        return await self._ask(kind, body)
+
     async def _ask(self, kind: BodyKind, body: bytes) -> list[FromReader]:
-        if self._reader is not None and self._reader.process.returncode is not None:
-            # Somebody ended it while it had nothing to do.
-            self._end_reader()
         reader = self._reader = self._reader or await self._start()
         reader.outgoing.write(HEADER.pack(KINDS.index(kind), len(body)))
         with memoryview(body) as whole:
