@@ -200,7 +200,7 @@ class KillLoop:
         service.stop()
 
     def _check_log(self, service: Service) -> None:
-        steps = Reading(longest_step_cpu_ms=longest_step_cpu_ms(service))
+        steps = Reading(step_cpu_ms=longest_step_cpu_ms(service))
         self._highest = self._highest.or_more(steps)
         for line in service.lines:
             if line.get("event") in FAULTY_EVENTS:

@@ -22,6 +22,9 @@ CUT_CHARACTERS = 20_000
 #: Fields are written nicely while they are no larger than this in all, as stored, in bytes.
 NICE_BYTES = 256 * 1024
 
+#: The members of larger ones are not counted, in all, in bytes.
+COUNTED_BYTES = 1024 * 1024
+
 _SECRET = {"$secret": True}
 _STREAM = {"$stream": True}
 
@@ -38,15 +41,28 @@ class ShownField:
     is_cut: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class LargeValue:
+    """A value that is not read: as it is stored, and how many members it has, if that is known."""
+
+    stored: bytes
+    count: int | None
+
+
 def read_state(state: bytes) -> dict[str, Any]:
-    """Read a state, an object of its fields; what is too large stays JSON."""
-    left_bytes = NICE_BYTES
+    """Read a state, an object of its fields; what is too large is left as it is."""
+    nice_bytes, counted_bytes = NICE_BYTES, COUNTED_BYTES
     fields: dict[str, Any] = {}
     for name, raw in msgspec.json.decode(state, type=dict[str, msgspec.Raw]).items():
-        size_bytes = len(bytes(raw))
-        is_nice = size_bytes <= left_bytes
-        left_bytes -= size_bytes if is_nice else 0
-        fields[name] = json.loads(bytes(raw)) if is_nice else raw
+        stored = bytes(raw)
+        if len(stored) <= nice_bytes:
+            nice_bytes -= len(stored)
+            fields[name] = json.loads(stored)
+        elif len(stored) <= counted_bytes:
+            counted_bytes -= len(stored)
+            fields[name] = LargeValue(stored, _count(stored))
+        else:
+            fields[name] = LargeValue(stored, None)
     return fields
 
 
@@ -62,8 +78,8 @@ def _shown(name: str, kind: str, value: Any) -> ShownField:
         return ShownField(name, "secret", text="", summary="Secret, never shown")
     if isinstance(value, dict) and list(value) == ["$link"]:
         return ShownField(name, "link", text=str(value["$link"]))
-    if isinstance(value, msgspec.Raw):
-        return _shown_as_stored(name, kind, bytes(value))
+    if isinstance(value, LargeValue):
+        return _shown_as_stored(name, kind, value)
     text = json.dumps(value, ensure_ascii=False, indent=2)
     is_folded = len(text) > FOLD_CHARACTERS
     is_cut = len(text) > CUT_CHARACTERS
@@ -78,13 +94,23 @@ def _shown(name: str, kind: str, value: Any) -> ShownField:
     )
 
 
-def _shown_as_stored(name: str, kind: str, value: bytes) -> ShownField:
+def _shown_as_stored(name: str, kind: str, value: LargeValue) -> ShownField:
     # No character takes more than four bytes; the last one may be cut in two.
-    text = value[: 4 * CUT_CHARACTERS].decode(errors="ignore")[:CUT_CHARACTERS]
-    is_cut = len(text) < len(value)
-    what = {b"[": "List", b"{": "Object"}.get(value[:1], "Text")
-    summary = f"{what}, {size(len(value))}"
+    text = value.stored[: 4 * CUT_CHARACTERS].decode(errors="ignore")[:CUT_CHARACTERS]
+    is_cut = len(text) < len(value.stored)
+    what, member = {b"[": ("List", "item"), b"{": ("Object", "key")}.get(
+        value.stored[:1], ("Text", "")
+    )
+    if member and value.count is not None:
+        what += f" {'of' if what == 'List' else 'with'} {counted(value.count, member)}"
+    summary = f"{what}, {size(len(value.stored))}"
     return ShownField(name, kind, text=text, summary=summary, is_folded=True, is_cut=is_cut)
+
+
+def _count(stored: bytes) -> int | None:
+    kinds: dict[bytes, Any] = {b"[": list[msgspec.Raw], b"{": dict[str, msgspec.Raw]}
+    kind = kinds.get(stored[:1])
+    return None if kind is None else len(msgspec.json.decode(stored, type=kind))
 
 
 def _summary(value: Any, length: int) -> str:
