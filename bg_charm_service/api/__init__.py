@@ -13,15 +13,21 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from bg_charm_service.api.auth.allowed_origins import ServiceAddress
+    from bg_charm_service.api.large_bodies import LargeBodies
     from bg_charm_service.service.commands import Commands
 
 
-def create_app(commands: Commands, service_address: ServiceAddress | None = None) -> FastAPI:
+def create_app(
+    commands: Commands,
+    service_address: ServiceAddress | None = None,
+    large_bodies: LargeBodies | None = None,
+) -> FastAPI:
     """Make the ASGI application that answers from these commands.
 
-    Without an address it is not reached over the network.
+    Without an address it is not reached over the network. Without `large_bodies` those are read in
+    place, and hold up everybody else.
     """
     from bg_charm_service.api.application import build_app
     from bg_charm_service.api.auth.allowed_origins import ServiceAddress
 
-    return build_app(commands, service_address or ServiceAddress())
+    return build_app(commands, service_address or ServiceAddress(), large_bodies)

@@ -8,11 +8,11 @@ from fastapi import FastAPI
 
 from bg_charm_service.api.auth.allowed_origins import ServiceAddress
 from bg_charm_service.api.auth.authentication import Authenticator
-from bg_charm_service.api.auth.body_limit import BodyLimit
 from bg_charm_service.api.auth.login_codes import LoginCodes
 from bg_charm_service.api.auth.origin_middleware import OriginMiddleware
 from bg_charm_service.api.auth.throttle import Throttle
 from bg_charm_service.api.error_responses import add_error_handlers
+from bg_charm_service.api.large_bodies import LargeBodies
 from bg_charm_service.api.pages import PAGES
 from bg_charm_service.api.routes import (
     backup_routes,
@@ -27,7 +27,9 @@ from bg_charm_service.api.routes import (
 from bg_charm_service.service.commands import Commands
 
 
-def build_app(commands: Commands, service_address: ServiceAddress) -> FastAPI:
+def build_app(
+    commands: Commands, service_address: ServiceAddress, large_bodies: LargeBodies | None
+) -> FastAPI:
     """Make the application; its state holds the commands and what authenticates callers."""
     clock = commands.clock
     authenticator = Authenticator(commands, Throttle(clock))
@@ -46,7 +48,7 @@ def build_app(commands: Commands, service_address: ServiceAddress) -> FastAPI:
     app.state.authenticator = authenticator
     app.state.login_codes = LoginCodes(clock)
     app.state.service_address = service_address
-    app.add_middleware(BodyLimit)
+    app.state.large_bodies = large_bodies
     add_error_handlers(app)
     # Added last, it is asked first.
     app.add_middleware(OriginMiddleware, policy=service_address.origin_policy)

@@ -8,7 +8,15 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PrivateAttr,
+    ValidationError,
+)
 
 from bg_charm_service.domain.errors import InvalidInput
 from bg_charm_service.domain.identity import is_did
@@ -36,6 +44,16 @@ def _encodable(text: str) -> str:
 
 #: JSON can spell half of a surrogate pair, which no file and no database takes.
 Text = Annotated[str, AfterValidator(_encodable)]
+
+
+#: A name of something, or where it lies; lists and the audit log show it.
+Name = Annotated[str, Field(max_length=1000), AfterValidator(_encodable)]
+
+#: A class has no more fields than this.
+MOST_FIELDS = 1000
+
+#: Charms that one import request may hold.
+IMPORT_LIMIT = 1000
 
 
 class Body(BaseModel):
@@ -70,15 +88,17 @@ class CharmBody(Body):
     """A charm to add, as in a line of an import file."""
 
     source: Text
-    space: Text = Field(description="A space's DID or name")
-    file_name: Text = Field("charm.py", alias="file", description="For tracebacks and the cause")
-    class_name: Text | None = Field(None, alias="class")
-    cause: Text | None = Field(None, description="By default the file's name without its suffix")
-    values: dict[Text, JsonValue] = Field({}, alias="set")
-    links: dict[Text, Text] = Field({}, description="Field to SPACE/CHARM[/path]")
-    writable_links: dict[Text, Text] = {}
+    space: Name = Field(description="A space's DID or name")
+    file_name: Name = Field("charm.py", alias="file", description="For tracebacks and the cause")
+    class_name: Name | None = Field(None, alias="class")
+    cause: Name | None = Field(None, description="By default the file's name without its suffix")
+    values: dict[Text, JsonValue] = Field({}, alias="set", max_length=MOST_FIELDS)
+    links: dict[Text, Text] = Field(
+        {}, description="Field to SPACE/CHARM[/path]", max_length=MOST_FIELDS
+    )
+    writable_links: dict[Text, Text] = Field({}, max_length=MOST_FIELDS)
     wants_registration: bool = Field(False, alias="register")
-    integration: Text = ""
+    integration: Name = ""
     limits: LimitsBody = Field(default_factory=LimitsBody, description="Only for the operator")
 
     def to_charm(self) -> NewCharm:
@@ -98,12 +118,29 @@ class CharmBody(Body):
         )
 
 
+class GivenCharm(CharmBody):
+    """A charm that was read elsewhere, with the values that it has there."""
+
+    _charm: NewCharm = PrivateAttr()
+
+    @classmethod
+    def of(cls, charm: NewCharm) -> GivenCharm:
+        """Make the body that stands for a charm."""
+        body = cls.model_construct()
+        body._charm = charm
+        return body
+
+    def to_charm(self) -> NewCharm:
+        """Give the value that the commands take."""
+        return self._charm
+
+
 class SourceBody(Body):
     """New source for a charm."""
 
     source: Text
-    file_name: Text = Field("charm.py", alias="file")
-    class_name: Text | None = Field(None, alias="class")
+    file_name: Name = Field("charm.py", alias="file")
+    class_name: Name | None = Field(None, alias="class")
     dry_run: bool = False
 
 
@@ -112,6 +149,27 @@ class SendBody(Body):
 
     stream: Text | None = None
     event: JsonValue = {}
+
+    def event_json(self) -> bytes:
+        """Give the event as it is stored."""
+        return to_json(self.event, "event")
+
+
+class GivenEvent(SendBody):
+    """An event that was read elsewhere."""
+
+    _event_json: bytes = PrivateAttr()
+
+    @classmethod
+    def of(cls, stream: str | None, event: bytes) -> GivenEvent:
+        """Make the body that stands for an event."""
+        body = cls.model_construct(stream=stream)
+        body._event_json = event
+        return body
+
+    def event_json(self) -> bytes:
+        """Give the event as it is stored."""
+        return self._event_json
 
 
 class IntervalBody(Body):
@@ -195,8 +253,20 @@ class RegistrationBody(BaseModel):
             raise InvalidInput(first_problem(error.errors())) from None
 
 
+def check_import(body: Any) -> list[Any]:
+    """Give the members of an import; raises InvalidInput for what is no list, or too long."""
+    if not isinstance(body, list):
+        raise InvalidInput("Input should be a valid list")
+    if len(body) > IMPORT_LIMIT:
+        raise InvalidInput(f"One request takes {IMPORT_LIMIT} charms; these are {len(body)}.")
+    return body
+
+
 def read_charm(value: Any) -> NewCharm:
     """Read one charm of an import; raises InvalidInput saying what is wrong with it."""
+    if isinstance(value, InvalidInput):
+        # It was read elsewhere.
+        raise value
     try:
         return CharmBody.model_validate(value).to_charm()
     except ValidationError as error:

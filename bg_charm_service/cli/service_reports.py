@@ -152,6 +152,13 @@ def _facts(found: ServiceStatus, now: float) -> Iterator[tuple[str, Any]]:
             f"at most {milliseconds(found.lag_ms_max_last_minute)}",
         )
         yield (
+            "loop",
+            f"longest step {milliseconds(found.longest_step_cpu_ms_last_minute)} of CPU in the "
+            f"last minute, {milliseconds(found.longest_step_cpu_ms)} since the start "
+            f"(in all {milliseconds(found.longest_step_wall_ms_last_minute)}, "
+            f"{milliseconds(found.longest_step_wall_ms)})",
+        )
+        yield (
             "pool",
             f"{found.workers_busy} busy of {found.workers_total}, {found.workers_in_reserve} in "
             f"reserve, {found.workers_created:,} created, {found.workers_recycled:,} recycled, "

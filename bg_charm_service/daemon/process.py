@@ -19,6 +19,7 @@ import tenacity
 from loguru import logger
 
 from bg_charm_service.api import create_app
+from bg_charm_service.api.large_bodies import LargeBodies
 from bg_charm_service.api.server import is_answering, serve
 from bg_charm_service.daemon.demo_charm import add_demo
 from bg_charm_service.daemon.logs import Logs, open_logs
@@ -34,13 +35,15 @@ from bg_charm_service.daemon.startup_log import (
     warn_of_default_identity,
     warn_of_missing_walls,
 )
-from bg_charm_service.daemon.status_log import log_status, many, one_line
+from bg_charm_service.daemon.status_log import log_slow_steps, log_status, many, one_line
 from bg_charm_service.daemon.systemd import is_listening, notify, watchdog_interval_seconds
 from bg_charm_service.domain.errors import DataDirectoryBusy, ServiceError
 from bg_charm_service.domain.outcome_policy import RunStatus, Step
 from bg_charm_service.service.bootstrap import Service, ServiceConfig, open_service
+from bg_charm_service.service.dependencies import Dependencies
 from bg_charm_service.storage.data_directory import SOCKET_NAME
 from bg_charm_service.supervisor.completer import Settled
+from bg_charm_service.supervisor.loop_steps import LoopSteps
 
 #: How long a command may have the data directory open before a start gives up, in seconds.
 _BUSY_WAIT_SECONDS = 5.0
@@ -48,6 +51,9 @@ _BUSY_WAIT_SECONDS = 5.0
 #: When Python's collector of cycles looks, by generation: a step of the loop makes thousands of
 #: objects that are gone a moment later without it, and looking through them is a third of the step.
 _COLLECTOR_THRESHOLDS = (20_000, 50, 100)
+
+#: Slow steps of the loop are told of so often at most, in seconds.
+_SLOW_STEP_SECONDS = 1.0
 
 #: How often systemd is told the status, in seconds.
 _NOTIFY_SECONDS = 10.0
@@ -59,7 +65,9 @@ def run_service(settings: Settings) -> None:
     gc.set_threshold(*_COLLECTOR_THRESHOLDS)
     _allow_many_files()
     try:
-        asyncio.run(_Daemon(settings, logs).run())
+        steps = LoopSteps()
+        with asyncio.Runner(loop_factory=steps.new_loop) as runner:
+            runner.run(_Daemon(settings, logs, steps).run())
     except ServiceError:
         raise
     except Exception:
@@ -80,9 +88,10 @@ def _allow_many_files() -> None:
 class _Daemon:
     """One life of the service."""
 
-    def __init__(self, settings: Settings, logs: Logs) -> None:
+    def __init__(self, settings: Settings, logs: Logs, steps: LoopSteps) -> None:
         self._settings = settings
         self._logs = logs
+        self._steps = steps
         self._stop_asked = asyncio.Event()
         self._stop_now = asyncio.Event()
         self._service: Service | None = None
@@ -92,7 +101,10 @@ class _Daemon:
         identity = operator_identity(settings, os.environ)
         config = service_config(settings, identity, is_polling=True)
         with self._signals():
-            async with _opened(config) as service:
+            async with (
+                _opened(config, Dependencies(steps=self._steps)) as service,
+                LargeBodies() as large_bodies,
+            ):
                 self._service = service
                 # First, because runs that waited for this start are settled from here on.
                 run_log = RunLog(service.parts.clock.steady)
@@ -101,7 +113,7 @@ class _Daemon:
                 has_token = service.commands.tokens.has_valid()
                 with open_ports(settings, has_token=has_token) as ports:
                     _close_ports(service, ports)
-                    app = create_app(service.commands, ports.service_address)
+                    app = create_app(service.commands, ports.service_address, large_bodies)
                     async with serve(app, service.directory.socket_path, ports.sockets):
                         log_address(ports, app.state.login_codes)
                         await self._serve(service, run_log)
@@ -110,6 +122,9 @@ class _Daemon:
     async def _serve(self, service: Service, run_log: RunLog) -> None:
         if self._settings.demo:
             await add_demo(service)
+        # The step that began with opening the data directory ends here.
+        await asyncio.sleep(0)
+        self._steps.forget()
         log_started(service)
         warn_of_default_identity(service)
         warn_of_missing_walls(service.sandboxing)
@@ -120,6 +135,7 @@ class _Daemon:
             service.maintenance.backups.run(),
             _every(self._settings.log_interval_seconds, lambda: _log_status(service)),
             _every(1.0, run_log.tick),
+            _every(_SLOW_STEP_SECONDS, lambda: log_slow_steps(self._steps)),
             _every(_NOTIFY_SECONDS, lambda: _notify_systemd(service)),
             _feed_watchdog(service),
         )
@@ -139,6 +155,7 @@ class _Daemon:
         await asyncio.gather(draining, hurry, return_exceptions=True)
         _log_status(service)
         await service.supervisor.stop_now()
+        log_slow_steps(self._steps)
         logger.bind(event="stopped").info("Stopped")
 
     async def _until_stopped(self, service: Service, *works: Coroutine[Any, Any, None]) -> None:
@@ -197,7 +214,7 @@ class _Daemon:
 
 
 @asynccontextmanager
-async def _opened(config: ServiceConfig) -> AsyncIterator[Service]:
+async def _opened(config: ServiceConfig, dependencies: Dependencies) -> AsyncIterator[Service]:
     """Open the service; a directory that a command has open for a moment is waited for.
 
     Raises DataDirectoryBusy at once when a service answers on the directory's socket.
@@ -211,7 +228,7 @@ async def _opened(config: ServiceConfig) -> AsyncIterator[Service]:
         )
 
         async def enter() -> Service:
-            return await stack.enter_async_context(open_service(config))
+            return await stack.enter_async_context(open_service(config, dependencies))
 
         yield await retrying(enter)
 

@@ -13,6 +13,7 @@ from loguru import logger
 from bg_charm_service.domain.sandbox_mode import Sandboxing, SandboxMode
 from bg_charm_service.domain.text_limits import STATUS_ERROR_CHARACTERS, cut
 from bg_charm_service.service.status.views import ServiceStatus
+from bg_charm_service.supervisor.loop_steps import BOUND_SECONDS, LoopSteps
 
 _MEGABYTE = 1024 * 1024
 
@@ -63,6 +64,13 @@ def _lines(status: ServiceStatus) -> Iterator[tuple[str, str]]:
         f"{status.workers_memory_bytes / _MEGABYTE:.0f} MB and "
         f"{status.workers_cpu_seconds:.1f} s of CPU",
     )
+    yield (
+        "loop",
+        f"Loop: the longest step of the last minute took "
+        f"{status.longest_step_cpu_ms_last_minute:.0f} ms of CPU and "
+        f"{status.longest_step_wall_ms_last_minute:.0f} ms in all; since the start "
+        f"{status.longest_step_cpu_ms:.0f} ms and {status.longest_step_wall_ms:.0f} ms",
+    )
     yield "walls", f"Walls: {walls_text(status.sandbox)}"
     if status.backup.last is not None:
         made = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.backup.last.made_at))
@@ -80,6 +88,24 @@ def _lines(status: ServiceStatus) -> Iterator[tuple[str, str]]:
         )
     for problem in status.problems:
         yield "problem", f"Problem: {problem}"
+
+
+def log_slow_steps(steps: LoopSteps) -> None:
+    """Tell of steps of the loop that were slow since the last time, in one line."""
+    slow = steps.take_slow()
+    if slow is None:
+        return
+    more = f", and {many(slow.count - 1, 'shorter one')}" if slow.count > 1 else ""
+    cpu_ms, wall_ms = slow.cpu_seconds * 1000, slow.wall_seconds * 1000
+    bound = logger.bind(event="slow_step", cpu_ms=round(cpu_ms), wall_ms=round(wall_ms))
+    bound.log(
+        "WARNING" if slow.cpu_seconds > BOUND_SECONDS else "INFO",
+        "The loop served nobody else for {:.0f} ms of CPU, {:.0f} ms in all{}: {}",
+        cpu_ms,
+        wall_ms,
+        more,
+        slow.did,
+    )
 
 
 def one_line(status: ServiceStatus) -> str:

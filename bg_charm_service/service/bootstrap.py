@@ -218,6 +218,7 @@ def _assemble(
         ),
         inspections=SourceInspections(pool, limits),
         trial=trial,
+        steps=dependencies.steps,
     )
     supervisor = kinds.supervisor(
         parts,
@@ -264,6 +265,7 @@ def _assemble(
         events=events,
         about=about,
         clock=clock,
+        steps=parts.steps,
     )
     queue.bring_near(clock.steady() + MAX_DELAY_SECONDS)
     supervisor.recover()

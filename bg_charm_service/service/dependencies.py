@@ -16,6 +16,7 @@ from bg_charm_service.storage.engines import SQLiteEngine
 from bg_charm_service.supervisor.completer import Completer
 from bg_charm_service.supervisor.dispatcher import Dispatcher
 from bg_charm_service.supervisor.loop import Supervisor
+from bg_charm_service.supervisor.loop_steps import LoopSteps
 from bg_charm_service.supervisor.poll_planner import PollPlanner
 from bg_charm_service.workers.pool.pool import Pool
 from bg_charm_service.workers.pool.zygote_client import ZygoteClient, ZygoteLink
@@ -42,3 +43,5 @@ class Dependencies:
     open_zygote: Callable[[], ZygoteLink] = ZygoteClient
     engine: Engine = field(default_factory=SQLiteEngine)
     parts: PartTypes = field(default_factory=PartTypes)
+    #: Measures the loop that the service runs in, if anything does.
+    steps: LoopSteps = field(default_factory=LoopSteps)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from loguru import logger
 
@@ -17,10 +17,12 @@ from bg_charm_service.domain.clock import Clock
 from bg_charm_service.domain.errors import ServiceError, ServiceStopping, StorageError
 from bg_charm_service.storage.contract import Database, JobQueue, Storage, Store
 from bg_charm_service.storage.disk_reserve import DiskReserve
+from bg_charm_service.supervisor.answer_checks import AnswerChecks
 from bg_charm_service.supervisor.completer import Completer, Settled
 from bg_charm_service.supervisor.dispatcher import Batch, Dispatcher
 from bg_charm_service.supervisor.in_flight import RunsInFlight
 from bg_charm_service.supervisor.job_waiters import JobWaiters
+from bg_charm_service.supervisor.loop_steps import LoopSteps
 from bg_charm_service.supervisor.pacing import Pace
 from bg_charm_service.supervisor.poll_planner import PollPlanner
 from bg_charm_service.supervisor.recovery import recover_claims
@@ -47,6 +49,8 @@ class Parts:
     completer: Completer
     inspections: SourceInspections
     trial: SuspectTrial
+    #: How long the steps of the loop take: whoever begins something long says what it is.
+    steps: LoopSteps = field(default_factory=LoopSteps)
 
     @property
     def database(self) -> Database:
@@ -98,6 +102,8 @@ class Supervisor:
         )
         #: Ends of runs that are not on disk yet.
         self._answers: list[RunFinished] = []
+        #: Those of them that are large, and not looked at yet.
+        self._checks = AnswerChecks()
         self._waiters = JobWaiters()
         #: The job whose run kept the most in files when the disk was full.
         self._filled_by: int | None = None
@@ -143,6 +149,7 @@ class Supervisor:
         settled: list[Settled] = []
         batches: list[Batch] = []
         if self._has_work(answers, now):
+            self.parts.steps.note("{} answers to settle, and what is due", len(answers))
             try:
                 with self._commit(now):
                     settled = self.parts.completer.complete(answers)
@@ -159,7 +166,10 @@ class Supervisor:
         """Take in what workers said; gives the ends of runs, with those not settled before."""
         self.turns += 1
         self.parts.pool.tick()
+        self._answers += self._checks.advance()
         self._take_in(self.parts.pool.collect())
+        if self._checks:
+            self.pace.stir()
         return self._answers
 
     def _has_work(self, answers: list[RunFinished], now: float) -> bool:
@@ -304,7 +314,8 @@ class Supervisor:
         for event in events:
             if isinstance(event, RunFinished):
                 self.parts.runs.note_end(event.run.job_id, now)
-                self._answers.append(event)
+                if not self._checks.holds_back(event):
+                    self._answers.append(event)
             elif isinstance(event, FieldWanted):
                 self.parts.pool.give_field(event.run_id, self._field(event))
             else:

@@ -10,18 +10,28 @@ import asyncio
 import itertools
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from bg_charm_service.domain.errors import CompilerError, InvalidInput, ServiceError
-from bg_charm_service.domain.json_values import check_json
+from bg_charm_service.domain.json_values import (
+    PART_BYTES,
+    CheckedJson,
+    check_json,
+    check_json_in_parts,
+)
 from bg_charm_service.domain.limits import Limits, check_changes
 from bg_charm_service.domain.model import CharmSchema
+from bg_charm_service.domain.quantities import size_text
 from bg_charm_service.domain.text_limits import STORED_ERROR_CHARACTERS, cut
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.workers.pool.contract import WorkerPool
 from bg_charm_service.workers.pool.events import InspectFinished
 from bg_charm_service.workers.protocol.messages import MOST_SETS, Inspect, Inspected
 
-#: A class has no more fields or streams than this, nor a longer description, in characters.
+#: A class has no more fields or streams than this, nor a longer description, in characters, nor
+#: larger defaults, all together in bytes: what describes it is read with each of its charms.
 _MOST_MEMBERS = 1_000
+_DEFAULT_BYTES = 1024 * 1024
 _DOC_CHARACTERS = 100_000
 _NAME_CHARACTERS = 500
 
@@ -87,6 +97,9 @@ class SourceInspections:
         problem = _untruth(inspected, inspected.schema, values)
         if problem:
             raise CompilerError(f"{file_name}: its worker described it wrongly: {problem}.")
+        if sum(len(value) for each in inspected.values for value in each.values()) > PART_BYTES:
+            values_checked = tuple([await _checked(each) for each in inspected.values])
+            return replace(inspected, values=values_checked)
         return inspected
 
     def finish(self, event: InspectFinished) -> None:
@@ -109,6 +122,22 @@ class SourceInspections:
         self._waiting.clear()
 
 
+async def _checked(values: dict[str, bytes]) -> dict[str, bytes]:
+    """Check values that are large in all, a part at a time: others get their turn in between."""
+    checked: dict[str, bytes] = {}
+    for name, value in values.items():
+        problem = ""
+        try:
+            for _ in check_json_in_parts(value):
+                await asyncio.sleep(0)
+        except ValueError as error:
+            problem = str(error)
+        # Whoever writes it says what is wrong.
+        checked[name] = CheckedJson(value, problem)
+    await asyncio.sleep(0)
+    return checked
+
+
 def _untruth(inspected: Inspected, schema: CharmSchema, given: Sequence[dict[str, bytes]]) -> str:
     """Say what cannot be true of a description, which code of the author's may have made up."""
     if not len(given) == len(inspected.values) == len(inspected.problems):
@@ -122,6 +151,8 @@ def _untruth(inspected: Inspected, schema: CharmSchema, given: Sequence[dict[str
         return "it has too many members, or too long a text"
     if not all(name.isidentifier() and len(name) < _NAME_CHARACTERS for name in names):
         return "it has a member without a proper name"
+    if sum(len(field.default or b"") for field in schema.fields) > _DEFAULT_BYTES:
+        return f"the defaults of its fields are larger than {size_text(_DEFAULT_BYTES)}"
     try:
         for field in schema.fields:
             check_json(field.default or b"null")

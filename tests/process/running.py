@@ -43,6 +43,11 @@ DEFAULT_PORT = "--listen-at-api-url"
 Line = dict[str, Any]
 
 
+def slow_steps(lines: list[Line]) -> list[Line]:
+    """Those lines of a log that tell of a slow step of the service's loop."""
+    return [line for line in lines if line.get("event") == "slow_step"]
+
+
 class Refused(Exception):
     """The service refused a request; the text is the one it gave."""
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 
 from bg_charm_service.storage.data_directory import DATABASE_NAME
-from tests.process.running import Service
+from bg_charm_service.supervisor.loop_steps import BOUND_SECONDS
+from tests.process.running import Service, slow_steps
 from tests.soak.cast import HISTORY_JOBS, HISTORY_RUNS, RUN_LOG_BYTES, WORKERS
 
 MEGABYTE = 1024 * 1024
@@ -28,6 +29,7 @@ class Reading:
     supervisor_memory_bytes: int = 0
     supervisor_descriptors: int = 0
     processes: int = 0
+    step_cpu_ms: int = 0
 
     def or_more(self, other: Reading) -> Reading:
         """The higher of two readings, each part by itself."""
@@ -61,18 +63,32 @@ def limits(charms: int) -> Reading:
         supervisor_descriptors=64 + 2 * 3 * WORKERS,
         # Workers that end while others start, what charms leave behind, the zygote, a scan.
         processes=4 * WORKERS + 4,
+        # What the loop does at a stretch, as processor time: nothing that is sent or left by a run
+        # may keep it longer.
+        step_cpu_ms=round(BOUND_SECONDS * 1000),
     )
 
 
 def read(service: Service) -> Reading:
-    """Look at a running service; what ends meanwhile counts as nothing."""
+    """Look at a running service; what ends meanwhile counts as nothing.
+
+    The steps of its loop are those that its log tells of: it may be stopped or ending when this
+    looks, and a request would wait.
+    """
     database, log = (service.data_dir / f"{DATABASE_NAME}{tail}" for tail in ("", "-wal"))
     memory = descriptors = processes = 0
     with suppress(psutil.Error):
         process = psutil.Process(service.pid)
         memory, descriptors = process.memory_info().rss, process.num_fds()
         processes = len(process.children(recursive=True))
-    return Reading(_size(database), _size(log), memory, descriptors, processes)
+    return Reading(
+        _size(database), _size(log), memory, descriptors, processes, longest_step_cpu_ms(service)
+    )
+
+
+def longest_step_cpu_ms(service: Service) -> int:
+    """The longest step of the loop that the log of this life tells of; 0 for none worth a line."""
+    return max((line["cpu_ms"] for line in slow_steps(service.lines)), default=0)
 
 
 def _size(file: Path) -> int:

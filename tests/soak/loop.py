@@ -29,7 +29,7 @@ from tests.process.running import (
 from tests.soak.audit import audit
 from tests.soak.cast import FLAGS, Cast, add_cast
 from tests.soak.faults import SURVIVED, Fault, zygotes
-from tests.soak.gauges import Reading, limits, read
+from tests.soak.gauges import Reading, limits, longest_step_cpu_ms, read
 from tests.soak.ledger import Ledger
 from tests.soak.report import SoakReport
 from tests.soak.traffic import Traffic
@@ -200,6 +200,8 @@ class KillLoop:
         service.stop()
 
     def _check_log(self, service: Service) -> None:
+        steps = Reading(step_cpu_ms=longest_step_cpu_ms(service))
+        self._highest = self._highest.or_more(steps)
         for line in service.lines:
             if line.get("event") in FAULTY_EVENTS:
                 self._note(f"the log has {line['event']}: {line['message']}")

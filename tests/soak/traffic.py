@@ -102,7 +102,7 @@ class Traffic:
     def _meddle(self, chance: random.Random) -> None:
         """Change something that a run may need at this moment, and put it right again."""
         charm = chance.choice(self._cast.everybody)
-        act = chance.choice([self._switch, self._register_anew, self._salt])
+        act = chance.choice([self._switch, self._register_anew, self._salt, self._overload])
         act(charm, chance)
 
     def _switch(self, charm: RunningCharm, chance: random.Random) -> None:
@@ -118,3 +118,12 @@ class Traffic:
     def _salt(self, charm: RunningCharm, chance: random.Random) -> None:
         with suppress(Refused):
             charm.set("salt", "s" * chance.randint(0, 100_000))
+
+    def _overload(self, charm: RunningCharm, chance: random.Random) -> None:
+        """Send what is large and wrong: it is refused, and keeps nobody from being served."""
+        count = chance.randint(10_000, 500_000)
+        with suppress(Refused):
+            charm.set("salt", [[]] * count)
+        many = {f"k{number}": 0 for number in range(count // 5)}
+        with suppress(Refused):
+            charm.service.request("POST", "/api/charms/import", [{"set": many}, many])

@@ -699,3 +699,60 @@ def test_missing_source_fails_its_own_run_only(path: Path) -> None:
     assert [sound.ref.charm_id] == bench.step()
     bench.step()
     assert [gone.charm_key] == [one.run.claim.charm_key for one in bench.told]
+
+
+LARGE = b"[" + b"[]," * 200_000 + b"1]"
+
+
+def test_a_large_answer_is_settled_once_it_is_checked(path: Path) -> None:
+    """Steps go by, in each of which the others are settled; then it is, once, as it was."""
+    bench = Bench(path, workers=2)
+    large, small = bench.charm(count=FieldKind.VALUE), bench.charm(count=FieldKind.VALUE)
+    for charm in (large, small):
+        bench.put(charm)
+        bench.step()
+    first, second = bench.pool.out
+    bench.pool.end(first, writes={"count": LARGE})
+    bench.pool.end(second, writes={"count": b"1"})
+    bench.wake.clear()
+    bench.step()
+    assert [small.ref] == [one.run.claim.job.ref for one in bench.told]
+    assert bench.wake.is_set()
+    while len(bench.told) == 1:
+        bench.step()
+    assert [large.ref] == [one.run.claim.job.ref for one in bench.told[1:]]
+    bench.step()
+    assert 2 == len(bench.told)
+    cell = bench.store.cells.read(large, "count")
+    assert cell is not None
+    assert LARGE == cell.value
+
+
+def test_a_large_answer_that_is_no_json_is_a_failure(path: Path) -> None:
+    """What is found while it is checked is what the run fails with."""
+    bench = Bench(path)
+    charm = bench.charm(count=FieldKind.VALUE)
+    bench.put(charm)
+    bench.step()
+    bench.pool.end(bench.pool.out[0], writes={"count": LARGE[:-1] + b"[" * 100 + b"]" * 101})
+    while not bench.told:
+        bench.step()
+    failure = bench.told[0].outcome.failure
+    assert failure is not None
+    assert FailureCause.STATE == failure.cause
+
+
+def test_a_run_whose_answer_waits_is_given_back_at_a_stop(path: Path) -> None:
+    """Nothing of an answer that waits is kept: the job runs again, as the same attempt."""
+    bench = Bench(path)
+    charm = bench.charm(count=FieldKind.VALUE)
+    job_id = bench.put(charm)
+    bench.step()
+    bench.pool.end(bench.pool.out[0], writes={"count": LARGE})
+    bench.step()
+    asyncio.run(bench.supervisor.stop_now())
+    assert [] == bench.told
+    with bench.database.transaction():
+        claim = bench.queue.claim_job(job_id)
+    assert claim is not None
+    assert 1 == claim.job.attempt

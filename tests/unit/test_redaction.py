@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bg_charm_service.domain.redaction import MARK, MIN_CHARACTERS, redact, secret_texts
+from bg_charm_service.domain.redaction import (
+    MARK,
+    MIN_CHARACTERS,
+    MOST_BYTES,
+    MOST_TEXTS,
+    WITHHELD,
+    redact,
+    secret_texts,
+)
 
 
 def test_texts_inside_a_value_are_replaced() -> None:
@@ -41,3 +50,23 @@ def test_no_printed_form_shows_the_secret(secret: str) -> None:
     for form in (secret, json.dumps(secret), json.dumps({"key": secret}), repr([secret])):
         left = redact(form, secrets).replace(MARK, "")
         assert secret not in left, form
+
+
+@pytest.mark.parametrize(
+    ("values", "is_withheld"),
+    [
+        ([json.dumps([f"text {number}" for number in range(MOST_TEXTS)]).encode()], False),
+        ([json.dumps([f"text {number}" for number in range(MOST_TEXTS + 1)]).encode()], True),
+        ([json.dumps("x" * (MOST_BYTES - 2)).encode()], False),
+        ([json.dumps("x" * (MOST_BYTES // 2)).encode()] * 2, True),
+    ],
+)
+def test_too_many_secrets_withhold_the_whole(values: list[bytes], *, is_withheld: bool) -> None:
+    """What cannot be looked for in time is not shown at all; an empty text stays empty."""
+    secrets = secret_texts(values)
+    shown = redact("what it printed: text 7", secrets)
+    assert is_withheld == (shown == WITHHELD)
+    assert "text 7" not in shown or values[0].startswith(b'"')
+    assert "" == redact("", secrets)
+    more = tuple(sorted({*secrets, "another one"}, key=len, reverse=True))
+    assert is_withheld == (WITHHELD == redact("another one", more))

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from bg_charm_service.api.pages.state_view import CUT_CHARACTERS, shown_fields
+import json
+
+from bg_charm_service.api.pages.state_view import (
+    CUT_CHARACTERS,
+    NICE_BYTES,
+    read_state,
+    shown_fields,
+)
 
 
 def test_small_values_are_shown_as_json() -> None:
@@ -34,3 +41,35 @@ def test_secrets_and_links() -> None:
     )
     assert ("secret", "") == (secret.kind, secret.text)
     assert ("link", "did/charm/auth") == (link.kind, link.text)
+
+
+def test_very_large_values_are_cut_as_they_are_stored() -> None:
+    """What would take long to write nicely is not read: its beginning is shown, and its size."""
+    items = "[" + "[]," * NICE_BYTES + "1]"
+    text = '"' + "é" * NICE_BYTES + '"'
+    state = f'{{"small":[1],"items":{items},"text":{text},"keys":{{"a":{text}}},"last":2}}'
+    small, first, second, third, last = shown_fields(read_state(state.encode()), {})
+
+    assert ("[\n  1\n]", "2") == (small.text, last.text)
+    assert (items[:CUT_CHARACTERS], f"List of {NICE_BYTES + 1:,} items, 786 kB") == (
+        first.text,
+        first.summary,
+    )
+    assert (text[:CUT_CHARACTERS], "Text, 524 kB") == (second.text, second.summary)
+    assert third.summary == "Object, 524 kB"
+    assert all(field.is_cut and field.is_folded for field in (first, second, third))
+
+
+def test_many_values_of_some_size_are_a_large_state() -> None:
+    """The nice form is for so much in all; the rest is shown as it is stored."""
+    value = "[" + "1," * (NICE_BYTES // 10) + "1]"
+    state = "{" + ",".join(f'"f{number}":{value}' for number in range(9)) + "}"
+    shown = shown_fields(read_state(state.encode()), {})
+
+    assert [True] * 4 + [False] * 5 == [field.text.startswith("[\n") for field in shown]
+
+
+def test_a_state_of_small_values_is_read_as_it_is() -> None:
+    """Reading changes nothing of what fits."""
+    state = {"$NAME": "X", "a": [1, {"b": None}], "token": {"$secret": True}}
+    assert state == read_state(json.dumps(state).encode())

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bg_charm_service.domain.errors import InvalidInput
-from bg_charm_service.storage.sqlite.store.links import value_at, with_value_at
+from bg_charm_service.storage.sqlite.store.links import INSIDE_BYTES, value_at, with_value_at
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
@@ -40,3 +40,15 @@ def test_no_such_place(path: str) -> None:
     if len(parts) > 1:
         with pytest.raises(InvalidInput, match="There is nothing at"):
             with_value_at(document, parts, b"0")
+
+
+def test_a_link_leads_into_values_of_some_size() -> None:
+    """All of a value is read for a part of it: into a larger one leads no link, to it one may."""
+    large = json.dumps({"x": "y" * INSIDE_BYTES}).encode()
+    with pytest.raises(InvalidInput, match="leads into values of up to 1M"):
+        value_at(large, ("x",))
+    with pytest.raises(InvalidInput, match="leads into values of up to 1M"):
+        with_value_at(large, ("x",), b"1")
+    with pytest.raises(InvalidInput, match="leads into values of up to 1M"):
+        with_value_at(b'{"x":1}', ("x",), large)
+    assert large == with_value_at(b"1", (), large)

@@ -18,9 +18,10 @@ from fastapi.dependencies.models import Dependant
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
 
+from bg_charm_service.api.auth.body_limit import LimitedRequest, body_kind, body_limit
 from bg_charm_service.domain.errors import AuthorizationError, NotSignedIn
 from bg_charm_service.domain.identity import space_did
-from bg_charm_service.service.commands import ACTOR
+from bg_charm_service.service.commands import ACTOR, Commands
 
 _SIGN_IN = (
     "Sign in with the link that `bg-charm-service open` prints, or send a token that "
@@ -155,8 +156,20 @@ class GuardedRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         respond = super().get_route_handler()
         permission, is_bounded = _declared_permission(self.path, self.dependant)
+        path, kind = self.path, body_kind(self.path)
 
         async def guarded(request: Request) -> Response:
+            commands = cast("Commands", request.app.state.commands)
+            commands.steps.note("{} {:.100}", request.method, request.url.path)
+            limit_bytes = body_limit(path, request.path_params, commands)
+            request = LimitedRequest(request, limit_bytes, kind)
+            request.check_announced()
+            try:
+                return await answered(request)
+            finally:
+                request.finish()
+
+        async def answered(request: Request) -> Response:
             authenticate = cast("Authenticate", request.app.state.authenticate)
             caller = await authenticate(request, permission)
             request.state.caller = caller

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 from fastapi import Path, Query, Request
@@ -12,7 +11,7 @@ from bg_charm_service.api.auth.authorization import Listing, Reading
 from bg_charm_service.api.dependencies import Charm, Service
 from bg_charm_service.api.pages import charts
 from bg_charm_service.api.pages.rendering import make_page_router, page
-from bg_charm_service.api.pages.state_view import shown_fields
+from bg_charm_service.api.pages.state_view import read_state, shown_fields
 from bg_charm_service.domain.text_limits import PAGE_LOG_CHARACTERS
 
 router = make_page_router()
@@ -40,7 +39,7 @@ async def show_charm(
         runs = service.queries.runs(ref, before, _RUNS + 1)
         shown = {
             "fields": shown_fields(
-                json.loads(service.queries.state(ref)),
+                read_state(service.queries.state(ref)),
                 {one.name: one.kind for one in detail.fields},
             ),
             "runs": runs[:_RUNS],

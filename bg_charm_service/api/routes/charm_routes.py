@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from typing import Annotated, Any
 
@@ -17,7 +18,7 @@ from bg_charm_service.api.dependencies import (
     make_router,
     stored_json,
 )
-from bg_charm_service.api.requests import CharmBody, SourceBody, read_charm
+from bg_charm_service.api.requests import CharmBody, SourceBody, check_import, read_charm
 from bg_charm_service.api.responses import CharmPage, CharmSource, Done, Imported
 from bg_charm_service.domain.errors import AuthorizationError, InvalidInput, ServiceError
 from bg_charm_service.domain.views import AddedCharm, CharmDetail, NewCharm, UpdateReport
@@ -25,9 +26,6 @@ from bg_charm_service.service.commands import CharmQuery
 from bg_charm_service.storage.records import CharmOrder, Standing
 
 router = make_router("charms")
-
-#: Charms that one import request may hold.
-IMPORT_LIMIT = 1000
 
 #: An export is sent in pieces of about this size, in bytes.
 _PIECE_BYTES = 64 * 1024
@@ -72,9 +70,7 @@ async def import_charms(
     service: Service, caller: Changing, bounds: Bounded, body: list[Any]
 ) -> list[Imported]:
     """Add many charms; each is answered by itself, in order."""
-    if len(body) > IMPORT_LIMIT:
-        raise InvalidInput(f"One request takes {IMPORT_LIMIT} charms; these are {len(body)}.")
-    read = [_charm_or_error(caller, value) for value in body]
+    read = [_charm_or_error(caller, value) for value in check_import(body)]
     added = iter(
         await service.charms.add_many([each for each in read if isinstance(each, NewCharm)])
     )
@@ -166,8 +162,10 @@ def _check_spaces(caller: Caller, charm: NewCharm) -> None:
     if charm.limits and not caller.is_unlimited:
         raise AuthorizationError(f"limits: {caller.name} may not set them; the operator may.")
     caller.check_space(charm.space)
-    for target in (*charm.links.values(), *charm.writable_links.values()):
-        caller.check_space(target.partition("/")[0])
+    targets = (*charm.links.values(), *charm.writable_links.values())
+    # To make a DID of a name takes its time: once for each.
+    for space in {target.partition("/")[0] for target in targets}:
+        caller.check_space(space)
 
 
 async def _pieces(lines: Iterable[bytes]) -> AsyncIterator[bytes]:
@@ -178,5 +176,7 @@ async def _pieces(lines: Iterable[bytes]) -> AsyncIterator[bytes]:
         if len(piece) >= _PIECE_BYTES:
             yield bytes(piece)
             piece.clear()
+            # Where the reader is quick, sending is no pause.
+            await asyncio.sleep(0)
     if piece:
         yield bytes(piece)

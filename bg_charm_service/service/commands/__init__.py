@@ -17,6 +17,7 @@ from bg_charm_service.service.commands.tokens import TokenCommands
 from bg_charm_service.service.commands.updates import UpdateCommands
 from bg_charm_service.service.event_feed import EventFeed
 from bg_charm_service.service.status.board import About
+from bg_charm_service.supervisor.loop_steps import LoopSteps
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Commands:
     events: EventFeed
     about: About
     clock: Clock
+    steps: LoopSteps
 
 
 __all__ = ["ACTOR", "CharmQuery", "CommandContext", "Commands"]

@@ -7,7 +7,9 @@ spaces can give one.
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import PurePath
 
 from bg_charm_service.domain.errors import (
@@ -29,6 +31,26 @@ from bg_charm_service.storage.records import CharmRecord, Link
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.supervisor.polled_charms import PolledCharms
 from bg_charm_service.workers.protocol.messages import Inspected
+
+#: Charms that one transaction adds, and about how many bytes of values: it is one step of the loop.
+_PORTION_CHARMS = 100
+_PORTION_BYTES = 1024 * 1024
+
+_Portion = list[tuple[NewCharm, Inspected | InvalidInput]]
+
+
+def _portions(charms: _Portion) -> Iterator[_Portion]:
+    """Cut charms to add into what one transaction takes."""
+    portion: _Portion = []
+    size_bytes = 0
+    for new, found in charms:
+        portion.append((new, found))
+        size_bytes += len(new.source) + sum(map(len, new.values.values()))
+        if len(portion) == _PORTION_CHARMS or size_bytes >= _PORTION_BYTES:
+            yield portion
+            portion, size_bytes = [], 0
+    if portion:
+        yield portion
 
 
 class CharmCommands:
@@ -57,24 +79,37 @@ class CharmCommands:
         return added
 
     async def add_many(self, charms: list[NewCharm]) -> list[AddedCharm | ServiceError]:
-        """Add many charms: each by itself, all in one transaction, each source loaded once.
+        """Add many charms: each by itself, some in each transaction, each source loaded once.
 
-        Gives for each what became of it, or the error that kept it out.
+        Gives for each what became of it, or the error that kept it out. Raises StorageError when
+        none could be written.
         """
         self._context.check_open()
         inspected = await self._inspect_all(charms)
         results: list[AddedCharm | ServiceError] = []
-        with self._parts.database.transaction():
-            for new, found in zip(charms, inspected, strict=True):
-                try:
-                    with self._parts.database.savepoint():
-                        results.append(self._put(new, found))
-                except StorageError:
+        for portion in _portions(list(zip(charms, inspected, strict=True))):
+            try:
+                with self._parts.database.transaction():
+                    added = [self._try_put(new, found) for new, found in portion]
+            except StorageError as error:
+                if not results:
                     raise
-                except ServiceError as error:
-                    results.append(error)
+                # What went before is on disk, and is said to be.
+                results += [error] * len(portion)
+                continue
+            results += added
+            await asyncio.sleep(0)
         self._supervisor.wake()
         return results
+
+    def _try_put(self, new: NewCharm, found: Inspected | InvalidInput) -> AddedCharm | ServiceError:
+        try:
+            with self._parts.database.savepoint():
+                return self._put(new, found)
+        except StorageError:
+            raise
+        except ServiceError as error:
+            return error
 
     async def remove(self, ref: CharmRef) -> None:
         """Delete a charm with its state; a run under way is stopped and its writes refused."""

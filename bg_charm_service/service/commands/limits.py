@@ -30,6 +30,12 @@ class LimitCommands:
         """The limits of a space's charms, and who set each."""
         return self._limits.shown_for_space(self._context.known_space(name_or_did).space_key)
 
+    def state_bytes(self, ref: CharmRef | None) -> int:
+        """How large the state of a charm may be; without one that is there, of one to be added."""
+        charm = self._store.charms.find(ref) if ref is not None else None
+        limits = self._limits.of(charm) if charm is not None else self._limits.allowed()
+        return limits.state_bytes
+
     def set_for_charm(self, ref: CharmRef, given: Mapping[str, object]) -> LimitsView:
         """Set limits of a charm by name, None to take one back; others stay."""
         charm = self._context.charm(ref)

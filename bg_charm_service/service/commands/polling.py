@@ -175,7 +175,8 @@ class PollingCommands:
             )
         secrets = {f.name for f in charm.schema.fields if f.kind is FieldKind.SECRET}
         writes = {
-            name: REDACTED if name in secrets else msgspec.json.decode(value)
+            # As it is: to read and write a large value takes longer than the run.
+            name: REDACTED if name in secrets else msgspec.Raw(value)
             for name, value in settled.outcome.writes.items()
         }
         return RunReport(settled.record, writes, is_attached)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
@@ -38,6 +37,9 @@ from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.supervisor.polled_charms import PolledCharms
 
 _EXPORT_PAGE = 200
+
+#: A longer title or notice is not shown on pages, in bytes.
+_BULLETIN_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +112,13 @@ class Queries:
         charm = self._store.charms.find_by_cause(space.space_key, "admin") if space else None
         if charm is None:
             return Bulletin()
-        state = msgspec.json.decode(self._states.redacted_state(charm), type=dict[str, Any])
-        said = {name: state.get(name) for name in ("title", "notice")}
+        state = msgspec.json.decode(self._states.redacted_state(charm), type=dict[str, msgspec.Raw])
+        # Every page asks: what else the charm keeps, however much, is not read.
+        said = {
+            name: msgspec.json.decode(state[name])
+            for name in ("title", "notice")
+            if name in state and len(bytes(state[name])) <= _BULLETIN_BYTES
+        }
         return Bulletin(**{name: text for name, text in said.items() if isinstance(text, str)})
 
     def recent_outcomes(self, ref: CharmRef, limit: int) -> list[RunOutcome]:

@@ -9,6 +9,7 @@ import asyncio
 from functools import partial
 
 from bg_charm_service.domain.errors import Conflict, InvalidInput, NotFound, StateError
+from bg_charm_service.domain.json_values import CheckedJson
 from bg_charm_service.domain.model import CharmRef, CharmSchema, FieldKind
 from bg_charm_service.domain.views import UpdateReport
 from bg_charm_service.service.commands.context import CommandContext
@@ -146,7 +147,8 @@ class UpdateCommands:
             is_moved = old is None or old.kind is not field.kind
             if is_moved and value is not None and _family(field.kind) is FieldKind.VALUE:
                 # Also when only its secrecy changed: it is stored in another form then.
-                self._store.cells.write(updated, field.name, value)
+                # It was stored, or came with the schema: it is checked.
+                self._store.cells.write(updated, field.name, CheckedJson(value))
 
     def _value(self, charm: CharmRecord, name: str) -> bytes | None:
         cell = self._store.cells.read(charm, name)

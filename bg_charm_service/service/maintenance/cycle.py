@@ -154,6 +154,7 @@ class MaintenanceCycle:
             await asyncio.sleep(0)
 
     async def _run_job(self, job: _CycleJob) -> None:
+        self._supervisor.parts.steps.note("maintenance job {}", job.name)
         try:
             async with asyncio.timeout(self._limits.maintenance_timeout_seconds):
                 await job.work()

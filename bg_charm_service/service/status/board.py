@@ -123,6 +123,7 @@ class StatusBoard:
         self._queue = parts.queue
         self._dispatcher = parts.dispatcher
         self._clock = clock = parts.clock
+        self._steps = parts.steps
         self._pool = pool
         self._polled_charms = polled_charms
         self._maintenance = maintenance
@@ -162,6 +163,7 @@ class StatusBoard:
         count = sum(second.count for second in lag)
         mean_lag = sum(second.total_ms for second in lag) / count if count else 0.0
         problems = self._problems(mean_lag)
+        step_cpu, step_wall = self._steps.longest_recent()
         return ServiceStatus(
             version=VERSION,
             healthy=not problems,
@@ -193,6 +195,10 @@ class StatusBoard:
             longest_queue=self._longest_queue,
             lag_ms_last_minute=mean_lag,
             lag_ms_max_last_minute=max((second.max_ms for second in lag), default=0.0),
+            longest_step_cpu_ms_last_minute=step_cpu * 1000,
+            longest_step_wall_ms_last_minute=step_wall * 1000,
+            longest_step_cpu_ms=self._steps.longest_cpu_seconds * 1000,
+            longest_step_wall_ms=self._steps.longest_wall_seconds * 1000,
             tasks_completed=self._tasks[RunStatus.SUCCESS],
             tasks_failed=self._tasks[RunStatus.FAILURE],
             timeouts=totals.get("timeouts"),

@@ -60,7 +60,11 @@ class MinuteView:
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
-    """The one snapshot that log, CLI, API and page show; success rates are in [0, 1]."""
+    """The one snapshot that log, CLI, API and page show; success rates are in [0, 1].
+
+    A step is what the service's loop does at a stretch, while nobody else is served: its processor
+    time, and the wall time that the longest took.
+    """
 
     version: str
     healthy: bool
@@ -92,6 +96,10 @@ class ServiceStatus:
     longest_queue: int
     lag_ms_last_minute: float
     lag_ms_max_last_minute: float
+    longest_step_cpu_ms_last_minute: float
+    longest_step_wall_ms_last_minute: float
+    longest_step_cpu_ms: float
+    longest_step_wall_ms: float
     tasks_completed: int
     tasks_failed: int
     timeouts: int

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from bg_charm_service.domain.errors import InvalidInput
+from bg_charm_service.domain.quantities import size_text
 from bg_charm_service.storage.records import CellValue, CharmRecord, Link
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.store.cells import Cells
@@ -81,8 +82,14 @@ class Links:
         self._cells.write(target, link.path[0], with_value_at(document, link.path[1:], value))
 
 
+#: A link may lead into a value of this size, in bytes; to a larger one it may lead as a whole. All
+#: of the value is read for each part that is read or written.
+INSIDE_BYTES = 1024 * 1024
+
+
 def value_at(document: bytes, path: tuple[str, ...]) -> bytes:
     """The JSON inside a JSON value at a path of keys and indexes; raises InvalidInput."""
+    _check_size(document)
     found = msgspec.json.decode(document)
     try:
         for key in path:
@@ -96,6 +103,8 @@ def with_value_at(document: bytes, path: tuple[str, ...], value: bytes) -> bytes
     """A JSON value with the part at a path replaced; raises InvalidInput for no such place."""
     if not path:
         return value
+    _check_size(document)
+    _check_size(value)
     whole = msgspec.json.decode(document)
     place = whole
     try:
@@ -105,6 +114,14 @@ def with_value_at(document: bytes, path: tuple[str, ...], value: bytes) -> bytes
     except (LookupError, TypeError):
         raise InvalidInput(f"There is nothing at {'/'.join(path)!r} in that value.") from None
     return msgspec.json.encode(whole)
+
+
+def _check_size(value: bytes) -> None:
+    if len(value) > INSIDE_BYTES:
+        raise InvalidInput(
+            f"A link leads into values of up to {size_text(INSIDE_BYTES)}; this one is "
+            f"{len(value):,} bytes. It may lead to the whole field."
+        )
 
 
 def _step(place: object, key: str) -> Any:
