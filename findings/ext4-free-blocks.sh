@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# ext4: a disk on which root can write nothing more still says that blocks are free.
+# Linux: ext4 says that blocks are free on a disk on which root can write nothing more.
 #
 # Why it matters here: docs/decisions/0033-disk-room.md. ext4 keeps 2 % of its clusters, 4096 at
 # most, for its own delayed work; `f_bfree` counts them, and nobody can have them. What says for
