@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 from bg_charm_service.domain.identity import space_did
 from tests.process.program import COUNTER
 from tests.process.reaching import Reached, reached
+from tests.process.running import PATIENCE_SECONDS
 
 
 @dataclass(frozen=True)
@@ -149,3 +151,67 @@ def test_streams_do_not_hold_up_a_stop(tmp_path: Path) -> None:
         first(told, "status")
         found.service.stop()
         assert [] == [one for one in told if one.kind == "missed"]
+
+
+def test_a_stream_ends_with_its_token(door: Reached) -> None:
+    """What a token opened is over when it is revoked, or its time is up; other streams go on."""
+    kept, expiring = door.token("keeper"), door.token("brief", expires_seconds=5)
+    with (
+        door.client(door.token("revoked")) as client,
+        door.client(kept) as keeping,
+        door.client(expiring) as brief,
+        following(client) as told,
+        following(keeping) as others,
+        following(brief) as briefly,
+    ):
+        for each in (told, others, briefly):
+            first(each, "status")
+        door.service.request("DELETE", "/api/tokens/revoked")
+        assert set() == {one.kind for one in told} - {"charm", "run", "worker", "status"}
+        assert set() == {one.kind for one in briefly} - {"charm", "run", "worker", "status"}
+        door.charm.run()
+        first(others, "run")
+
+
+def test_a_stream_ends_with_its_session(door: Reached) -> None:
+    """Signing out ends the streams of the session, and the end of its token does too."""
+    with door.signed_in() as session, following(session) as told:
+        first(told, "status")
+        assert 303 == session.post("/logout", headers=door.origin).status_code
+        assert set() == {one.kind for one in told} - {"charm", "run", "worker", "status"}
+    with door.client() as client:
+        token = door.token("of a session")
+        assert 303 == client.post("/login", data={"token": token}).status_code
+        with following(client) as told:
+            first(told, "status")
+            door.service.request("DELETE", "/api/tokens/of%20a%20session")
+            assert set() == {one.kind for one in told} - {"charm", "run", "worker", "status"}
+
+
+def test_many_streams_of_one_keep_nobody_from_following(door: Reached) -> None:
+    """However many one peer opens, its oldest end, and the next one to come follows."""
+    with ExitStack() as stack:
+        opened = [stack.enter_context(closing(raw_stream(door))) for _ in range(210)]
+        with door.client() as client, following(client) as told:
+            first(told, "status")
+        assert b"" == rest_of(opened[0])
+
+
+def raw_stream(door: Reached) -> socket.socket:
+    """Open a stream on a connection of its own; it is open once its head has come."""
+    address = door.url.removeprefix("http://")
+    host, _, port = address.partition(":")
+    one = socket.create_connection((host, int(port)), PATIENCE_SECONDS)
+    one.sendall(f"GET /api/events HTTP/1.1\r\nhost: {address}\r\n\r\n".encode())
+    head = one.recv(4096)
+    assert head.startswith(b"HTTP/1.1 200 "), head
+    return one
+
+
+def rest_of(one: socket.socket) -> bytes:
+    """Read until the service hangs up; gives what is behind the last whole chunk."""
+    text = b""
+    while piece := one.recv(65536):
+        text += piece
+    *_, last = text.rpartition(b"0\r\n\r\n")
+    return last
