@@ -37,6 +37,9 @@ GONE = Owner(uid=-1, inode=0)
 #: So much longer than a look at the list took are the pauses between two.
 _TABLE_PAUSE = 20.0
 
+#: Before an IPv4 address that an IPv6 socket speaks.
+_MAPPED = bytes(10) + b"\xff\xff"
+
 #: What the kernel lists of connections: both, since an IPv6 socket may speak IPv4.
 _TABLES = (Path("/proc/self/net/tcp"), Path("/proc/self/net/tcp6"))
 
@@ -180,8 +183,9 @@ def _look_into_tables(
     found = {}
     tables = [text for text in map(_read, _TABLES) if text]
     for theirs, ours in wanted:
-        for mapped in (False, True):
-            line = f": {_written(theirs, mapped=mapped)} {_written(ours, mapped=mapped)} ".encode()
+        # Each end is listed in the family of its own socket.
+        for local, remote in zip(_written(theirs), _written(ours), strict=True):
+            line = f": {local} {remote} ".encode()
             for table in tables:
                 _, _, rest = table.partition(line)
                 if rest:
@@ -198,11 +202,20 @@ def _read(table: Path) -> bytes:
         return b""
 
 
-def _written(name: SocketName, *, mapped: bool) -> str:
-    """Write an address as the kernel does: words of four bytes in the machine's own order."""
+def _written(name: SocketName) -> tuple[str, str]:
+    """Write an address as the kernel does, as IPv6 and, where it is one, as IPv4.
+
+    Those are words of four bytes in the machine's own order.
+    """
     address = ipaddress.ip_address(name[0])
-    packed = address.packed
-    if mapped and address.version == 4:
-        packed = bytes(10) + b"\xff\xff" + packed
+    if address.version == 4:
+        short, long = address.packed, _MAPPED + address.packed
+    else:
+        long = address.packed
+        short = long.removeprefix(_MAPPED)
+    return _as_words(long, name[1]), _as_words(short, name[1])
+
+
+def _as_words(packed: bytes, port: int) -> str:
     words = struct.unpack(f"={len(packed) // 4}I", packed)
-    return "".join(f"{word:08X}" for word in words) + f":{name[1]:04X}"
+    return "".join(f"{word:08X}" for word in words) + f":{port:04X}"
