@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bg_charm_service.api.acceptor import free_descriptors
-from bg_charm_service.scanning.child import ScanChild, ScanError
+from bg_charm_service.scanning.scan_client import ScanChild, ScanError
 from bg_charm_service.workers.pool.scratch.usage import measure
 from bg_charm_service.workers.pool.zygote_client import ZygoteClient
 from bg_charm_service.workers.protocol.processes import children_of
