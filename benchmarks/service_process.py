@@ -34,14 +34,15 @@ class Failed(Exception):
 
 
 class ServiceProcess:
-    """One life of the service on a data directory; on no port, and all walls up."""
+    """One life of the service on a data directory; on no port unless told, and all walls up."""
 
     def __init__(
         self, data_dir: Path, *flags: str, sandbox: str = "require", program: Path = PROGRAM
     ) -> None:
         self.data_dir = data_dir
         self._command = [
-            *(str(program), f"--data-dir={data_dir}", "--no-api", "--log-format=json"),
+            *(str(program), f"--data-dir={data_dir}", "--log-format=json"),
+            *(() if any(flag.startswith("--listen") for flag in flags) else ("--no-api",)),
             *(f"--sandbox={sandbox}", *flags),
         ]
         #: Its log: in memory, so that what is written to the disk is the database's.

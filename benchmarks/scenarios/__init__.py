@@ -12,6 +12,7 @@ TITLES = {
     "cost": "Cost: processor time of a run, supervisor and workers",
     "growth": "Growth: the last runs beside the first",
     "isolation": "Isolation: what a level costs",
+    "flood": "Flood: 5,000 connections of one program within five seconds",
 }
 
 #: Those that take turns with the build before by themselves, within a round.

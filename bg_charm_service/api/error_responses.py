@@ -16,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from loguru import logger
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bg_charm_service.api.requests import first_problem
@@ -74,6 +75,9 @@ class InternalErrorMiddleware:
 
         try:
             await self._app(scope, receive, watch)
+        except ClientDisconnect:
+            # Whoever hung up before the request was whole waits for no answer.
+            return
         except (Exception, asyncio.CancelledError) as error:
             task = asyncio.current_task()
             is_ours = isinstance(error, asyncio.CancelledError) and task and task.cancelling()

@@ -1,27 +1,42 @@
 """Serves the application on the data directory's socket and on ports, in the service's own loop.
 
-The socket's permissions are its credential: only the service's user may connect.
+The socket's permissions are its credential: only the service's user may connect. What it takes
+is limited by `connections`, and taken in by `acceptor`; uvicorn speaks HTTP.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from bg_charm_service.api.acceptor import Acceptor, Refusals
 from bg_charm_service.api.auth.listeners import SOCKET, TCP, ListenerMiddleware
-from bg_charm_service.api.auth.peers import is_from_own_child
+from bg_charm_service.api.auth.peers import Peer, Peers, is_from_own_child
+from bg_charm_service.api.connections import ConnectionLimits, Connections
+from bg_charm_service.api.http_connection import HttpConnection, Operator
 
 #: How long an answer under way may take to go out at a stop, in seconds.
 _CLOSE_SECONDS = 5.0
+
+#: Half requests over the socket of the data directory count as those over ports do.
+_SOCKET_LIMITS = ConnectionLimits(most=128, of_a_peer=128)
+
+_NO_ROOM = (
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n"
+    b"content-length: 0\r\n\r\n"
+)
+
+#: Gives who is at the other end of an accepted socket; None for one to hang up on.
+WhoIsThere = Callable[[socket.socket, tuple[object, ...]], Peer | Operator | None]
 
 
 class _Server(uvicorn.Server):
@@ -32,37 +47,49 @@ class _Server(uvicorn.Server):
         yield
 
 
-class _Protocol(H11Protocol):
-    """Hangs up on the charms of this very service."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        if is_from_own_child(transport.get_extra_info("socket")):
-            transport.abort()
-
-
 class Server:
     """An async context in which the application answers on listening sockets of one kind."""
 
-    def __init__(self, app: FastAPI, sockets: Sequence[socket.socket], listener: str) -> None:
-        self._sockets = list(sockets)
-        config = uvicorn.Config(
-            ListenerMiddleware(app, listener),
+    def __init__(
+        self,
+        app: FastAPI,
+        listeners: Sequence[socket.socket],
+        kind: str,
+        limits: ConnectionLimits,
+        who: WhoIsThere,
+    ) -> None:
+        self._listeners = list(listeners)
+        self._limits = limits
+        self._who = who
+        self._config = uvicorn.Config(
+            ListenerMiddleware(app, kind),
             # A header must not say where a request comes from.
             proxy_headers=False,
             server_header=False,
-            http=_Protocol,
+            http=HttpConnection,
             log_config=None,
             access_log=False,
             lifespan="off",
             timeout_graceful_shutdown=int(_CLOSE_SECONDS),
         )
-        self._server = _Server(config)
-        self._task: asyncio.Task[None] | None = None
+        self._server = _Server(self._config)
+        self._connections = Connections(limits)
+        self._refusals = Refusals()
+        self._acceptors: list[Acceptor] = []
+        self._opening: set[asyncio.Task[None]] = set()
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Server:
-        if self._sockets:
-            self._task = asyncio.create_task(self._server.serve(sockets=self._sockets))
+        if self._listeners:
+            # It is given no socket to accept on: what it lets in has no limit.
+            self._tasks = [
+                asyncio.create_task(self._server.serve(sockets=[])),
+                asyncio.create_task(self._count_seconds()),
+            ]
+            reserved = self._limits.reserved
+            self._acceptors = [
+                Acceptor(each, self._take, self._refusals, reserved) for each in self._listeners
+            ]
         return self
 
     async def __aexit__(
@@ -71,20 +98,106 @@ class Server:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        for acceptor in self._acceptors:
+            acceptor.close()
         self._server.should_exit = True
-        if self._task is not None:
-            await self._task
+        if self._tasks:
+            serving, counting = self._tasks
+            await serving
+            counting.cancel()
+            await asyncio.gather(counting, *self._opening, return_exceptions=True)
+
+    def _take(self, accepted: socket.socket, address: tuple[object, ...]) -> None:
+        peer = self._who(accepted, address)
+        if peer is None:
+            accepted.close()
+            return
+        connection = HttpConnection(
+            self._config, self._server.server_state, peer, self._connections
+        )
+        if not self._connections.add(connection):
+            self._refusals.tell("A connection of {} was refused: it has too many", peer.name)
+            _refuse(accepted)
+            return
+        opening = asyncio.create_task(self._open(connection, accepted))
+        self._opening.add(opening)
+        opening.add_done_callback(self._opening.discard)
+
+    async def _open(self, connection: HttpConnection, accepted: socket.socket) -> None:
+        try:
+            accepted.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.connect_accepted_socket(lambda: connection, accepted)
+        except OSError as error:
+            self._connections.remove(connection)
+            self._refusals.tell("A connection could not be opened: {}", error.strerror or error)
+            accepted.close()
+
+    async def _count_seconds(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            self._connections.note_second()
 
 
 @contextlib.asynccontextmanager
-async def serve(app: FastAPI, path: Path, ports: Sequence[socket.socket]) -> AsyncIterator[None]:
-    """Answer on the socket of the data directory, and on ports, if any."""
+async def serve(
+    app: FastAPI, path: Path, ports: Sequence[socket.socket], limits: ConnectionLimits
+) -> AsyncIterator[None]:
+    """Answer on the socket of the data directory, and on ports, if any; limits are for ports."""
     listener = _listen(path)
+    peers = Peers()
+
+    def on_port(accepted: socket.socket, address: tuple[object, ...]) -> Peer:
+        return peers.at(address, accepted.getsockname())
+
+    def on_socket(accepted: socket.socket, address: tuple[object, ...]) -> Operator | None:
+        # At once: of a process that is gone nobody can tell any more.
+        return None if is_from_own_child(accepted) else Operator()
+
     try:
-        async with Server(app, ports, TCP), Server(app, [listener], SOCKET):
-            yield
+        with _fewer_lines():
+            async with (
+                Server(app, ports, TCP, limits, on_port),
+                Server(app, [listener], SOCKET, _SOCKET_LIMITS, on_socket),
+            ):
+                yield
     finally:
+        peers.close()
         _remove_socket(path)
+
+
+def _refuse(accepted: socket.socket) -> None:
+    """Say that there is no room, to whoever reads it, and hang up."""
+    with contextlib.suppress(OSError):
+        accepted.send(_NO_ROOM, socket.MSG_DONTWAIT)
+    accepted.close()
+
+
+class _NowAndThen(logging.Filter):
+    """Lets few lines without a traceback through: uvicorn has one about each broken request."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._not_before = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info is not None:
+            return True
+        if record.created < self._not_before:
+            return False
+        self._not_before = record.created + 1.0
+        return True
+
+
+@contextlib.contextmanager
+def _fewer_lines() -> Iterator[None]:
+    few = _NowAndThen()
+    log = logging.getLogger("uvicorn.error")
+    log.addFilter(few)
+    try:
+        yield
+    finally:
+        log.removeFilter(few)
 
 
 def _remove_socket(path: Path) -> None:

@@ -8,11 +8,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 import tenacity
@@ -22,6 +21,7 @@ from bg_charm_service.api import create_app
 from bg_charm_service.api.large_bodies import LargeBodies
 from bg_charm_service.api.server import is_answering, serve
 from bg_charm_service.daemon.demo_charm import add_demo
+from bg_charm_service.daemon.descriptors import allow_many_files, connection_limits
 from bg_charm_service.daemon.logs import Logs, open_logs
 from bg_charm_service.daemon.operator_identity import operator_identity
 from bg_charm_service.daemon.ports import Ports, open_ports
@@ -63,7 +63,7 @@ def run_service(settings: Settings) -> None:
     """Run until a signal stops it; raises ServiceError when it cannot start or go on."""
     logs = open_logs(settings, sys.stdout)
     gc.set_threshold(*_COLLECTOR_THRESHOLDS)
-    _allow_many_files()
+    allow_many_files()
     try:
         steps = LoopSteps()
         with asyncio.Runner(loop_factory=steps.new_loop) as runner:
@@ -75,14 +75,6 @@ def run_service(settings: Settings) -> None:
         raise
     finally:
         logs.close()
-
-
-def _allow_many_files() -> None:
-    """Have as many files open as may be: a worker takes four, and what is usual is 1,024."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # Some systems allow less than they say.
-    with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class _Daemon:
@@ -114,7 +106,12 @@ class _Daemon:
                 with open_ports(settings, has_token=has_token) as ports:
                     _close_ports(service, ports)
                     app = create_app(service.commands, ports.service_address, large_bodies)
-                    async with serve(app, service.directory.socket_path, ports.sockets):
+                    limits = connection_limits(
+                        settings.max_connections,
+                        settings.max_per_peer,
+                        workers=config.pool.workers,
+                    )
+                    async with serve(app, service.directory.socket_path, ports.sockets, limits):
                         log_address(ports, app.state.login_codes)
                         await self._serve(service, run_log)
                 run_log.flush()

@@ -15,6 +15,7 @@ from typing import Any
 
 import platformdirs
 
+from bg_charm_service.api.connections import MOST_CONNECTIONS, MOST_OF_A_PEER
 from bg_charm_service.domain.errors import InvalidInput
 from bg_charm_service.domain.limits import limit_reader
 from bg_charm_service.domain.package_folder import PACKAGE_FOLDER
@@ -203,6 +204,18 @@ class Settings:
         read=origins,
         usage="--allow-origin=<origin>,*",
         help="Pages elsewhere that may use the API, with a token",
+    )
+    max_connections: int = setting(
+        MOST_CONNECTIONS,
+        count(1, 100_000),
+        "--max-connections=<number>",
+        "Most connections to the port at a time",
+    )
+    max_per_peer: int = setting(
+        MOST_OF_A_PEER,
+        count(1, 100_000),
+        "--max-per-peer=<number>",
+        "Most connections of one peer: a user of this machine, or an address elsewhere",
     )
     service_url: str | None = setting(
         None,

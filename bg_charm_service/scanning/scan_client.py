@@ -76,9 +76,22 @@ class ScanChild:
 
     @classmethod
     async def start(cls, label: str, read_cell: ReadCellCallback) -> ScanChild:
-        """Start a process whose output is logged under this label."""
+        """Start a process whose output is logged under this label; raises ScanError."""
+        try:
+            return await cls._start(label, read_cell)
+        except OSError as error:
+            # The system gives no process or descriptor now; it may later.
+            raise ScanError(f"no process can be started for it: {error.strerror}") from None
+
+    @classmethod
+    async def _start(cls, label: str, read_cell: ReadCellCallback) -> ScanChild:
         ours, theirs = socket.socketpair()
-        reader, writer = await asyncio.open_connection(sock=ours)
+        try:
+            reader, writer = await asyncio.open_connection(sock=ours)
+        except BaseException:
+            ours.close()
+            theirs.close()
+            raise
         command = python_command(_SCAN_PROCESS, theirs.fileno(), os.getpid(), is_unbuffered=True)
         try:
             transport, process = await asyncio.get_running_loop().subprocess_exec(

@@ -18,6 +18,7 @@ from typing import Any
 from bg_charm_service.domain.errors import SPENT_WORKER, FailureCause
 from bg_charm_service.domain.model import CharmRef
 from bg_charm_service.domain.text_limits import LINE_ERROR_CHARACTERS, cut
+from bg_charm_service.service.followers import Followers
 from bg_charm_service.supervisor.completer import Settled
 from bg_charm_service.workers.pool.events import IdleDeath
 
@@ -80,6 +81,7 @@ class EventFeed:
         self._next_id = int(now * 1_000_000)
         self._ring: deque[_Entry] = deque(maxlen=keep)
         self.readers: set[Reader] = set()
+        self.followers = Followers()
         self.is_closed = False
 
     @property

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx2
 import pytest
 
 from bg_charm_service.domain.identity import space_did
 from bg_charm_service.domain.merkle import refer
-from tests.process.reaching import Reached, reached
+from tests.process.reaching import OPERATOR_PASS, OWNER, Reached, Signed, reached
+from tests.process.running import Service
 from tests.process.test_access import csrf_of
 
 SPACE = space_did("test")
@@ -216,7 +218,7 @@ def test_a_cookie_that_is_over_is_no_attempt(door: Reached) -> None:
 
 
 def test_who_fails_too_often_has_to_wait(door: Reached) -> None:
-    """After a few credentials that do not hold, an address waits, but not who was good there."""
+    """After a few credentials that do not hold, an address waits; one that is good never does."""
     with door.client(door.token("good"), address="127.0.3.1") as good:
         assert 200 == good.get("/api/status").status_code
         with door.client("bgc_guess", address="127.0.3.1") as guessing:
@@ -226,5 +228,27 @@ def test_who_fails_too_often_has_to_wait(door: Reached) -> None:
         assert int(answers[-1].headers["retry-after"]) >= 1
         assert 200 == good.get("/api/status").status_code
     with door.client(door.token("late"), address="127.0.3.1") as late:
-        assert 429 == late.get("/api/status").status_code
+        assert 200 == late.get("/api/status").status_code
+    with door.client(auth=Signed(OWNER), address="127.0.3.1") as owner:
+        assert 200 == owner.get(f"{door.charm.path}/runs").status_code
     assert door.service.wait_for("access.failed", address="127.0.3.1", failures=5)
+
+
+def test_a_good_credential_does_not_wait_after_a_restart(tmp_path: Path) -> None:
+    """A service that has not seen a token yet knows it all the same, whatever came before."""
+    with reached(tmp_path) as door:
+        token = door.token("kept")
+        assert 0 == door.service.stop()
+        address = door.url.removeprefix("http://")
+        again = Service(
+            door.service.data_dir,
+            f"--listen={address}",
+            "--interval=3600",
+            OPERATOR_PASS=OPERATOR_PASS,
+        )
+        with again:
+            with door.client("bgc_guess") as guessing:
+                statuses = [guessing.get("/api/status").status_code for _ in range(6)]
+            assert [*[401] * 5, 429] == statuses
+            with door.client(token) as good:
+                assert 200 == good.get("/api/export").status_code

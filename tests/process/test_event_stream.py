@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import pytest
 from bg_charm_service.domain.identity import space_did
 from tests.process.program import COUNTER
 from tests.process.reaching import Reached, reached
+from tests.process.running import PATIENCE_SECONDS
 
 
 @dataclass(frozen=True)
@@ -149,3 +152,80 @@ def test_streams_do_not_hold_up_a_stop(tmp_path: Path) -> None:
         first(told, "status")
         found.service.stop()
         assert [] == [one for one in told if one.kind == "missed"]
+
+
+def test_a_stream_ends_with_its_token(door: Reached) -> None:
+    """What a token opened is over when it is revoked: the next run is told to others only."""
+    with (
+        door.client(door.token("revoked")) as client,
+        door.client(door.token("keeper")) as keeping,
+        following(client) as told,
+        following(keeping) as others,
+    ):
+        first(told, "status")
+        first(others, "status")
+        door.service.request("DELETE", "/api/tokens/revoked")
+        door.charm.run()
+        first(others, "run")
+        assert is_over(told)
+
+
+def test_a_stream_ends_when_its_token_expires(door: Reached) -> None:
+    """Nobody has to revoke a token whose time is up: some events at most come before the end."""
+    with (
+        door.client(door.token("brief", expires_seconds=3)) as client,
+        following(client) as told,
+    ):
+        first(told, "status")
+        assert len(list(islice(told, 12))) < 12
+
+
+def test_a_stream_ends_with_its_session(door: Reached) -> None:
+    """Signing out ends the streams of the session, and the end of its token does too."""
+    with door.signed_in() as session, following(session) as told:
+        first(told, "status")
+        assert 303 == session.post("/logout", headers=door.origin).status_code
+        door.charm.run()
+        assert is_over(told)
+    with door.client() as client:
+        token = door.token("of-a-session")
+        assert 303 == client.post("/login", data={"token": token}).status_code
+        with following(client) as told:
+            first(told, "status")
+            door.service.request("DELETE", "/api/tokens/of-a-session")
+            door.charm.run()
+            assert is_over(told)
+
+
+def is_over(told: Iterator[Told]) -> bool:
+    """Whether a stream ends before it tells of a run."""
+    return next((one for one in told if one.kind == "run"), None) is None
+
+
+def test_many_streams_of_one_keep_nobody_from_following(door: Reached) -> None:
+    """However many one peer opens, its oldest end, and the next one to come follows."""
+    with ExitStack() as stack:
+        opened = [stack.enter_context(closing(raw_stream(door))) for _ in range(210)]
+        with door.client() as client, following(client) as told:
+            first(told, "status")
+        assert b"" == rest_of(opened[0])
+
+
+def raw_stream(door: Reached) -> socket.socket:
+    """Open a stream on a connection of its own; it is open once its head has come."""
+    address = door.url.removeprefix("http://")
+    host, _, port = address.partition(":")
+    one = socket.create_connection((host, int(port)), PATIENCE_SECONDS)
+    one.sendall(f"GET /api/events HTTP/1.1\r\nhost: {address}\r\n\r\n".encode())
+    head = one.recv(4096)
+    assert head.startswith(b"HTTP/1.1 200 "), head
+    return one
+
+
+def rest_of(one: socket.socket) -> bytes:
+    """Read until the service hangs up; gives what is behind the last whole chunk."""
+    text = b""
+    while piece := one.recv(65536):
+        text += piece
+    *_, last = text.rpartition(b"0\r\n\r\n")
+    return last

@@ -19,11 +19,16 @@ RUN_LOG_BYTES = 4096
 #: Workers that the service may have at a time.
 WORKERS = 4
 
+#: Connections to the port that one user may have at a time.
+CONNECTIONS_OF_A_PEER = 50
+
 #: The longest a run may take, in seconds.
 TIMEOUT_SECONDS = 2
 
 FLAGS = (
     "--interval=1",
+    "--listen=127.0.0.1:0",
+    f"--max-per-peer={CONNECTIONS_OF_A_PEER}",
     f"--timeout={TIMEOUT_SECONDS}",
     "--kill-grace=0.3",
     f"--max-concurrent={WORKERS}",

@@ -1,4 +1,4 @@
-"""The blows: KILL, TERM, STOP and CONT to the service, its zygote and its workers.
+"""The blows: KILL, TERM, STOP and CONT to the service, its zygote and its workers; floods.
 
 Each is one function over the processes that there are at that moment; which and when is drawn by
 the loop. One that finds nobody to hit does nothing, and says so.
@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import random
 import signal
+import socket
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import psutil
 
 from tests.process.running import Service
+from tests.soak.cast import CONNECTIONS_OF_A_PEER
 
 #: A frozen process is let go on after so many seconds: below a run's limit, and above it.
 FREEZE_SECONDS = (0.1, 2.7)
@@ -79,6 +81,24 @@ def freeze_service(service: Service, chance: random.Random) -> bool:
     return _freeze([psutil.Process(service.pid)], chance)
 
 
+def flood_connections(service: Service, chance: random.Random) -> bool:
+    """Open more connections than anybody may have, with half a request on each, and hold them."""
+    lines = [line for line in list(service.lines) if line.get("event") == "listening"]
+    if not lines:
+        return False
+    port = int(str(lines[-1]["url"]).rpartition(":")[2])
+    with ExitStack() as stack:
+        for _ in range(4 * CONNECTIONS_OF_A_PEER):
+            # It may be full, or have been ended by what a charm did.
+            with suppress(OSError):
+                one = stack.enter_context(socket.socket())
+                one.settimeout(FREEZE_SECONDS[0])
+                one.connect(("127.0.0.1", port))
+                one.send(b"GET /api/status HTTP/1.1\r\nhost: localhost\r\n")
+        time.sleep(chance.uniform(*FREEZE_SECONDS))
+    return True
+
+
 #: What the service has to live through.
 SURVIVED: dict[Fault, int] = {
     kill_worker: 6,
@@ -88,6 +108,7 @@ SURVIVED: dict[Fault, int] = {
     terminate_zygote: 1,
     freeze_zygote: 1,
     freeze_service: 2,
+    flood_connections: 2,
 }
 
 

@@ -15,7 +15,13 @@ import psutil
 from bg_charm_service.storage.data_directory import DATABASE_NAME
 from bg_charm_service.supervisor.loop_steps import BOUND_SECONDS
 from tests.process.running import Service, slow_steps
-from tests.soak.cast import HISTORY_JOBS, HISTORY_RUNS, RUN_LOG_BYTES, WORKERS
+from tests.soak.cast import (
+    CONNECTIONS_OF_A_PEER,
+    HISTORY_JOBS,
+    HISTORY_RUNS,
+    RUN_LOG_BYTES,
+    WORKERS,
+)
 
 MEGABYTE = 1024 * 1024
 
@@ -59,8 +65,9 @@ def limits(charms: int) -> Reading:
         # It is folded in at 8 MB, in the transaction after; the file is cut to 16 MB then.
         wal_bytes=24 * MEGABYTE,
         supervisor_memory_bytes=256 * MEGABYTE,
-        # Three for each worker and its predecessors that are not reaped yet, and the service's own.
-        supervisor_descriptors=64 + 2 * 3 * WORKERS,
+        # Three for each worker and its predecessors that are not reaped yet, connections, and the
+        # service's own.
+        supervisor_descriptors=64 + 2 * 3 * WORKERS + CONNECTIONS_OF_A_PEER,
         # Workers that end while others start, what charms leave behind, the zygote, a scan.
         processes=4 * WORKERS + 4,
         # What the loop does at a stretch, as processor time: nothing that is sent or left by a run

@@ -8,6 +8,13 @@ from collections.abc import AsyncIterator
 from starlette.types import Message
 
 from bg_charm_service.api.event_stream import EventStream, frame
+from bg_charm_service.domain.clock import SystemClock
+from bg_charm_service.service.followers import (
+    STREAMS_OF_A_SESSION,
+    Follower,
+    Followers,
+    OpenStream,
+)
 
 
 class Source:
@@ -23,6 +30,11 @@ class Source:
                 await asyncio.sleep(0)
         finally:
             self.is_closed = True
+
+
+def opened() -> OpenStream:
+    """Open a stream of somebody, which nothing ends."""
+    return Followers().open(Follower("somebody"))
 
 
 def test_frames_are_one_line_of_json() -> None:
@@ -47,7 +59,7 @@ def test_a_reader_that_takes_nothing_is_dropped() -> None:
             await asyncio.Event().wait()
             raise AssertionError
 
-        stream = EventStream(source.frames(), send_timeout_seconds=0.01)
+        stream = EventStream(source.frames(), opened(), SystemClock(), send_timeout_seconds=0.01)
         await stream({"type": "http"}, receive, send)
         return started.is_set() and source.is_closed
 
@@ -68,7 +80,32 @@ def test_a_reader_that_left_is_let_go() -> None:
             await gone.wait()
             return {"type": "http.disconnect"}
 
-        await EventStream(source.frames())({"type": "http"}, receive, send)
+        await EventStream(source.frames(), opened(), SystemClock())({"type": "http"}, receive, send)
         return source.is_closed
 
     assert asyncio.run(go())
+
+
+def test_a_stream_that_is_ended_says_so() -> None:
+    """The answer is whole; whoever opened too many is told to come back later."""
+
+    async def go() -> tuple[list[Message], bool]:
+        followers, source, sent = Followers(), Source(), list[Message]()
+        stream = followers.open(Follower("somebody", session="one"))
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+            if message["type"] == "http.response.body" and stream in followers:
+                for _ in range(STREAMS_OF_A_SESSION):
+                    followers.open(Follower("somebody", session="one"))
+
+        async def receive() -> Message:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        await EventStream(source.frames(), stream, SystemClock())({"type": "http"}, receive, send)
+        return sent, source.is_closed
+
+    sent, is_closed = asyncio.run(go())
+    last = {"type": "http.response.body", "body": b"retry: 30000\n\n", "more_body": False}
+    assert (last, True) == (sent[-1], is_closed)

@@ -141,6 +141,8 @@ def test_a_bad_interval_is_a_usage_error(text: str) -> None:
         ("scratch-size", "1K"),
         ("worker-memory", "9" * 18 + "G"),
         ("max-per-space", "-1"),
+        ("max-connections", "0"),
+        ("max-per-peer", "many"),
         ("max-per-integration", "all"),
         ("charm-network", ""),
         ("charm-network", "0"),

@@ -101,6 +101,13 @@ def test_workers_may_build_their_walls() -> None:
     assert set() == walls - allowed_calls()
 
 
+def test_the_kernel_may_be_asked_whose_a_connection_is() -> None:
+    """The families of sockets that the service itself opens are allowed, and no others."""
+    (allowed,) = re.findall(r"^RestrictAddressFamilies=(.*)$", UNIT.read_text(), re.MULTILINE)
+
+    assert {"AF_INET", "AF_INET6", "AF_UNIX", "AF_NETLINK"} == set(allowed.split())
+
+
 def test_the_unit_allows_less_than_root_may() -> None:
     """What no part of the service needs is refused to all of it."""
     assert not allowed_calls() & {"mount", "chroot", "bpf", "ptrace", "reboot", "init_module"}

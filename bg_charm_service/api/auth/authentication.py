@@ -8,7 +8,9 @@ guard, before a body is read.
 from __future__ import annotations
 
 import hmac
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from urllib.parse import parse_qs
 
 from fastapi import Request
@@ -22,7 +24,12 @@ from bg_charm_service.api.auth.throttle import Throttle
 from bg_charm_service.domain.errors import AuthorizationError, InvalidInput, NotSignedIn
 from bg_charm_service.domain.identity import COMMON_USER_PASSPHRASE, DEFAULT_PASSPHRASE, Identity
 from bg_charm_service.service.commands import Commands
-from bg_charm_service.service.commands.tokens import digest
+from bg_charm_service.service.commands.tokens import (
+    LiveSession,
+    digest,
+    session_credential,
+    token_credential,
+)
 from bg_charm_service.storage.records import TokenRecord
 
 #: Headers of a proxy: what comes through one is not from this machine.
@@ -62,17 +69,17 @@ class Authenticator:
                 raise AuthorizationError("Signing in is done on a page of the service's own.")
             return Caller("a page of another origin", CredentialKind.ANONYMOUS, TCP)
         secret = request.cookies.get(cookie_name(request), "")
-        is_live, token = self._commands.tokens.find_session(secret) if secret else (False, None)
-        if not is_live:
+        session = self._commands.tokens.find_session(secret) if secret else None
+        if session is None:
             return self._anonymous(request)
         if request.method in _SAFE_METHODS or permission is Permission.NONE:
-            return _session_caller(secret, token)
+            return _session_caller(secret, session)
         if await _has_csrf_token(request, secret):
-            return _session_caller(secret, token)
+            return _session_caller(secret, session)
         if permission is Permission.REGISTERING:
             # The button sends no token; that its page is ours is known by its origin.
             is_ours = request_origin(request) is RequestOrigin.SAME_ORIGIN
-            return _session_caller(secret, token) if is_ours else self._anonymous(request)
+            return _session_caller(secret, session) if is_ours else self._anonymous(request)
         raise AuthorizationError("The form carries no valid CSRF token: reload its page.")
 
     def check_login(self, request: Request, is_good: Callable[[], bool]) -> None:
@@ -82,27 +89,22 @@ class Authenticator:
         """
         if is_good():
             return
-        host = _client_host(request)
-        self._throttle.check(host, b"")
-        self._throttle.record_failure(host, b"", "a login code or token that is not good")
+        self._throttle.record_failure(
+            _client_host(request), "a login code or token that is not good"
+        )
         raise NotSignedIn("This code or token is not good, was used already, or has expired.")
 
     async def _by_authorization_header(self, request: Request, text: str) -> Caller:
         scheme, _, rest = text.partition(" ")
-        host, key = _throttle_key(request), _credential_hash(scheme, rest)
-        self._throttle.check(host, key)
         try:
             if scheme.lower() == "bearer":
-                caller = self._by_token(rest.strip())
-            elif scheme.lower() == SCHEME.lower():
-                caller = await self._by_signature(request, rest)
-            else:
-                raise NotSignedIn(f"Expected Authorization: Bearer TOKEN, or {SCHEME} ….")
+                return self._by_token(rest.strip())
+            if scheme.lower() == SCHEME.lower():
+                return await self._by_signature(request, rest)
+            raise NotSignedIn(f"Expected Authorization: Bearer TOKEN, or {SCHEME} ….")
         except NotSignedIn as error:
-            self._throttle.record_failure(host, key, str(error))
+            self._throttle.record_failure(_throttle_key(request), str(error))
             raise
-        self._throttle.record_success(host, key)
-        return caller
 
     def _by_token(self, text: str) -> Caller:
         token = self._commands.tokens.find_token(text)
@@ -174,11 +176,22 @@ async def _has_csrf_token(request: Request, secret: str) -> bool:
     return hmac.compare_digest(given.encode(), csrf_of(secret).encode())
 
 
-def _session_caller(secret: str, token: TokenRecord | None) -> Caller:
+def _session_caller(secret: str, session: LiveSession) -> Caller:
     csrf = csrf_of(secret)
+    token = session.token
     if token is None:
-        return _unrestricted_caller("session", CredentialKind.SESSION, csrf=csrf)
-    return _token_caller(token, f"session of token {token.name}", CredentialKind.SESSION, csrf)
+        caller = _unrestricted_caller("session", CredentialKind.SESSION, csrf=csrf)
+    else:
+        caller = _token_caller(
+            token, f"session of token {token.name}", CredentialKind.SESSION, csrf
+        )
+    name = session_credential(secret)
+    return replace(
+        caller,
+        session=name,
+        credentials=caller.credentials | {name},
+        credentials_end_at=min(session.expires_at, caller.credentials_end_at or math.inf),
+    )
 
 
 def _token_caller(token: TokenRecord, name: str, kind: CredentialKind, csrf: str = "") -> Caller:
@@ -193,6 +206,8 @@ def _token_caller(token: TokenRecord, name: str, kind: CredentialKind, csrf: str
         spaces=frozenset({token.space}) if token.space is not None else None,
         csrf=csrf,
         expires_at=token.expires_at,
+        credentials=frozenset({token_credential(token)}),
+        credentials_end_at=token.expires_at,
     )
 
 
@@ -210,16 +225,6 @@ def _unrestricted_caller(
         spaces=spaces,
         csrf=csrf,
     )
-
-
-def _credential_hash(scheme: str, rest: str) -> bytes:
-    """Give what stays the same of a credential from one request to the next, hashed."""
-    if scheme.lower() != SCHEME.lower():
-        return digest(rest)
-    try:
-        return digest(Signature.parse(rest).did)
-    except InvalidInput:
-        return b""
 
 
 def _throttle_key(request: Request) -> str:

@@ -55,6 +55,11 @@ class Caller:
     csrf: str = field(default="", repr=False)
     #: When its right ends, in seconds since the epoch.
     expires_at: float | None = None
+    #: What proved it, by the names that `service/commands/tokens` gives, and when that is over.
+    credentials: frozenset[str] = frozenset()
+    credentials_end_at: float | None = None
+    #: The session among them.
+    session: str = ""
 
     @property
     def space(self) -> str | None:

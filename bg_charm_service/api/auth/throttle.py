@@ -1,17 +1,17 @@
 """Throttles those whose credentials do not hold, by address, and writes that to the log.
 
-Who came with a good credential from an address before is not kept waiting by others there.
-Bounded: the addresses that failed longest ago are forgotten first.
+Asked about a credential only once it was found not to hold: one that is good never waits, also
+where it was never seen before. Bounded: the addresses that failed longest ago are forgotten first.
 """
 
 from __future__ import annotations
 
-import ipaddress
 from collections import OrderedDict
 from dataclasses import dataclass
 
 from loguru import logger
 
+from bg_charm_service.api.auth.peers import address_group
 from bg_charm_service.domain.clock import Clock
 from bg_charm_service.domain.errors import TooManyAttempts
 
@@ -40,33 +40,22 @@ class Throttle:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._records: OrderedDict[str, _Record] = OrderedDict()
-        self._accepted: OrderedDict[tuple[str, bytes], None] = OrderedDict()
 
-    def check(self, host: str, credential: bytes) -> None:
-        """Raise TooManyAttempts while an address waits, unless this credential was good there."""
-        address = _network_of(host)
+    def record_failure(self, host: str, reason: str) -> None:
+        """Count and log a failure; from the sixth on, the address has to wait.
+
+        Raises TooManyAttempts while it does: what comes then is not counted.
+        """
+        address, now = address_group(host), self._clock.steady()
         record = self._records.get(address)
-        wait = record.blocked_until - self._clock.steady() if record else 0.0
-        if wait > 0 and (address, credential) not in self._accepted:
+        wait = record.blocked_until - now if record else 0.0
+        if wait > 0:
             raise TooManyAttempts(
                 f"Too many credentials from {host or 'there'} did not hold. "
                 f"Try again in {wait:.0f} s.",
                 retry_after_seconds=wait,
             )
-
-    def record_success(self, host: str, credential: bytes) -> None:
-        """Remember by its hash that a credential is good from an address."""
-        key = (_network_of(host), credential)
-        self._accepted[key] = None
-        self._accepted.move_to_end(key)
-        if len(self._accepted) > _MOST_ADDRESSES:
-            self._accepted.popitem(last=False)
-
-    def record_failure(self, host: str, credential: bytes, reason: str) -> None:
-        """Count and log a failure; from the sixth on, the address has to wait."""
-        address, now = _network_of(host), self._clock.steady()
-        self._accepted.pop((address, credential), None)
-        record = self._records.pop(address, None)
+        self._records.pop(address, None)
         if record is None or now - record.last_at > _MEMORY_SECONDS:
             record = _Record(0, 0.0, now)
         record.failures += 1
@@ -80,14 +69,3 @@ class Throttle:
         logger.bind(event="access.failed", address=host, failures=record.failures).warning(
             "A credential from {} did not hold: {}", host or "nowhere", reason
         )
-
-
-def _network_of(host: str) -> str:
-    """Give what counts as one address: whoever has an IPv6 address has a network of them."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is None:
-        return str(ipaddress.ip_network((address, 64), strict=False))
-    return str(address)

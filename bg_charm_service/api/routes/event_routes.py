@@ -7,21 +7,18 @@ from collections.abc import AsyncIterator
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import Header, Query
+from fastapi import Header, Query, Request
 from fastapi.responses import Response
 
 from bg_charm_service.api.auth.authorization import Bounded, Caller, Listing
 from bg_charm_service.api.dependencies import Service, make_router
 from bg_charm_service.api.event_stream import HEARTBEAT, EventStream, frame
-from bg_charm_service.domain.errors import ServiceStopping
 from bg_charm_service.domain.model import CharmRef
 from bg_charm_service.service.commands import Commands
 from bg_charm_service.service.event_feed import Event
+from bg_charm_service.service.followers import Follower, OpenStream
 
 router = make_router("events")
-
-#: Streams at a time; browsers open few each.
-_STREAMS = 200
 
 #: How often the status is told, and something at all, in seconds.
 _STATUS_SECONDS = 10.0
@@ -42,6 +39,7 @@ async def follow_events(
     service: Service,
     caller: Listing,
     bounds: Bounded,
+    request: Request,
     space: str | None = None,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Response:
@@ -49,13 +47,15 @@ async def follow_events(
 
     With `Last-Event-ID` the stream goes on behind that event; `missed` comes first when some of
     those between are gone. A reader that falls behind is dropped, and may come back.
+    A stream ends with what it was opened with: a token, a session. Of more than 8 of a session or
+    32 of a peer the oldest ends.
     """
     wanted = _spaces(service, caller, space)
     after = None
     if last_event_id is not None:
         after = int(last_event_id) if last_event_id.isdecimal() and len(last_event_id) < 20 else -1
-    _check_room(service)
-    return EventStream(_events(service, wanted, after))
+    stream = _open_stream(service, request, caller)
+    return EventStream(_events(service, wanted, after), stream, service.clock)
 
 
 @router.get("/live", include_in_schema=False, response_class=Response)
@@ -63,13 +63,14 @@ async def follow_changes(
     service: Service,
     caller: Listing,
     bounds: Bounded,
+    request: Request,
     charm: Annotated[str | None, Query(max_length=300)] = None,
 ) -> Response:
     """Tell a page when what it shows has changed, once a second at most."""
     ref = CharmRef.parse(charm) if charm else None
     wanted = _spaces(service, caller, ref.space if ref else None)
-    _check_room(service)
-    return EventStream(_pulse(service, wanted, ref))
+    stream = _open_stream(service, request, caller)
+    return EventStream(_pulse(service, wanted, ref), stream, service.clock)
 
 
 async def _events(
@@ -139,6 +140,12 @@ def _spaces(service: Commands, caller: Caller, space: str | None) -> frozenset[s
     return frozenset([found.did] if found else [])
 
 
-def _check_room(service: Commands) -> None:
-    if len(service.events.readers) >= _STREAMS:
-        raise ServiceStopping(f"{_STREAMS} streams are open already; close some.")
+def _open_stream(service: Commands, request: Request, caller: Caller) -> OpenStream:
+    peer = getattr(request.state, "peer", None)
+    follower = Follower(
+        peer=peer.name if peer is not None else "",
+        session=caller.session,
+        credentials=caller.credentials,
+        expires_at=caller.credentials_end_at,
+    )
+    return service.events.followers.open(follower)

@@ -130,3 +130,7 @@ class CommandContext:
     def tell(self, ref: CharmRef, change: str) -> None:
         """Tell those who follow the events of a charm's change, once it is on disk."""
         self.parts.database.after_commit(lambda: self._events.publish("charm", ref, change=change))
+
+    def end_streams(self, credential: str) -> None:
+        """End what follows by a credential, once it is on disk that it is good no more."""
+        self.parts.database.after_commit(lambda: self._events.followers.end(credential))

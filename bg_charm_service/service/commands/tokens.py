@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from dataclasses import dataclass
 
 from bg_charm_service.domain.errors import Conflict, InvalidInput, NotFound
 from bg_charm_service.domain.identity import space_did
@@ -17,6 +18,14 @@ TOKEN_PREFIX = "bgc_"
 SESSION_SECONDS = 12 * 3600.0
 
 _NAME_LIMIT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSession:
+    """A session under way; `token` is the one whose rights it has, None for all rights."""
+
+    token: TokenRecord | None
+    expires_at: float
 
 
 class TokenCommands:
@@ -78,6 +87,7 @@ class TokenCommands:
             raise NotFound(f"There is no token {name!r}. See `bg-charm-service token list`.")
         with self._context.change("revoke token", space=token.space or "", detail=name):
             self._store.tokens.revoke(token.token_id, self._parts.clock.now())
+            self._context.end_streams(token_credential(token))
 
     def has_valid(self) -> bool:
         """Whether anybody could come over the network with a token."""
@@ -102,19 +112,20 @@ class TokenCommands:
             self._store.sessions.add(digest(secret), token_id, expires_at=ends, now=now)
         return secret
 
-    def find_session(self, secret: str) -> tuple[bool, TokenRecord | None]:
-        """Say whether a session is under way, and whose rights it has; None for all."""
+    def find_session(self, secret: str) -> LiveSession | None:
+        """Give the session of a secret while it is under way, as its token is."""
         session = self._store.sessions.find(digest(secret), self._parts.clock.now())
         if session is None:
-            return False, None
+            return None
         if session.token_id is None:
-            return True, None
+            return LiveSession(None, session.expires_at)
         token = self._used(self._store.tokens.get(session.token_id))
-        return token is not None, token
+        return LiveSession(token, session.expires_at) if token is not None else None
 
     def end_session(self, secret: str) -> None:
-        """End a session; one that is over already, too."""
+        """End a session, with the streams that it opened; one that is over already, too."""
         self._store.sessions.drop(digest(secret))
+        self._context.end_streams(session_credential(secret))
 
     def spaces_of(self, did: str) -> frozenset[str]:
         """The DIDs of the spaces that a signer may act on: none for the key of a space itself."""
@@ -134,6 +145,16 @@ class TokenCommands:
             return None
         self._store.tokens.note_use(token, now)
         return token
+
+
+def token_credential(token: TokenRecord) -> str:
+    """Name a token, as what is opened with it remembers it."""
+    return f"token {token.token_id}"
+
+
+def session_credential(secret: str) -> str:
+    """Name a session, as what is opened in it remembers it."""
+    return f"session {digest(secret).hex()}"
 
 
 def digest(secret: str) -> bytes:

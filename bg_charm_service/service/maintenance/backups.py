@@ -125,10 +125,12 @@ class Backups:
                 _prepare(self.directory)
                 made = await self._make(_free_name(self.directory, self._clock.now()))
                 _prune(self.directory, self._plan.keep)
-        except BackupError as error:
+        except (BackupError, OSError) as error:
             self._problem = str(error)
             logger.bind(event="backup_failed").error("No backup was made: {}", error)
-            raise
+            if isinstance(error, BackupError):
+                raise
+            raise BackupError(f"The backup failed: {error}.") from None
         self._problem = ""
         return made
 
@@ -218,7 +220,7 @@ class Backups:
     async def _carry_away(self, file: Path) -> None:
         try:
             await run_hook(self._plan.hook, file)
-        except BackupError as error:
+        except (BackupError, OSError) as error:
             self._hook_problem = str(error)
             logger.bind(event="backup_hook_failed", file=str(file)).error(
                 "The backup was made, but not carried away: {}", error

@@ -162,7 +162,8 @@ class MaintenanceCycle:
             logger.bind(event="upkeep_late").warning("Maintenance job {} took too long", job.name)
         except StorageError as error:
             self._supervisor.storage_health.note(error)
-        except ServiceError as error:
+        except (ServiceError, OSError) as error:
+            # What the system has no room for now, it may have at the next cycle.
             logger.bind(event="upkeep_failed").error(
                 "Maintenance job {} failed: {}", job.name, error
             )

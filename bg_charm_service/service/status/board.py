@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import psutil
@@ -136,6 +137,8 @@ class StatusBoard:
         self._tasks = dict.fromkeys(RunStatus, 0)
         self._task_ms = 0.0
         self._process = psutil.Process(os.getpid())
+        self._memory_bytes = 0
+        self._cpu_seconds = 0.0
 
     def settled(self, settled: Sequence[Settled]) -> None:
         """Count settlements that are on disk."""
@@ -148,14 +151,20 @@ class StatusBoard:
             self._history.note(status, now)
             second.note(one.run.lag_seconds * 1000)
 
+    def _measure_self(self) -> None:
+        # Where no file can be opened any more, what was last read stands.
+        with suppress(OSError):
+            self._memory_bytes = self._process.memory_info().rss
+            times = self._process.cpu_times()
+            self._cpu_seconds = times.user + times.system
+
     def snapshot(self) -> ServiceStatus:
         """Give the state of the service now."""
         totals = self._store.totals
         executions, successes = totals.get("executions"), totals.get("successes")
         disabled = sum(key in self._polled_charms for key in self._polled_charms.disabled)
         workers = tuple(self._workers())
-        memory = self._process.memory_info().rss
-        times = self._process.cpu_times()
+        self._measure_self()
         done = self._tasks[RunStatus.SUCCESS] + self._tasks[RunStatus.FAILURE]
         # Read first: where that fails, it is one of the problems.
         failing = tuple(self._failing())
@@ -209,8 +218,8 @@ class StatusBoard:
             workers_created=self._pool.created,
             workers_recycled=self._pool.recycled,
             workers_crashed=self._pool.crashed,
-            supervisor_memory_bytes=memory,
-            supervisor_cpu_seconds=times.user + times.system,
+            supervisor_memory_bytes=self._memory_bytes,
+            supervisor_cpu_seconds=self._cpu_seconds,
             workers_memory_bytes=sum(worker.memory_bytes for worker in workers),
             workers_cpu_seconds=sum(worker.cpu_seconds for worker in workers),
             integrations=tuple(self._integrations()),

@@ -76,12 +76,19 @@ class ZygoteClient:
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.control.setblocking(False)
         with theirs:
-            self._process = subprocess.Popen(
-                python_command(_ZYGOTE, theirs.fileno()),
-                pass_fds=[theirs.fileno()],
-                stdout=subprocess.DEVNULL,
-                **child_options(scrubbed_environment(os.environ)),
-            )
+            try:
+                self._process = self._start(theirs.fileno())
+            except OSError:
+                self.control.close()
+                raise
+
+    def _start(self, control_fd: int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            python_command(_ZYGOTE, control_fd),
+            pass_fds=[control_fd],
+            stdout=subprocess.DEVNULL,
+            **child_options(scrubbed_environment(os.environ)),
+        )
 
     @property
     def pid(self) -> int:

@@ -102,7 +102,7 @@ def children_of(pid: int) -> list[int]:
         # Only where there is no such file: each process forked from here would carry it along.
         import psutil
 
-        with contextlib.suppress(psutil.Error):
+        with contextlib.suppress(psutil.Error, OSError):
             return [child.pid for child in psutil.Process(pid).children()]
         return []
 

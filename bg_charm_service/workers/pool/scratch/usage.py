@@ -135,7 +135,12 @@ class _Level:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self.entries = os.scandir(fd)
+        try:
+            self.entries = os.scandir(fd)
+        except OSError:
+            # It takes a descriptor of its own.
+            os.close(fd)
+            raise
 
     def open(self, entry: os.DirEntry[str]) -> _Level | None:
         if not entry.is_dir(follow_symlinks=False):
