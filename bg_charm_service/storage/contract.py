@@ -69,8 +69,11 @@ class Database(Protocol):
     def transaction(self) -> AbstractContextManager[None]:
         """Commit what is written inside, all or nothing; inside another one, join it.
 
-        What is committed survives the death of the process and of the machine. Raises CommitInDoubt
-        when nobody can tell whether it was made; nothing more can be written then, in this life.
+        What is committed survives the death of the process and of the machine. What fails is not
+        there, nor is it after a crash. Where an engine cannot promise that, it raises the
+        StorageError ChangeInDoubt: the change is not there, but a crash before the next commit may
+        bring it back. CommitInDoubt is raised when nobody can tell whether it was made; nothing more can be
+        written then, in this life.
         """
 
     def savepoint(self) -> AbstractContextManager[None]:

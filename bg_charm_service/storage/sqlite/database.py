@@ -16,7 +16,12 @@ from typing import Any
 
 import tenacity
 
-from bg_charm_service.domain.errors import BackupError, DataDirectoryError, StorageError
+from bg_charm_service.domain.errors import (
+    BackupError,
+    ChangeInDoubt,
+    DataDirectoryError,
+    StorageError,
+)
 from bg_charm_service.storage.sqlite.commits import NumberedCommits
 from bg_charm_service.storage.sqlite.copying import copy_database
 from bg_charm_service.storage.sqlite.integrity import problems_of
@@ -93,8 +98,8 @@ class Database:
     def transaction(self) -> Iterator[None]:
         """Commit what is written inside, all or nothing; inside another one, join it.
 
-        Raises StorageError when the database itself fails, CommitInDoubt when nobody can tell
-        whether it did.
+        Raises StorageError when the database itself fails, ChangeInDoubt when a crash could bring
+        the change back, CommitInDoubt when nobody can tell whether it was made.
         """
         if self._depth:
             self._depth += 1
@@ -170,13 +175,13 @@ class Database:
         This and the next three raise StorageError when the database itself fails.
         """
         self._check_transaction()
-        with self._failures:
+        with self._failures, self._undone():
             return self.connection.execute(sql, parameters)  # type: ignore[arg-type]
 
     def executemany(self, sql: str, rows: Iterable[Any]) -> sqlite3.Cursor:
         """Run one statement for each row."""
         self._check_transaction()
-        with self._failures:
+        with self._failures, self._undone():
             return self.connection.executemany(sql, rows)
 
     def row(self, sql: str, parameters: Iterable[Any] = ()) -> Any:
@@ -225,6 +230,16 @@ class Database:
     def _commit(self) -> bool:
         return self._commits.make()
 
+    @contextmanager
+    def _undone(self) -> Iterator[None]:
+        """See to it that a statement that commits by itself, and fails, is undone for good."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            if not self._depth and _is_of_the_database(error):
+                self._commits.undo_for_good(error)
+            raise
+
     def _tell_undone(self) -> None:
         for listener in self.on_undo:
             listener()
@@ -256,11 +271,17 @@ class _StorageErrors:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is not None and _is_of_the_database(error):
+        if isinstance(error, ChangeInDoubt):
+            self.tell(error)
+        elif error is not None and _is_of_the_database(error):
             told = StorageError(f"The database cannot be used: {error}")
-            for listener in self._listeners:
-                listener(told)
+            self.tell(told)
             raise told from error
+
+    def tell(self, error: StorageError) -> None:
+        """Tell everybody who listens."""
+        for listener in self._listeners:
+            listener(error)
 
 
 def _is_of_the_database(error: BaseException) -> bool:
