@@ -67,7 +67,7 @@ class _Vfs(ctypes.Structure):
 
 @dataclass
 class FailingDisk:
-    """What fails now: each is asked with the path of a file, and gives SQLite's code, 0 for none."""
+    """What fails now: each is asked with a file's path, and gives SQLite's code, 0 for none."""
 
     sync: Callable[[Path], int] = lambda path: 0
     write: Callable[[Path], int] = lambda path: 0

@@ -75,7 +75,7 @@ class StorageError(ServiceError):
 
 
 class ChangeInDoubt(StorageError):
-    """The disk failed while a change was written: it is not there now, a crash may bring it back."""
+    """The disk failed while a change was written: it is gone, but a crash may bring it back."""
 
     def __init__(self, reason: object) -> None:
         self._problem = f"The database cannot be used: {reason}"

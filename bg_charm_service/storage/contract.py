@@ -53,6 +53,9 @@ class Database(Protocol):
     on_undo: list[Callable[[], None]]
     #: Called with each failure of the engine itself, whoever ran into it.
     on_failure: list[Callable[[StorageError], None]]
+    #: Called before something is committed, and by each probe: a StorageError from it refuses that,
+    #: and is a failure of the engine.
+    guards: list[Callable[[], None]]
 
     @property
     def sole_writer(self) -> SoleWriter:
@@ -72,8 +75,8 @@ class Database(Protocol):
         What is committed survives the death of the process and of the machine. What fails is not
         there, nor is it after a crash. Where an engine cannot promise that, it raises the
         StorageError ChangeInDoubt: the change is not there, but a crash before the next commit may
-        bring it back. CommitInDoubt is raised when nobody can tell whether it was made; nothing more can be
-        written then, in this life.
+        bring it back. CommitInDoubt is raised when nobody can tell whether it was made; nothing
+        more can be written then, in this life.
         """
 
     def savepoint(self) -> AbstractContextManager[None]:

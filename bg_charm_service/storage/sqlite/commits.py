@@ -12,6 +12,7 @@ from contextlib import suppress
 from loguru import logger
 
 from bg_charm_service.domain.errors import ChangeInDoubt, CommitInDoubt
+from bg_charm_service.storage.sqlite.log_file import fold_mark, mark_in_use
 
 _COUNT = """INSERT INTO totals VALUES ('commits', 1)
     ON CONFLICT DO UPDATE SET value = value + 1 RETURNING value"""
@@ -24,10 +25,12 @@ _UNWRITTEN = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY}
 class NumberedCommits:
     """Makes the commits of one connection."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, *, has_file: bool) -> None:
         self._connection = connection
         self._changes_before = 0
         self._is_in_doubt = False
+        #: Whether the file says already that it is in use.
+        self._is_marked = not has_file
 
     def begin(self) -> None:
         """Begin a transaction that may write."""
@@ -47,6 +50,9 @@ class NumberedCommits:
         could bring it back, CommitInDoubt when nobody can tell.
         """
         number = self._count()
+        is_first = number is not None and not self._is_marked
+        if is_first:
+            mark_in_use(self._connection)
         try:
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
@@ -56,6 +62,9 @@ class NumberedCommits:
             logger.bind(event="commit_late_error").warning(
                 "The database reported an error for a change that it has made: {}", error
             )
+        if is_first:
+            self._is_marked = True
+            fold_mark(self._connection)
         return number is not None
 
     def undo_for_good(self, error: sqlite3.Error) -> None:

@@ -25,7 +25,9 @@ from bg_charm_service.domain.errors import (
 from bg_charm_service.storage.sqlite.commits import NumberedCommits
 from bg_charm_service.storage.sqlite.copying import copy_database
 from bg_charm_service.storage.sqlite.integrity import problems_of
+from bg_charm_service.storage.sqlite.log_file import check_log, fold_in, log_bytes, see_to_disk
 from bg_charm_service.storage.sqlite.migrations import STEPS, check_version, migrate
+from bg_charm_service.storage.sqlite.open_files import OpenFiles
 from bg_charm_service.storage.sqlite.schema_version import stored_schema_version
 from bg_charm_service.storage.sqlite.sole_writer import SoleWriter
 from bg_charm_service.storage.whole_files import PARTIAL, discard, publish
@@ -36,6 +38,9 @@ _CHECKPOINT_PAGES = 2000
 #: Free pages are given back when asked for, a few at a time.
 _INCREMENTAL = 2
 
+#: The path of a database that has no file.
+IN_MEMORY = ":memory:"
+
 #: After a checkpoint the log file is cut to this size, in bytes.
 _WAL_LIMIT_BYTES = 16 * 1024 * 1024
 
@@ -43,12 +48,13 @@ _WAL_LIMIT_BYTES = 16 * 1024 * 1024
 class Database:
     """A connection in autocommit mode, with transactions that nest by joining the outer one."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path | None = None) -> None:
         self.connection = connection
+        self._files = OpenFiles(path) if path is not None else None
         #: So many transactions have written something.
         self.commits = 0
         self._depth = 0
-        self._commits = NumberedCommits(connection)
+        self._commits = NumberedCommits(connection, has_file=path is not None)
         #: What may be remembered because nobody else writes.
         self.sole_writer = SoleWriter(self._commits)
         #: Kept as keys, in order, so that asking twice gives one call.
@@ -58,6 +64,8 @@ class Database:
         self.on_undo: list[Callable[[], None]] = []
         #: Called with each failure of the database itself, whoever ran into it.
         self.on_failure: list[Callable[[StorageError], None]] = []
+        #: Called before something is committed, and by each probe.
+        self.guards: list[Callable[[], None]] = [self._files.check] if self._files else []
         self._failures = _StorageErrors(self.on_failure)
 
     @classmethod
@@ -73,24 +81,42 @@ class Database:
             check_version(stored_schema_version(Path(path)))
         except OSError as error:
             raise _cannot_open(path, error) from None
-        database = cls.examine(path, factory)
-        try:
-            _bring_up_to_date(database.connection, Path(path))
-        except (sqlite3.Error, OSError) as error:
-            database.close()
-            raise _cannot_open(path, error) from None
-        except BaseException:
-            database.close()
-            raise
-        return database
+        return cls._opened(path, factory, _bring_up_to_date)
 
     @classmethod
     def examine(
         cls, path: Path | str, factory: type[sqlite3.Connection] = sqlite3.Connection
     ) -> Database:
         """Open the file with the schema that it has; raises DataDirectoryError."""
+        return cls._opened(path, factory, lambda connection, path: None)
+
+    @classmethod
+    def _opened(
+        cls,
+        path: Path | str,
+        factory: type[sqlite3.Connection],
+        prepare: Callable[[sqlite3.Connection, Path], None],
+    ) -> Database:
+        """Open a file, and its log, once `prepare` was called with it."""
+        file = Path(path) if path != IN_MEMORY else None
         try:
-            return cls(_connect(str(path), factory))
+            left_by_others = 0
+            if file is not None:
+                check_log(file)
+                left_by_others = log_bytes(file)
+            connection = _connect(str(path), factory)
+            try:
+                prepare(connection, Path(path))
+                connection.execute("PRAGMA journal_mode = WAL")
+                # The log is opened, and made where there is none, by the first look into the file.
+                connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+                if file is not None and left_by_others:
+                    # Locked by now: nobody else writes it meanwhile.
+                    see_to_disk(file)
+                return cls(connection, file)
+            except BaseException:
+                connection.close()
+                raise
         except (sqlite3.Error, OSError) as error:
             raise _cannot_open(path, error) from None
 
@@ -118,6 +144,8 @@ class Database:
                 self._check_transaction()
                 for callback in self._before_commit:
                     callback()
+                if self._commits.has_changes:
+                    self._ask_guards()
                 self.commits += self._commit()
         except BaseException:
             self._after_commit.clear()
@@ -196,6 +224,7 @@ class Database:
 
     def probe(self, *, write: bool) -> None:
         """Show that the database answers, by a read or by a write; raises StorageError."""
+        self._ask_guards()
         if not write:
             self.row("SELECT value FROM totals LIMIT 1")
             return
@@ -225,7 +254,21 @@ class Database:
 
     def close(self) -> None:
         """Fold the log into the file and close; closing twice is fine."""
+        with suppress(sqlite3.Error):
+            self._undo()
+        with suppress(StorageError, sqlite3.ProgrammingError):
+            if self._files is not None:
+                self._files.check()
+                fold_in(self.connection)
         self.connection.close()
+
+    def _ask_guards(self) -> None:
+        try:
+            for guard in self.guards:
+                guard()
+        except StorageError as error:
+            self._failures.tell(error)
+            raise
 
     def _commit(self) -> bool:
         return self._commits.make()
@@ -319,7 +362,7 @@ def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
 )
 def _connect(path: str, factory: type[sqlite3.Connection]) -> sqlite3.Connection:
     """Open a connection; a lock left for a moment (a closing owner, a backup) is waited for."""
-    if path != ":memory:":
+    if path != IN_MEMORY:
         # SQLite gives its other files the mode of this one.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     # One thread uses it, but for the steps of a backup, which a second one makes.
@@ -335,7 +378,6 @@ def _connect(path: str, factory: type[sqlite3.Connection]) -> sqlite3.Connection
         if connection.execute("PRAGMA auto_vacuum").fetchone() != (_INCREMENTAL,):
             # Set in any case, it would be written anew each time.
             connection.execute(f"PRAGMA auto_vacuum = {_INCREMENTAL}")
-        connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA cache_size = -64000")

@@ -1,0 +1,38 @@
+"""The files of an open database: whether they still lie under their names.
+
+SQLite goes on writing to a file that was deleted or replaced, and nobody would ever find what it
+wrote. Used by the database before each commit: it costs one look at each name.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from bg_charm_service.domain.errors import StorageError
+
+
+class OpenFiles:
+    """The database and its log, as they were when they were opened."""
+
+    def __init__(self, path: Path) -> None:
+        self._paths = [os.fspath(path), f"{path}-wal"]
+        self._found = [_identity(each) for each in self._paths]
+
+    def check(self) -> None:
+        """Raise StorageError when a file is not the one that is open any more."""
+        for path, opened in zip(self._paths, self._found, strict=True):
+            if _identity(path) != opened:
+                raise StorageError(
+                    f"The database cannot be used: {path} was deleted, moved or replaced while it "
+                    "is in use. Put it back; or save what the service still has with "
+                    "`bg-charm-service backup FILE`, stop the service and restore that file"
+                )
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
