@@ -15,6 +15,7 @@ from types import TracebackType
 
 import uvicorn
 from fastapi import FastAPI
+from loguru import logger
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from bg_charm_service.api.auth.listeners import SOCKET, TCP, ListenerMiddleware
@@ -22,6 +23,9 @@ from bg_charm_service.api.auth.peers import is_from_own_child
 
 #: How long an answer under way may take to go out at a stop, in seconds.
 _CLOSE_SECONDS = 5.0
+
+#: How often it is seen to that the socket is still there, in seconds.
+_LOOK_SECONDS = 1.0
 
 
 class _Server(uvicorn.Server):
@@ -79,16 +83,76 @@ class Server:
 @contextlib.asynccontextmanager
 async def serve(app: FastAPI, path: Path, ports: Sequence[socket.socket]) -> AsyncIterator[None]:
     """Answer on the socket of the data directory, and on ports, if any."""
-    listener = _listen(path)
-    try:
-        async with Server(app, ports, TCP), Server(app, [listener], SOCKET):
-            yield
-    finally:
-        _remove_socket(path)
+    async with Server(app, ports, TCP), _OwnSocket(app, path):
+        yield
 
 
-def _remove_socket(path: Path) -> None:
-    path.unlink(missing_ok=True)
+class _OwnSocket:
+    """An async context in which the application answers on the socket of the data directory.
+
+    One that was deleted meanwhile is made anew; another's in its place is left alone.
+    """
+
+    def __init__(self, app: FastAPI, path: Path) -> None:
+        self._app = app
+        self._path = path
+        self._servers = contextlib.AsyncExitStack()
+        self._bound: os.stat_result | None = None
+        self._keeping: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> None:
+        await self._bind()
+        self._keeping = asyncio.create_task(self._keep())
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._keeping is not None
+        self._keeping.cancel()
+        await asyncio.gather(self._keeping, return_exceptions=True)
+        await self._servers.aclose()
+        if self._is_ours():
+            self._path.unlink(missing_ok=True)
+
+    async def _bind(self) -> None:
+        listener = _listen(self._path)
+        self._bound = os.stat(self._path)
+        # Whoever is connected to an older one stays so.
+        await self._servers.enter_async_context(Server(self._app, [listener], SOCKET))
+
+    async def _keep(self) -> None:
+        is_told = False
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            if self._is_ours():
+                is_told = False
+            elif not self._is_taken():
+                # Where the directory is gone too, the database tells of it.
+                with contextlib.suppress(OSError):
+                    await self._bind()
+                    logger.bind(event="socket_remade").warning(
+                        "{} was deleted; commands reach the service on a new one", self._path
+                    )
+            elif not is_told:
+                is_told = True
+                logger.bind(event="socket_replaced").error(
+                    "{} was replaced by another file: commands do not reach this service. "
+                    "Delete that file, and the service makes its socket anew",
+                    self._path,
+                )
+
+    def _is_taken(self) -> bool:
+        return os.path.lexists(self._path)
+
+    def _is_ours(self) -> bool:
+        assert self._bound is not None
+        try:
+            return os.path.samestat(self._bound, os.stat(self._path))
+        except OSError:
+            return False
 
 
 def _listen(path: Path) -> socket.socket:

@@ -112,6 +112,7 @@ async def open_service(
     with DataDirectory.open(config.data_dir) as directory:
         storage = dependencies.engine.open(directory.database_path, keep_done=config.history_jobs)
         try:
+            storage.database.guards.append(directory.keep_lock)
             with storage.database.transaction():
                 _enter(storage.store, config.identity, directory.path, dependencies.clock.now())
             service = _assemble(config, sandboxing, directory, storage, dependencies)

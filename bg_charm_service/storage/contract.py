@@ -94,6 +94,9 @@ class Database(Protocol):
     def probe(self, *, write: bool) -> None:
         """Show that the engine answers, by a read or by a write; raises StorageError."""
 
+    def ask_guards(self) -> None:
+        """Ask what may refuse a commit, without one; raises StorageError."""
+
     @property
     def free_pages(self) -> int:
         """Pages on disk that hold nothing, of 4 kB."""

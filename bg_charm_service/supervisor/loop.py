@@ -30,6 +30,9 @@ from bg_charm_service.workers.pool.contract import WorkerPool
 from bg_charm_service.workers.pool.events import FieldWanted, PoolEvent, RunFinished
 from bg_charm_service.workers.protocol.messages import FieldValue
 
+#: How often the storage is looked after while nothing is written, in seconds.
+_LOOK_SECONDS = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -89,6 +92,8 @@ class Supervisor:
         #: Ends of runs that are not on disk yet.
         self._answers: list[RunFinished] = []
         self._waiters = JobWaiters()
+        #: When to look after the storage again, by the steady clock.
+        self._look_at = 0.0
 
     def recover(self) -> None:
         """Give jobs that were claimed when an earlier supervisor died back to the queue."""
@@ -120,6 +125,7 @@ class Supervisor:
         """
         answers = self._collect()
         now = self.parts.clock.steady()
+        self._look_after_storage(now)
         if self.storage_health.is_waiting:
             return
         settled: list[Settled] = []
@@ -136,6 +142,13 @@ class Supervisor:
             self._answers = []
         self._publish(settled, were_answered=bool(answers))
         self._dispatch(batches, now)
+
+    def _look_after_storage(self, now: float) -> None:
+        """Notice what is wrong with the storage also while nothing is written."""
+        if now >= self._look_at:
+            self._look_at = now + _LOOK_SECONDS
+            with self.storage_health.noting():
+                self.parts.database.ask_guards()
 
     def _collect(self) -> list[RunFinished]:
         """Take in what workers said; gives the ends of runs, with those not settled before."""

@@ -54,12 +54,13 @@ class Refused(Exception):
 class Runner:
     """Who runs a service, and with which Python; by default whoever runs the tests, with theirs.
 
-    `identity` is what a process is started with to be another user's.
+    `identity` is what a process is started with to be another user's; `program` what Python runs.
     """
 
     python: str = sys.executable
     identity: dict[str, Any] = field(default_factory=dict)
     environ: dict[str, str] = field(default_factory=dict)
+    program: tuple[str, ...] = ("-m", "bg_charm_service")
 
 
 class Gate:
@@ -141,7 +142,7 @@ class Service:
     def boot(self) -> Service:
         """Start the process; wait for nothing."""
         command = [
-            *(self._runner.python, "-m", "bg_charm_service", "--data-dir", str(self.data_dir)),
+            *(self._runner.python, *self._runner.program, "--data-dir", str(self.data_dir)),
             *("--log-format=json", *_with_sandbox(_with_port(self._flags))),
         ]
         self.lines, self._errors, self._is_over, self._is_closed = [], [], False, False

@@ -12,25 +12,22 @@ from contextlib import suppress
 from loguru import logger
 
 from bg_charm_service.domain.errors import ChangeInDoubt, CommitInDoubt
-from bg_charm_service.storage.sqlite.log_file import fold_mark, mark_in_use
 
 _COUNT = """INSERT INTO totals VALUES ('commits', 1)
     ON CONFLICT DO UPDATE SET value = value + 1 RETURNING value"""
 _NEWEST = "SELECT value FROM totals WHERE name = 'commits'"
 
-#: After these nothing of a transaction is whole in the log: its last page found no room there.
-_UNWRITTEN = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY}
+#: After these no transaction is whole in the log: it was not begun, or a page of it not written.
+_UNWRITTEN = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE}
 
 
 class NumberedCommits:
     """Makes the commits of one connection."""
 
-    def __init__(self, connection: sqlite3.Connection, *, has_file: bool) -> None:
+    def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._changes_before = 0
         self._is_in_doubt = False
-        #: Whether the file says already that it is in use.
-        self._is_marked = not has_file
 
     def begin(self) -> None:
         """Begin a transaction that may write."""
@@ -50,9 +47,6 @@ class NumberedCommits:
         could bring it back, CommitInDoubt when nobody can tell.
         """
         number = self._count()
-        is_first = number is not None and not self._is_marked
-        if is_first:
-            mark_in_use(self._connection)
         try:
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
@@ -62,9 +56,6 @@ class NumberedCommits:
             logger.bind(event="commit_late_error").warning(
                 "The database reported an error for a change that it has made: {}", error
             )
-        if is_first:
-            self._is_marked = True
-            fold_mark(self._connection)
         return number is not None
 
     def undo_for_good(self, error: sqlite3.Error) -> None:
@@ -74,7 +65,7 @@ class NumberedCommits:
         opens the file after a crash takes it for made. What is committed next takes its place.
         """
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_IOERR)
-        if self._connection.in_transaction or code & 0xFF in _UNWRITTEN:
+        if self._connection.in_transaction or code in _UNWRITTEN:
             return
         try:
             self._connection.execute("BEGIN IMMEDIATE")

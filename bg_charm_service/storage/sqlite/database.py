@@ -25,7 +25,7 @@ from bg_charm_service.domain.errors import (
 from bg_charm_service.storage.sqlite.commits import NumberedCommits
 from bg_charm_service.storage.sqlite.copying import copy_database
 from bg_charm_service.storage.sqlite.integrity import problems_of
-from bg_charm_service.storage.sqlite.log_file import check_log, fold_in, log_bytes, see_to_disk
+from bg_charm_service.storage.sqlite.log_file import LogMark, check_log, log_bytes, see_to_disk
 from bg_charm_service.storage.sqlite.migrations import STEPS, check_version, migrate
 from bg_charm_service.storage.sqlite.open_files import OpenFiles
 from bg_charm_service.storage.sqlite.schema_version import stored_schema_version
@@ -51,10 +51,11 @@ class Database:
     def __init__(self, connection: sqlite3.Connection, path: Path | None = None) -> None:
         self.connection = connection
         self._files = OpenFiles(path) if path is not None else None
+        self._mark = LogMark(connection, self._files.descriptor) if self._files else None
         #: So many transactions have written something.
         self.commits = 0
         self._depth = 0
-        self._commits = NumberedCommits(connection, has_file=path is not None)
+        self._commits = NumberedCommits(connection)
         #: What may be remembered because nobody else writes.
         self.sole_writer = SoleWriter(self._commits)
         #: Kept as keys, in order, so that asking twice gives one call.
@@ -145,8 +146,11 @@ class Database:
                 for callback in self._before_commit:
                     callback()
                 if self._commits.has_changes:
-                    self._ask_guards()
-                self.commits += self._commit()
+                    self.ask_guards()
+                has_written = self._commit()
+                self.commits += has_written
+                if has_written and self._mark is not None:
+                    self._mark.keep()
         except BaseException:
             self._after_commit.clear()
             with suppress(sqlite3.Error):
@@ -224,12 +228,21 @@ class Database:
 
     def probe(self, *, write: bool) -> None:
         """Show that the database answers, by a read or by a write; raises StorageError."""
-        self._ask_guards()
+        self.ask_guards()
         if not write:
             self.row("SELECT value FROM totals LIMIT 1")
             return
         with self.transaction():
             self.execute("INSERT OR REPLACE INTO totals VALUES ('probes', 1)")
+
+    def ask_guards(self) -> None:
+        """Ask what may refuse a commit, without one; raises StorageError."""
+        try:
+            for guard in self.guards:
+                guard()
+        except StorageError as error:
+            self._failures.tell(error)
+            raise
 
     @property
     def free_pages(self) -> int:
@@ -257,18 +270,12 @@ class Database:
         with suppress(sqlite3.Error):
             self._undo()
         with suppress(StorageError, sqlite3.ProgrammingError):
-            if self._files is not None:
+            if self._files is not None and self._mark is not None:
                 self._files.check()
-                fold_in(self.connection)
+                self._mark.make_up()
         self.connection.close()
-
-    def _ask_guards(self) -> None:
-        try:
-            for guard in self.guards:
-                guard()
-        except StorageError as error:
-            self._failures.tell(error)
-            raise
+        if self._files is not None:
+            self._files.close()
 
     def _commit(self) -> bool:
         return self._commits.make()

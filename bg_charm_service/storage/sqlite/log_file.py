@@ -1,7 +1,9 @@
 """The write-ahead log beside a database, from one life to the next: that it is there, and on disk.
 
-The header of the database says whether it needs its log: SQLite itself takes a missing one for an
-empty one, and what was committed last is gone without a word. Called by the database.
+SQLite takes a missing log for an empty one, and what was committed last is gone without a word. So
+a mark in the file's header says whether it needs one. The database with its log always says that it
+is whole; only the file by itself, while there is a log, says that it is a part. Whoever folds the
+log in, another program too, thereby takes that back. Called by the database.
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ from pathlib import Path
 
 from bg_charm_service.domain.errors import DataDirectoryError
 
-#: The number of the application in the header: a database in use, and one that needs no log.
-_IN_USE, _WHOLE = 0x42435331, 0x42435330
+#: The mark, SQLite's number of the application: a file that needs its log, and one that does not.
+_PART, _WHOLE = 0x42435331, 0x42435330
+_PART_BYTES = _PART.to_bytes(4, "big")
 
 _MAGIC = b"SQLite format 3\0"
 _HEADER_BYTES = 100
@@ -26,10 +29,13 @@ _LOG_HEADER_BYTES = 32
 
 _PIECE_BYTES = 1 << 20
 
+#: When the mark could not be set, it is tried again after so many commits.
+_RETRY_COMMITS = 100
+
 
 def check_log(path: Path) -> None:
     """Raise DataDirectoryError for a database whose log is gone, with what it held."""
-    if not _needs_log(path) or log_bytes(path) >= _LOG_HEADER_BYTES:
+    if not needs_log(path) or log_bytes(path) >= _LOG_HEADER_BYTES:
         return
     raise DataDirectoryError(
         f"The log {path}-wal is missing or empty, and holds what was stored last: {path} is only a "
@@ -61,33 +67,49 @@ def see_to_disk(path: Path) -> None:
         os.fsync(log.fileno())
 
 
-def mark_in_use(connection: sqlite3.Connection) -> None:
-    """Say that the file is a part of the database; inside the first transaction that writes."""
-    connection.execute(f"PRAGMA application_id = {_IN_USE}")
+class LogMark:
+    """The mark of a database that is open.
 
+    `descriptor` reads its file. The mark is gone from there whenever SQLite has folded the log in.
+    """
 
-def fold_mark(connection: sqlite3.Connection) -> None:
-    """Bring what `mark_in_use` says into the file itself; where there is no room, later."""
-    with suppress(sqlite3.Error):
-        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    def __init__(self, connection: sqlite3.Connection, descriptor: int) -> None:
+        self._connection = connection
+        self._descriptor = descriptor
+        self._wait = 0
 
+    def keep(self) -> None:
+        """Let the file say that it needs its log; after each commit. Costs nothing if it does."""
+        self._wait -= 1
+        if self._wait > 0 or os.pread(self._descriptor, 4, _APPLICATION_AT) == _PART_BYTES:
+            return
+        self._wait = _RETRY_COMMITS
+        with suppress(sqlite3.Error):
+            self._say(_PART)
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            self._wait = 0
+        with suppress(sqlite3.Error):
+            self._say(_WHOLE)
 
-def fold_in(connection: sqlite3.Connection) -> None:
-    """Fold the whole log into the file, which needs none then; where that fails, it stays."""
-    with suppress(sqlite3.Error):
-        if connection.execute("PRAGMA application_id").fetchone() == (_IN_USE,):
-            connection.execute(f"PRAGMA application_id = {_WHOLE}")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    def make_up(self) -> None:
+        """Say that the database is whole, where a failure kept that from being said."""
+        with suppress(sqlite3.Error):
+            if self._connection.execute("PRAGMA application_id").fetchone() == (_PART,):
+                self._say(_WHOLE)
+
+    def _say(self, mark: int) -> None:
+        self._connection.execute(f"PRAGMA application_id = {mark}")
 
 
 def mark_whole(path: Path) -> None:
     """Say that a copy, which nobody has open, needs no log."""
     with open(path, "r+b") as file:
         file.seek(_APPLICATION_AT)
-        file.write(struct.pack(">I", _WHOLE))
+        file.write(_WHOLE.to_bytes(4, "big"))
 
 
-def _needs_log(path: Path) -> bool:
+def needs_log(path: Path) -> bool:
+    """Whether a file is only a part of a database, by what it says itself."""
     try:
         with open(path, "rb") as file:
             header = file.read(_HEADER_BYTES)
@@ -99,4 +121,4 @@ def _needs_log(path: Path) -> bool:
     (version,) = struct.unpack_from(">I", header, _VERSION_AT)
     # Earlier versions left no mark. They wrote the schema into the log first, this one never does.
     is_bare = header[_JOURNAL_AT] == 2 and version == 0
-    return application == _IN_USE or (application == 0 and is_bare)
+    return application == _PART or (application == 0 and is_bare)

@@ -18,6 +18,9 @@ class OpenFiles:
     def __init__(self, path: Path) -> None:
         self._paths = [os.fspath(path), f"{path}-wal"]
         self._found = [_identity(each) for each in self._paths]
+        #: Reads the database file. As long as it is in use: to close any descriptor of a file lets
+        #: go of all the locks that the process has on it, SQLite's too.
+        self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def check(self) -> None:
         """Raise StorageError when a file is not the one that is open any more."""
@@ -28,6 +31,12 @@ class OpenFiles:
                     "is in use. Put it back; or save what the service still has with "
                     "`bg-charm-service backup FILE`, stop the service and restore that file"
                 )
+
+    def close(self) -> None:
+        """Let go of the file, once SQLite has; closing twice is fine."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
 
 
 def _identity(path: str) -> tuple[int, int] | None:
