@@ -247,7 +247,7 @@ def _assemble(
         about=about,
         clock=clock,
     )
-    queue.bring_near(clock.steady() + MAX_DELAY_SECONDS)
+    queue.bring_near(clock.steady(), clock.steady() + MAX_DELAY_SECONDS)
     supervisor.recover()
     if config.is_polling:
         planner.load()

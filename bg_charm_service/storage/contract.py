@@ -369,8 +369,11 @@ class JobQueue(Backlog, Protocol):
     def discard(self, charm_key: int) -> None:
         """Delete every job of a removed charm that is not claimed, dead letters too."""
 
-    def bring_near(self, latest: float) -> None:
-        """Let no job wait beyond `latest`: after the clock was set back."""
+    def bring_near(self, now: float, latest: float) -> None:
+        """Let no retry wait beyond `latest`, and no other job for its time at all.
+
+        After the clock was set back. A retry that comes before that keeps its time.
+        """
 
 
 class Running(Protocol):

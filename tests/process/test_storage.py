@@ -194,10 +194,10 @@ def test_command_says_that_its_change_is_in_doubt(tmp_path: Path, marker: Path) 
     """A person reads it in one line, with the service running or not."""
     runner = on_failing_disk(marker)
     with Service(tmp_path / "data", "--interval=3600", runner=runner) as service:
-        charm = service.add()
+        charm = service.add(register=True, integration="manual")
         marker.touch()
         told = service.cli("charm", "disable", charm.ref)
-        assert (1, True) == (told.returncode, "in doubt" in told.stderr)
+        assert (1, True) == (told.returncode, "in doubt" in told.stderr), told.stderr
         assert 1 == len(told.stderr.splitlines())
         marker.unlink()
         service.wait_for("storage_back")
@@ -212,7 +212,7 @@ def test_command_says_that_its_change_is_in_doubt(tmp_path: Path, marker: Path) 
             text=True,
             check=False,
         )
-        assert (1, True) == (told.returncode, "in doubt" in told.stderr)
+        assert (1, True) == (told.returncode, "in doubt" in told.stderr), told.stderr
         assert 1 == len(told.stderr.splitlines())
 
 

@@ -319,9 +319,9 @@ class JobQueue(StockQueue):
         dropped = self._database.execute(sql.DROP_WAITING, (charm_key,)).rowcount
         self._database.after_commit(lambda: self._tally(pending=-dropped))
 
-    def bring_near(self, latest: float) -> None:
-        """Let no job wait beyond `latest`: after the clock was set back."""
-        self._database.execute(sql.BRING_NEAR, (latest,))
+    def bring_near(self, now: float, latest: float) -> None:
+        """Let no retry wait beyond `latest`, and no other job for its time at all."""
+        self._database.execute(sql.BRING_NEAR, (now, latest))
         waiting = self._database.rows(sql.WAITING)
         self._database.after_commit(lambda: self._backlog.rehint(waiting))
 
