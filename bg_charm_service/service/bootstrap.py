@@ -225,7 +225,7 @@ def _assemble(
         is_polling=config.is_polling,
         sandboxing=sandboxing,
     )
-    board = StatusBoard(about, parts, pool, polled_charms, maintenance, supervisor.storage_health)
+    board = StatusBoard(about, parts, pool, polled_charms, maintenance, supervisor)
     events = EventFeed(clock.now())
     supervisor.on_settled += [board.settled, events.settled]
     pool.on_idle_death.append(events.idle_worker_died)

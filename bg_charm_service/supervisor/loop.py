@@ -30,6 +30,9 @@ from bg_charm_service.workers.pool.contract import WorkerPool
 from bg_charm_service.workers.pool.events import FieldWanted, PoolEvent, RunFinished
 from bg_charm_service.workers.protocol.messages import FieldValue
 
+#: A longer break between two steps was none of the loop's own: it was stopped, or the machine was.
+_ASLEEP_SECONDS = 10.0
+
 #: How often the storage is looked after while nothing is written, in seconds.
 _LOOK_SECONDS = 1.0
 
@@ -71,6 +74,9 @@ class Supervisor:
         self.storage_health = StorageHealth(parts.clock)
         parts.database.on_failure.append(self.storage_health.note)
         self.is_draining = False
+        #: Since when the loop has stepped without a long break, by the steady clock.
+        self.awake_since = parts.clock.steady()
+        self._stepped_at = self.awake_since
         #: Steps done so far: the watchdog sees by it that the loop advances.
         self.turns = 0
         #: Called with the settlements of a step once they are on disk.
@@ -125,6 +131,9 @@ class Supervisor:
         """
         answers = self._collect()
         now = self.parts.clock.steady()
+        if now - self._stepped_at > _ASLEEP_SECONDS:
+            self.awake_since = now
+        self._stepped_at = now
         self._look_after_storage(now)
         if self.storage_health.is_waiting:
             return

@@ -24,6 +24,8 @@ _DISK_FAULTS = (
     Fault.READ,
     Fault.COMMIT,
     Fault.COMMIT,
+    Fault.COMMIT_FOUND,
+    Fault.COMMIT_FOUND,
     Fault.COMMIT_LIES,
     Fault.COMMIT_LIES,
 )
@@ -47,6 +49,7 @@ class Chaos:
             (1, self._suspend),
             (5, self._stall),
             (6, self._break_disk),
+            (3, self._leave_in_doubt),
             (2, self._lock_disk),
             (2, self._fill_disk),
             (4, self._change_temper),
@@ -65,7 +68,9 @@ class Chaos:
         """Let one thing go wrong, now or soon."""
         weights = [weight for weight, _ in self._tricks]
         (_, trick), *_ = self._random.choices(self._tricks, weights)
-        self._world.report.faults[trick.__name__.strip("_").replace("_", " ")] += 1
+        name = trick.__name__.strip("_").replace("_", " ")
+        self._world.report.faults[name] += 1
+        self._world.note(name)
         trick()
 
     def downtime_seconds(self) -> float:
@@ -117,6 +122,13 @@ class Chaos:
         assert self._world.processes is not None
         for worker in list(self._world.processes.workers.values()):
             worker.catch_up(seconds)
+
+    def _leave_in_doubt(self) -> None:
+        """Let commits fail that are written, none of which can be undone, and then the process."""
+        after = self._random.choice([0, 0, 1, 3])
+        for _ in range(self._random.choice([1, 2, 2, 8])):
+            self._arm(Fault.COMMIT_FOUND, after)
+        self._arm(self._random.choice(_KILLS), after + self._random.choice([0, 1]))
 
     def _break_disk(self) -> None:
         for _ in range(self._random.choice([1, 1, 3])):

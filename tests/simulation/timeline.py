@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+import weakref
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any
@@ -102,6 +103,23 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         self._polls = _Selector(timeline)
         super().__init__(self._polls)
         self._callbacks_left: int | None = None
+        self._tasks: list[weakref.ref[asyncio.Task[Any]]] = []
+        self.set_task_factory(self._make_task)
+
+    def living_tasks(self) -> list[asyncio.Task[Any]]:
+        """Give the tasks that are not done, in the order in which they were made.
+
+        The set that asyncio has is in the order of addresses, another one each time.
+        """
+        self._tasks = [each for each in self._tasks if (task := each()) and not task.done()]
+        return [task for each in self._tasks if (task := each()) is not None]
+
+    def _make_task(
+        self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any
+    ) -> asyncio.Task[Any]:
+        task = asyncio.Task(coroutine, loop=loop, **options)
+        self._tasks.append(weakref.ref(task))
+        return task
 
     def time(self) -> float:
         return self._timeline.monotonic
