@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, fields
 from itertools import zip_longest
 
 from tests.simulation.simulate import simulate
-from tests.simulation.world import Report
+from tests.simulation.world import Bug, Report
 
 
 @dataclass(slots=True)
@@ -63,9 +63,9 @@ def as_json(figures: Report | Summary) -> str:
     return json.dumps(shown, indent=2)
 
 
-def simulate_twice(seed: int) -> Report:
+def simulate_twice(seed: int, bug: Bug | None = None) -> Report:
     """Simulate a seed, and once more: where the two logs differ is a violation."""
-    report, again = simulate(seed), simulate(seed)
+    report, again = simulate(seed, bug), simulate(seed, bug)
     difference = first_difference(report.log, again.log)
     if difference:
         report.violations.append(difference)

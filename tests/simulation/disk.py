@@ -88,6 +88,8 @@ class Disk:
         self.connection: FaultyConnection | None = None
         #: The transaction that failed once it was written, and that nothing has overwritten yet.
         self.written: list[_Statement] | None = None
+        #: Called when a transaction failed once it was written.
+        self.on_written: Callable[[], None] = lambda: None
         #: Changes SQL on its way, where a bug is planted in it.
         self.rewrite: Callable[[str], str] | None = None
 
@@ -254,6 +256,7 @@ class FaultyConnection(sqlite3.Connection):
         if fault is Fault.COMMIT_FOUND:
             if has_changed and self.statements is not None:
                 disk.written = self.statements
+                disk.on_written()
             self.bare("ROLLBACK")
             raise _error(*_NOT_SYNCED)
         cursor = self.bare("COMMIT")

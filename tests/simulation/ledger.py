@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bg_charm_service.domain.backoff import MAX_DELAY_SECONDS
@@ -103,6 +104,8 @@ class Ledger:
         #: Runs that were given back in the life that claimed them, and count as begun.
         self.delivered: list[str] = []
         self.problems: list[str] = []
+        #: Called when a job is to be tried again, where somebody wants to know.
+        self.on_retry: Callable[[], None] | None = None
         self._last_done_send: dict[int, int] = {}
 
     def attach(self, connection: FaultyConnection) -> None:
@@ -184,7 +187,11 @@ class Ledger:
         if new == READY:
             if is_delivered and job.claimed_in == self.life:
                 self.delivered.append(f"{job.job_id}.{attempt}")
-            return was if attempt == was + 1 else None
+            if attempt != was + 1:
+                return None
+            if self.on_retry is not None:
+                self.on_retry()
+            return was
         self.live[job.charm_key].discard(job.job_id)
         return was
 

@@ -69,8 +69,11 @@ class Operators:
         weights = [weight for weight, _ in self._commands]
         (_, command), *_ = self._random.choices(self._commands, weights)
         favourite = self._world.favourite
-        if favourite and self._random.random() < 0.6:
-            command = next(one for _, one in self._commands if one.__name__ == f"_{favourite}")
+        wanted = favourite if favourite and self._random.random() < 0.6 else ""
+        if self._world.wanted_commands:
+            wanted = self._world.wanted_commands.pop()
+        if wanted:
+            command = next(one for _, one in self._commands if one.__name__ == f"_{wanted}")
         member = self._random.choice(list(self._world.members.values()))
         task = asyncio.create_task(self._carry_out(command, service, member))
         self._under_way.add(task)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import selectors
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import Context
 from typing import Any
 
@@ -39,6 +40,13 @@ class Timeline:
         """Let time pass."""
         self.wall += seconds
         self.monotonic += seconds
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Let no time have passed, whatever is done inside."""
+        wall, monotonic = self.wall, self.monotonic
+        yield
+        self.wall, self.monotonic = wall, monotonic
 
     def jump(self, seconds: float) -> None:
         """Set the wall clock, as a person, NTP or a suspended machine does."""

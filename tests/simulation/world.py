@@ -126,6 +126,10 @@ class World:
         self.refused: set[str] = set()
         #: The command that is given most often, where a test wants one.
         self.favourite = self.bug.favourite
+        #: Where the process is to die at once; empty while it is not.
+        self.is_to_die = ""
+        #: The next commands that are given, by their names.
+        self.wanted_commands: list[str] = []
         self.is_calm = False
         self.is_over = False
         self.calm_since = 0.0
@@ -188,7 +192,9 @@ class World:
         finally:
             self.disk.cut()
             self.service = None
-            _bury(loop)
+            # What is left of a process takes no time of the next one's.
+            with self.timeline.stopped():
+                _bury(loop)
             self.truth.running.clear()
 
     async def bad_moment(self, chance: random.Random) -> None:
@@ -305,6 +311,9 @@ class World:
         problems = [*invariants.broken(self.service, connection, touched)]
         if problems:
             raise Violated("; ".join(problems[:3]))
+        if self.is_to_die:
+            where, self.is_to_die = self.is_to_die, ""
+            raise Killed(where)
 
     def calm_down(self) -> None:
         """Let nothing go wrong any more."""
