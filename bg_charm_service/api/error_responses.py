@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bg_charm_service.api.requests import first_problem
 from bg_charm_service.domain.errors import (
     AuthorizationError,
+    ChangeInDoubt,
     Conflict,
     InvalidInput,
     NotFound,
@@ -42,6 +43,8 @@ STATUSES: tuple[tuple[type[ServiceError], int], ...] = (
     (AuthorizationError, 403),
     (TooManyAttempts, 429),
     (ServiceStopping, 503),
+    # Not one after which a program asks again by itself.
+    (ChangeInDoubt, 500),
     (StorageError, 503),
 )
 

@@ -17,6 +17,7 @@ from types import TracebackType
 
 import uvicorn
 from fastapi import FastAPI
+from loguru import logger
 
 from bg_charm_service.api.acceptor import Acceptor, Refusals
 from bg_charm_service.api.auth.listeners import SOCKET, TCP, ListenerMiddleware
@@ -37,6 +38,9 @@ _NO_ROOM = (
 
 #: Gives who is at the other end of an accepted socket; None for one to hang up on.
 WhoIsThere = Callable[[socket.socket, tuple[object, ...]], Peer | Operator | None]
+
+#: How often it is seen to that the socket is still there, in seconds.
+_LOOK_SECONDS = 1.0
 
 
 class _Server(uvicorn.Server):
@@ -144,7 +148,6 @@ async def serve(
     app: FastAPI, path: Path, ports: Sequence[socket.socket], limits: ConnectionLimits
 ) -> AsyncIterator[None]:
     """Answer on the socket of the data directory, and on ports, if any; limits are for ports."""
-    listener = _listen(path)
     peers = Peers()
 
     def on_port(accepted: socket.socket, address: tuple[object, ...]) -> Peer:
@@ -158,12 +161,11 @@ async def serve(
         with _fewer_lines():
             async with (
                 Server(app, ports, TCP, limits, on_port),
-                Server(app, [listener], SOCKET, _SOCKET_LIMITS, on_socket),
+                _OwnSocket(app, path, on_socket),
             ):
                 yield
     finally:
         peers.close()
-        _remove_socket(path)
 
 
 def _refuse(accepted: socket.socket) -> None:
@@ -200,8 +202,74 @@ def _fewer_lines() -> Iterator[None]:
         log.removeFilter(few)
 
 
-def _remove_socket(path: Path) -> None:
-    path.unlink(missing_ok=True)
+class _OwnSocket:
+    """An async context in which the application answers on the socket of the data directory.
+
+    One that was deleted meanwhile is made anew; another's in its place is left alone.
+    """
+
+    def __init__(self, app: FastAPI, path: Path, who: WhoIsThere) -> None:
+        self._app = app
+        self._path = path
+        self._who = who
+        self._servers = contextlib.AsyncExitStack()
+        self._bound: os.stat_result | None = None
+        self._keeping: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> None:
+        await self._bind()
+        self._keeping = asyncio.create_task(self._keep())
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._keeping is not None
+        self._keeping.cancel()
+        await asyncio.gather(self._keeping, return_exceptions=True)
+        await self._servers.aclose()
+        if self._is_ours():
+            self._path.unlink(missing_ok=True)
+
+    async def _bind(self) -> None:
+        listener = _listen(self._path)
+        self._bound = os.stat(self._path)
+        # Whoever is connected to an older one stays so.
+        server = Server(self._app, [listener], SOCKET, _SOCKET_LIMITS, self._who)
+        await self._servers.enter_async_context(server)
+
+    async def _keep(self) -> None:
+        is_told = False
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            if self._is_ours():
+                is_told = False
+            elif not self._is_taken():
+                # Where the directory is gone too, the database tells of it.
+                with contextlib.suppress(OSError):
+                    await self._bind()
+                    logger.bind(event="socket_remade").warning(
+                        "{} was deleted; commands reach the service on a new one", self._path
+                    )
+            elif not is_told:
+                is_told = True
+                logger.bind(event="socket_replaced").error(
+                    "{} was replaced by another file: commands do not reach this service. "
+                    "Delete that file, and the service makes its socket anew",
+                    self._path,
+                )
+
+    def _is_taken(self) -> bool:
+        return os.path.lexists(self._path)
+
+    def _is_ours(self) -> bool:
+        assert self._bound is not None
+        try:
+            return os.path.samestat(self._bound, os.stat(self._path))
+        except OSError:
+            return False
 
 
 def _listen(path: Path) -> socket.socket:

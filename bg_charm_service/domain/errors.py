@@ -68,6 +68,27 @@ class SchemaTooNew(DataDirectoryError):
 class StorageError(ServiceError):
     """The database cannot be written or read now: disk full, I/O error; nothing was changed."""
 
+    @property
+    def problem(self) -> str:
+        """What is wrong with the storage, whatever was to be done with it."""
+        return str(self)
+
+
+class ChangeInDoubt(StorageError):
+    """The disk failed while a change was written: it is gone, but a crash may bring it back."""
+
+    def __init__(self, reason: object) -> None:
+        self._problem = f"The database cannot be used: {reason}"
+        super().__init__(
+            f"{self._problem}. It is in doubt whether this change was made: "
+            "it is not there now, and may be there if the service dies before it can store "
+            "something again. Look for it then, before you ask again."
+        )
+
+    @property
+    def problem(self) -> str:
+        return self._problem
+
 
 class StorageFull(StorageError):
     """The disk has no room for what was to be written; nothing was changed."""

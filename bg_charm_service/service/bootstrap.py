@@ -119,6 +119,7 @@ async def open_service(
         _make_room(directory)
         storage = dependencies.engine.open(directory.database_path, keep_done=config.history_jobs)
         try:
+            storage.database.guards.append(directory.keep_lock)
             with storage.database.transaction():
                 _enter(storage.store, config.identity, directory.path, dependencies.clock.now())
             service = _assemble(config, sandboxing, directory, storage, dependencies)
@@ -244,7 +245,7 @@ def _assemble(
         is_polling=config.is_polling,
         sandboxing=sandboxing,
     )
-    board = StatusBoard(about, parts, pool, polled_charms, maintenance, supervisor.storage_health)
+    board = StatusBoard(about, parts, pool, polled_charms, maintenance, supervisor)
     events = EventFeed(clock.now())
     supervisor.on_settled += [board.settled, events.settled]
     pool.on_idle_death.append(events.idle_worker_died)
@@ -267,7 +268,7 @@ def _assemble(
         clock=clock,
         steps=parts.steps,
     )
-    queue.bring_near(clock.steady() + MAX_DELAY_SECONDS)
+    queue.bring_near(clock.steady(), clock.steady() + MAX_DELAY_SECONDS)
     supervisor.recover()
     if config.is_polling:
         supervisor.storage_health.take_reserve()

@@ -54,6 +54,9 @@ class Database(Protocol):
     on_undo: list[Callable[[], None]]
     #: Called with each failure of the engine itself, whoever ran into it.
     on_failure: list[Callable[[StorageError], None]]
+    #: Called before something is committed, and by each probe: a StorageError from it refuses that,
+    #: and is a failure of the engine.
+    guards: list[Callable[[], None]]
 
     @property
     def sole_writer(self) -> SoleWriter:
@@ -70,8 +73,11 @@ class Database(Protocol):
     def transaction(self) -> AbstractContextManager[None]:
         """Commit what is written inside, all or nothing; inside another one, join it.
 
-        What is committed survives the death of the process and of the machine. Raises CommitInDoubt
-        when nobody can tell whether it was made; nothing more can be written then, in this life.
+        What is committed survives the death of the process and of the machine. What fails is not
+        there, nor is it after a crash. Where an engine cannot promise that, it raises the
+        StorageError ChangeInDoubt: the change is not there, but a crash before the next commit may
+        bring it back. CommitInDoubt is raised when nobody can tell whether it was made; nothing
+        more can be written then, in this life.
         """
 
     def savepoint(self) -> AbstractContextManager[None]:
@@ -88,6 +94,9 @@ class Database(Protocol):
 
     def probe(self, *, write: bool) -> None:
         """Show that the engine answers, by a read or by a write; raises StorageError."""
+
+    def ask_guards(self) -> None:
+        """Ask what may refuse a commit, without one; raises StorageError."""
 
     @property
     def free_pages(self) -> int:
@@ -367,8 +376,11 @@ class JobQueue(Backlog, Protocol):
     def forget_deliveries(self) -> None:
         """Let no waiting job be a suspect: those that are count as never handed out."""
 
-    def bring_near(self, latest: float) -> None:
-        """Let no job wait beyond `latest`: after the clock was set back."""
+    def bring_near(self, now: float, latest: float) -> None:
+        """Let no retry wait beyond `latest`, and no other job for its time at all.
+
+        After the clock was set back. A retry that comes before that keeps its time.
+        """
 
 
 class Running(Protocol):

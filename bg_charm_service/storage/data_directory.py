@@ -14,7 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from bg_charm_service.domain.errors import DataDirectoryBusy, DataDirectoryError
+from loguru import logger
+
+from bg_charm_service.domain.errors import DataDirectoryBusy, DataDirectoryError, StorageError
 
 DATABASE_NAME = "bg-charm-service.db"
 SOCKET_NAME = "service.sock"
@@ -68,11 +70,9 @@ class DataDirectory:
         except OSError as error:
             os.close(lock_fd)
             raise DataDirectoryError(why_unusable(path, error)) from None
-        # Only told to people: on a full disk the lock holds without it.
-        with suppress(OSError):
-            os.ftruncate(lock_fd, 0)
-            os.pwrite(lock_fd, f"{os.getpid()}\n".encode(), 0)
-        return cls(path, lock_fd)
+        directory = cls(path, lock_fd)
+        directory._write_pid()
+        return directory
 
     @property
     def database_path(self) -> Path:
@@ -85,6 +85,39 @@ class DataDirectory:
     @property
     def scratch_path(self) -> Path:
         return self.path / SCRATCH_NAME
+
+    def keep_lock(self) -> None:
+        """Take the lock anew where its file was deleted; raises StorageError where that fails.
+
+        Without it the next command would take the directory for one that nobody has.
+        """
+        name = self.path / LOCK_NAME
+        if _is_same_file(self._lock_fd, name):
+            return
+        try:
+            lock_fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(lock_fd)
+                raise
+        except OSError as error:
+            raise StorageError(
+                f"The data directory {self.path} is not this process's any more: its lock was "
+                f"deleted or replaced, and cannot be taken again ({error.strerror})"
+            ) from None
+        os.close(self._lock_fd)
+        self._lock_fd = lock_fd
+        self._write_pid()
+        logger.bind(event="lock_remade").warning(
+            "{} was deleted or replaced; the data directory is locked again", name
+        )
+
+    def _write_pid(self) -> None:
+        # Only told to people: on a full disk the lock holds without it.
+        with suppress(OSError):
+            os.ftruncate(self._lock_fd, 0)
+            os.pwrite(self._lock_fd, f"{os.getpid()}\n".encode(), 0)
 
     def close(self) -> None:
         """Give the directory up; closing twice is fine."""
@@ -124,6 +157,13 @@ def why_unusable(path: Path, error: OSError) -> str:
         f"The data directory {path} cannot be used by user {me}: {error.strerror or error}. "
         "Choose another with --data-dir."
     )
+
+
+def _is_same_file(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except OSError:
+        return False
 
 
 def _exists(path: Path) -> bool:

@@ -279,6 +279,14 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True)
+class Pruned:
+    """What a slice of pruning came to; `is_over` when there is nothing more to look at."""
+
+    deleted: int
+    is_over: bool
+
+
+@dataclass(frozen=True, slots=True)
 class FileFacts:
     """What a file is: whether one of ours, its schema, and what is wrong with it."""
 

@@ -33,6 +33,7 @@ from bg_charm_service.storage.records import (
     FailureStreak,
     Link,
     OwnedSpace,
+    Pruned,
     RunOutcome,
     ScheduledCharm,
     ScheduleEntry,
@@ -137,6 +138,9 @@ class Charms(Protocol):
 
     def mark_removed(self, charm_key: int, now: float) -> None:
         """End a charm's life; its state and its right to run are gone, its history stays."""
+
+    def bring_near(self, now: float) -> None:
+        """Let no charm have been removed after `now`: the clock was set back since."""
 
     def purge_removed(self, before: float, limit: int) -> int:
         """Delete charms removed before a moment, and sources nobody uses; gives the count."""
@@ -279,6 +283,12 @@ class HealthRecords(Protocol):
         Leaves no marks: the run that is out leaves this number alone when it is settled.
         """
 
+    def bring_near(self, now: float) -> None:
+        """Let failures have disabled no charm after `now`: the clock was set back since.
+
+        Leaves no marks: when a charm was disabled says nothing to a run that is out.
+        """
+
     def disabled_before(self, moment: float, limit: int) -> list[int]:
         """Charms that failures disabled before a moment, without those removed."""
 
@@ -313,8 +323,16 @@ class Runs(Protocol):
     def find(self, charm_key: int, run_id: str) -> RunRecord | None:
         """The newest record of a run id."""
 
-    def prune(self, before: float, limit: int) -> int:
-        """Delete up to `limit` runs that finished before a moment; gives the count."""
+    def prune(self, before: float, limit: int, *, keep: int) -> Pruned:
+        """Look at up to `limit` of the runs that finished before a moment, the oldest first.
+
+        Deletes them but for the newest `keep` of each charm there is: a clock that was wrong for a
+        moment must not cost the whole history. Goes on where the last call ended, and begins anew
+        after the one that says that it is over.
+        """
+
+    def bring_near(self, now: float, limit: int) -> int:
+        """Let up to `limit` runs that finished after `now` have finished now; gives the count."""
 
 
 class Totals(Protocol):

@@ -34,6 +34,12 @@ from bg_charm_service.workers.pool.contract import WorkerPool
 from bg_charm_service.workers.pool.events import FieldWanted, PoolEvent, RunFinished
 from bg_charm_service.workers.protocol.messages import FieldValue
 
+#: A longer break between two steps was none of the loop's own: it was stopped, or the machine was.
+_ASLEEP_SECONDS = 10.0
+
+#: How often the storage is looked after while nothing is written, in seconds.
+_LOOK_SECONDS = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -82,6 +88,9 @@ class Supervisor:
         self.storage_health.on_full.append(self._find_who_filled)
         parts.database.on_failure.append(self.storage_health.note)
         self.is_draining = False
+        #: Since when the loop has stepped without a long break, by the steady clock.
+        self.awake_since = parts.clock.steady()
+        self._stepped_at = self.awake_since
         #: Steps done so far: the watchdog sees by it that the loop advances.
         self.turns = 0
         #: Called with the settlements of a step once they are on disk.
@@ -107,6 +116,8 @@ class Supervisor:
         self._waiters = JobWaiters()
         #: The job whose run kept the most in files when the disk was full.
         self._filled_by: int | None = None
+        #: When to look after the storage again, by the steady clock.
+        self._look_at = 0.0
 
     def recover(self) -> None:
         """Give jobs that were claimed when an earlier supervisor died back to the queue."""
@@ -144,6 +155,10 @@ class Supervisor:
         """
         answers = self._collect()
         now = self.parts.clock.steady()
+        if now - self._stepped_at > _ASLEEP_SECONDS:
+            self.awake_since = now
+        self._stepped_at = now
+        self._look_after_storage(now)
         if self.storage_health.is_waiting:
             return
         settled: list[Settled] = []
@@ -161,6 +176,13 @@ class Supervisor:
             self._answers = []
         self._publish(settled, were_answered=bool(answers))
         self._dispatch(batches, now)
+
+    def _look_after_storage(self, now: float) -> None:
+        """Notice what is wrong with the storage also while nothing is written."""
+        if now >= self._look_at:
+            self._look_at = now + _LOOK_SECONDS
+            with self.storage_health.noting():
+                self.parts.database.ask_guards()
 
     def _collect(self) -> list[RunFinished]:
         """Take in what workers said; gives the ends of runs, with those not settled before."""

@@ -43,7 +43,7 @@ class StorageHealth:
     def note(self, error: StorageError) -> None:
         """Remember a failure; the same one is told once."""
         self._find_room(error)
-        problem = str(error)
+        problem = error.problem
         if problem != self.problem:
             logger.bind(event="storage_problem").error(
                 "{}. Nothing is lost; no work is claimed until it works again", problem.rstrip(".")

@@ -20,6 +20,7 @@ from bg_charm_service.storage.contract import Database, JobQueue, Storage, Store
 from bg_charm_service.storage.engines import SQLiteEngine
 from bg_charm_service.storage.sqlite.database import Database as SQLiteDatabase
 from bg_charm_service.storage.sqlite.store import charm_lists
+from tests.failing_disk import failing, failing_disk, log_syncs_fail
 
 
 def nothing() -> None:
@@ -58,6 +59,12 @@ class Engine(Protocol):
     def reopen(self) -> None:
         """Close in good order, and open again."""
 
+    def as_killed(self) -> AbstractContextManager[Storage]:
+        """Open beside it what the next process would find, if this one were killed now."""
+
+    def as_without_power(self) -> AbstractContextManager[Storage]:
+        """Open beside it what the next process would find, if the machine lost its power now."""
+
     def open_copy(self, path: Path) -> Storage:
         """Open what a copy made."""
 
@@ -72,6 +79,9 @@ class Engine(Protocol):
 
     def late_errors(self, *, unreadable: int) -> AbstractContextManager[None]:
         """Let commits inside report errors though they are made; then so many reads fail."""
+
+    def unsynced(self, count: int) -> AbstractContextManager[None]:
+        """Let so many commits inside fail that are written already, and that a crash may find."""
 
     def ways_to_list(self) -> list[AbstractContextManager[None]]:
         """Give each way in which lists of charms may be found, to be gone inside."""
@@ -106,6 +116,8 @@ class SQLite:
     def __init__(self) -> None:
         self._root = Path(mkdtemp(prefix="engine-"))
         self._life = 0
+        self._looks = 0
+        failing_disk().synced = self._keep_synced
         self._open()
 
     def _open(self) -> None:
@@ -131,6 +143,7 @@ class SQLite:
             during()
             # A copy of the files is what a killed process leaves; closing would tidy them up.
             shutil.copytree(self._home, self._root / str(self._life))
+            shutil.copytree(self._root / f"synced-{self._life - 1}", self._synced)
             raise _Killed
         self.storage.close()
         shutil.rmtree(self._home)
@@ -139,6 +152,38 @@ class SQLite:
     def reopen(self) -> None:
         self.storage.close()
         self._open()
+
+    @contextmanager
+    def as_killed(self) -> Iterator[Storage]:
+        with self._beside(self._home) as storage:
+            yield storage
+
+    @contextmanager
+    def as_without_power(self) -> Iterator[Storage]:
+        with self._beside(self._synced) as storage:
+            yield storage
+
+    @contextmanager
+    def _beside(self, home: Path) -> Iterator[Storage]:
+        """Open a copy of the files of a directory."""
+        self._looks += 1
+        copy = self._root / f"look-{self._looks}"
+        shutil.copytree(home, copy)
+        storage = SQLiteEngine().open(copy / "test.db")
+        try:
+            yield storage
+        finally:
+            storage.close()
+
+    @property
+    def _synced(self) -> Path:
+        """Where the files of this life lie as they were last synced."""
+        return self._root / f"synced-{self._life}"
+
+    def _keep_synced(self, path: Path) -> None:
+        if path.parent == self._home:
+            self._synced.mkdir(exist_ok=True)
+            shutil.copy(path, self._synced)
 
     def open_copy(self, path: Path) -> Storage:
         return SQLiteEngine().open(path)
@@ -171,12 +216,18 @@ class SQLite:
         finally:
             self._connection.is_late = False
 
+    @contextmanager
+    def unsynced(self, count: int) -> Iterator[None]:
+        with failing(sync=log_syncs_fail(count)):
+            yield
+
     def ways_to_list(self) -> list[AbstractContextManager[None]]:
         walking, looking_twice, from_few = (0, 4000), (0, 3), (2000, 3)
         return [_listing(*bounds) for bounds in (walking, looking_twice, from_few)]
 
     def close(self) -> None:
         self.storage.close()
+        failing_disk().synced = lambda path: None
         shutil.rmtree(self._root)
 
     @property

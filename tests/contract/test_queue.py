@@ -326,3 +326,32 @@ def test_restart_finds_everything(engine: Engine) -> None:
     assert [claim] == queue.claimed_jobs()
     assert (1, 1, NOW + 9) == (queue.pending, queue.claimed, queue.next_run_at())
     assert queue.ack(claim)
+
+
+@pytest.mark.parametrize("end", ["crash", "reopen"])
+def test_retry_keeps_its_time_over_a_restart(engine: Engine, end: str) -> None:
+    """Whoever opens the queue next waits as long as the one before: delays are not lost."""
+    poll(engine.queue)
+    (claim,) = engine.queue.claim(SPACE, 1, NOW)
+    engine.queue.retry(claim, NOW + 20)
+    getattr(engine, end)()
+    queue = engine.queue
+    queue.bring_near(NOW, NOW + 30)
+    assert NOW + 20 == queue.next_run_at()
+    assert set() == queue.hot_spaces(NOW + 19.9)
+    assert [] == claimed_ids(queue, NOW + 19.9)
+    assert {SPACE} == queue.hot_spaces(NOW + 20)
+    (claim,) = queue.claim(SPACE, 1, NOW + 20)
+    assert (2, NOW + 20) == (claim.job.attempt, claim.job.run_at)
+
+
+def test_only_what_a_wrong_clock_wrote_is_brought_near(queue: JobQueue) -> None:
+    """A retry waits no longer than any may, and what waits for no retry not at all."""
+    poll(queue, 1)
+    (claim,) = queue.claim(SPACE, 1, NOW)
+    queue.retry(claim, NOW + 5000)
+    poll(queue, 2, run_at=NOW + 5000)
+    queue.bring_near(NOW, NOW + 30)
+    assert [2] == [claim.charm_key for claim in queue.claim(SPACE, 10, NOW)]
+    assert [] == claimed_ids(queue, NOW + 29)
+    assert [1] == [claim.charm_key for claim in queue.claim(SPACE, 10, NOW + 30)]

@@ -392,11 +392,11 @@ class QueueMachine(RuleBasedStateMachine):
     def bring_near(self, charm: int, fate: str) -> None:
         """The clock was set back."""
         latest = self.now + 1
-        if not self.attempted(fate, lambda: self.queue.bring_near(latest)):
+        if not self.attempted(fate, lambda: self.queue.bring_near(self.now, latest)):
             return
         for row in self.rows.values():
             if row.status == "ready":
-                row.run_at = min(row.run_at, latest)
+                row.run_at = min(row.run_at, latest if row.attempt > 1 else self.now)
 
     @invariant()
     def rows_are_the_same(self) -> None:

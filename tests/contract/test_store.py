@@ -18,7 +18,7 @@ from bg_charm_service.domain.model import (
     RunRecord,
 )
 from bg_charm_service.storage.contract import Store
-from bg_charm_service.storage.records import CharmRecord, ScheduleEntry
+from bg_charm_service.storage.records import CharmRecord, Pruned, ScheduleEntry
 from tests.contract.engine import Engine
 
 OWNER, OTHER = "did:key:owner", "did:key:other"
@@ -348,8 +348,75 @@ def test_old_runs_are_pruned_in_slices(store: Store) -> None:
     key = add_charm(store, "one").charm_key
     for number in range(1, 6):
         store.runs.record(key, run(number, finished_at=NOW + number), keep=100)
-    assert [2, 1, 0] == [store.runs.prune(NOW + 4, limit=2) for _ in range(3)]
+    slices = [store.runs.prune(NOW + 4, 2, keep=1) for _ in range(2)]
+    assert [Pruned(2, is_over=False), Pruned(1, is_over=True)] == slices
     assert [5, 4] == [found.number for found in store.runs.of(key)]
+
+
+def test_newest_runs_are_kept_whatever_their_age(store: Store) -> None:
+    """A clock that is ahead for a moment costs no charm the end of its history."""
+    busy, idle = (add_charm(store, cause).charm_key for cause in ("busy", "idle"))
+    for number in range(1, 31):
+        store.runs.record(busy, run(number, finished_at=NOW), keep=100)
+    for number in range(1, 8):
+        store.runs.record(idle, run(number, finished_at=NOW), keep=100)
+    deleted = 0
+    while not (pruned := store.runs.prune(NOW + 86400, 4, keep=10)).is_over:
+        deleted += pruned.deleted
+    assert (20, Pruned(0, is_over=True)) == (deleted, store.runs.prune(NOW + 86400, 99, keep=10))
+    assert list(range(30, 20, -1)) == [found.number for found in store.runs.of(busy, limit=99)]
+    assert list(range(7, 0, -1)) == [found.number for found in store.runs.of(idle, limit=99)]
+
+
+def test_pruning_begins_anew(store: Store) -> None:
+    """What was kept once goes later, when it is among the newest no more."""
+    key = add_charm(store, "one").charm_key
+    for number in range(1, 6):
+        store.runs.record(key, run(number, finished_at=NOW), keep=100)
+    assert Pruned(0, is_over=True) == store.runs.prune(NOW + 1, 10, keep=5)
+    store.runs.record(key, run(6, finished_at=NOW + 9), keep=100)
+    assert Pruned(1, is_over=True) == store.runs.prune(NOW + 1, 10, keep=5)
+    assert [6, 5, 4, 3, 2] == [found.number for found in store.runs.of(key)]
+
+
+def test_history_of_a_charm_that_is_gone_is_not_kept(store: Store) -> None:
+    """The last runs stay as long as somebody can look at them."""
+    key = add_charm(store, "one").charm_key
+    store.runs.record(key, run(1, finished_at=NOW), keep=100)
+    store.charms.mark_removed(key, NOW)
+    assert Pruned(0, is_over=True) == store.runs.prune(NOW + 1, 10, keep=5)
+    store.charms.purge_removed(NOW + 1, 10)
+    assert Pruned(1, is_over=True) == store.runs.prune(NOW + 1, 10, keep=5)
+
+
+def test_times_in_the_future_are_brought_near(store: Store) -> None:
+    """After the clock was set back, what was written before comes of age like anything else."""
+    ahead = NOW + 86400
+    disabled, by_hand, removed = (add_charm(store, name).charm_key for name in "abc")
+    health = CharmHealth(disabled_at=ahead, disabled_by=DisabledBy.FAILURES)
+    store.health.put(disabled, health)
+    store.health.put(by_hand, CharmHealth(disabled_at=ahead, disabled_by=DisabledBy.HAND))
+    store.charms.mark_removed(removed, ahead)
+    for number in range(1, 4):
+        store.runs.record(disabled, run(number, finished_at=ahead), keep=100)
+    store.health.bring_near(NOW)
+    store.charms.bring_near(NOW)
+    assert [2, 1, 0] == [store.runs.bring_near(NOW, 2) for _ in range(3)]
+    assert [disabled] == store.health.disabled_before(NOW + 1, 10)
+    assert ahead == store.health.get(by_hand).disabled_at
+    assert {NOW} == {found.finished_at for found in store.runs.of(disabled)}
+    assert 1 == store.charms.purge_removed(NOW + 1, 10)
+
+
+def test_times_in_the_past_stay(store: Store) -> None:
+    """Only what lies in the future is changed."""
+    key = add_charm(store, "one").charm_key
+    health = CharmHealth(disabled_at=NOW - 5, disabled_by=DisabledBy.FAILURES)
+    store.health.put(key, health)
+    store.runs.record(key, run(1, finished_at=NOW - 5), keep=100)
+    store.health.bring_near(NOW)
+    assert (0, NOW - 5) == (store.runs.bring_near(NOW, 2), store.health.get(key).disabled_at)
+    assert NOW - 5 == store.runs.of(key)[0].finished_at
 
 
 def test_totals_are_counted_with_their_transaction(engine: Engine) -> None:

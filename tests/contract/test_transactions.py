@@ -7,7 +7,13 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 
 import pytest
 
-from bg_charm_service.domain.errors import CommitInDoubt, StorageError, StorageFull
+from bg_charm_service.domain.errors import (
+    ChangeInDoubt,
+    CommitInDoubt,
+    StorageError,
+    StorageFull,
+)
+from bg_charm_service.storage.contract import Storage
 from tests.contract.engine import Engine
 
 SPACE = "did:key:space"
@@ -26,9 +32,16 @@ def add(engine: Engine, name: str, value: bytes = b"1") -> None:
     engine.store.spaces.write_document(SPACE, name, value, 0.0)
 
 
-def names(engine: Engine) -> list[str]:
+def names(opened: Engine | Storage) -> list[str]:
     """Give the names of all that is written."""
-    return [name for name in NAMES if engine.store.spaces.document(SPACE, name) is not None]
+    return [name for name in NAMES if opened.store.spaces.document(SPACE, name) is not None]
+
+
+def names_on_disk(engine: Engine) -> list[str]:
+    """Give the names of all that survives a kill, and a loss of power, at this moment."""
+    with engine.as_killed() as killed, engine.as_without_power() as dark:
+        assert names(dark) == names(killed)
+        return names(killed)
 
 
 def test_transaction_commits_as_one(engine: Engine) -> None:
@@ -369,6 +382,103 @@ def test_nothing_is_decided_on_a_doubtful_commit(engine: Engine) -> None:
     with engine.transaction():
         add(engine, "c")
     assert ["a", "c"] == names(engine)
+
+
+def test_what_is_acknowledged_is_on_disk(engine: Engine) -> None:
+    """Whoever waits for a commit is called when it is durable, and not before; also with others."""
+    found: list[list[str]] = []
+    for name in "ab":
+        with engine.transaction():
+            add(engine, name)
+            engine.database.after_commit(lambda: found.append(names_on_disk(engine)))
+            before = names_on_disk(engine)
+        assert name not in before
+        assert name in names_on_disk(engine)
+    assert [["a"], ["a", "b"]] == found
+
+
+WRITES: dict[str, Callable[[Engine, str], None]] = {
+    "in a transaction": lambda engine, name: _write(engine, name),
+    "by itself": add,
+}
+
+
+def _write(engine: Engine, *written: str) -> None:
+    with engine.transaction():
+        for name in written:
+            add(engine, name)
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_what_is_refused_is_not_there_after_a_crash(
+    engine: Engine, write: Callable[[Engine, str], None]
+) -> None:
+    """A commit that failed once it was written is undone for good before its caller is told."""
+    write(engine, "a")
+    with engine.unsynced(1), pytest.raises(StorageError) as refused:
+        write(engine, "b")
+    assert not isinstance(refused.value, ChangeInDoubt)
+    assert ["a"] == names(engine) == names_on_disk(engine)
+    write(engine, "c")
+    assert ["a", "c"] == names(engine) == names_on_disk(engine)
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_what_a_crash_may_bring_back_is_said_to_be_in_doubt(
+    engine: Engine, write: Callable[[Engine, str], None]
+) -> None:
+    """Where it cannot be undone for good, its caller is told so; until something is committed."""
+    heard: list[StorageError] = []
+    engine.database.on_failure.append(heard.append)
+    write(engine, "a")
+    with engine.unsynced(2), pytest.raises(ChangeInDoubt, match="may be there if") as told:
+        write(engine, "b")
+    assert ([told.value], ["a"]) == (heard, names(engine))
+    with engine.as_killed() as killed:
+        assert set(names(killed)) <= {"a", "b"}
+    write(engine, "c")
+    assert ["a", "c"] == names(engine) == names_on_disk(engine)
+
+
+def test_first_commit_that_fails_is_undone_like_any(engine: Engine) -> None:
+    """Also before anything was committed, what failed is not there."""
+    with engine.unsynced(1), pytest.raises(StorageError):
+        engine.database.probe(write=True)
+    with engine.unsynced(2), pytest.raises(ChangeInDoubt):
+        _write(engine, "a")
+    engine.database.probe(write=True)
+    assert [] == names_on_disk(engine)
+
+
+def test_crash_with_a_change_in_doubt(engine: Engine) -> None:
+    """The next life goes on from what is there, whichever it is, and keeps it."""
+    _write(engine, "a")
+    with engine.unsynced(2), suppress(ChangeInDoubt):
+        _write(engine, "b", "c")
+    engine.crash()
+    found = names(engine)
+    assert found in (["a"], ["a", "b", "c"])
+    _write(engine, "d")
+    assert [*found, "d"] == names_on_disk(engine)
+
+
+def test_orderly_end_with_a_change_in_doubt(engine: Engine) -> None:
+    """Closing takes only what was committed along."""
+    _write(engine, "a")
+    with engine.unsynced(2), suppress(ChangeInDoubt):
+        _write(engine, "b")
+    engine.reopen()
+    assert ["a"] == names(engine)
+
+
+def test_failed_commits_one_after_the_other(engine: Engine) -> None:
+    """None of them is there after the first one that is made."""
+    for name in "abc":
+        with engine.unsynced(2), suppress(ChangeInDoubt):
+            _write(engine, name)
+    assert [] == names(engine)
+    _write(engine, "d")
+    assert ["d"] == names_on_disk(engine)
 
 
 def test_closing_twice_is_fine(engine: Engine) -> None:

@@ -60,12 +60,13 @@ class Refused(Exception):
 class Runner:
     """Who runs a service, and with which Python; by default whoever runs the tests, with theirs.
 
-    `identity` is what a process is started with to be another user's.
+    `identity` is what a process is started with to be another user's; `program` what Python runs.
     """
 
     python: str = sys.executable
     identity: dict[str, Any] = field(default_factory=dict)
     environ: dict[str, str] = field(default_factory=dict)
+    program: tuple[str, ...] = ("-m", "bg_charm_service")
 
 
 class Gate:
@@ -173,7 +174,7 @@ class Service:
         """Arguments that run the program: with its loop watched, where it can import our tests."""
         if self._cwd == ROOT and self._runner == Runner():
             return SLOW_TURNS.command("bg_charm_service")
-        return ["-m", "bg_charm_service"]
+        return list(self._runner.program)
 
     def start(self) -> Service:
         """Start the process and wait until it takes requests."""

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.running import Gate, Refused, RunningCharm, Service
+from bg_charm_service.domain.errors import DataDirectoryBusy
+from bg_charm_service.storage.data_directory import DataDirectory
+from tests.process.program import wait_until
+from tests.process.running import Gate, Refused, Runner, RunningCharm, Service
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits another process")
 
@@ -139,6 +142,181 @@ def test_read_only_data_directory(small_disk: Path) -> None:
         service.start()
         charm.perform(number=2)
         assert [1, 2] == charm.get("numbers")
+
+
+@pytest.fixture
+def marker(tmp_path: Path) -> Path:
+    """A file that, while it is there, lets each sync of the service's disk fail."""
+    return tmp_path / "syncs fail"
+
+
+def on_failing_disk(marker: Path) -> Runner:
+    """Run a service on such a disk."""
+    return Runner(program=("-m", "tests.failing_disk", str(marker)))
+
+
+def test_sync_that_fails_leaves_the_request_in_doubt(tmp_path: Path, marker: Path) -> None:
+    """A KILL after an answer that is no promise: the event is there or not, as its answer said."""
+    runner = on_failing_disk(marker)
+    with Service(tmp_path / "data", "--interval=3600", runner=runner) as service:
+        charm = service.add()
+        charm.perform(number=1)
+        marker.touch()
+        with pytest.raises(Refused, match="in doubt") as refused:
+            charm.send(number=2)
+        assert 500 == refused.value.status
+        assert not service.status()["healthy"]
+        assert "doubt" not in service.status()["problems"][0]
+        assert [1] == charm.get("numbers")
+        service.kill()
+        marker.unlink()
+        service.start()
+        charm.perform(number=3)
+        assert charm.get("numbers") in ([1, 3], [1, 2, 3])
+
+
+def test_what_was_in_doubt_is_gone_once_writing_works(tmp_path: Path, marker: Path) -> None:
+    """As soon as something is stored again, no KILL brings back what was not acknowledged."""
+    runner = on_failing_disk(marker)
+    with Service(tmp_path / "data", "--interval=3600", runner=runner) as service:
+        charm = service.add()
+        charm.perform(number=1)
+        marker.touch()
+        with pytest.raises(Refused, match="in doubt"):
+            charm.send(number=2)
+        marker.unlink()
+        service.wait_for("storage_back")
+        service.kill()
+        service.start()
+        charm.perform(number=3)
+        assert [1, 3] == charm.get("numbers")
+
+
+def test_command_says_that_its_change_is_in_doubt(tmp_path: Path, marker: Path) -> None:
+    """A person reads it in one line, with the service running or not."""
+    runner = on_failing_disk(marker)
+    with Service(tmp_path / "data", "--interval=3600", runner=runner) as service:
+        charm = service.add(register=True, integration="manual")
+        marker.touch()
+        told = service.cli("charm", "disable", charm.ref)
+        assert (1, True) == (told.returncode, "in doubt" in told.stderr), told.stderr
+        assert 1 == len(told.stderr.splitlines())
+        marker.unlink()
+        service.wait_for("storage_back")
+        service.stop()
+        marker.touch()
+        told = subprocess.run(
+            [
+                *(sys.executable, *runner.program, "--data-dir", str(service.data_dir)),
+                *("charm", "disable", charm.ref),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (1, True) == (told.returncode, "in doubt" in told.stderr), told.stderr
+        assert 1 == len(told.stderr.splitlines())
+
+
+def test_run_that_ends_while_no_sync_works(tmp_path: Path, marker: Path) -> None:
+    """Its settlement is made until it holds; a KILL in between counts it once all the same."""
+    runner = on_failing_disk(marker)
+    with Service(tmp_path / "data", "--interval=3600", runner=runner) as service:
+        gate = service.gate()
+        charm = service.add(values={"folder": str(gate.folder)})
+        job = charm.send(mode="wait", number=1)
+        gate.wait_for_run()
+        marker.touch()
+        gate.let_go()
+        service.wait_for("storage_problem")
+        service.kill()
+        marker.unlink()
+        gate.let_go()
+        service.start()
+        # Found made at the start, or made again; either way once.
+        wait_until(lambda: charm.view()["executions"])
+        assert ([1], 1) == (charm.get("numbers"), charm.view()["executions"])
+        assert job == charm.runs()[0]["job_id"]
+
+
+FILES = ("bg-charm-service.db", "bg-charm-service.db-wal")
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_file_that_is_deleted_under_the_service(tmp_path: Path, file: str) -> None:
+    """Nothing more is acknowledged; a backup has what was, and a start from it loses nothing."""
+    with Service(tmp_path / "data", "--interval=3600") as service:
+        charm = service.add()
+        charm.perform(number=1)
+        (tmp_path / "data" / file).unlink()
+        with pytest.raises(Refused, match="was deleted, moved or replaced") as refused:
+            charm.send(number=2)
+        assert 503 == refused.value.status
+        status = service.status()
+        assert (False, True) == (status["healthy"], file in status["problems"][0])
+        saved = service.cli("backup", str(tmp_path / "saved.db"))
+        assert 0 == saved.returncode, saved.stderr
+        service.kill()
+        restored = service.cli("restore", str(tmp_path / "saved.db"), "--force")
+        assert 0 == restored.returncode, restored.stderr
+        service.start()
+        charm.perform(number=3)
+        assert [1, 3] == charm.get("numbers")
+
+
+def test_start_without_the_log(tmp_path: Path) -> None:
+    """A start that would go on without what was stored last says so, and changes nothing."""
+    with Service(tmp_path / "data", "--interval=3600") as service:
+        charm = service.add()
+        charm.perform(number=1)
+        service.kill()
+        log = tmp_path / "data" / FILES[1]
+        log.rename(tmp_path / "log")
+        for command in ("status", "doctor"):
+            told = service.cli(command)
+            assert told.returncode
+            assert "missing or empty" in told.stdout + told.stderr
+        service.boot()
+        assert 1 == service.wait()
+        assert "missing or empty" in service.errors
+        assert 1 == len(service.errors.splitlines())
+        (tmp_path / "log").rename(log)
+        service.start()
+        charm.perform(number=2)
+        assert [1, 2] == charm.get("numbers")
+
+
+def test_lock_and_socket_that_are_deleted(tmp_path: Path) -> None:
+    """Both are made anew: commands reach the service, and nobody else takes the directory."""
+    with Service(tmp_path / "data", "--interval=3600") as service:
+        charm = service.add()
+        (tmp_path / "data" / "lock").unlink()
+        (tmp_path / "data" / "service.sock").unlink()
+        service.wait_for("socket_remade")
+        charm.perform(number=1)
+        service.wait_for("lock_remade")
+        assert str(service.pid) == (tmp_path / "data" / "lock").read_text().strip()
+        with pytest.raises(DataDirectoryBusy):
+            DataDirectory.open(tmp_path / "data")
+        assert 0 == service.stop()
+        assert not (tmp_path / "data" / "service.sock").exists()
+
+
+def test_another_directory_in_its_place(tmp_path: Path) -> None:
+    """A service whose directory was moved away leaves alone what is put in its place."""
+    with Service(tmp_path / "data", "--interval=3600") as moved:
+        charm = moved.add()
+        (tmp_path / "data").rename(tmp_path / "moved")
+        with Service(tmp_path / "data", "--interval=3600") as service:
+            moved.wait_for("storage_problem")
+            moved.wait_for("socket_replaced")
+            moved.stop()
+            other = service.add()
+            other.perform(number=1)
+            assert [1] == other.get("numbers")
+        moved.data_dir = tmp_path / "moved"
+        moved.start()
+        charm.perform(number=1)
 
 
 def fill(disk: Path) -> Path:

@@ -13,9 +13,10 @@ from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, fields
+from itertools import zip_longest
 
 from tests.simulation.simulate import simulate
-from tests.simulation.world import Report
+from tests.simulation.world import Bug, Report
 
 
 @dataclass(slots=True)
@@ -57,16 +58,34 @@ def replay_line(report: Report) -> str:
 
 
 def as_json(figures: Report | Summary) -> str:
-    """Give figures as JSON."""
-    return json.dumps({one.name: getattr(figures, one.name) for one in fields(figures)}, indent=2)
+    """Give figures as JSON, without the log."""
+    shown = {one.name: getattr(figures, one.name) for one in fields(figures) if one.name != "log"}
+    return json.dumps(shown, indent=2)
+
+
+def simulate_twice(seed: int, bug: Bug | None = None) -> Report:
+    """Simulate a seed, and once more: where the two logs differ is a violation."""
+    report, again = simulate(seed, bug), simulate(seed, bug)
+    difference = first_difference(report.log, again.log)
+    if difference:
+        report.violations.append(difference)
+    return report
+
+
+def first_difference(log: list[str], again: list[str]) -> str:
+    """Name the first line in which two logs differ; nothing for two that are the same."""
+    for number, (one, other) in enumerate(zip_longest(log, again, fillvalue="the end"), start=1):
+        if one != other:
+            return f"not the same the second time: line {number} is {one!r}, then {other!r}"
+    return ""
 
 
 def run_seeds(seeds: Iterable[int], *, processes: int) -> Summary:
-    """Simulate many seeds, and print each that fails."""
+    """Simulate many seeds, each twice, and print each that fails."""
     summary = Summary()
     began = time.monotonic()
     with ProcessPoolExecutor(processes) as pool:
-        for report in pool.map(simulate, seeds, chunksize=4):
+        for report in pool.map(simulate_twice, seeds, chunksize=4):
             summary.add(report)
             if report.violations:
                 print(replay_line(report), file=sys.stderr, flush=True)
@@ -84,7 +103,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     given = parser.parse_args(arguments)
     if given.seed is not None:
-        report = simulate(given.seed)
+        report = simulate_twice(given.seed)
         print(as_json(report))
         return bool(report.violations)
     seeds = range(given.first, given.first + given.seeds)

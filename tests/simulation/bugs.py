@@ -15,9 +15,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from bg_charm_service.domain.backoff import MAX_DELAY_SECONDS
 from bg_charm_service.domain.model import Outcome
 from bg_charm_service.service.dependencies import PartTypes
-from bg_charm_service.storage.records import ScheduleEntry
+from bg_charm_service.storage.records import Claim, ScheduleEntry
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
 from bg_charm_service.supervisor.completer import Completer, Settled
@@ -76,6 +77,20 @@ class MiscountingQueue(JobQueue):
 
     def _tally(self, *, pending: int = 0, claimed: int = 0, dead: int = 0) -> None:
         super()._tally(pending=pending, claimed=claimed)
+
+
+class ImpatientQueue(JobQueue):
+    """Lets retries run at once when the service starts."""
+
+    def bring_near(self, now: float, latest: float) -> None:
+        super().bring_near(now, now)
+
+
+class HurriedQueue(JobQueue):
+    """Claims jobs before their time, once they wait for it."""
+
+    def claim(self, space_key: int, limit: int, now: float, **options: Any) -> Sequence[Claim]:
+        return super().claim(space_key, limit, now + MAX_DELAY_SECONDS, **options)
 
 
 class BlamingCompleter(Completer):
@@ -185,6 +200,56 @@ class SilentSupervisor(Supervisor):
         return asyncio.get_running_loop().create_future()
 
 
+class HastySupervisor(Supervisor):
+    """Tells of the ends of runs before they are written."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        complete = self.parts.completer.complete
+
+        def complete_and_tell(answers: Sequence[RunFinished]) -> list[Settled]:
+            settled = complete(answers)
+            for listener in self.on_settled:
+                listener(settled)
+            return settled
+
+        self.parts.completer.complete = complete_and_tell  # type: ignore[method-assign]
+
+
+class LazyDatabase(Database):
+    """Writes what was acknowledged with the next transaction."""
+
+    _is_late = False
+
+    def _commit(self) -> bool:
+        self._is_late = True
+        return True
+
+    def _undo(self) -> None:
+        if self._is_late and self.connection.in_transaction:
+            self._is_late = False
+            super()._commit()
+        super()._undo()
+
+
+class EagerDatabase(Database):
+    """Calls what waits for a commit, and then commits."""
+
+    def _commit(self) -> bool:
+        callbacks, self._after_commit = self._after_commit, []
+        for callback in callbacks:
+            callback()
+        return super()._commit()
+
+
+class HopefulDatabase(Database):
+    """Takes what SQLite undid for undone; this was once so."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._commits.undo_for_good = lambda error: None  # type: ignore[method-assign]
+
+
 class TrustingDatabase(Database):
     """Believes every error of a commit, also of one that was made; this was once so."""
 
@@ -281,6 +346,12 @@ BUGS = (
     (Bug("mates are made twice", PartTypes(pool=HastyPool)), "at once|pays for"),
     (Bug("leaks are lived with", PartTypes(pool=TolerantPool)), "beside what another left"),
     (Bug("nobody is told", PartTypes(supervisor=SilentSupervisor)), "never answered"),
+    (Bug("retries lose their delay at a start", queue=ImpatientQueue), "lost its delay"),
+    (Bug("retries come early", queue=HurriedQueue), "before its time"),
+    (Bug("answers are told too early", PartTypes(supervisor=HastySupervisor)), "before it is w"),
+    (Bug("acknowledged before it is written", database=LazyDatabase), "before it is written"),
+    (Bug("callbacks before the commit", database=EagerDatabase), "before it is written"),
+    (Bug("refused and found", database=HopefulDatabase), "was refused, and queued all the same"),
     (Bug("late errors are believed", database=TrustingDatabase), "are claimed|shows|due at|queued"),
     (Bug("failed commits count", database=CarelessDatabase), "are claimed|shows|due at|queued"),
     (Bug("the killed live on", processes=Undead), "at once"),

@@ -24,10 +24,15 @@ _DISK_FAULTS = (
     Fault.READ,
     Fault.COMMIT,
     Fault.COMMIT,
+    Fault.COMMIT_FOUND,
+    Fault.COMMIT_FOUND,
     Fault.COMMIT_LIES,
     Fault.COMMIT_LIES,
 )
 _KILLS = (Fault.KILL_STATEMENT, Fault.KILL_BEFORE, Fault.KILL_AFTER, Fault.KILL_AFTER)
+
+#: The commit of an event that somebody sends.
+_SEND = "PollingCommands.send"
 
 
 class Chaos:
@@ -36,9 +41,13 @@ class Chaos:
     def __init__(self, world: World) -> None:
         self._world = world
         self._random = random.Random(f"chaos {world.plan.seed}")
+        #: How long nobody starts the service after the death that comes, where that is known.
+        self._downtime_seconds: float | None = None
+        world.disk.on_written = self._kill_in_doubt
         self._tricks: list[tuple[int, Callable[[], None]]] = [
             (6, self._kill_at_commit),
             (4, self._kill_at_await),
+            (4, self._kill_at_retry),
             (2, self._deploy),
             (4, self._kill_worker),
             (2, self._kill_zygote),
@@ -47,6 +56,7 @@ class Chaos:
             (1, self._suspend),
             (5, self._stall),
             (6, self._break_disk),
+            (3, self._leave_in_doubt),
             (2, self._lock_disk),
             (2, self._fill_disk),
             (4, self._change_temper),
@@ -65,11 +75,16 @@ class Chaos:
         """Let one thing go wrong, now or soon."""
         weights = [weight for weight, _ in self._tricks]
         (_, trick), *_ = self._random.choices(self._tricks, weights)
-        self._world.report.faults[trick.__name__.strip("_").replace("_", " ")] += 1
+        name = trick.__name__.strip("_").replace("_", " ")
+        self._world.report.faults[name] += 1
+        self._world.note(name)
         trick()
 
     def downtime_seconds(self) -> float:
         """Draw how long nobody starts the service again."""
+        drawn, self._downtime_seconds = self._downtime_seconds, None
+        if drawn is not None:
+            return drawn
         interval = self._world.plan.interval_seconds
         return self._random.choice([0.0, 1.0, 1.0, 5.0, interval / 2, 3 * interval])
 
@@ -117,6 +132,30 @@ class Chaos:
         assert self._world.processes is not None
         for worker in list(self._world.processes.workers.values()):
             worker.catch_up(seconds)
+
+    def _leave_in_doubt(self) -> None:
+        """Let commits fail once they are written, of an event that is sent or of whatever comes."""
+        point = self._random.choice([None, _SEND, _SEND])
+        for _ in range(self._random.choice([1, 1, 2, 8])):
+            self._world.disk.armed.append(Armed(Fault.COMMIT_FOUND, 0, point))
+        if point is not None:
+            self._world.wanted_commands += ["send"] * 3
+
+    def _kill_in_doubt(self) -> None:
+        """Kill the process soon after a commit failed once it was written, more often than not."""
+        if not self._world.is_calm and self._random.random() < 0.7:
+            self._kill_at_await()
+
+    def _kill_at_retry(self) -> None:
+        """Kill the process while a job waits between two attempts."""
+        self._world.ledger.on_retry = self._kill_between_attempts
+
+    def _kill_between_attempts(self) -> None:
+        world = self._world
+        world.ledger.on_retry = None
+        if not world.is_calm:
+            world.is_to_die = "between two attempts"
+            self._downtime_seconds = self._random.choice([0.0, 0.0, 0.3, 5.0])
 
     def _break_disk(self) -> None:
         for _ in range(self._random.choice([1, 1, 3])):

@@ -28,18 +28,28 @@ class Fault(StrEnum):
     ROLLED_BACK = "rolled back"  #: a statement fails, and SQLite has undone the transaction
     READ = "read"  #: a statement outside of any transaction fails
     COMMIT = "commit"  #: a commit fails, and nothing was committed
+    #: a commit fails once it is written: the next process finds it made, unless another came after
+    COMMIT_FOUND = "commit found after a crash"
     COMMIT_LIES = "commit lies"  #: a commit reports an error, and all was committed
     KILL_STATEMENT = "kill at a statement"
     KILL_BEFORE = "kill before a commit"
     KILL_AFTER = "kill after a commit"
 
 
-_AT_COMMIT = {Fault.COMMIT, Fault.COMMIT_LIES, Fault.KILL_BEFORE, Fault.KILL_AFTER}
-
-_CODES = {
-    "database is locked": sqlite3.SQLITE_BUSY,
-    "disk I/O error": sqlite3.SQLITE_IOERR,
+_AT_COMMIT = {
+    Fault.COMMIT,
+    Fault.COMMIT_FOUND,
+    Fault.COMMIT_LIES,
+    Fault.KILL_BEFORE,
+    Fault.KILL_AFTER,
 }
+
+_BUSY = (sqlite3.SQLITE_BUSY, "database is locked")
+_FAILED = (sqlite3.SQLITE_IOERR, "disk I/O error")
+_NOT_SYNCED = (sqlite3.SQLITE_IOERR_FSYNC, "disk I/O error")
+
+#: A statement with its parameters, and whether these are many.
+_Statement = tuple[str, Any, bool]
 
 #: Functions that open transactions for others: a commit point has the name of their caller.
 _CARRIERS = {"CommandContext.change"}
@@ -58,8 +68,14 @@ class Armed:
 class Disk:
     """What outlives a process."""
 
-    def __init__(self, database: type[Database] = Database) -> None:
+    def __init__(
+        self,
+        database: type[Database] = Database,
+        note: Callable[[str], None] = lambda text: None,
+    ) -> None:
         self._database = database
+        #: Told of each commit and each fault.
+        self.note = note
         self.image: bytes | None = None
         self.armed: list[Armed] = []
         self.struck: Counter[str] = Counter()
@@ -70,6 +86,10 @@ class Disk:
         #: Whether the process that has it open was killed by it: what that believes counts no more.
         self.has_killed = False
         self.connection: FaultyConnection | None = None
+        #: The transaction that failed once it was written, and that nothing has overwritten yet.
+        self.written: list[_Statement] | None = None
+        #: Called when a transaction failed once it was written.
+        self.on_written: Callable[[], None] = lambda: None
         #: Changes SQL on its way, where a bug is planted in it.
         self.rewrite: Callable[[str], str] | None = None
 
@@ -91,10 +111,18 @@ class Disk:
         return database
 
     def undo(self) -> FaultyConnection | None:
-        """Undo what was not committed, as the next process does that opens the file."""
-        if self.connection is not None and self.connection.in_transaction:
-            self.connection.rollback()
-        return self.connection
+        """Undo what was not committed, as the next process does that opens the file.
+
+        A transaction that is whole in the log is made then, whatever its own process was told.
+        """
+        connection, written, self.written = self.connection, self.written, None
+        if connection is not None and connection.in_transaction:
+            connection.rollback()
+        if connection is not None and written is not None:
+            connection.make_again(written)
+            self.is_dirty = True
+            self.struck["found made after a crash"] += 1
+        return connection
 
     def cut(self) -> None:
         """Let the process that has it open be gone."""
@@ -123,6 +151,7 @@ class Disk:
                     self.armed.remove(armed)
                     named = f": {point}" if armed.point is not None else ""
                     self.struck[f"{armed.fault}{named}"] += 1
+                    self.note(f"disk: {armed.fault}{named}")
                     return armed.fault
         return None
 
@@ -136,6 +165,9 @@ class FaultyConnection(sqlite3.Connection):
     """A connection that fails where the disk has a fault armed."""
 
     disk: Disk
+    #: The statements of the transaction that is open, where its commit may be found after a crash.
+    statements: list[_Statement] | None = None
+    changes_before = 0
 
     def bare(self, sql: str, parameters: Iterable[Any] = ()) -> sqlite3.Cursor:
         """Run a statement for the simulation itself, without faults."""
@@ -151,29 +183,58 @@ class FaultyConnection(sqlite3.Connection):
             sql = disk.rewrite(sql)
         if disk.armed:
             self._suffer(disk, sql)
-        return self.bare(sql, parameters)
+        if sql == "BEGIN IMMEDIATE":
+            is_armed = any(armed.fault is Fault.COMMIT_FOUND for armed in disk.armed)
+            self.statements = [] if is_armed else None
+            self.changes_before = self.total_changes
+        before = self.total_changes
+        cursor = self.bare(sql, parameters)
+        self._note(disk, (sql, parameters, False), before)
+        return cursor
 
     def executemany(self, sql: str, parameters: Iterable[Any], /) -> sqlite3.Cursor:
         if self.disk.rewrite is not None:
             sql = self.disk.rewrite(sql)
         if self.disk.armed:
             self._suffer(self.disk, sql)
-        cursor: sqlite3.Cursor = super().executemany(sql, parameters)
+        rows, before = list(parameters), self.total_changes
+        cursor: sqlite3.Cursor = super().executemany(sql, rows)
+        self._note(self.disk, (sql, rows, True), before)
         return cursor
 
+    def make_again(self, statements: list[_Statement]) -> None:
+        """Make a transaction of statements that were made before."""
+        self.bare("BEGIN IMMEDIATE")
+        for sql, parameters, are_many in statements:
+            if are_many:
+                super().executemany(sql, parameters)
+            else:
+                self.bare(sql, parameters).fetchall()
+        self.bare("COMMIT")
+
     def close(self) -> None:
-        """Close in good order; what is committed stays on the disk."""
+        """Close in good order; what is committed stays on the disk, and nothing else."""
         if self.disk.connection is self:
+            self.disk.written = None
             self.disk.cut()
         else:
             super().close()
+
+    def _note(self, disk: Disk, statement: _Statement, changes_before: int) -> None:
+        sql, *_ = statement
+        if not self.in_transaction:
+            if self.total_changes != changes_before:
+                # It committed by itself, over whatever lay there.
+                disk.written = None
+        elif self.statements is not None and sql != "BEGIN IMMEDIATE":
+            self.statements.append(statement)
 
     def _suffer(self, disk: Disk, sql: str) -> None:
         if sql == "ROLLBACK" or sql.startswith(("ROLLBACK TO", "RELEASE", "SAVEPOINT")):
             return
         if sql == "BEGIN IMMEDIATE":
             if disk.strike({Fault.BUSY}):
-                raise _error("database is locked")
+                raise _error(*_BUSY)
             return
         inside = {Fault.STATEMENT, Fault.ROLLED_BACK, Fault.KILL_STATEMENT}
         fault = disk.strike(inside if self.in_transaction else {Fault.READ})
@@ -182,7 +243,7 @@ class FaultyConnection(sqlite3.Connection):
         if fault is Fault.ROLLED_BACK:
             self.bare("ROLLBACK")
         if fault is not None:
-            raise _error("disk I/O error")
+            raise _error(*_FAILED)
 
     def _commit(self, disk: Disk) -> sqlite3.Cursor:
         point = commit_point()
@@ -190,15 +251,25 @@ class FaultyConnection(sqlite3.Connection):
         if fault is Fault.KILL_BEFORE:
             raise Killed(f"before the commit of {point}")
         if fault is Fault.COMMIT:
-            raise _error("disk I/O error")
+            raise _error(*_FAILED)
+        has_changed = self.total_changes != self.changes_before
+        if fault is Fault.COMMIT_FOUND:
+            if has_changed and self.statements is not None:
+                disk.written = self.statements
+                disk.on_written()
+            self.bare("ROLLBACK")
+            raise _error(*_NOT_SYNCED)
         cursor = self.bare("COMMIT")
+        if has_changed:
+            disk.written = None
         disk.points[point] += 1
+        disk.note(f"{point} commits {self.total_changes - self.changes_before} changes")
         disk.is_dirty = True
         if fault is Fault.KILL_AFTER:
             disk.has_killed = True
             raise Killed(f"after the commit of {point}")
         if fault is Fault.COMMIT_LIES:
-            raise _error("disk I/O error")
+            raise _error(*_FAILED)
         return cursor
 
 
@@ -218,7 +289,7 @@ def commit_point() -> str:
     return "the database"
 
 
-def _error(text: str) -> sqlite3.OperationalError:
+def _error(code: int, text: str) -> sqlite3.OperationalError:
     error = sqlite3.OperationalError(text)
-    error.sqlite_errorcode = _CODES[text]
+    error.sqlite_errorcode = code
     return error

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from bg_charm_service.domain.backoff import MAX_DELAY_SECONDS
 from tests.simulation.disk import FaultyConnection
 
 READY, CLAIMED, DONE, DEAD = 1, 2, 5, 9
 
 _TRIGGERS = """
 CREATE TEMP TABLE ledger (
-    seq INTEGER PRIMARY KEY, what TEXT, job INTEGER, charm INTEGER, a, b, c, d, e, f
+    seq INTEGER PRIMARY KEY, what TEXT, job INTEGER, charm INTEGER, a, b, c, d, e, f, g
 );
 CREATE TEMP TRIGGER job_put AFTER INSERT ON main.ack_queue_jobs BEGIN
     INSERT INTO ledger (what, job, charm, a, b, c) VALUES ('put', NEW._id, NEW.charm_key,
@@ -25,10 +27,15 @@ CREATE TEMP TRIGGER job_put AFTER INSERT ON main.ack_queue_jobs BEGIN
 END;
 CREATE TEMP TRIGGER job_moved AFTER UPDATE ON main.ack_queue_jobs
     WHEN OLD.status <> NEW.status OR OLD.attempt <> NEW.attempt BEGIN
-    INSERT INTO ledger (what, job, charm, a, b, c, d, e, f) VALUES ('move', NEW._id,
+    INSERT INTO ledger (what, job, charm, a, b, c, d, e, f, g) VALUES ('move', NEW._id,
         NEW.charm_key, OLD.status, NEW.status, OLD.attempt, NEW.attempt,
         (SELECT disabled_by FROM main.health WHERE charm_key = NEW.charm_key),
-        NEW.attempt = OLD.attempt AND NEW.deliveries = OLD.deliveries);
+        NEW.attempt = OLD.attempt AND NEW.deliveries = OLD.deliveries, NEW.run_at);
+END;
+CREATE TEMP TRIGGER job_hastened AFTER UPDATE ON main.ack_queue_jobs
+    WHEN OLD.status = 1 AND NEW.status = 1 AND NEW.run_at < OLD.run_at BEGIN
+    INSERT INTO ledger (what, job, charm, a, b) VALUES ('hastened', NEW._id, NEW.charm_key,
+        OLD.run_at, NEW.attempt);
 END;
 CREATE TEMP TRIGGER job_gone AFTER DELETE ON main.ack_queue_jobs BEGIN
     INSERT INTO ledger (what, job, charm, a, b, c) VALUES ('gone', OLD._id, OLD.charm_key,
@@ -97,14 +104,21 @@ class Ledger:
         #: Runs that were given back in the life that claimed them, and count as begun.
         self.delivered: list[str] = []
         self.problems: list[str] = []
+        #: Called when a job is to be tried again, where somebody wants to know.
+        self.on_retry: Callable[[], None] | None = None
         self._last_done_send: dict[int, int] = {}
 
     def attach(self, connection: FaultyConnection) -> None:
         """Follow what this connection does."""
         connection.executescript(_TRIGGERS)
 
-    def read(self, connection: FaultyConnection) -> list[RecordedRun]:
-        """Take over what was committed since the last time; gives the runs that were recorded."""
+    def read(
+        self, connection: FaultyConnection, steady: float, *, is_start: bool = False
+    ) -> list[RecordedRun]:
+        """Take over what was committed since the last time; gives the runs that were recorded.
+
+        `steady` is what the clock of this life shows now. What a start did nobody has asked for.
+        """
         rows = connection.bare("SELECT * FROM ledger ORDER BY seq").fetchall()
         if not rows:
             return []
@@ -115,9 +129,15 @@ class Ledger:
             if what == "put":
                 self._put(job_id, charm_key, *details[:3])
             elif what == "move":
-                ended = self._move(self.jobs[job_id], *details)
+                ended = self._move(self.jobs[job_id], *details[:6])
+                old, new, *_, run_at = details
+                self._check_time(self.jobs[job_id], old, new, run_at, steady)
                 if ended is not None:
                     moved.append((self.jobs[job_id], ended))
+            elif what == "hastened":
+                if is_start:
+                    run_at, attempt, *_ = details
+                    self._check_delay(self.jobs[job_id], run_at, attempt, steady)
             elif what == "gone":
                 self._remove(self.jobs[job_id], *details[:3])
             else:
@@ -167,9 +187,24 @@ class Ledger:
         if new == READY:
             if is_delivered and job.claimed_in == self.life:
                 self.delivered.append(f"{job.job_id}.{attempt}")
-            return was if attempt == was + 1 else None
+            if attempt != was + 1:
+                return None
+            if self.on_retry is not None:
+                self.on_retry()
+            return was
         self.live[job.charm_key].discard(job.job_id)
         return was
+
+    def _check_time(self, job: JobTrace, old: int, new: int, run_at: float, steady: float) -> None:
+        """A job is not claimed before its time."""
+        if (old, new) == (READY, CLAIMED) and run_at > steady:
+            self._tell(f"job {job.job_id} was claimed {run_at - steady:.1f} s before its time")
+
+    def _check_delay(self, job: JobTrace, run_at: float, attempt: int, steady: float) -> None:
+        """A start only brings near what a clock that was wrong has put too far away."""
+        if attempt > 1 and run_at <= steady + MAX_DELAY_SECONDS:
+            wait = run_at - steady
+            self._tell(f"job {job.job_id}, a retry, lost its delay of {wait:.1f} s at a start")
 
     def _claim(self, job: JobTrace, disabled_by: str | None) -> None:
         name = f"job {job.job_id} of charm {job.charm_key}"

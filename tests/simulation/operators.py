@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from bg_charm_service.domain.errors import CommitInDoubt, ServiceError
+from bg_charm_service.domain.errors import ChangeInDoubt, CommitInDoubt, ServiceError
 from bg_charm_service.domain.model import CharmRef
 from bg_charm_service.domain.views import NewCharm
 from bg_charm_service.service.bootstrap import Service
@@ -69,8 +69,11 @@ class Operators:
         weights = [weight for weight, _ in self._commands]
         (_, command), *_ = self._random.choices(self._commands, weights)
         favourite = self._world.favourite
-        if favourite and self._random.random() < 0.6:
-            command = next(one for _, one in self._commands if one.__name__ == f"_{favourite}")
+        wanted = favourite if favourite and self._random.random() < 0.6 else ""
+        if self._world.wanted_commands:
+            wanted = self._world.wanted_commands.pop()
+        if wanted:
+            command = next(one for _, one in self._commands if one.__name__ == f"_{wanted}")
         member = self._random.choice(list(self._world.members.values()))
         task = asyncio.create_task(self._carry_out(command, service, member))
         self._under_way.add(task)
@@ -98,8 +101,11 @@ class Operators:
         self._world.report.commands += 1
         try:
             await command(service, member)
-        except ServiceError:
+            self._world.note(f"{task.get_name()} of {member.ref.charm_id} is done")
+            self._world.check_written(self._world.disk.connection, "a command is answered")
+        except ServiceError as error:
             self._world.report.faults["command refused"] += 1
+            self._world.note(f"{task.get_name()} of {member.ref.charm_id} fails: {error}")
         except Violated as violated:
             # Nobody waits for this task.
             self._world.truth.problems.append(str(violated))
@@ -153,11 +159,13 @@ class Operators:
         stream = POST if member.kind is Kind.MAILBOX else None
         try:
             service.commands.polling.send(member.ref, stream, json.dumps({"n": n}).encode())
-        except CommitInDoubt:
+        except (ChangeInDoubt, CommitInDoubt):
+            self._world.report.faults["event in doubt"] += 1
             raise  # and says so
         except ServiceError:
             self._world.refused.add(n)
             raise
+        self._world.check_written(self._world.disk.connection, "an event is accepted")
         self._world.accepted.add(n)
 
     async def _send_many(self, service: Service, member: Member) -> None:

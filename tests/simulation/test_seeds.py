@@ -6,15 +6,17 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.simulation.__main__ import Summary, replay_line
+from tests.simulation.__main__ import Summary, first_difference, replay_line, simulate_twice
 from tests.simulation.disk import Armed, Fault
 from tests.simulation.simulate import simulate
-from tests.simulation.world import World
+from tests.simulation.timeline import LifeClock
+from tests.simulation.world import Bug, World
 
 ROOT = Path(__file__).parents[2]
 
@@ -88,3 +90,29 @@ def test_seed_is_the_same_in_another_process() -> None:
     ).stdout
 
     assert simulate(7).digest == json.loads(printed)["digest"]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_seed_is_the_same_each_time(seed: int) -> None:
+    """All that happens in two worlds of one seed happens in the same order at the same moments."""
+    assert [] == simulate_twice(seed).violations
+
+
+class RealClock(LifeClock):
+    """Lets a little of the real time into the simulated one."""
+
+    def steady(self) -> float:
+        return super().steady() + time.monotonic() % 1e-3
+
+
+def test_seed_that_is_not_the_same_is_noticed() -> None:
+    """What comes from outside of the simulation is found by a second look, and named."""
+    (found,) = simulate_twice(0, Bug("real time", clock=RealClock)).violations
+    assert "not the same the second time: line" in found
+
+
+def test_logs_are_compared_to_their_ends() -> None:
+    """The first difference is named; a log that ends earlier is another one."""
+    assert "" == first_difference(["a", "b"], ["a", "b"])
+    assert "line 2 is 'b', then 'c'" in first_difference(["a", "b"], ["a", "c"])
+    assert "line 2 is 'b', then 'the end'" in first_difference(["a", "b"], ["a"])

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import Context
 from typing import Any
 
@@ -38,6 +40,13 @@ class Timeline:
         """Let time pass."""
         self.wall += seconds
         self.monotonic += seconds
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Let no time have passed, whatever is done inside."""
+        wall, monotonic = self.wall, self.monotonic
+        yield
+        self.wall, self.monotonic = wall, monotonic
 
     def jump(self, seconds: float) -> None:
         """Set the wall clock, as a person, NTP or a suspended machine does."""
@@ -102,6 +111,23 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         self._polls = _Selector(timeline)
         super().__init__(self._polls)
         self._callbacks_left: int | None = None
+        self._tasks: list[weakref.ref[asyncio.Task[Any]]] = []
+        self.set_task_factory(self._make_task)
+
+    def living_tasks(self) -> list[asyncio.Task[Any]]:
+        """Give the tasks that are not done, in the order in which they were made.
+
+        The set that asyncio has is in the order of addresses, another one each time.
+        """
+        self._tasks = [each for each in self._tasks if (task := each()) and not task.done()]
+        return [task for each in self._tasks if (task := each()) is not None]
+
+    def _make_task(
+        self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any
+    ) -> asyncio.Task[Any]:
+        task = asyncio.Task(coroutine, loop=loop, **options)
+        self._tasks.append(weakref.ref(task))
+        return task
 
     def time(self) -> float:
         return self._timeline.monotonic

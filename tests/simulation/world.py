@@ -29,6 +29,7 @@ from bg_charm_service.service.dependencies import Dependencies, PartTypes
 from bg_charm_service.storage.engines import SQLiteEngine
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
+from bg_charm_service.supervisor.completer import Settled
 from bg_charm_service.workers.pool.contract import PoolLimits
 from bg_charm_service.workers.protocol.messages import RunSpec
 from tests.simulation import invariants
@@ -82,7 +83,9 @@ class Report:
     faults: Counter[str] = field(default_factory=Counter)
     commit_points: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
-    #: Two runs of one seed have the same.
+    #: Everything that happened, line by line, with its time; two runs of one seed have the same.
+    log: list[str] = field(default_factory=list, repr=False)
+    #: A short form of the log.
     digest: str = ""
 
 
@@ -112,7 +115,7 @@ class World:
         self.plan = plan
         self.bug = bug or Bug("none")
         self.timeline = Timeline(EPOCH)
-        self.disk = Disk(self.bug.database)
+        self.disk = Disk(self.bug.database, self.note)
         self.ledger = Ledger()
         self.truth = Truth()
         self.report = Report(plan.seed)
@@ -123,16 +126,20 @@ class World:
         self.refused: set[str] = set()
         #: The command that is given most often, where a test wants one.
         self.favourite = self.bug.favourite
+        #: Where the process is to die at once; empty while it is not.
+        self.is_to_die = ""
+        #: The next commands that are given, by their names.
+        self.wanted_commands: list[str] = []
         self.is_calm = False
         self.is_over = False
         self.calm_since = 0.0
         self.chaos_ends_at = self.timeline.monotonic + plan.chaos_seconds
         self.service: Service | None = None
+        self._clock: LifeClock | None = None
         self.loop: SimulatedLoop | None = None
         self.processes: SimulatedProcesses | None = None
         self.deploy = asyncio.Event()
         self._run_began = asyncio.Event()
-        self._digest = hashlib.blake2b(digest_size=8)
         self.random = random.Random(f"world {plan.seed}")
         self.manners = Manners(
             random.Random(f"manners {plan.seed}"), self._choose, self._take_down, plan.run_seconds
@@ -187,7 +194,9 @@ class World:
         finally:
             self.disk.cut()
             self.service = None
-            _bury(loop)
+            # What is left of a process takes no time of the next one's.
+            with self.timeline.stopped():
+                _bury(loop)
             self.truth.running.clear()
 
     async def bad_moment(self, chance: random.Random) -> None:
@@ -200,8 +209,8 @@ class World:
                 await asyncio.sleep(chance.uniform(0.0, 1.2 * self.plan.run_seconds))
 
     def note(self, text: str) -> None:
-        """Add to the digest of what happened."""
-        self._digest.update(f"{self.timeline.monotonic:.3f} {text}\n".encode())
+        """Add to the log of what happened."""
+        self.report.log.append(f"{self.timeline.monotonic!r} {text}")
 
     def finish(self) -> Report:
         """Give the report."""
@@ -210,15 +219,17 @@ class World:
         self.report.executions = self.truth.executions
         self.report.faults.update({f"disk: {name}": n for name, n in self.disk.struck.items()})
         self.report.commit_points = self.disk.points
-        self.report.digest = self._digest.hexdigest()
+        log = "\n".join(self.report.log).encode()
+        self.report.digest = hashlib.blake2b(log, digest_size=8).hexdigest()
         return self.report
 
     async def _life(self, directors: Sequence[Director]) -> None:
         kind = self.bug.processes
         self.processes = kind(self.truth, self.manners, 1000 * self.report.lives)
         parts = self.bug.parts
+        self._clock = clock = self.bug.clock(self.timeline)
         dependencies = Dependencies(
-            clock=self.bug.clock(self.timeline),
+            clock=clock,
             random=random.Random(f"chance {self.plan.seed} {self.report.lives}").random,
             open_zygote=self.processes.open_zygote,
             engine=SQLiteEngine(self._open, self.bug.queue),
@@ -226,6 +237,7 @@ class World:
         )
         async with open_service(self._config, dependencies) as service:
             self.service = service
+            self._check_start(service)
             # Whatever the service does in time, it does not do by looking often.
             service.supervisor.pace.longest_seconds = 600.0
             side = [asyncio.create_task(service.maintenance.cycle.run())]
@@ -247,7 +259,43 @@ class World:
         database = self.disk.open(path)
         assert self.disk.connection is not None
         self.ledger.attach(self.disk.connection)
+        self._watch_callbacks(database, self.disk.connection)
         return database
+
+    def _watch_callbacks(self, database: Database, connection: FaultyConnection) -> None:
+        """Let nobody be told of a commit that is not made."""
+        ask = database.after_commit
+
+        def after_commit(callback: Callable[[], None]) -> None:
+            def call() -> None:
+                self.check_written(connection, "what waits for a commit is called")
+                callback()
+
+            ask(call)
+
+        database.after_commit = after_commit  # type: ignore[method-assign]
+
+    def check_written(self, connection: FaultyConnection | None, told: str) -> None:
+        """Check that nothing is open that could still be lost."""
+        if connection is not None and connection.in_transaction:
+            self.truth.problems.append(f"{told} before it is written")
+
+    def _check_settled(self, settled: Sequence[Settled]) -> None:
+        """Check that the ends of runs that are told of are on disk."""
+        connection = self.disk.connection
+        if connection is None or self.disk.has_killed:
+            return
+        self.check_written(connection, "the end of a run is told")
+        for one in settled:
+            run_id = one.run.claim.job.run_id
+            if not connection.bare("SELECT 1 FROM runs WHERE run_id = ?", (run_id,)).fetchone():
+                self.truth.problems.append(f"the end of run {run_id} is told and not recorded")
+
+    def _check_start(self, service: Service) -> None:
+        """Check what a start did to the jobs that it found."""
+        assert self.disk.connection is not None
+        self._read_ledger(self.disk.connection, is_start=True)
+        service.supervisor.on_settled.append(self._check_settled)
 
     def _look(self) -> None:
         """Check what must hold, once something was written."""
@@ -255,6 +303,7 @@ class World:
         if not self.disk.is_dirty or connection is None or self.service is None:
             return
         self.disk.is_dirty = False
+        self.check_written(connection, "the loop goes to sleep with a step")
         touched = self._read_ledger(connection)
         if isinstance(self.service.supervisor.ended_by, CommitInDoubt):
             # It does not know any more what is on disk, and is about to end for that.
@@ -264,6 +313,9 @@ class World:
         problems = [*invariants.broken(self.service, connection, touched)]
         if problems:
             raise Violated("; ".join(problems[:3]))
+        if self.is_to_die:
+            where, self.is_to_die = self.is_to_die, ""
+            raise Killed(where)
 
     def calm_down(self) -> None:
         """Let nothing go wrong any more."""
@@ -312,12 +364,13 @@ class World:
             if problems:
                 raise Violated("; ".join(problems[:3]))
 
-    def _read_ledger(self, connection: FaultyConnection) -> set[int]:
+    def _read_ledger(self, connection: FaultyConnection, *, is_start: bool = False) -> set[int]:
         """Take over what was committed; gives the charms that had runs."""
         touched = set()
         if self.ledger.runs > _MOST_RUNS:
             raise Violated(f"a storm of {self.ledger.runs} runs")
-        for run in self.ledger.read(connection):
+        assert self._clock is not None
+        for run in self.ledger.read(connection, self._clock.steady(), is_start=is_start):
             touched.add(run.charm_key)
             self.note(f"{run.run_id} {run.charm_key} {run.status} {run.cause}")
             self._check_blame(run)
@@ -402,13 +455,13 @@ def _bury(loop: SimulatedLoop) -> None:
     # In the end they fail in many ways, none of which anybody would have seen.
     loop.set_exception_handler(lambda *_: None)
     for _ in range(10):
-        if not asyncio.all_tasks(loop):
+        if not loop.living_tasks():
             break
-        for task in asyncio.all_tasks(loop):
+        for task in loop.living_tasks():
             task.cancel()
         with contextlib.suppress(Stuck, Killed, Violated):
             loop.run_until_complete(asyncio.sleep(1.0))
-    left = asyncio.all_tasks(loop)
+    left = loop.living_tasks()
     if left:
         raise RuntimeError(f"tasks outlive their process: {left}")
     loop.close()

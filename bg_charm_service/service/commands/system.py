@@ -144,7 +144,12 @@ class SystemCommands:
         if not path.is_absolute() or not path.name or "\0" in target:
             raise InvalidInput(f"{target!r} is no absolute path of a file.")
         made = await self._maintenance.backups.make(path)
-        with self._context.change("backup", detail=target):
+        # The backup is there, whether that can be written down or not: it may be for that reason
+        # that somebody makes one.
+        with (
+            self._supervisor.storage_health.noting(),
+            self._context.change("backup", detail=target),
+        ):
             pass
         return made
 

@@ -26,6 +26,12 @@ from bg_charm_service.workers.pool.worker_process import WorkerProcess
 #: Rows that one slice of cleanup deletes, so that runs are not held up.
 _SLICE_ROWS = 500
 
+#: The newest runs of a charm stay, whatever their age: the clock may have been wrong.
+_KEPT_RUNS = 10
+
+#: After so many slices in which all runs are kept, the next cycle goes on.
+_FRUITLESS_SLICES = 20
+
 #: Free pages of 4 kB that stay in the file: new rows will want them soon.
 _SPARE_PAGES = 1000
 
@@ -107,8 +113,12 @@ class MaintenanceCycle:
         self.last_ended_at = self._clock.now()
 
     async def reset(self) -> None:
-        """Enable charms that failures disabled long enough ago."""
-        before = self._clock.now() - self._limits.disabled_retry_seconds
+        """Enable charms that failures disabled long enough ago, by the clock as it is now."""
+        now = self._clock.now()
+        before = now - self._limits.disabled_retry_seconds
+        with self._database.transaction():
+            # Else a charm that was disabled while the clock was ahead would wait for that time.
+            self._store.health.bring_near(now)
         while keys := self._store.health.disabled_before(before, _SLICE_ROWS):
             with self._database.transaction():
                 for charm_key in keys:
@@ -133,18 +143,40 @@ class MaintenanceCycle:
 
     async def cleanup(self) -> None:
         """Delete history that is too old, in slices, and give free pages back."""
-        before = self._clock.now() - self._limits.history_seconds
-        for prune in (self._store.runs.prune, self._store.charms.purge_removed):
-            deleted = _SLICE_ROWS
-            while deleted >= _SLICE_ROWS:
-                with self._database.transaction():
-                    deleted = prune(before, _SLICE_ROWS)
-                await asyncio.sleep(0)
+        now = self._clock.now()
+        before = now - self._limits.history_seconds
+        await self._bring_near(now)
+        await self._prune_runs(before)
+        deleted = _SLICE_ROWS
+        while deleted >= _SLICE_ROWS:
+            with self._database.transaction():
+                deleted = self._store.charms.purge_removed(before, _SLICE_ROWS)
+            await asyncio.sleep(0)
         for _ in range(_VACUUM_SLICES):
             excess = self._database.free_pages - _SPARE_PAGES
             if excess <= 0:
                 break
             self._database.give_back(min(_VACUUM_PAGES, excess))
+            await asyncio.sleep(0)
+
+    async def _bring_near(self, now: float) -> None:
+        """Let nothing have happened after `now`: what did would never grow old."""
+        moved = _SLICE_ROWS
+        while moved >= _SLICE_ROWS:
+            with self._database.transaction():
+                self._store.charms.bring_near(now)
+                moved = self._store.runs.bring_near(now, _SLICE_ROWS)
+            await asyncio.sleep(0)
+
+    async def _prune_runs(self, before: float) -> None:
+        """Delete old runs, as long as there are any; those that are kept are looked at in turn."""
+        fruitless = 0
+        while fruitless < _FRUITLESS_SLICES:
+            with self._database.transaction():
+                pruned = self._store.runs.prune(before, _SLICE_ROWS, keep=_KEPT_RUNS)
+            if pruned.is_over:
+                return
+            fruitless = 0 if pruned.deleted else fruitless + 1
             await asyncio.sleep(0)
 
     async def stats(self) -> None:

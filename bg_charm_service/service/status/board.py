@@ -26,9 +26,8 @@ from bg_charm_service.service.status.views import (
     WorkerView,
 )
 from bg_charm_service.supervisor.completer import Settled
-from bg_charm_service.supervisor.loop import Parts
+from bg_charm_service.supervisor.loop import Parts, Supervisor
 from bg_charm_service.supervisor.polled_charms import PolledCharms
-from bg_charm_service.supervisor.storage_health import StorageHealth
 from bg_charm_service.workers.pool.pool import Pool
 
 #: How many of the charms with the most failures in a row are shown.
@@ -54,11 +53,40 @@ class _LagSecond:
     total_ms: float = 0.0
     max_ms: float = 0.0
 
-    def note(self, lag_ms: float) -> None:
-        """Count one start."""
-        self.count += 1
-        self.total_ms += lag_ms
-        self.max_ms = max(self.max_ms, lag_ms)
+
+class StartLags:
+    """How late runs started in the last minute; times are those of the steady clock, in seconds."""
+
+    def __init__(self) -> None:
+        self._seconds: deque[_LagSecond] = deque(maxlen=_LAG_SECONDS)
+
+    def note(self, lag_seconds: float, *, run_at: float, awake_since: float, now: float) -> None:
+        """Count one start, unless its time came while the service was down or did not run.
+
+        More workers would not have helped there; and a time that an earlier life wrote is that of
+        another clock.
+        """
+        if run_at < awake_since:
+            return
+        if not self._seconds or self._seconds[-1].second != int(now):
+            self._seconds.append(_LagSecond(int(now)))
+        second, lag_ms = self._seconds[-1], lag_seconds * 1000
+        second.count += 1
+        second.total_ms += lag_ms
+        second.max_ms = max(second.max_ms, lag_ms)
+
+    def mean_ms(self, now: float) -> float:
+        """Give the average."""
+        recent = self._recent(now)
+        count = sum(second.count for second in recent)
+        return sum(second.total_ms for second in recent) / count if count else 0.0
+
+    def max_ms(self, now: float) -> float:
+        """Give the latest."""
+        return max((second.max_ms for second in self._recent(now)), default=0.0)
+
+    def _recent(self, now: float) -> list[_LagSecond]:
+        return [second for second in self._seconds if second.second >= now - _LAG_SECONDS]
 
 
 @dataclass(slots=True)
@@ -117,7 +145,7 @@ class StatusBoard:
         pool: Pool,
         polled_charms: PolledCharms,
         maintenance: Maintenance,
-        storage: StorageHealth,
+        supervisor: Supervisor,
     ) -> None:
         self._about = about
         self._store = parts.store
@@ -128,10 +156,11 @@ class StatusBoard:
         self._pool = pool
         self._polled_charms = polled_charms
         self._maintenance = maintenance
-        self._storage = storage
+        self._supervisor = supervisor
+        self._storage = supervisor.storage_health
         self._started_at = clock.now()
         self._started = clock.steady()
-        self._lag: deque[_LagSecond] = deque(maxlen=_LAG_SECONDS)
+        self._lags = StartLags()
         self._history = RunHistory()
         self._longest_queue = 0
         self._tasks = dict.fromkeys(RunStatus, 0)
@@ -142,14 +171,19 @@ class StatusBoard:
 
     def settled(self, settled: Sequence[Settled]) -> None:
         """Count settlements that are on disk."""
-        now, second = self._clock.now(), self._lag_second()
+        now, steady = self._clock.now(), self._clock.steady()
         self._longest_queue = max(self._longest_queue, self._queue.pending)
         for one in settled:
             status = one.decision.status
             self._tasks[status] += 1
             self._task_ms += one.outcome.duration_seconds * 1000
             self._history.note(status, now)
-            second.note(one.run.lag_seconds * 1000)
+            self._lags.note(
+                one.run.lag_seconds,
+                run_at=one.run.claim.job.run_at,
+                awake_since=self._supervisor.awake_since,
+                now=steady,
+            )
 
     def _measure_self(self) -> None:
         # Where no file can be opened any more, what was last read stands.
@@ -168,9 +202,8 @@ class StatusBoard:
         done = self._tasks[RunStatus.SUCCESS] + self._tasks[RunStatus.FAILURE]
         # Read first: where that fails, it is one of the problems.
         failing = tuple(self._failing())
-        lag = self._recent_lag()
-        count = sum(second.count for second in lag)
-        mean_lag = sum(second.total_ms for second in lag) / count if count else 0.0
+        steady = self._clock.steady()
+        mean_lag = self._lags.mean_ms(steady)
         problems = self._problems(mean_lag)
         step_cpu, step_wall = self._steps.longest_recent()
         return ServiceStatus(
@@ -203,7 +236,7 @@ class StatusBoard:
             dead_letters=self._queue.dead,
             longest_queue=self._longest_queue,
             lag_ms_last_minute=mean_lag,
-            lag_ms_max_last_minute=max((second.max_ms for second in lag), default=0.0),
+            lag_ms_max_last_minute=self._lags.max_ms(steady),
             longest_step_cpu_ms_last_minute=step_cpu * 1000,
             longest_step_wall_ms_last_minute=step_wall * 1000,
             longest_step_cpu_ms=self._steps.longest_cpu_seconds * 1000,
@@ -302,13 +335,3 @@ class StatusBoard:
                 )
             )
         return views
-
-    def _lag_second(self) -> _LagSecond:
-        second = int(self._clock.steady())
-        if not self._lag or self._lag[-1].second != second:
-            self._lag.append(_LagSecond(second))
-        return self._lag[-1]
-
-    def _recent_lag(self) -> list[_LagSecond]:
-        oldest = self._clock.steady() - _LAG_SECONDS
-        return [second for second in self._lag if second.second >= oldest]

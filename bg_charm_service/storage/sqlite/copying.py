@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bg_charm_service.domain.errors import BackupError, ServiceStopping
+from bg_charm_service.storage.sqlite.log_file import mark_whole
 from bg_charm_service.storage.whole_files import written
 
 #: So many pages of 4 kB are copied while the connection's lock is held: a fraction of a
@@ -49,8 +50,10 @@ def copy_database(
         if pause_seconds:
             time.sleep(pause_seconds)
 
-    with written(target), _connected(target) as copy:
-        connection.backup(copy, pages=_STEP_PAGES, progress=pause, sleep=PAUSE_SECONDS)
+    with written(target):
+        with _connected(target) as copy:
+            connection.backup(copy, pages=_STEP_PAGES, progress=pause, sleep=PAUSE_SECONDS)
+        mark_whole(target)
 
 
 @contextmanager

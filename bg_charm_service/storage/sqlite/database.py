@@ -18,6 +18,7 @@ import tenacity
 
 from bg_charm_service.domain.errors import (
     BackupError,
+    ChangeInDoubt,
     DataDirectoryError,
     StorageError,
     StorageFull,
@@ -25,7 +26,9 @@ from bg_charm_service.domain.errors import (
 from bg_charm_service.storage.sqlite.commits import NumberedCommits
 from bg_charm_service.storage.sqlite.copying import copy_database
 from bg_charm_service.storage.sqlite.integrity import problems_of
+from bg_charm_service.storage.sqlite.log_file import LogMark, check_log, log_bytes, see_to_disk
 from bg_charm_service.storage.sqlite.migrations import STEPS, check_version, migrate
+from bg_charm_service.storage.sqlite.open_files import OpenFiles
 from bg_charm_service.storage.sqlite.schema_version import stored_schema_version
 from bg_charm_service.storage.sqlite.sole_writer import SoleWriter
 from bg_charm_service.storage.whole_files import PARTIAL, discard, publish
@@ -36,6 +39,9 @@ _CHECKPOINT_PAGES = 2000
 #: Free pages are given back when asked for, a few at a time.
 _INCREMENTAL = 2
 
+#: The path of a database that has no file.
+IN_MEMORY = ":memory:"
+
 #: After a checkpoint the log file is cut to this size, in bytes.
 _WAL_LIMIT_BYTES = 16 * 1024 * 1024
 
@@ -43,8 +49,10 @@ _WAL_LIMIT_BYTES = 16 * 1024 * 1024
 class Database:
     """A connection in autocommit mode, with transactions that nest by joining the outer one."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path | None = None) -> None:
         self.connection = connection
+        self._files = OpenFiles(path) if path is not None else None
+        self._mark = LogMark(connection, self._files.descriptor) if self._files else None
         #: So many transactions have written something.
         self.commits = 0
         self._depth = 0
@@ -58,6 +66,8 @@ class Database:
         self.on_undo: list[Callable[[], None]] = []
         #: Called with each failure of the database itself, whoever ran into it.
         self.on_failure: list[Callable[[StorageError], None]] = []
+        #: Called before something is committed, and by each probe.
+        self.guards: list[Callable[[], None]] = [self._files.check] if self._files else []
         self._failures = _StorageErrors(self.on_failure)
 
     @classmethod
@@ -73,24 +83,42 @@ class Database:
             check_version(stored_schema_version(Path(path)))
         except OSError as error:
             raise _cannot_open(path, error) from None
-        database = cls.examine(path, factory)
-        try:
-            _bring_up_to_date(database.connection, Path(path))
-        except (sqlite3.Error, OSError) as error:
-            database.close()
-            raise _cannot_open(path, error) from None
-        except BaseException:
-            database.close()
-            raise
-        return database
+        return cls._opened(path, factory, _bring_up_to_date)
 
     @classmethod
     def examine(
         cls, path: Path | str, factory: type[sqlite3.Connection] = sqlite3.Connection
     ) -> Database:
         """Open the file with the schema that it has; raises DataDirectoryError."""
+        return cls._opened(path, factory, lambda connection, path: None)
+
+    @classmethod
+    def _opened(
+        cls,
+        path: Path | str,
+        factory: type[sqlite3.Connection],
+        prepare: Callable[[sqlite3.Connection, Path], None],
+    ) -> Database:
+        """Open a file, and its log, once `prepare` was called with it."""
+        file = Path(path) if path != IN_MEMORY else None
         try:
-            return cls(_connect(str(path), factory))
+            left_by_others = 0
+            if file is not None:
+                check_log(file)
+                left_by_others = log_bytes(file)
+            connection = _connect(str(path), factory)
+            try:
+                prepare(connection, Path(path))
+                connection.execute("PRAGMA journal_mode = WAL")
+                # The log is opened, and made where there is none, by the first look into the file.
+                connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+                if file is not None and left_by_others:
+                    # Locked by now: nobody else writes it meanwhile.
+                    see_to_disk(file)
+                return cls(connection, file)
+            except BaseException:
+                connection.close()
+                raise
         except (sqlite3.Error, OSError) as error:
             raise _cannot_open(path, error) from None
 
@@ -98,8 +126,8 @@ class Database:
     def transaction(self) -> Iterator[None]:
         """Commit what is written inside, all or nothing; inside another one, join it.
 
-        Raises StorageError when the database itself fails, CommitInDoubt when nobody can tell
-        whether it did.
+        Raises StorageError when the database itself fails, ChangeInDoubt when a crash could bring
+        the change back, CommitInDoubt when nobody can tell whether it was made.
         """
         if self._depth:
             self._depth += 1
@@ -118,7 +146,12 @@ class Database:
                 self._check_transaction()
                 for callback in self._before_commit:
                     callback()
-                self.commits += self._commit()
+                if self._commits.has_changes:
+                    self.ask_guards()
+                has_written = self._commit()
+                self.commits += has_written
+                if has_written and self._mark is not None:
+                    self._mark.keep()
         except BaseException:
             self._after_commit.clear()
             with suppress(sqlite3.Error):
@@ -175,13 +208,13 @@ class Database:
         This and the next three raise StorageError when the database itself fails.
         """
         self._check_transaction()
-        with self._failures:
+        with self._failures, self._undone():
             return self.connection.execute(sql, parameters)  # type: ignore[arg-type]
 
     def executemany(self, sql: str, rows: Iterable[Any]) -> sqlite3.Cursor:
         """Run one statement for each row."""
         self._check_transaction()
-        with self._failures:
+        with self._failures, self._undone():
             return self.connection.executemany(sql, rows)
 
     def row(self, sql: str, parameters: Iterable[Any] = ()) -> Any:
@@ -196,11 +229,21 @@ class Database:
 
     def probe(self, *, write: bool) -> None:
         """Show that the database answers, by a read or by a write; raises StorageError."""
+        self.ask_guards()
         if not write:
             self.row("SELECT value FROM totals LIMIT 1")
             return
         with self.transaction():
             self.execute("INSERT OR REPLACE INTO totals VALUES ('probes', 1)")
+
+    def ask_guards(self) -> None:
+        """Ask what may refuse a commit, without one; raises StorageError."""
+        try:
+            for guard in self.guards:
+                guard()
+        except StorageError as error:
+            self._failures.tell(error)
+            raise
 
     @property
     def free_pages(self) -> int:
@@ -225,10 +268,28 @@ class Database:
 
     def close(self) -> None:
         """Fold the log into the file and close; closing twice is fine."""
+        with suppress(sqlite3.Error):
+            self._undo()
+        with suppress(StorageError, sqlite3.ProgrammingError):
+            if self._files is not None and self._mark is not None:
+                self._files.check()
+                self._mark.make_up()
         self.connection.close()
+        if self._files is not None:
+            self._files.close()
 
     def _commit(self) -> bool:
         return self._commits.make()
+
+    @contextmanager
+    def _undone(self) -> Iterator[None]:
+        """See to it that a statement that commits by itself, and fails, is undone for good."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            if not self._depth and _is_of_the_database(error):
+                self._commits.undo_for_good(error)
+            raise
 
     def _tell_undone(self) -> None:
         for listener in self.on_undo:
@@ -261,12 +322,18 @@ class _StorageErrors:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is not None and _is_of_the_database(error):
+        if isinstance(error, ChangeInDoubt):
+            self.tell(error)
+        elif error is not None and _is_of_the_database(error):
             kind_told = StorageFull if _is_for_room(error) else StorageError
             told = kind_told(f"The database cannot be used: {error}")
-            for listener in self._listeners:
-                listener(told)
+            self.tell(told)
             raise told from error
+
+    def tell(self, error: StorageError) -> None:
+        """Tell everybody who listens."""
+        for listener in self._listeners:
+            listener(error)
 
 
 def _is_of_the_database(error: BaseException) -> bool:
@@ -308,7 +375,7 @@ def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
 )
 def _connect(path: str, factory: type[sqlite3.Connection]) -> sqlite3.Connection:
     """Open a connection; a lock left for a moment (a closing owner, a backup) is waited for."""
-    if path != ":memory:":
+    if path != IN_MEMORY:
         # SQLite gives its other files the mode of this one.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     # One thread uses it, but for the steps of a backup, which a second one makes.
@@ -324,7 +391,6 @@ def _connect(path: str, factory: type[sqlite3.Connection]) -> sqlite3.Connection
         if connection.execute("PRAGMA auto_vacuum").fetchone() != (_INCREMENTAL,):
             # Set in any case, it would be written anew each time.
             connection.execute(f"PRAGMA auto_vacuum = {_INCREMENTAL}")
-        connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA cache_size = -64000")

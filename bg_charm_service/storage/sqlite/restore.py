@@ -19,6 +19,7 @@ from bg_charm_service.storage.records import Restored
 from bg_charm_service.storage.sqlite.checks.stopped import examine_stopped
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.integrity import facts_of, problems_of
+from bg_charm_service.storage.sqlite.log_file import needs_log
 from bg_charm_service.storage.sqlite.migrations import check_version
 from bg_charm_service.storage.whole_files import PARTIAL, discard, publish, written
 
@@ -79,6 +80,11 @@ def _check(copy: Path, file: Path) -> None:
         reason = f": {facts.problems[0]}" if facts.problems else ""
         raise InvalidInput(f"{file} is no backup of this service{reason}. Nothing was changed.")
     check_version(facts.schema_version, str(file))
+    if needs_log(copy):
+        raise InvalidInput(
+            f"{file} is a part of a database that was in use, and its log is not beside it: what "
+            "was stored last is missing. Nothing was changed."
+        )
     problems = problems_of(copy)
     if problems:
         raise InvalidInput(f"{file} is damaged: {problems[0]}. Nothing was changed.")

@@ -327,9 +327,9 @@ class JobQueue(StockQueue):
         """Let no waiting job be a suspect: those that are count as never handed out."""
         self._database.execute(sql.FORGET_DELIVERIES)
 
-    def bring_near(self, latest: float) -> None:
-        """Let no job wait beyond `latest`: after the clock was set back."""
-        self._database.execute(sql.BRING_NEAR, (latest,))
+    def bring_near(self, now: float, latest: float) -> None:
+        """Let no retry wait beyond `latest`, and no other job for its time at all."""
+        self._database.execute(sql.BRING_NEAR, (now, latest))
         waiting = self._database.rows(sql.WAITING)
         self._database.after_commit(lambda: self._backlog.rehint(waiting))
 

@@ -218,6 +218,15 @@ class Charms:
             "UPDATE charms SET removed_at = ? WHERE charm_key = ?", (now, charm_key)
         )
 
+    def bring_near(self, now: float) -> None:
+        """Let no charm have been removed after `now`: the clock was set back since."""
+        keys = self._database.rows("SELECT charm_key FROM charms WHERE removed_at > ?", (now,))
+        for (charm_key,) in keys:
+            self._note_change(charm_key)
+            self._database.execute(
+                "UPDATE charms SET removed_at = ? WHERE charm_key = ?", (now, charm_key)
+            )
+
     def purge_removed(self, before: float, limit: int) -> int:
         """Delete charms removed before a moment, and sources nobody uses; gives the count."""
         keys = self._database.rows(

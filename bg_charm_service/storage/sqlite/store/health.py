@@ -146,6 +146,13 @@ class HealthRecords:
             rows,
         )
 
+    def bring_near(self, now: float) -> None:
+        """Let failures have disabled no charm after `now`; leaves no marks."""
+        self._database.execute(
+            "UPDATE health SET disabled_at = ? WHERE disabled_by = 'failures' AND disabled_at > ?",
+            (now, now),
+        )
+
     def disabled_before(self, moment: float, limit: int) -> list[int]:
         """Charms that failures disabled before a moment."""
         rows = self._database.rows(

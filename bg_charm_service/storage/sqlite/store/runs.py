@@ -12,7 +12,7 @@ from typing import Any
 from msgspec.structs import astuple
 
 from bg_charm_service.domain.model import RunRecord
-from bg_charm_service.storage.records import RunOutcome
+from bg_charm_service.storage.records import Pruned, RunOutcome
 from bg_charm_service.storage.sqlite.database import Database
 
 _COLUMNS = (
@@ -22,6 +22,16 @@ _COLUMNS = (
 _INSERT = f"INSERT INTO runs ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 _SEQUENCE_BITS = 32
 _LAST_NUMBER = (1 << _SEQUENCE_BITS) - 1
+
+#: Old runs from behind a place, each with whether it is among the newest of a charm that there is.
+_OLD = """SELECT run_key, finished_at,
+        EXISTS (SELECT 1 FROM charms WHERE charm_key = old.run_key >> 32) AND run_key > (
+            SELECT max(run_key) FROM runs
+            WHERE run_key BETWEEN old.run_key AND (old.run_key | 4294967295)) - ?5
+    FROM runs AS old INDEXED BY runs_by_age
+    WHERE finished_at >= ?1 AND (finished_at, run_key) > (?1, ?2) AND finished_at < ?3
+    ORDER BY finished_at, run_key LIMIT ?4"""
+_BEGINNING = (-1.0e99, -1)
 
 
 def _key(charm_key: int, number: int) -> int:
@@ -45,6 +55,8 @@ class Runs:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        #: Runs up to here were looked at since pruning began anew.
+        self._pruned_to: tuple[float, int] = _BEGINNING
 
     def record(self, charm_key: int, run: RunRecord, keep: int) -> None:
         """Store a run, and drop the charm's runs beyond the newest `keep`."""
@@ -97,11 +109,25 @@ class Runs:
         )
         return _record(row) if row else None
 
-    def prune(self, before: float, limit: int) -> int:
-        """Delete up to `limit` runs that finished before a moment; gives the count."""
+    def prune(self, before: float, limit: int, *, keep: int) -> Pruned:
+        """Look at up to `limit` runs that finished before a moment, and delete what is not kept.
+
+        Those that stay are many where many charms have not run for long: a place is remembered, so
+        that each call goes on behind them.
+        """
+        rows = self._database.rows(_OLD, (*self._pruned_to, before, limit, keep))
+        gone = [(run_key,) for run_key, _, is_kept in rows if not is_kept]
+        if gone:
+            self._database.executemany("DELETE FROM runs WHERE run_key = ?", gone)
+        is_over = len(rows) < limit
+        self._pruned_to = _BEGINNING if is_over else (rows[-1][1], rows[-1][0])
+        return Pruned(len(gone), is_over)
+
+    def bring_near(self, now: float, limit: int) -> int:
+        """Let up to `limit` runs that finished after `now` have finished now; gives the count."""
         cursor = self._database.execute(
-            "DELETE FROM runs WHERE run_key IN"
-            " (SELECT run_key FROM runs WHERE finished_at < ? ORDER BY finished_at LIMIT ?)",
-            (before, limit),
+            "UPDATE runs SET finished_at = ? WHERE run_key IN"
+            " (SELECT run_key FROM runs WHERE finished_at > ? LIMIT ?)",
+            (now, now, limit),
         )
         return cursor.rowcount
