@@ -62,6 +62,12 @@ class Shelf:
         self.before = self.changes.since(self.key)
         self.store.charms.purge_removed(4.0, 10)
 
+    def bring_removal_near(self) -> None:
+        """Remove the charm by a clock that is ahead, and bring that near."""
+        self.store.charms.mark_removed(self.key, 9.0)
+        self.before = self.changes.since(self.key)
+        self.store.charms.bring_near(4.0)
+
     def disable(self) -> None:
         """Disable the charm by hand."""
         self.store.health.put(self.key, CharmHealth(disabled_by=DisabledBy.HAND))
@@ -74,6 +80,7 @@ OUTSIDE_CHANGES: dict[str, dict[str, Callable[[Shelf], object]]] = {
         "replace_source": Shelf.replace_source,
         "mark_removed": lambda s: s.store.charms.mark_removed(s.key, 2.0),
         "purge_removed": Shelf.purge,
+        "bring_near": Shelf.bring_removal_near,
     },
     "cells": {
         "write": lambda s: s.store.cells.write(s.charm, "count", b"2"),
@@ -91,13 +98,13 @@ OUTSIDE_CHANGES: dict[str, dict[str, Callable[[Shelf], object]]] = {
     },
 }
 
-#: Methods whose writes nobody has to see: those that settle plain runs, the due time and the count
-#: of skipped polls, which are no part of what a settlement reads.
+#: Methods whose writes nobody has to see: those that settle plain runs; the due time, the count of
+#: skipped polls, and when failures disabled a charm, which are no part of what a settlement reads.
 UNMARKED = {
     "charms": set[str](),
     "cells": {"write_all"},
     "links": set[str](),
-    "health": {"set_due", "set_due_all", "put_all", "skip_all"},
+    "health": {"set_due", "set_due_all", "put_all", "skip_all", "bring_near"},
 }
 
 #: Methods that only read.
