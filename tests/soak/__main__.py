@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from tests.soak.loop import KillLoop
+from tests.soak.small_disk import small_disk
 
 
 def main() -> int:
@@ -25,14 +26,25 @@ def main() -> int:
     given = parser.parse_args()
     seed = given.seed if given.seed is not None else secrets.randbelow(2**31)
     folder = Path(tempfile.mkdtemp(prefix="bg-charm-soak-"))
-    loop = KillLoop(folder / "data", seed)
-    report = loop.run(lambda _, seconds: seconds >= given.minutes * 60)
-    print(report.to_json() if given.json else "\n".join(report.lines()))
-    if report.violations:
-        print(f"seed {seed}: the data directory is kept, {folder}", file=sys.stderr)
-        return 1
+    disk = folder / "disk"
+    disk.mkdir()
+    with small_disk(disk) as why_not:
+        if why_not:
+            print(why_not, file=sys.stderr)
+        loop = KillLoop(disk / "data", seed)
+        report = loop.run(lambda _, seconds: seconds >= given.minutes * 60)
+        print(report.to_json() if given.json else "\n".join(report.lines()))
+        if report.violations:
+            shutil.copytree(disk / "data", folder / "data", ignore=_no_sockets)
+            print(f"seed {seed}: the data directory is kept, {folder}", file=sys.stderr)
+            return 1
     shutil.rmtree(folder)
     return 0
+
+
+def _no_sockets(folder: str, names: list[str]) -> list[str]:
+    """Name what cannot be copied: the sockets of a service that was killed."""
+    return [name for name in names if Path(folder, name).is_socket()]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The blows: KILL, TERM, STOP and CONT to the service, its zygote and its workers; floods.
+"""The blows: KILL, TERM, STOP and CONT to the service, its zygote, its workers; floods, full disks.
 
 Each is one function over the processes that there are at that moment; which and when is drawn by
 the loop. One that finds nobody to hit does nothing, and says so.
@@ -6,6 +6,7 @@ the loop. One that finds nobody to hit does nothing, and says so.
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import socket
@@ -20,6 +21,9 @@ from tests.soak.cast import CONNECTIONS_OF_A_PEER
 
 #: A frozen process is let go on after so many seconds: below a run's limit, and above it.
 FREEZE_SECONDS = (0.1, 2.7)
+
+#: A disk is filled by so much at a time.
+_BALLAST_BYTES = 64 * 1024
 
 Fault = Callable[[Service, random.Random], bool]
 
@@ -99,6 +103,22 @@ def flood_connections(service: Service, chance: random.Random) -> bool:
     return True
 
 
+def fill_disk(service: Service, chance: random.Random) -> bool:
+    """Take all the room of the small disk that the data directory lies on, for a while."""
+    place = service.data_dir.parent
+    if not os.path.ismount(place):
+        return False
+    ballast = place / "ballast"
+    try:
+        with ballast.open("wb", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(bytes(_BALLAST_BYTES))
+        time.sleep(chance.uniform(*FREEZE_SECONDS))
+    finally:
+        ballast.unlink(missing_ok=True)
+    return True
+
+
 #: What the service has to live through.
 SURVIVED: dict[Fault, int] = {
     kill_worker: 6,
@@ -109,6 +129,7 @@ SURVIVED: dict[Fault, int] = {
     freeze_zygote: 1,
     freeze_service: 2,
     flood_connections: 2,
+    fill_disk: 2,
 }
 
 

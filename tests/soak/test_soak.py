@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.soak.loop import KillLoop
+from tests.soak.small_disk import small_disk
 
 BLOWS = 28
 
@@ -15,9 +16,10 @@ BLOWS = 28
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_nothing_is_lost_and_nothing_comes_twice(tmp_path: Path) -> None:
     """KILL, TERM and STOP at random moments: every counter is what was recorded and accepted."""
-    report = KillLoop(tmp_path / "data", seed=5).run(lambda blows, _: blows >= BLOWS)
+    with small_disk(tmp_path) as why_not:
+        report = KillLoop(tmp_path / "data", seed=5).run(lambda blows, _: blows >= BLOWS)
 
-    print("\n".join(report.lines()))
+    print(why_not, *report.lines(), sep="\n")
     assert () == report.violations
     assert sum(report.faults.values()) == BLOWS
     assert report.restarts > 0
