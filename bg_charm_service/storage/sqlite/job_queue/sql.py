@@ -94,8 +94,8 @@ DROP_HELD_POLL = """DELETE FROM ack_queue_jobs
 RELEASE_NEXT_SEND = f"""UPDATE ack_queue_jobs SET is_held = 0 WHERE _id = ({_FIRST_SEND})
     AND (SELECT is_held FROM ack_queue_jobs WHERE _id = :settled) = 0"""
 HASTEN = "UPDATE ack_queue_jobs SET run_at = min(run_at, ?) WHERE _id = ?"
-BRING_NEAR = """UPDATE ack_queue_jobs SET run_at = iif(attempt > 1, ?2, ?1)
-    WHERE status = 1 AND run_at > iif(attempt > 1, ?2, ?1)"""
+BRING_NEAR = "UPDATE ack_queue_jobs SET run_at = ?1 WHERE status = 1 AND run_at > ?1"
+BRING_TO_NOW = f"{BRING_NEAR} AND attempt = 1"
 
 DROP_POLL = """DELETE FROM ack_queue_jobs
     WHERE charm_key = ? AND status IN (1, 2) AND status = 1 AND origin = 'poll'"""
