@@ -70,13 +70,15 @@ class FailingDisk:
     """What fails now: each is asked with a file's path, and gives SQLite's code, 0 for none."""
 
     sync: Callable[[Path], int] = lambda path: 0
-    write: Callable[[Path], int] = lambda path: 0
-    read: Callable[[Path], int] = lambda path: 0
+    #: These two are asked for files that were opened while one was set. Else two threads of one
+    #: connection could wait for each other: for the connection's lock, and for the interpreter's.
+    write: Callable[[Path], int] | None = None
+    read: Callable[[Path], int] | None = None
     #: Called after each sync that did not fail, with the path of the file.
     synced: Callable[[Path], None] = lambda path: None
     _kept: list[Any] = field(default_factory=list)
     _paths: dict[int, Path] = field(default_factory=dict)
-    _instead: dict[int, _Methods] = field(default_factory=dict)
+    _instead: dict[tuple[int, bool], _Methods] = field(default_factory=dict)
 
     def register(self) -> None:
         """Stand before the file system of every connection that is opened from now on."""
@@ -98,15 +100,18 @@ class FailingDisk:
                 self._paths[ctypes.addressof(file.contents)] = Path(
                     os.fsdecode(ctypes.string_at(name))
                 )
-                kind = ctypes.addressof(file.contents.methods.contents)
+                has_transfers = self.read is not None or self.write is not None
+                kind = (ctypes.addressof(file.contents.methods.contents), has_transfers)
                 if kind not in self._instead:
-                    self._instead[kind] = self._methods(file.contents.methods.contents)
+                    self._instead[kind] = self._methods(
+                        file.contents.methods.contents, has_transfers=has_transfers
+                    )
                 file.contents.methods = ctypes.pointer(self._instead[kind])
             return code
 
         return open_file
 
-    def _methods(self, system: _Methods) -> _Methods:
+    def _methods(self, system: _Methods, *, has_transfers: bool) -> _Methods:
         ours = _Methods.from_buffer_copy(system)
         do_sync, do_write = _Sync(system.sync), _Transfer(system.write)
         do_read = _Transfer(system.read)
@@ -118,18 +123,19 @@ class FailingDisk:
             return code
 
         def write(file: int, buffer: int, count: int, offset: int) -> int:
-            code: int = self.write(self._paths[file]) or do_write(file, buffer, count, offset)
+            failure = self.write(self._paths[file]) if self.write is not None else 0
+            code: int = failure or do_write(file, buffer, count, offset)
             return code
 
         def read(file: int, buffer: int, count: int, offset: int) -> int:
-            code: int = self.read(self._paths[file]) or do_read(file, buffer, count, offset)
+            failure = self.read(self._paths[file]) if self.read is not None else 0
+            code: int = failure or do_read(file, buffer, count, offset)
             return code
 
-        for method, call in (
-            ("sync", _Sync(sync)),
-            ("write", _Transfer(write)),
-            ("read", _Transfer(read)),
-        ):
+        calls: dict[str, Any] = {"sync": _Sync(sync)}
+        if has_transfers:
+            calls |= {"write": _Transfer(write), "read": _Transfer(read)}
+        for method, call in calls.items():
             setattr(ours, method, ctypes.cast(call, _POINTER).value)
             self._kept.append(call)
         return ours

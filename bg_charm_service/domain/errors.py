@@ -102,6 +102,15 @@ class BackupError(ServiceError):
     """A copy of the database could not be made, or is not whole; what was there before still is."""
 
 
+class CannotExamine(BackupError):
+    """A database file could not be read to its end: nothing is known of it, good or bad."""
+
+    def __init__(self, path: object, reason: object) -> None:
+        super().__init__(
+            f"{path} could not be looked at to its end: {reason}. Whether it is sound is not known."
+        )
+
+
 class CommitInDoubt(ServiceError):
     """Nobody can tell whether the last change is on disk: only a new start can find out."""
 

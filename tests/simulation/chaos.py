@@ -48,7 +48,7 @@ class Chaos:
             (6, self._kill_at_commit),
             (4, self._kill_at_await),
             (4, self._kill_at_retry),
-            (2, self._deploy),
+            (4, self._deploy),
             (4, self._kill_worker),
             (2, self._kill_zygote),
             (2, self._bad_starts),

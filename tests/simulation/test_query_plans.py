@@ -187,7 +187,7 @@ def test_services_at_work_ask_for_much(statements: list[str]) -> None:
         "SET status = 1, run_at = ?",
         "SELECT data, :now, 1, space_key",
         "INSERT INTO runs",
-        "DELETE FROM runs WHERE run_key IN",
+        "FROM runs AS old INDEXED BY runs_by_age",
         "UPDATE cells",
         "UPDATE health SET",
         "DELETE FROM charms WHERE charm_key = ?",

@@ -107,7 +107,7 @@ class RealClock(LifeClock):
 
 def test_seed_that_is_not_the_same_is_noticed() -> None:
     """What comes from outside of the simulation is found by a second look, and named."""
-    (found,) = simulate_twice(0, Bug("real time", clock=RealClock)).violations
+    *_, found = simulate_twice(0, Bug("real time", clock=RealClock)).violations
     assert "not the same the second time: line" in found
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from loguru import logger
 
+from bg_charm_service.domain.errors import BackupError
 from bg_charm_service.service.maintenance.backups import Backups
 from bg_charm_service.service.maintenance.verify_child import check_file
 from bg_charm_service.storage.engines import file_troubles
@@ -102,10 +103,7 @@ class HealthChecks:
             text = "There is no backup, so not every page was read: `bg-charm-service backup FILE`"
             findings = [Finding("integrity", Severity.NOTE, text, repairable=False)]
         else:
-            findings = [
-                Finding("integrity", Severity.ERROR, f"{newest}: {problem}", repairable=False)
-                for problem in await check_file(newest)
-            ]
+            findings = await _findings_in(newest)
         checked = str(newest) if newest is not None else None
         return Report((*report.findings, *findings), report.examined_at, checked)
 
@@ -142,3 +140,16 @@ class HealthChecks:
         for text in self._told - bad.keys():
             logger.bind(event="doctor_over").info("Doctor: no more: {}", text)
         self._told = set(bad)
+
+
+async def _findings_in(backup: Path) -> list[Finding]:
+    """What a look at every page of a backup finds, or that nobody could look."""
+    try:
+        problems = await check_file(backup)
+    except BackupError as error:
+        text = str(error).rstrip(".")
+        return [Finding("integrity", Severity.WARNING, text, repairable=False)]
+    return [
+        Finding("integrity", Severity.ERROR, f"{backup}: {problem}", repairable=False)
+        for problem in problems
+    ]

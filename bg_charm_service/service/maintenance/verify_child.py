@@ -40,5 +40,7 @@ async def check_file(path: Path) -> list[str]:
         raise
     if child.returncode:
         raise BackupError(f"The process that checked {path} ended with {child.returncode}.")
-    problems: list[str] = json.loads(told)
-    return problems
+    found: list[str] | str = json.loads(told)
+    if isinstance(found, str):
+        raise BackupError(found)
+    return found

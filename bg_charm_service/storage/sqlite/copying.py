@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from bg_charm_service.domain.errors import BackupError, ServiceStopping
@@ -58,14 +58,12 @@ def copy_database(
 
 @contextmanager
 def _connected(target: Path) -> Iterator[sqlite3.Connection]:
-    copy = sqlite3.connect(target, isolation_level=None)
     try:
-        # Nobody reads it before it is whole and synced, so it needs no journal of its own.
-        copy.execute("PRAGMA synchronous = OFF")
-        copy.execute("PRAGMA journal_mode = OFF")
-        yield copy
+        with closing(sqlite3.connect(target, isolation_level=None)) as copy:
+            # Nobody reads it before it is whole and synced, so it needs no journal of its own.
+            copy.execute("PRAGMA synchronous = OFF")
+            copy.execute("PRAGMA journal_mode = OFF")
+            yield copy
     except sqlite3.Error as error:
         # Whoever writes the file tells of it, in the same words whatever has failed.
         raise OSError(str(error)) from error
-    finally:
-        copy.close()

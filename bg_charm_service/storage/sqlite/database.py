@@ -18,6 +18,7 @@ import tenacity
 
 from bg_charm_service.domain.errors import (
     BackupError,
+    CannotExamine,
     ChangeInDoubt,
     DataDirectoryError,
     StorageError,
@@ -359,7 +360,11 @@ def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
         partial = copy.with_name(f".{copy.name}{PARTIAL}")
         discard(partial)
         copy_database(connection, partial, pause_seconds=0.0)
-        problems = problems_of(partial)
+        try:
+            problems = problems_of(partial)
+        except CannotExamine as error:
+            discard(partial)
+            raise BackupError(f"{path} was not brought up to date. {error}") from None
         if problems:
             discard(partial)
             raise BackupError(f"{path} is damaged, and was not brought up to date: {problems[0]}.")

@@ -13,7 +13,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from bg_charm_service.domain.errors import Conflict, InvalidInput, NotFound, ServiceError
+from bg_charm_service.domain.errors import (
+    BackupError,
+    CannotExamine,
+    Conflict,
+    InvalidInput,
+    NotFound,
+    ServiceError,
+)
 from bg_charm_service.storage.data_directory import DataDirectory
 from bg_charm_service.storage.records import Restored
 from bg_charm_service.storage.sqlite.checks.stopped import examine_stopped
@@ -43,6 +50,9 @@ def restore_backup(file: Path, data_dir: Path, *, force: bool) -> Restored:
             shutil.copyfileobj(content, copy)
         try:
             _check(partial, file)
+        except CannotExamine as error:
+            discard(partial)
+            raise BackupError(f"{error} Nothing was changed.") from None
         except BaseException:
             discard(partial)
             raise

@@ -10,11 +10,11 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bg_charm_service.domain.errors import DataDirectoryError, ServiceError
+from bg_charm_service.domain.errors import CannotExamine, DataDirectoryError, ServiceError
 from bg_charm_service.storage.records import Finding, Severity, Trouble
 from bg_charm_service.storage.sqlite.checks.examination import Doctor
 from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.integrity import facts_of, problems_of
+from bg_charm_service.storage.sqlite.integrity import facts_of, problems_in, problems_of
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
 from bg_charm_service.storage.sqlite.migrations import STEPS
 from bg_charm_service.storage.sqlite.schema_version import stored_schema_version
@@ -67,8 +67,21 @@ def _examine_database(path: Path, *, repair: bool) -> Iterator[Finding]:
 
 
 def _read_all(path: Path) -> Iterator[Finding]:
-    """Read every page; a log that a crash left is folded into the file before."""
-    if facts_of(path).is_ours and stored_schema_version(path) <= len(STEPS):
-        Database.examine(path).close()
-    for problem in problems_of(path):
-        yield Finding("integrity", Severity.ERROR, problem, repairable=False)
+    """Read every page, as they are with the log that a crash may have left."""
+    try:
+        for problem in _problems(path):
+            yield Finding("integrity", Severity.ERROR, problem, repairable=False)
+    except (CannotExamine, DataDirectoryError) as error:
+        text = f"Not every page was read: {error}".rstrip(".")
+        yield Finding("integrity", Severity.WARNING, text, repairable=False)
+
+
+def _problems(path: Path) -> list[str]:
+    if not facts_of(path).is_ours or stored_schema_version(path) > len(STEPS):
+        return problems_of(path)
+    # The file by itself, without its log, may be a torn one: folding the log in takes room.
+    database = Database.examine(path)
+    try:
+        return problems_in(path, database.connection)
+    finally:
+        database.close()

@@ -329,7 +329,8 @@ class JobQueue(StockQueue):
 
     def bring_near(self, now: float, latest: float) -> None:
         """Let no retry wait beyond `latest`, and no other job for its time at all."""
-        self._database.execute(sql.BRING_NEAR, (now, latest))
+        self._database.execute(sql.BRING_NEAR, (latest,))
+        self._database.execute(sql.BRING_TO_NOW, (now,))
         waiting = self._database.rows(sql.WAITING)
         self._database.after_commit(lambda: self._backlog.rehint(waiting))
 

@@ -98,8 +98,8 @@ RELEASE_NEXT_SEND = f"""UPDATE ack_queue_jobs SET is_held = 0 WHERE _id = ({_FIR
 HASTEN = "UPDATE ack_queue_jobs SET run_at = min(run_at, ?) WHERE _id = ?"
 FORGET_DELIVERIES = """UPDATE ack_queue_jobs INDEXED BY jobs_suspect SET deliveries = 0
     WHERE status = 1 AND deliveries >= 3"""
-BRING_NEAR = """UPDATE ack_queue_jobs SET run_at = iif(attempt > 1, ?2, ?1)
-    WHERE status = 1 AND run_at > iif(attempt > 1, ?2, ?1)"""
+BRING_NEAR = "UPDATE ack_queue_jobs SET run_at = ?1 WHERE status = 1 AND run_at > ?1"
+BRING_TO_NOW = f"{BRING_NEAR} AND attempt = 1"
 
 DROP_POLL = """DELETE FROM ack_queue_jobs
     WHERE charm_key = ? AND status IN (1, 2) AND status = 1 AND origin = 'poll'"""
