@@ -77,11 +77,18 @@ def _read_all(path: Path) -> Iterator[Finding]:
 
 
 def _problems(path: Path) -> list[str]:
-    if not facts_of(path).is_ours or stored_schema_version(path) > len(STEPS):
+    # Beside its log the file by itself may be torn, down to the list of its tables: folding the log
+    # in takes room.
+    is_ours = _has_log(path) or facts_of(path).is_ours
+    if not is_ours or stored_schema_version(path) > len(STEPS):
         return problems_of(path)
-    # The file by itself, without its log, may be a torn one: folding the log in takes room.
     database = Database.examine(path)
     try:
         return problems_in(path, database.connection)
     finally:
         database.close()
+
+
+def _has_log(path: Path) -> bool:
+    log = path.with_name(f"{path.name}-wal")
+    return log.is_file() and log.stat().st_size > 0
