@@ -14,7 +14,7 @@ from bg_charm_service.domain.errors import CannotExamine, DataDirectoryError, Se
 from bg_charm_service.storage.records import Finding, Severity, Trouble
 from bg_charm_service.storage.sqlite.checks.examination import Doctor
 from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.integrity import facts_of, problems_in, problems_of
+from bg_charm_service.storage.sqlite.integrity import problems_in, problems_of
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
 from bg_charm_service.storage.sqlite.migrations import STEPS
 from bg_charm_service.storage.sqlite.schema_version import stored_schema_version
@@ -77,7 +77,7 @@ def _read_all(path: Path) -> Iterator[Finding]:
 
 
 def _problems(path: Path) -> list[str]:
-    if not facts_of(path).is_ours or stored_schema_version(path) > len(STEPS):
+    if not 0 < stored_schema_version(path) <= len(STEPS):
         return problems_of(path)
     # The file by itself, without its log, may be a torn one: folding the log in takes room.
     database = Database.examine(path)
