@@ -14,7 +14,7 @@ from bg_charm_service.domain.errors import CannotExamine, DataDirectoryError, Se
 from bg_charm_service.storage.records import Finding, Severity, Trouble
 from bg_charm_service.storage.sqlite.checks.examination import Doctor
 from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.integrity import facts_of, problems_in, problems_of
+from bg_charm_service.storage.sqlite.integrity import problems_in, problems_of
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
 from bg_charm_service.storage.sqlite.migrations import STEPS
 from bg_charm_service.storage.sqlite.schema_version import stored_schema_version
@@ -77,18 +77,11 @@ def _read_all(path: Path) -> Iterator[Finding]:
 
 
 def _problems(path: Path) -> list[str]:
-    # Beside its log the file by itself may be torn, down to the list of its tables: folding the log
-    # in takes room.
-    is_ours = _has_log(path) or facts_of(path).is_ours
-    if not is_ours or stored_schema_version(path) > len(STEPS):
+    if not 0 < stored_schema_version(path) <= len(STEPS):
         return problems_of(path)
+    # The file by itself, without its log, may be a torn one: folding the log in takes room.
     database = Database.examine(path)
     try:
         return problems_in(path, database.connection)
     finally:
         database.close()
-
-
-def _has_log(path: Path) -> bool:
-    log = path.with_name(f"{path.name}-wal")
-    return log.is_file() and log.stat().st_size > 0
