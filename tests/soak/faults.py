@@ -11,8 +11,9 @@ import random
 import signal
 import socket
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 import psutil
 
@@ -119,6 +120,34 @@ def fill_disk(service: Service, chance: random.Random) -> bool:
     return True
 
 
+def failing_program(data_dir: Path) -> tuple[str, ...]:
+    """Give what Python runs to be a service whose disk fails when told so."""
+    return ("-m", "tests.failing_disk", str(_marker(data_dir)))
+
+
+@contextmanager
+def syncs_fail(service: Service) -> Iterator[None]:
+    """Let every sync of the service's log fail inside."""
+    marker = _marker(service.data_dir)
+    marker.touch()
+    try:
+        yield
+    finally:
+        marker.unlink()
+
+
+def fail_syncs(service: Service, chance: random.Random) -> bool:
+    """Let the syncs fail for a while: what is asked meanwhile is in doubt, or refused."""
+    with syncs_fail(service):
+        time.sleep(chance.uniform(*FREEZE_SECONDS))
+    return True
+
+
+def _marker(data_dir: Path) -> Path:
+    """While this file is there, syncs fail."""
+    return data_dir.with_name(f"{data_dir.name}-syncs-fail")
+
+
 #: What the service has to live through.
 SURVIVED: dict[Fault, int] = {
     kill_worker: 6,
@@ -130,6 +159,7 @@ SURVIVED: dict[Fault, int] = {
     freeze_service: 2,
     flood_connections: 2,
     fill_disk: 2,
+    fail_syncs: 3,
 }
 
 

@@ -37,6 +37,8 @@ class Ledger:
         self._sends: dict[str, Sends] = defaultdict(Sends)
         self._told: dict[str, list[ToldRun]] = defaultdict(list)
         self.runs_told = 0
+        #: How many events the service said it did not take.
+        self.refused = 0
 
     def next_number(self, charm_id: str) -> int:
         """Give the number of the next event; its fate is unknown until somebody tells."""
@@ -55,6 +57,7 @@ class Ledger:
     def refuse(self, charm_id: str, number: int) -> None:
         """Note that the service did not take an event."""
         with self._lock:
+            self.refused += 1
             self._sends[charm_id].unknown.remove(number)
 
     def tell(self, charm_id: str, run: ToldRun) -> None:

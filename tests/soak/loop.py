@@ -21,6 +21,7 @@ import tenacity
 
 from tests.process.running import (
     PATIENCE_SECONDS,
+    Runner,
     Service,
     wait_until_ended,
     watched,
@@ -28,7 +29,7 @@ from tests.process.running import (
 )
 from tests.soak.audit import audit
 from tests.soak.cast import FLAGS, Cast, add_cast
-from tests.soak.faults import SURVIVED, Fault, zygotes
+from tests.soak.faults import SURVIVED, Fault, failing_program, syncs_fail, zygotes
 from tests.soak.gauges import Reading, limits, longest_step_cpu_ms, read
 from tests.soak.ledger import Ledger
 from tests.soak.report import SoakReport
@@ -91,6 +92,7 @@ class KillLoop:
             restarts=self._restarts,
             runs_checked=self._runs,
             events_checked=self._ledger.accepted,
+            refusals_checked=self._ledger.refused,
             answers_checked=self._ledger.runs_told,
             highest=self._highest,
             limits=allowed,
@@ -100,7 +102,9 @@ class KillLoop:
     def _beat(self, cast: Cast, traffic: Traffic) -> None:
         """Give one blow, and restart the service where it ended."""
         if self._chance.random() < LIVES_ODDS:
-            end = self._chance.choice([self._kill, self._kill, self._stop, self._stop_twice])
+            end = self._chance.choice(
+                [self._kill, self._kill, self._kill_in_doubt, self._stop, self._stop_twice]
+            )
             if end == self._kill and self._chance.random() < LIVES_ODDS:
                 end = self._kill_with_frozen_zygote
             end(cast, traffic)
@@ -121,6 +125,17 @@ class KillLoop:
             traffic.is_up.clear()
             self._service.wait()
             self._check_ended(handles)
+        self._check_and_restart(cast, traffic, is_stopped=False)
+
+    def _kill_in_doubt(self, cast: Cast, traffic: Traffic) -> None:
+        """KILL the service while no sync works: what it refused is not there, whatever is."""
+        with syncs_fail(self._service):
+            time.sleep(self._chance.uniform(0, PAUSE_SECONDS))
+            with watched_descendants(self._service) as handles:
+                self._service.signal(signal.SIGKILL)
+                traffic.is_up.clear()
+                self._service.wait()
+                self._check_ended(handles)
         self._check_and_restart(cast, traffic, is_stopped=False)
 
     def _kill_with_frozen_zygote(self, cast: Cast, traffic: Traffic) -> None:
@@ -214,7 +229,8 @@ class KillLoop:
                 self._note("a process outlived the service that started it")
 
     def _new_service(self) -> Service:
-        return Service(self._data_dir, *FLAGS, OPERATOR_PASS="not the default")
+        runner = Runner(program=failing_program(self._data_dir))
+        return Service(self._data_dir, *FLAGS, runner=runner, OPERATOR_PASS="not the default")
 
     def _note(self, violation: str) -> None:
         self._violations.append(violation)

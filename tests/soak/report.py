@@ -20,6 +20,7 @@ class SoakReport:
     restarts: int
     runs_checked: int
     events_checked: int
+    refusals_checked: int
     answers_checked: int
     highest: Reading
     limits: Reading
@@ -35,8 +36,8 @@ class SoakReport:
         yield f"seed {self.seed}, {self.seconds:.0f} s: {blows}"
         yield f"{self.kills} kills, {self.restarts} restarts"
         yield (
-            f"{self.runs_checked} runs, {self.events_checked} accepted events and"
-            f" {self.answers_checked} answers compared with the data directory"
+            f"{self.runs_checked} runs, {self.events_checked} accepted and {self.refusals_checked}"
+            f" refused events and {self.answers_checked} answers compared with the data directory"
         )
         allowed = asdict(self.limits)
         for name, value in asdict(self.highest).items():

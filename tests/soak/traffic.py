@@ -25,6 +25,11 @@ PAUSE_SECONDS = 0.2
 NOT_TAKEN = (Refused, httpx2.ConnectError)
 
 
+def is_in_doubt(error: Exception) -> bool:
+    """Whether the service said that it does not know what becomes of a request."""
+    return isinstance(error, Refused) and "in doubt" in str(error)
+
+
 class Traffic:
     """The threads; they run inside the `with` block, and wait while the service is down."""
 
@@ -79,7 +84,7 @@ class Traffic:
 
     def _note_refusal(self, refused: Refused) -> None:
         self.refusals += 1
-        if refused.status == 500:
+        if refused.status == 500 and not is_in_doubt(refused):
             self.faults.append(f"the service answered 500: {refused}")
 
     def _send(self, charms: Sequence[RunningCharm], chance: random.Random) -> None:
@@ -89,8 +94,10 @@ class Traffic:
             number = self._ledger.next_number(charm.charm_id)
             try:
                 charm.send(number=number)
-            except NOT_TAKEN:
-                self._ledger.refuse(charm.charm_id, number)
+            except NOT_TAKEN as error:
+                # One in doubt may have come or not; one that was refused has not.
+                if not is_in_doubt(error):
+                    self._ledger.refuse(charm.charm_id, number)
                 raise
             self._ledger.accept(charm.charm_id, number)
 

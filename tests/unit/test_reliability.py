@@ -29,6 +29,7 @@ SOAK = SoakReport(
     restarts=3,
     runs_checked=4,
     events_checked=5,
+    refusals_checked=9,
     answers_checked=6,
     highest=Reading(1024 * 1024, 0, 0, 7, 8),
     limits=limits(10),
