@@ -41,6 +41,7 @@ def rows(simulation: Mapping[str, Any], soak: Mapping[str, Any]) -> list[tuple[s
         ("kill loop: restarts of the service", f"{soak['restarts']:,}"),
         ("kill loop: runs checked", f"{soak['runs_checked']:,}"),
         ("kill loop: accepted events checked", f"{soak['events_checked']:,}"),
+        ("kill loop: refused events checked", f"{soak['refusals_checked']:,}"),
         ("kill loop: violations", f"{len(soak['violations']):,}"),
         *((f"kill loop: most {name}, of what is allowed", value) for name, value in held),
     ]
