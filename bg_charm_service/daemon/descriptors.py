@@ -45,7 +45,10 @@ def connection_limits(max_connections: int, max_per_peer: int, *, workers: int) 
         logger.bind(event="connections_limited").info(
             "At most {} connections are taken instead of {}: this process may have {} files open, "
             "and {} workers need theirs",
-            *(room, max_connections, soft, workers),
+            room,
+            max_connections,
+            soft,
+            workers,
         )
     return ConnectionLimits(
         most=min(max_connections, room),
