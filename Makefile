@@ -23,9 +23,15 @@ DESTDIR ?=
 
 INSTALLED := .venv/.installed
 INSTALLED_BENCH := .venv/.installed-bench
+INSTALLED_LIBRARIES := .venv-libraries/.installed
 LOWEST := .venv-lowest/.installed
 SERVICE := exec bin/bg-charm-service
 INSTALL_ROOT := $(DESTDIR)$(PREFIX)
+INSTALL_CONFIG := $(DESTDIR)/etc/bg-charm-service
+CREDSTORE := /etc/credstore
+
+# Not under DESTDIR, and not where systemd is installed and something else runs (a container).
+HAS_SYSTEMD = $(if $(DESTDIR),,$(wildcard /run/systemd/system))
 
 # Not more: tests start processes of their own, and a container may see processors it may not use.
 ALL_TESTS := --numprocesses=logical --maxprocesses=4
@@ -47,7 +53,7 @@ venv: $(INSTALLED) ## Make .venv with the pinned dependencies (every task does t
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("PYTHON=$(PYTHON) is %d.%d: 3.11 or newer is needed" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	.venv/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,otel]'
 	@touch $@
 
 .PHONY: run
@@ -90,6 +96,15 @@ add-admin-charm: $(INSTALLED) ## Add the admin charm; ARGS="--grant DID" lets an
 test: $(INSTALLED) ## Run the tests on all processors, or those of ARGS=path on one
 	.venv/bin/pytest $(or $(ARGS),$(ALL_TESTS))
 
+.PHONY: test-systemd
+test-systemd: $(INSTALLED) ## Try the unit under a real systemd, in namespaces (as root; a part of `make test`)
+	.venv/bin/pytest tests/systemd $(ARGS)
+
+.PHONY: test-servers
+test-servers: $(INSTALLED) ## Install the real servers of the tests, and run them until Ctrl-C; ARGS=radicale runs one
+	PYTHON=$(PYTHON) .ci/servers
+	@.venv/bin/python -m tests.real_servers $(ARGS)
+
 .PHONY: test-lowest
 test-lowest: $(LOWEST) ## Run the tests with the oldest dependencies that setup.cfg allows
 	.venv-lowest/bin/pytest $(or $(ARGS),$(ALL_TESTS))
@@ -98,8 +113,15 @@ $(LOWEST): setup.cfg pyproject.toml .ci/lowest
 	$(PYTHON) -m venv --clear .venv-lowest
 	$(PYTHON) .ci/lowest > .venv-lowest/constraints.txt
 	.venv-lowest/bin/pip install --quiet --disable-pip-version-check \
-	    --constraint .venv-lowest/constraints.txt --editable '.[dev]'
+	    --constraint .venv-lowest/constraints.txt --editable '.[dev,otel]'
 	@touch $@
+
+# Those that this machine has, of the versions that setup.cfg names; a release needs every one.
+release-check: EVERY := --every
+
+.PHONY: test-pythons
+test-pythons: ## Run the tests on each supported Python that this machine has, and say which it lacks
+	$(PYTHON) .ci/pythons $(EVERY) -- $(or $(ARGS),$(ALL_TESTS))
 
 # Asks an OSV server: ARGS=--osv-url=URL names another than osv.dev.
 .PHONY: audit
@@ -108,7 +130,7 @@ audit: $(INSTALLED) ## Look up known holes of the pinned and of the oldest depen
 	.venv/bin/python .ci/audit $(ARGS) constraints.txt .venv/lowest.txt
 
 .PHONY: release-check
-release-check: check audit test test-lowest simulate ## Everything that must hold before a release
+release-check: check audit test-pythons test-lowest simulate ## Everything that must hold before a release
 
 .PHONY: soak
 soak: $(INSTALLED) ## Beat a real service with KILL, TERM and STOP for MINUTES=10, and compare what it kept
@@ -131,12 +153,34 @@ $(INSTALLED_BENCH): $(INSTALLED)
 bench: $(INSTALLED_BENCH) ## Measure speed beside others, and write docs/benchmarks; ONLY=scale runs a part, BEFORE=COMMIT compares with a build
 	@.venv/bin/python -m benchmarks $(ONLY) $(ARGS)$(if $(BEFORE), --before=$(BEFORE))$(if $(ROUNDS), --rounds=$(ROUNDS))
 
+# Wheels only: a library that has to be built would need a compiler, and headers of others.
+$(INSTALLED_LIBRARIES): setup.cfg pyproject.toml constraints.txt libraries/requirements.txt
+	test -x .venv-libraries/bin/python || $(PYTHON) -m venv .venv-libraries
+	.venv-libraries/bin/pip install --quiet --disable-pip-version-check --only-binary :all: \
+	    --requirement libraries/requirements.txt
+	.venv-libraries/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	    --editable . pytest pytest-xdist hypothesis
+	@touch $@
+
+.PHONY: libraries
+libraries: $(INSTALLED_LIBRARIES) ## Run charms that use libraries of others, and write docs/libraries.md; ARGS=--only=numba_loop runs one
+	@.venv-libraries/bin/python -m libraries $(ARGS)
+
 .PHONY: profile
 profile: $(INSTALLED_BENCH) ## Show where the time of a benchmark goes, that of ONLY=throughput by itself
 	@.venv/bin/python -m benchmarks $(or $(ONLY),throughput) --profile $(ARGS)
 
+# Runs a service of its own, on a folder of its own: nothing of yours is touched.
+.PHONY: demo-outage
+demo-outage: $(INSTALLED) ## Watch an outage: a provider that asks to wait, dies and comes back, in two minutes
+	@.venv/bin/python -m demos.outage $(ARGS)
+
+.PHONY: screenshots
+screenshots: $(INSTALLED) ## Make docs/images anew (needs Chromium)
+	@.venv/bin/python -m demos.screenshots $(ARGS)
+
 .PHONY: reference
-reference: $(INSTALLED) ## Write docs/reference.md: every flag, variable and command of the program
+reference: $(INSTALLED) ## Write docs/reference.md and docs/config.toml: every flag, variable, key and command
 	@.venv/bin/python docs/reference.py
 
 .PHONY: check
@@ -169,8 +213,8 @@ build-binaries: $(INSTALLED) ## Make one executable file, dist/bg-charm-service
 
 .PHONY: clean
 clean: ## Remove what was built or installed here; the data directory stays
-	rm -rf .venv .venv-lowest .bench-before build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	find bg_charm_service/ integrations/ charms/ tests/ benchmarks/ -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf .venv .venv-* .bench-before build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find bg_charm_service/ integrations/ charms/ tests/ benchmarks/ demos/ -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Programs of a venv start with its full path: under DESTDIR that is not where they will run.
 .PHONY: install-systemd
@@ -185,8 +229,28 @@ install-systemd: ## Install into PREFIX with a systemd unit (as root; DESTDIR, B
 	sed 's|^ExecStart=.*|ExecStart=$(PREFIX)/bin/bg-charm-service|' bin/bg-charm-service.service \
 	    > $(DESTDIR)$(UNITDIR)/bg-charm-service.service
 	chmod 644 $(DESTDIR)$(UNITDIR)/bg-charm-service.service
-	@printf '%s\n' '' 'Installed. Next:' \
-	    '  systemctl daemon-reload' \
+	test -d $(DESTDIR)$(CREDSTORE) || install -d -m 700 $(DESTDIR)$(CREDSTORE)
+# What runs goes on with the files of the version that it was started with, which are gone by now.
+	$(if $(HAS_SYSTEMD),systemctl daemon-reload && systemctl try-restart bg-charm-service)
+	install -d $(INSTALL_CONFIG)
+	test -e $(INSTALL_CONFIG)/config.toml || { umask 022 && sed 's|^#data_dir|data_dir|' docs/config.toml > $(INSTALL_CONFIG)/config.toml; }
+	@printf '%s\n' '' 'Installed; a service that ran was started again. Next:' \
+	    '  bg-charm-service identity new $(CREDSTORE)/bg-charm-service.pem' \
 	    '  systemctl enable --now bg-charm-service' \
-	    '  bg-charm-service --data-dir /var/lib/bg-charm-service status' \
-	    'Settings go into /etc/bg-charm-service.env (mode 0600), one NAME=value a line.'
+	    '  bg-charm-service status' \
+	    'Settings go into /etc/bg-charm-service/config.toml, for service and commands;' \
+	    'secrets into /etc/bg-charm-service.env (mode 0600), one NAME=value a line.'
+
+# Only a venv is removed whole: PREFIX may have been another folder.
+.PHONY: uninstall-systemd
+uninstall-systemd: ## Stop the unit and remove what was installed (as root); data, key and settings stay
+	$(if $(HAS_SYSTEMD),! systemctl cat bg-charm-service >/dev/null 2>&1 || systemctl disable --now bg-charm-service)
+	rm -f $(DESTDIR)$(UNITDIR)/bg-charm-service.service
+	test "$$(readlink $(DESTDIR)$(BINDIR)/bg-charm-service)" != $(PREFIX)/bin/bg-charm-service \
+	    || rm $(DESTDIR)$(BINDIR)/bg-charm-service
+	test ! -f $(INSTALL_ROOT)/pyvenv.cfg || rm -r $(INSTALL_ROOT)
+	$(if $(HAS_SYSTEMD),systemctl daemon-reload && { systemctl reset-failed bg-charm-service 2>/dev/null || true; })
+	@printf '%s\n' '' 'Uninstalled. What stays, until it is removed by hand:' \
+	    '  /var/lib/bg-charm-service           the data (a link to /var/lib/private/bg-charm-service)' \
+	    '  $(CREDSTORE)/bg-charm-service.pem   the operator'"'"'s key, without which its secrets are lost' \
+	    '  /etc/bg-charm-service/config.toml, /etc/bg-charm-service.env   the settings'

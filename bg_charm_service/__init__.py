@@ -7,46 +7,99 @@ Names are loaded at first use, so that importing the package stays cheap for eve
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from bg_charm_service.domain.version import VERSION
+
+# What type checkers read as true. The module of this name is large, and a start loads this one
+# before it can do anything about signals: see daemon/start_signals.py.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from bg_charm_service.scanning.integration import CellIntegration as CellIntegration
     from bg_charm_service.scanning.integration import Integration as Integration
     from bg_charm_service.scanning.integration import IntegrationCellConfig as IntegrationCellConfig
     from bg_charm_service.scanning.integration import read_cell as read_cell
+    from bg_charm_service.sdk.caldav import CalDav as CalDav
+    from bg_charm_service.sdk.caldav import DavChanges as DavChanges
+    from bg_charm_service.sdk.caldav import DavItem as DavItem
     from bg_charm_service.sdk.cells import Cell as Cell
     from bg_charm_service.sdk.cells import Secret as Secret
     from bg_charm_service.sdk.cells import Stream as Stream
     from bg_charm_service.sdk.charm import Charm as Charm
     from bg_charm_service.sdk.charm import CharmContext as CharmContext
-
-from bg_charm_service.domain.version import VERSION
+    from bg_charm_service.sdk.endings import ProviderDown as ProviderDown
+    from bg_charm_service.sdk.endings import SignInNeeded as SignInNeeded
+    from bg_charm_service.sdk.endings import Stop as Stop
+    from bg_charm_service.sdk.endings import Wait as Wait
+    from bg_charm_service.sdk.http_client import HttpClient as HttpClient
+    from bg_charm_service.sdk.http_client import TokenSource as TokenSource
+    from bg_charm_service.sdk.http_wire import BodyTooLarge as BodyTooLarge
+    from bg_charm_service.sdk.imap import Imap as Imap
+    from bg_charm_service.sdk.imap import MailChanges as MailChanges
+    from bg_charm_service.sdk.imap import MailError as MailError
+    from bg_charm_service.sdk.imap import MailPoint as MailPoint
+    from bg_charm_service.sdk.mail_text import html_text as html_text
+    from bg_charm_service.sdk.mail_text import mail_text as mail_text
+    from bg_charm_service.sdk.mail_text import safe_html as safe_html
 
 __version__ = VERSION
 
 _HOMES = {
+    "BodyTooLarge": "bg_charm_service.sdk.http_wire",
+    "CalDav": "bg_charm_service.sdk.caldav",
     "Cell": "bg_charm_service.sdk.cells",
     "CellIntegration": "bg_charm_service.scanning.integration",
     "Charm": "bg_charm_service.sdk.charm",
     "CharmContext": "bg_charm_service.sdk.charm",
+    "DavChanges": "bg_charm_service.sdk.caldav",
+    "DavItem": "bg_charm_service.sdk.caldav",
+    "HttpClient": "bg_charm_service.sdk.http_client",
+    "Imap": "bg_charm_service.sdk.imap",
     "Integration": "bg_charm_service.scanning.integration",
     "IntegrationCellConfig": "bg_charm_service.scanning.integration",
+    "MailChanges": "bg_charm_service.sdk.imap",
+    "MailError": "bg_charm_service.sdk.imap",
+    "MailPoint": "bg_charm_service.sdk.imap",
+    "ProviderDown": "bg_charm_service.sdk.endings",
     "Secret": "bg_charm_service.sdk.cells",
+    "SignInNeeded": "bg_charm_service.sdk.endings",
+    "Stop": "bg_charm_service.sdk.endings",
     "Stream": "bg_charm_service.sdk.cells",
+    "TokenSource": "bg_charm_service.sdk.http_client",
+    "Wait": "bg_charm_service.sdk.endings",
+    "html_text": "bg_charm_service.sdk.mail_text",
+    "mail_text": "bg_charm_service.sdk.mail_text",
     "read_cell": "bg_charm_service.scanning.integration",
+    "safe_html": "bg_charm_service.sdk.mail_text",
 }
 
 __all__ = [
+    "BodyTooLarge",
+    "CalDav",
     "Cell",
     "CellIntegration",
     "Charm",
     "CharmContext",
+    "DavChanges",
+    "DavItem",
+    "HttpClient",
+    "Imap",
     "Integration",
     "IntegrationCellConfig",
+    "MailChanges",
+    "MailError",
+    "MailPoint",
+    "ProviderDown",
     "Secret",
+    "SignInNeeded",
+    "Stop",
     "Stream",
+    "TokenSource",
+    "Wait",
     "__version__",
+    "html_text",
+    "mail_text",
     "read_cell",
+    "safe_html",
 ]
 
 

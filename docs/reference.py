@@ -1,8 +1,9 @@
-"""Makes docs/reference.md of the program itself: every flag, variable, command and option.
+"""Makes docs/reference.md and docs/config.toml of the program itself: every flag, variable, key,
+command and option.
 
     make reference
 
-tests/unit/test_reference.py holds that the page is what is made here.
+tests/unit/test_reference.py and test_config_file.py hold that they are what is made here.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from pathlib import Path
 import click
 
 from bg_charm_service.cli.root import root
+from bg_charm_service.daemon.config_text import config_text
 from bg_charm_service.daemon.settings import SETTINGS, Setting, Variable
 from bg_charm_service.domain.identity import DEFAULT_PASSPHRASE
 
 PAGE = Path(__file__).parent / "reference.md"
+EXAMPLE = Path(__file__).parent / "config.toml"
 
 _BEGIN = """\
 # Reference
@@ -31,11 +34,12 @@ Commands work both while it runs, through the socket in its data directory, and 
 With `--url URL --token TOKEN`, those that need a service manage one elsewhere: see
 [access.md](access.md).
 Flags stand before the command: `bin/bg-charm-service --data-dir D charm list`.
-`--json` prints JSON; exit codes are 0 done, 1 failed, 2 wrong usage, and
-[more for some](operating.md#the-doctor).
+`--json` prints JSON, before or behind the command; exit codes are 0 done, 1 failed, 2 wrong usage,
+and [more for some](operating.md#exit-codes).
 
-A flag wins over the variable, the variable over the default; an empty variable counts as not set.
-Flags take seconds, variables whose names end in `_MS` milliseconds.
+A flag wins over the variable, the variable over the key in the
+[configuration file](operating.md#configuration), that over the default; an empty variable counts as
+not set. Flags and keys take seconds, variables whose names end in `_MS` milliseconds.
 Sizes are bytes, or end in K, M or G."""
 
 
@@ -45,8 +49,9 @@ def reference() -> str:
     commands = list(_commands(root, context))
     parts = [
         _BEGIN,
-        "## Flags\n\n" + _table(["flag", "variable", "default", "meaning"], _flags(context)),
-        "## Variables without a flag\n\n" + _table(["variable", "default", "meaning"], _flagless()),
+        "## Flags\n\n" + _table(["flag", "variable", "key", "default", "meaning"], _flags(context)),
+        "## Variables without a flag\n\n"
+        + _table(["variable", "key", "default", "meaning"], _flagless()),
         "## Commands\n\n" + _table(["command", "what it does"], map(_in_short, commands)),
         *map(_in_full, commands),
     ]
@@ -59,19 +64,24 @@ def _flags(context: click.Context) -> Iterator[list[str]]:
         setting = settings.get(param.name or "")
         if setting is not None:
             variables = ", ".join(f"`{each.name}`" for each in setting.variables)
-            yield [f"`{setting.usage}`", variables, setting.default, setting.help]
+            yield [f"`{setting.usage}`", variables, _key(setting), setting.default, setting.help]
         elif isinstance(param, click.Option):
-            yield [f"`{param.opts[0]}`", "", "", param.help or ""]
+            yield [f"`{param.opts[0]}`", "", "", "", param.help or ""]
 
 
 def _flagless() -> Iterator[list[str]]:
     passphrase = "Passphrase that the operator's key is made from; the default is public"
-    yield ["`OPERATOR_PASS`", f"`{DEFAULT_PASSPHRASE}`", passphrase]
+    yield ["`OPERATOR_PASS`", "", f"`{DEFAULT_PASSPHRASE}`", passphrase]
     for setting in SETTINGS:
         if not setting.flag:
             names = ", ".join(f"`{each.name}`" for each in setting.variables)
             shown = _default_of(setting, setting.variables[0])
-            yield [names, f"`{shown}`" if shown else "", setting.help]
+            yield [names, _key(setting), f"`{shown}`" if shown else "", setting.help]
+
+
+def _key(setting: Setting) -> str:
+    """Write a setting's key in a configuration file, if it has one."""
+    return f"`{setting.name}`" if setting.in_file else ""
 
 
 def _default_of(setting: Setting, variable: Variable) -> str:
@@ -158,3 +168,4 @@ def _row(cells: list[str]) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(reference())
+    EXAMPLE.write_text(config_text({}))

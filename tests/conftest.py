@@ -1,18 +1,26 @@
 """What holds for all tests: how much hypothesis tries, and the switch of the hostile charms.
 
-And it shows which turns of the event loop of a service were slow: see tests/process/loop_watch.py.
+A file of tests that leaves a database open fails: see tests/open_databases.py.
+
+It shows which turns of the event loop of a service were slow: see tests/process/loop_watch.py.
 """
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.open_databases import OpenDatabases
 from tests.process.loop_watch import SLOW_SECONDS, SLOW_TURNS, summary
+
+# Tests have the settings that they name, whatever this machine is configured to.
+os.environ["BG_CHARM_CONFIG"] = os.devnull
 
 #: A property of a test's report, which comes along from other processes too.
 SLOW_TURN = "slow turn of the loop"
+
+_DATABASES = OpenDatabases()
 
 settings.register_profile("dev", deadline=None, max_examples=50)
 settings.register_profile(
@@ -36,13 +44,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    """Watch the loops of services; only where tests are run, and not in what only measures."""
+    """Watch databases and the loops of services; only where tests are run, not what measures."""
     SLOW_TURNS.open()
+    _DATABASES.watch()
 
 
 def pytest_unconfigure() -> None:
     """Leave nothing behind."""
+    _DATABASES.stop()
     SLOW_TURNS.close()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """Fail the last test of a file that has left databases open: by then all fixtures are over."""
+    yield
+    if nextitem is None or nextitem.path != item.path:
+        left = _DATABASES.left_open()
+        assert not left, "tests of this file left databases open, opened in " + ", ".join(left)
 
 
 @pytest.hookimpl(wrapper=True)

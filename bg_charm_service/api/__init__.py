@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from bg_charm_service.api.auth.allowed_origins import ServiceAddress
     from bg_charm_service.api.large_bodies import LargeBodies
+    from bg_charm_service.domain.typed_commands import Reader
     from bg_charm_service.service.commands import Commands
 
 
@@ -21,13 +22,16 @@ def create_app(
     commands: Commands,
     service_address: ServiceAddress | None = None,
     large_bodies: LargeBodies | None = None,
+    reader: Reader | None = None,
 ) -> FastAPI:
     """Make the ASGI application that answers from these commands.
 
     Without an address it is not reached over the network. Without `large_bodies` those are read in
-    place, and hold up everybody else.
+    place, and hold up everybody else. `reader` is who reads its pages on this machine.
     """
     from bg_charm_service.api.application import build_app
     from bg_charm_service.api.auth.allowed_origins import ServiceAddress
+    from bg_charm_service.domain.typed_commands import Reader
 
-    return build_app(commands, service_address or ServiceAddress(), large_bodies)
+    address = service_address or ServiceAddress()
+    return build_app(commands, address, large_bodies, reader or Reader())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
@@ -18,19 +19,42 @@ from bg_charm_service.api.routes import (
     backup_routes,
     charm_routes,
     event_routes,
+    job_routes,
     limit_routes,
     login_routes,
+    monitoring_routes,
+    pause_routes,
     registration_routes,
     run_routes,
+    session_routes,
     token_routes,
 )
+from bg_charm_service.domain.typed_commands import Reader
 from bg_charm_service.service.commands import Commands
+
+if TYPE_CHECKING:
+    from fastapi.telemetry import TelemetryConfig
+
+#: Newer versions of FastAPI record requests for OpenTelemetry, where the environment says so.
+_NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
 
 
 def build_app(
-    commands: Commands, service_address: ServiceAddress, large_bodies: LargeBodies | None
+    commands: Commands,
+    service_address: ServiceAddress,
+    large_bodies: LargeBodies | None,
+    reader: Reader,
 ) -> FastAPI:
-    """Make the application; its state holds the commands and what authenticates callers."""
+    """Make the application; its state holds the commands and what authenticates callers.
+
+    `reader` is who reads its pages, on the machine of the service.
+    """
     clock = commands.clock
     authenticator = Authenticator(commands, Throttle(clock))
     app = FastAPI(
@@ -42,6 +66,8 @@ def build_app(
         redoc_url=None,
         # Described by a route of ours, which has a guard.
         openapi_url=None,
+        # What it would send by itself has the addresses of requests, and some have login codes.
+        telemetry=_NO_TELEMETRY,
     )
     app.state.commands = commands
     app.state.authenticate = authenticator.authenticate
@@ -49,6 +75,7 @@ def build_app(
     app.state.login_codes = LoginCodes(clock)
     app.state.service_address = service_address
     app.state.large_bodies = large_bodies
+    app.state.reader = reader
     add_error_handlers(app)
     # Added last, it is asked first.
     app.add_middleware(OriginMiddleware, policy=service_address.origin_policy)
@@ -56,10 +83,14 @@ def build_app(
         registration_routes,
         charm_routes,
         run_routes,
+        job_routes,
+        pause_routes,
         limit_routes,
         event_routes,
         token_routes,
+        session_routes,
         backup_routes,
+        monitoring_routes,
         login_routes,
         *PAGES,
     )

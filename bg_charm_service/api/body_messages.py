@@ -40,10 +40,12 @@ class CharmRefused(msgspec.Struct, frozen=True, tag="charm refused"):
 
 
 class EventRead(msgspec.Struct, frozen=True, tag="event"):
-    """An event for a stream."""
+    """An event for a stream, and when to send it, where that is not now."""
 
     stream: str | None
     event: bytes
+    at: float | None = None
+    after: float | None = None
 
 
 class SourceRead(msgspec.Struct, frozen=True, tag="source"):

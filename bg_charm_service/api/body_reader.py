@@ -95,7 +95,7 @@ def _read_source(body: bytes | bytearray) -> Iterator[FromReader]:
 
 def _read_event(body: bytes | bytearray) -> Iterator[FromReader]:
     read = _read(SendBody, body)
-    yield EventRead(read.stream, read.event_json())
+    yield EventRead(read.stream, read.event_json(), read.at, read.after)
 
 
 _READERS: dict[BodyKind, Callable[[bytes | bytearray], Iterator[FromReader]]] = {

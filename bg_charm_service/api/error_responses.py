@@ -25,7 +25,9 @@ from bg_charm_service.domain.errors import (
     ChangeInDoubt,
     Conflict,
     InvalidInput,
+    LoopStandsStill,
     NotFound,
+    NotReady,
     NotSignedIn,
     ServiceError,
     ServiceStopping,
@@ -43,6 +45,8 @@ STATUSES: tuple[tuple[type[ServiceError], int], ...] = (
     (AuthorizationError, 403),
     (TooManyAttempts, 429),
     (ServiceStopping, 503),
+    (NotReady, 503),
+    (LoopStandsStill, 503),
     # Not one after which a program asks again by itself.
     (ChangeInDoubt, 500),
     (StorageError, 503),

@@ -201,7 +201,7 @@ def _value(message: FromReader) -> Any:
     kinds: dict[type[Any], Callable[[Any], Any]] = {
         CharmRead: lambda read: GivenCharm.of(read.charm),
         CharmRefused: lambda read: InvalidInput(read.text),
-        EventRead: lambda read: GivenEvent.of(read.stream, read.event),
+        EventRead: lambda read: GivenEvent.of(read.stream, read.event, read.at, read.after),
         SourceRead: lambda read: SourceBody.model_construct(
             source=read.source,
             file_name=read.file_name,

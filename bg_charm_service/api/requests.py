@@ -19,9 +19,8 @@ from pydantic import (
 )
 
 from bg_charm_service.domain.errors import InvalidInput
-from bg_charm_service.domain.identity import is_did
-from bg_charm_service.domain.merkle import is_merkle_id
-from bg_charm_service.domain.model import CharmRef
+from bg_charm_service.domain.identity import space_did
+from bg_charm_service.domain.package_lock import read_lock
 from bg_charm_service.domain.views import NewCharm
 
 #: Findings of pydantic that are clearer in other words.
@@ -74,6 +73,7 @@ class LimitsBody(Body):
     memory: _Limit = None
     files: _Limit = None
     threads: _Limit = None
+    processors: _Limit = None
     log: _Limit = None
     state: _Limit = None
     scratch: _Limit = None
@@ -82,6 +82,19 @@ class LimitsBody(Body):
     def given(self) -> dict[str, object]:
         """Give the limits that the request names."""
         return self.model_dump(exclude_unset=True)
+
+
+class ScheduleBody(Body):
+    """When a charm runs, against what its class says; what is left out stays as it is."""
+
+    cron: Text | None = Field(None, description='Five fields, such as "0 8 * * mon-fri", or @daily')
+    time_zone: Text | None = Field(None, description="Such as Europe/Oslo; by default UTC")
+    quiet: Text | None = Field(None, description='Hours without polls, "22:00-07:00", or "none"')
+    missed: Text | None = Field(None, description="What passed meanwhile: once, or skip")
+
+    def given(self) -> dict[str, str]:
+        """Give the words that the request says."""
+        return self.model_dump(exclude_none=True)
 
 
 class CharmBody(Body):
@@ -100,6 +113,13 @@ class CharmBody(Body):
     wants_registration: bool = Field(False, alias="register")
     integration: Name = ""
     limits: LimitsBody = Field(default_factory=LimitsBody, description="Only for the operator")
+    schedule: ScheduleBody | None = Field(None, description="When it runs, whatever its class says")
+    interval: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        None, description="How often it is polled, in seconds; not with a schedule's `cron`"
+    )
+    lock: dict[Text, JsonValue] | None = Field(
+        None, description="The lock of its packages, as an export has it; else they are looked for"
+    )
 
     def to_charm(self) -> NewCharm:
         """Give the value that the commands take."""
@@ -115,6 +135,9 @@ class CharmBody(Body):
             register=self.wants_registration,
             integration=self.integration,
             limits=self.limits.given(),
+            schedule=self.schedule.given() if self.schedule is not None else {},
+            interval_seconds=self.interval,
+            lock=read_lock(self.lock) if self.lock is not None else None,
         )
 
 
@@ -142,13 +165,20 @@ class SourceBody(Body):
     file_name: Name = Field("charm.py", alias="file")
     class_name: Name | None = Field(None, alias="class")
     dry_run: bool = False
+    upgrade: bool = Field(False, description="Look for newer packages for the same names")
 
 
 class SendBody(Body):
-    """An event for one of a charm's streams, by default the one that polls use."""
+    """An event for one of a charm's streams, by default the one that polls use; now or later."""
 
     stream: Text | None = None
     event: JsonValue = {}
+    at: Annotated[float, Field(allow_inf_nan=False)] | None = Field(
+        None, description="When to send it, in seconds since the epoch"
+    )
+    after: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
+        None, description="In how many seconds to send it; not with `at`"
+    )
 
     def event_json(self) -> bytes:
         """Give the event as it is stored."""
@@ -161,9 +191,11 @@ class GivenEvent(SendBody):
     _event_json: bytes = PrivateAttr()
 
     @classmethod
-    def of(cls, stream: str | None, event: bytes) -> GivenEvent:
+    def of(
+        cls, stream: str | None, event: bytes, at: float | None, after: float | None
+    ) -> GivenEvent:
         """Make the body that stands for an event."""
-        body = cls.model_construct(stream=stream)
+        body = cls.model_construct(stream=stream, at=at, after=after)
         body._event_json = event
         return body
 
@@ -172,10 +204,24 @@ class GivenEvent(SendBody):
         return self._event_json
 
 
+class PurgeBody(Body):
+    """The stream whose waiting events are to be deleted."""
+
+    stream: Name
+
+
 class IntervalBody(Body):
-    """How often a charm is polled; null for the service's own interval."""
+    """How often a charm is polled; null for what its class or the service says."""
 
     seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
+
+
+class LettersBody(Body):
+    """Which dead letters: one by its job, those of a charm (SPACE/CHARM), or all; one of these."""
+
+    job: Annotated[int, Field(ge=1, le=2**62)] | None = None
+    charm: Name | None = None
+    all: bool = False
 
 
 class GrantBody(Body):
@@ -184,16 +230,34 @@ class GrantBody(Body):
     did: Text
 
 
+class RotationBody(Body):
+    """The operator's new identity, and its signature that it takes over, as hex."""
+
+    did: Text
+    proof: Text
+
+
 class AdminCharmBody(Body):
     """Whom to let into the system space besides its owner."""
 
     grant: Text | None = None
 
 
+#: What the system calls a device or a file.
+Inode = Annotated[int, Field(ge=0, lt=2**64)]
+
+
 class BackupBody(Body):
     """The file that a backup goes into, by its absolute path."""
 
     path: Text
+    folder: list[Inode] | None = Field(
+        None,
+        min_length=2,
+        max_length=2,
+        description="Device and inode of the file's folder, as the caller sees them: where the "
+        "service sees others, or may not write, it makes nothing and answers 409 (NotShared)",
+    )
 
 
 class TokenBody(Body):
@@ -220,23 +284,23 @@ class RegistrationBody(BaseModel):
         """The member that names the charm."""
         return "pieceId" if self.piece_id else "charmId"
 
-    def to_ref(self) -> CharmRef:
-        """Give the charm; raises InvalidInput naming the member that is wrong."""
+    @property
+    def charm(self) -> str:
+        """The charm's id, or the cause that it was added for."""
+        return self.piece_id or self.charm_id or ""
+
+    def _check(self) -> None:
+        """Raise InvalidInput naming the member that is wrong."""
         if self.piece_id and self.charm_id and self.piece_id != self.charm_id:
             raise InvalidInput("pieceId and charmId name two charms; give one of them.")
-        charm_id = self.piece_id or self.charm_id
-        if not charm_id:
+        if not self.charm:
             raise InvalidInput("pieceId: Field required (charmId is taken as well)")
         if not self.integration.strip():
             raise InvalidInput("integration: It is empty.")
-        if not is_did(self.space):
-            raise InvalidInput(f"space: Invalid space ID: {self.space:.100}. Must be a valid DID.")
-        if not is_merkle_id(charm_id):
-            raise InvalidInput(
-                f"{self.charm_member}: Invalid charm ID: {charm_id:.100}. "
-                "Must be a valid merkle ID."
-            )
-        return CharmRef(self.space, charm_id)
+        try:
+            space_did(self.space)
+        except InvalidInput as error:
+            raise InvalidInput(f"space: {error}") from None
 
     @classmethod
     def read(cls, body: bytes) -> RegistrationBody:
@@ -248,9 +312,11 @@ class RegistrationBody(BaseModel):
         if not isinstance(value, dict):
             raise InvalidInput("The body is not a JSON object.")
         try:
-            return cls.model_validate(value)
+            registration = cls.model_validate(value)
         except ValidationError as error:
             raise InvalidInput(first_problem(error.errors())) from None
+        registration._check()
+        return registration
 
 
 def check_import(body: Any) -> list[Any]:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bg_charm_service.domain.views import AddedCharm, CharmView, JobView
+from bg_charm_service.domain.disclosure import OpenText
+from bg_charm_service.domain.views import AddedCharm, CharmView, JobView, ListedJob, ReminderView
 from bg_charm_service.storage.records import TokenRecord
 
 
@@ -23,7 +24,7 @@ class Problem:
 class Done:
     """A command without data was carried out."""
 
-    message: str = "success"
+    message: OpenText = "success"
     success: bool = True
 
 
@@ -32,7 +33,7 @@ class CharmPage:
     """A page of charms; `next` is the cursor of the page after it, null at the end."""
 
     charms: tuple[CharmView, ...]
-    next: str | None
+    next: OpenText | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,21 @@ class JobPage:
 
     jobs: tuple[JobView, ...]
     next: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ListedJobs:
+    """A page of jobs, which may be empty; `next` is the next one's cursor, null at the end."""
+
+    jobs: tuple[ListedJob, ...]
+    next: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """How many events and reminders were deleted."""
+
+    purged: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +75,14 @@ class QueuedJob:
 
 
 @dataclass(frozen=True, slots=True)
+class SentEvent:
+    """What stands for an event: its job, or the reminder that sends it when its time comes."""
+
+    job_id: int | None
+    reminder: ReminderView | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CharmSource:
     """A charm's source text."""
 
@@ -71,6 +95,36 @@ class MadeToken:
 
     token: str
     record: TokenRecord
+
+
+@dataclass(frozen=True, slots=True)
+class CallerView:
+    """Who a caller is to the service; `expires_at` is when its credential ends, null for never.
+
+    `spaces` are the DIDs that it is limited to, null for no limit.
+    """
+
+    name: OpenText
+    kind: OpenText
+    may_read: bool
+    may_change: bool
+    spaces: tuple[OpenText, ...] | None
+    expires_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rotated:
+    """The operator has another identity: the DIDs before and after."""
+
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndedSessions:
+    """How many sessions were ended."""
+
+    ended: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import datetime, timedelta
 from typing import Any
 
 import click
 
 from bg_charm_service.domain.errors import InvalidInput
 from bg_charm_service.domain.identity import is_did, space_did
-from bg_charm_service.domain.merkle import is_merkle_id
 from bg_charm_service.domain.model import CharmRef
 from bg_charm_service.domain.text_limits import QUOTED_JSON_CHARACTERS, cut
+
+_TIME_OF_DAY = re.compile(r"[0-9]{1,2}:[0-9]{2}")
 
 
 class CharmType(click.ParamType[CharmRef]):
@@ -29,7 +32,7 @@ class CharmType(click.ParamType[CharmRef]):
         if not (space and charm_id):
             self.fail(f"{value!r} is not of the form SPACE/CHARM.", param, ctx)
         try:
-            return CharmRef(space_did(space), charm_id)
+            return CharmRef.of_names(value)
         except InvalidInput as error:
             self.fail(str(error), param, ctx)
 
@@ -45,6 +48,22 @@ class SpaceType(click.ParamType[str]):
         except InvalidInput as error:
             self.fail(str(error), param, ctx)
         return str(value)
+
+
+class PlaceType(click.ParamType[tuple[str, ...]]):
+    """`SPACE` or `SPACE/CHARM`, as the segments of a path of the API."""
+
+    name = "space[/charm]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: Any) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        if "/" in value:
+            ref = CharmType().convert(value, param, ctx)
+            return ("charms", ref.space, ref.charm_id)
+        space = SpaceType().convert(value, param, ctx)
+        # Its name goes along, for one that is to be made; these are no names in a path.
+        return ("spaces", space_did(space) if space in (".", "..") else space)
 
 
 class DidType(click.ParamType[str]):
@@ -89,7 +108,7 @@ class FieldType(click.ParamType[tuple[str, Any]]):
 
 
 class LinkType(click.ParamType[tuple[str, str]]):
-    """`field=SPACE/CHARM[/path]`; a space's name is replaced by its DID."""
+    """`field=SPACE/CHARM[/path]`, passed on as written: the service knows names and causes."""
 
     name = "field=space/charm"
 
@@ -98,15 +117,9 @@ class LinkType(click.ParamType[tuple[str, str]]):
             return value
         field, equals, target = value.partition("=")
         segments = target.split("/")
-        # The id is what a charm's id looks like; a space's name may hold slashes itself.
-        at = next((i for i, each in enumerate(segments) if i and is_merkle_id(each)), None)
-        if not (field and equals) or at is None:
+        if not (field and equals) or len(segments) < 2 or not all(segments):
             self.fail(f"{value!r} is not of the form field=SPACE/CHARM[/path].", param, ctx)
-        try:
-            space = space_did("/".join(segments[:at]))
-        except InvalidInput as error:
-            self.fail(str(error), param, ctx)
-        return field, "/".join([space, *segments[at:]])
+        return field, target
 
 
 class SecondsType(click.ParamType[float | None]):
@@ -123,6 +136,55 @@ class SecondsType(click.ParamType[float | None]):
             return seconds(str(value))
         except ValueError as error:
             self.fail(f"{value!r}: {error}, or default", param, ctx)
+
+
+class SpanType(click.ParamType[float]):
+    """A length of time, in seconds or with a unit."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: Any) -> float:
+        from bg_charm_service.domain.quantities import span
+
+        if isinstance(value, float):
+            return value
+        try:
+            return span(str(value))
+        except ValueError as error:
+            self.fail(f"{value!r}: {error}", param, ctx)
+
+
+class MomentType(click.ParamType[float]):
+    """A moment as seconds since the epoch: a time of day, the next one, or a date with one.
+
+    Of this machine's time zone, unless it has an offset of its own.
+    """
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: Any) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            return read_moment(str(value), datetime.now().astimezone())
+        except (ValueError, OverflowError, OSError):
+            self.fail(
+                f"{value!r} is no time such as 08:30, 2030-01-31T08:30 or 2030-01-31T08:30+02:00.",
+                param,
+                ctx,
+            )
+
+
+def read_moment(text: str, now: datetime) -> float:
+    """Read a moment; raises ValueError, or what a date far away raises. `now` has a time zone."""
+    if _TIME_OF_DAY.fullmatch(text):
+        hour, minute = map(int, text.split(":"))
+        # Made anew: the day that it falls on may be in summer time, and today not.
+        local = now.replace(tzinfo=None, hour=hour, minute=minute, second=0, microsecond=0)
+        if local.timestamp() <= now.timestamp():
+            local += timedelta(days=1)
+        return local.timestamp()
+    return datetime.fromisoformat(text).timestamp()
 
 
 def read_json(text: str) -> Any:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from bg_charm_service.cli.formatting import file_size
+from bg_charm_service.cli.json_output import json_option
 from bg_charm_service.cli.printing import coloured, note, print_json, print_line, print_text
-from bg_charm_service.cli.session import Session, json_option, pass_session
+from bg_charm_service.cli.session import Session, pass_session, typeable
 from bg_charm_service.storage.records import Finding, Severity
 
 if TYPE_CHECKING:
@@ -28,16 +29,15 @@ _COLOURS = {Severity.NOTE: "blue", Severity.WARNING: "yellow", Severity.ERROR: "
 def backup(session: Session, file: Path, as_json: bool) -> None:
     """Copy everything into FILE, while the service runs or not, and verify it.
 
+    The service writes FILE itself where it may, else it sends it to this command, which does.
     An older backup in FILE is replaced, any other file is not. Secrets in it stay encrypted.
     """
-    from bg_charm_service.service.maintenance.backups import BackupFile
+    from bg_charm_service.cli.backup_file import make_backup
 
-    body = {"path": str(file.absolute())}
-    response = session.ask(lambda client: client.post("backups", body=body))
+    made = make_backup(session, file.absolute())
     if as_json:
-        print_json(response.content)
+        print_json(made)
         return
-    made = response.read(BackupFile)
     print_text(f"Backup made and verified: {made.path}, {file_size(made.size_bytes)}")
 
 
@@ -57,7 +57,10 @@ def restore(session: Session, file: Path, force: bool, as_json: bool) -> None:
 
     settings = session.settings
     if settings.service_url is not None:
-        raise click.UsageError("restore works on a directory of this machine: leave --url out.")
+        raise click.UsageError(
+            "restore works on a directory of this machine: leave --url out, or service_url of "
+            "the configuration file."
+        )
     done = restore_backup(file.absolute(), settings.data_dir, force=force)
     if as_json:
         print_json(done)
@@ -125,7 +128,8 @@ def _print_findings(findings: Sequence[Finding]) -> None:
         elif one.repairable:
             after = " (--repair mends it)"
         colour = _COLOURS[one.severity] if not one.repaired else "green"
-        print_line(coloured(f"{one.severity:7}", colour), f"{one.check}: {one.text}{after}")
+        text = typeable(f"{one.check}: {one.text}{after}")
+        print_line(coloured(f"{one.severity:7}", colour), text)
     if not findings:
         print_text("All is well.")
 

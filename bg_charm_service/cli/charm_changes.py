@@ -12,13 +12,19 @@ from bg_charm_service.cli.arguments import (
     FieldType,
     JsonType,
     LinkType,
+    MomentType,
     SecondsType,
     SpaceType,
+    SpanType,
     charm_argument,
     read_json,
 )
+from bg_charm_service.cli.formatting import moment
+from bg_charm_service.cli.json_output import json_option
+from bg_charm_service.cli.limits import given_limits, limit_options
+from bg_charm_service.cli.package_progress import with_progress
 from bg_charm_service.cli.printing import note, print_json
-from bg_charm_service.cli.session import Session, json_option, pass_session, path_of
+from bg_charm_service.cli.session import Session, pass_session, path_of
 from bg_charm_service.domain.errors import InvalidInput
 from bg_charm_service.domain.model import CharmRef
 from bg_charm_service.domain.quantities import size_text
@@ -65,10 +71,12 @@ _class_option = click.option(
 @click.option("--cause", metavar="TEXT", help="What the id is made from.  [default: file name]")
 @click.option("--register", is_flag=True, help="Poll it from now on.")
 @click.option("--integration", metavar="ID", help="Label of the registration.  [default: manual]")
+@limit_options
 @json_option
 @pass_session
 def add(
     session: Session,
+    /,
     file: Path,
     space: str,
     class_name: str | None,
@@ -79,13 +87,16 @@ def add(
     register: bool,
     integration: str | None,
     as_json: bool,
+    **limits: str | None,
 ) -> None:
     """Add the charm in FILE to a space, and print its address.
 
-    Adding the same source under the same cause again is the same charm.
+    Adding the same source under the same cause again is the same charm. Limits are set for the
+    charm itself, and count while its source is loaded too; only an operator sets them.
     """
     from bg_charm_service.domain.views import AddedCharm
 
+    given = given_limits(limits)
     if integration and not register:
         raise click.UsageError("--integration labels a registration: give --register as well.")
     body = {
@@ -99,8 +110,12 @@ def add(
         "cause": cause,
         "register": register,
         **({"integration": integration} if integration else {}),
+        **({"limits": given} if given else {}),
     }
-    response = session.ask(lambda client: client.post("charms", body=body))
+    response = session.ask(
+        lambda client: with_progress(client, space, body, client.post("charms", body=body)),
+        makes_directory=True,
+    )
     if as_json:
         print_json(response.content)
         return
@@ -108,10 +123,10 @@ def add(
     click.echo(f"{added.space}/{added.charm_id}")
     if not added.created:
         note("This charm was there already.")
-    for sentence in added.unmet:
+    for sentence in (*added.unmet, *added.notes):
         note(sentence)
     if not added.registered:
-        note(f"It is not polled yet: bg-charm-service register {added.space}/{added.charm_id}")
+        note(f"It is not polled yet: `bg-charm-service register {added.space}/{added.charm_id}`")
 
 
 @click.command()
@@ -119,6 +134,7 @@ def add(
 @_source_argument
 @_class_option
 @click.option("--dry-run", is_flag=True, help="Only tell whether its state fits.")
+@click.option("--upgrade", is_flag=True, help="Look for newer packages, for the same names too.")
 @json_option
 @pass_session
 def update(
@@ -127,11 +143,13 @@ def update(
     file: Path,
     class_name: str | None,
     dry_run: bool,
+    upgrade: bool,
     as_json: bool,
 ) -> None:
     """Give a charm the source in FILE.
 
-    Id, state, history and registration stay. A run under way ends on the old source.
+    Id, state, history and registration stay. A run under way ends on the old source. The packages
+    that its `# /// script` block names stay as they are locked while it names the same ones.
     """
     from bg_charm_service.domain.views import UpdateReport
 
@@ -140,8 +158,13 @@ def update(
         "file": file.name,
         "class": class_name,
         "dry_run": dry_run,
+        "upgrade": upgrade,
     }
-    response = session.ask(lambda client: client.put(*path_of(ref, "source"), body=body))
+    response = session.ask(
+        lambda client: with_progress(
+            client, ref.space, body, client.put(*path_of(ref, "source"), body=body)
+        )
+    )
     report = response.read(UpdateReport)
     if as_json:
         print_json(response.content)
@@ -150,6 +173,8 @@ def update(
             click.echo(f"new field: {field}")
         for field in report.removed_fields:
             click.echo(f"field no longer used: {field}")
+        for sentence in report.notes:
+            note(sentence)
     if report.problems:
         raise InvalidInput("The state does not fit the source: " + "; ".join(report.problems))
     if not as_json:
@@ -172,22 +197,60 @@ def set_field(session: Session, ref: CharmRef, field: str, value: str) -> None:
 @charm_argument
 @click.argument("event", metavar="[JSON]", type=JsonType(), default="{}")
 @click.option("--stream", metavar="NAME", help="Which stream.  [default: the one that polls use]")
+@click.option(
+    "--at",
+    metavar="TIME",
+    type=MomentType(),
+    help="Send it then, by the local clock: 08:30, 2030-01-31T08:30.",
+)
+@click.option("--after", metavar="TIME", type=SpanType(), help="Send it after 30s, 5m, 12h or 1d.")
 @json_option
 @pass_session
-def send(session: Session, ref: CharmRef, event: str, stream: str | None, as_json: bool) -> None:
-    """Send an event to a stream of a charm, by default {}."""
-    from bg_charm_service.api.responses import QueuedJob
+def send(
+    session: Session,
+    ref: CharmRef,
+    event: str,
+    stream: str | None,
+    at: float | None,
+    after: float | None,
+    as_json: bool,
+) -> None:
+    """Send an event to a stream of a charm, by default {}, now or later.
+
+    One that is sent later is shown by `charm show`, and taken back by `charm forget`.
+    """
+    from bg_charm_service.api.responses import SentEvent
+
+    if at is not None and after is not None:
+        raise click.UsageError("Give --at or --after, not both.")
 
     async def work(client: Any) -> tuple[Any, bool]:
         body = {"stream": stream, "event": read_json(event)}
-        return await client.post(*path_of(ref, "send"), body=body), client.is_online
+        when = {name: one for name, one in (("at", at), ("after", after)) if one is not None}
+        return await client.post(*path_of(ref, "send"), body=body | when), client.is_online
 
     response, is_online = session.ask(work)
     if as_json:
         print_json(response.content)
         return
+    sent = response.read(SentEvent)
+    if sent.reminder is not None:
+        when = moment(sent.reminder.remind_at)
+        needed = "" if is_online else " The service has to run then."
+        click.echo(f"It is sent at {when}, as reminder {sent.reminder.name}.{needed}")
+        return
     later = "" if is_online else " It runs when the service starts."
-    click.echo(f"Sent as job {response.read(QueuedJob).job_id}.{later}")
+    click.echo(f"Sent as job {sent.job_id}.{later}")
+
+
+@click.command()
+@charm_argument
+@click.argument("name")
+@pass_session
+def forget(session: Session, ref: CharmRef, name: str) -> None:
+    """Take back an event that is to be sent later, by the NAME that `charm show` gives it."""
+    session.ask(lambda client: client.delete(*path_of(ref, "reminders", name)))
+    click.echo(f"Forgot {name}.")
 
 
 @click.command()
@@ -228,10 +291,10 @@ def remove(session: Session, ref: CharmRef, yes: bool) -> None:
 @click.argument("seconds", metavar="SECONDS|default", type=SecondsType())
 @pass_session
 def interval(session: Session, ref: CharmRef, seconds: float | None) -> None:
-    """Poll a charm every SECONDS, or as often as the service does by default."""
+    """Poll a charm every SECONDS, or by default as its class or the service says."""
     body = {"seconds": seconds}
     session.ask(lambda client: client.put(*path_of(ref, "interval"), body=body))
-    every = "at the service's own interval" if seconds is None else f"every {seconds:g} s"
+    every = "as its class or the service says" if seconds is None else f"every {seconds:g} s"
     click.echo(f"Polled {every}.")
 
 
@@ -240,7 +303,10 @@ def interval(session: Session, ref: CharmRef, seconds: float | None) -> None:
 @json_option
 @pass_session
 def requeue(session: Session, ref: CharmRef, as_json: bool) -> None:
-    """Try the dead letter of a charm again."""
+    """Try the dead letters of a charm again, all of them.
+
+    `dead-letters requeue` takes single ones too.
+    """
     from bg_charm_service.api.responses import QueuedJob
 
     response = session.ask(lambda client: client.post(*path_of(ref, "requeue")))

@@ -12,14 +12,16 @@ import click
 
 from bg_charm_service.cli.arguments import SpaceType, charm_argument
 from bg_charm_service.cli.formatting import (
+    clock,
     counted,
     milliseconds,
     moment,
     one_line,
     relative,
-    seconds,
+    span,
     visible,
 )
+from bg_charm_service.cli.json_output import json_option
 from bg_charm_service.cli.printing import (
     coloured,
     note,
@@ -28,7 +30,8 @@ from bg_charm_service.cli.printing import (
     print_table,
     print_text,
 )
-from bg_charm_service.cli.session import Session, json_option, pass_session, path_of
+from bg_charm_service.cli.schedules import who, zoned
+from bg_charm_service.cli.session import Session, pass_session, path_of
 from bg_charm_service.domain.model import CharmRef
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 
     from bg_charm_service.cli.client import Client
     from bg_charm_service.domain.model import RunRecord
+    from bg_charm_service.domain.run_endings import WaitingView
     from bg_charm_service.domain.views import CharmDetail, CharmView
 
 #: Charms fetched in one request.
@@ -47,24 +51,42 @@ _STYLES = {
     "success": "green",
     "new": "yellow",
     "stale": "yellow",
+    "late": "yellow",
     "failing": "red",
     "failure": "red",
     "disabled": "magenta",
+    "paused": "red",
+    "waiting": "yellow",
+    "down": "yellow",
+    "sign in": "red",
+    "sign_in": "red",
+    "stopped": "magenta",
 }
+
+
+#: How a charm's note is shown in the list, by what it waits for.
+_NOTE_STYLES = {"sign_in": "red", "stop": "magenta", "again": "dim"}
 
 
 @click.command("list")
 @click.option("--space", metavar="NAME|DID", type=SpaceType(), help="Only those of one space.")
+@click.option(
+    "--stale", is_flag=True, help="Only those that did not change as often as they should."
+)
 @json_option
 @pass_session
-def list_charms(session: Session, space: str | None, as_json: bool) -> None:
+def list_charms(session: Session, space: str | None, stale: bool, as_json: bool) -> None:
     """List charms with how they are doing."""
-    charms = session.ask(lambda client: fetch_charms(client, space))
+    standing = "stale" if stale else None
+    charms = session.ask(lambda client: fetch_charms(client, space, standing))
     if as_json:
         print_json(charms)
         return
+    if not charms and stale:
+        note("No charm is stale.")
+        return
     if not charms:
-        note("No charms. Add one: bg-charm-service charm add FILE --space NAME --register")
+        note("No charms. Add one: `bg-charm-service charm add FILE --space NAME --register`")
         return
     now = time.time()
     charms.sort(key=lambda charm: (charm.space_name or "~", charm.space, charm.name))
@@ -72,7 +94,9 @@ def list_charms(session: Session, space: str | None, as_json: bool) -> None:
         members = list(group)
         print_text(("\n" if index else "") + " ".join(filter(None, [members[0].space_name, did])))
         print_table(
-            ["CHARM", "NAME", "STATUS", "LAST", "NEXT"], [_list_row(c, now) for c in members]
+            ["CHARM", "NAME", "STATUS", "LAST", "NEXT"],
+            [_list_row(charm, now) for charm in members],
+            [_list_note(charm, now) for charm in members],
         )
 
 
@@ -97,6 +121,12 @@ def show(session: Session, ref: CharmRef, as_json: bool) -> None:
             ["RUN", "STATUS", "STREAM", "WHEN", "DURATION", "ERROR"],
             [run_row(run, now) for run in detail.history],
         )
+        spent = [run for run in detail.history if run.retired]
+        if spent:
+            note(
+                f"After {len(spent)} of these runs its worker was replaced, last after run "
+                f"{spent[0].run_id}: {one_line(spent[0].retired)}"
+            )
 
 
 @click.command()
@@ -121,14 +151,18 @@ def get(session: Session, ref: CharmRef, field: str | None, as_json: bool) -> No
         print_json(content)
 
 
-async def fetch_charms(client: Client, space: str | None) -> list[CharmView]:
-    """Get all charms, of one space or of all, page by page."""
+async def fetch_charms(
+    client: Client, space: str | None, standing: str | None = None
+) -> list[CharmView]:
+    """Get all charms, of one space or of all, page by page; or those of one standing."""
     from bg_charm_service.api.responses import CharmPage
 
     charms: list[CharmView] = []
     cursor: str | None = ""
     while cursor is not None:
-        response = await client.get("charms", space=space, cursor=cursor, limit=_PAGE)
+        response = await client.get(
+            "charms", space=space, standing=standing, cursor=cursor, limit=_PAGE
+        )
         page = response.read(CharmPage)
         charms += page.charms
         cursor = page.next
@@ -137,13 +171,40 @@ async def fetch_charms(client: Client, space: str | None) -> list[CharmView]:
 
 def standing(charm: CharmView) -> str:
     """Say in one word how a charm is doing."""
+    if charm.paused:
+        return "paused"
+    if charm.disabled_by == "sign_in":
+        return "sign in"
     if not charm.enabled:
-        return "disabled"
+        return "stopped" if charm.disabled_by == "stopped" else "disabled"
+    if charm.waiting is not None and charm.waiting.kind in ("wait", "down", "packages"):
+        return "down" if charm.waiting.kind == "down" else "waiting"
     if charm.consecutive_failures:
         return "failing"
     if not (charm.registered or charm.listed_by):
         return "idle"
+    if charm.stale_since:
+        return "stale"
+    if charm.runs_late:
+        return "late"
     return "ok" if charm.last_run else "new"
+
+
+def waiting_text(waiting: WaitingView, now: float) -> str:
+    """Say in a line what a charm waits for."""
+    because = f": {waiting.why}" if waiting.why else ""
+    at = clock(waiting.until, now) if waiting.until else ""
+    if waiting.kind == "wait":
+        return f"Waiting until {at}{because}"
+    if waiting.kind == "down":
+        return f"{waiting.host} is down since {clock(waiting.since, now)}, asked again at {at}"
+    if waiting.kind == "packages":
+        again = f", tried again at {at}" if at else ""
+        return f"Waiting for its packages{because}{again}"
+    if waiting.kind == "again":
+        return f"goes on, next {at}"
+    words = {"sign_in": "Sign in again", "stop": "Stopped"}
+    return f"{words[waiting.kind]}{because}"
 
 
 def standing_cell(word: str) -> Text:
@@ -164,14 +225,20 @@ def run_row(run: RunRecord, now: float) -> list[Any]:
 
 
 def _list_row(charm: CharmView, now: float) -> list[Any]:
-    word = standing(charm)
-    shown: Any = charm.charm_id
-    if charm.last_error and word in ("failing", "disabled"):
-        shown = coloured(charm.charm_id, "")
-        shown.append(f"\n  {one_line(charm.last_error)}", "red")
     next_due = relative(charm.next_due, now) if charm.next_due else "-"
     last_run = relative(charm.last_run, now)
-    return [shown, one_line(charm.name), standing_cell(word), last_run, next_due]
+    cell = standing_cell(standing(charm))
+    return [charm.charm_id, one_line(charm.name), cell, last_run, next_due]
+
+
+def _list_note(charm: CharmView, now: float) -> Text | None:
+    """What it waits for, or why it fails; stands below its row."""
+    if charm.waiting is not None:
+        style = _NOTE_STYLES.get(charm.waiting.kind, "yellow")
+        return coloured(f"  {one_line(waiting_text(charm.waiting, now))}", style)
+    if charm.last_error and standing(charm) in ("failing", "disabled"):
+        return coloured(f"  {one_line(charm.last_error)}", "red")
+    return None
 
 
 def _facts(detail: CharmDetail, now: float) -> Iterator[tuple[str, Any]]:
@@ -215,16 +282,38 @@ def _facts(detail: CharmDetail, now: float) -> Iterator[tuple[str, Any]]:
     )
     for name, link in targets.items():
         yield "link", f"{name} -> {link.target}{' (writable)' if link.writable else ''}"
+    yield "polled", f"{detail.schedule.words} (by {who(detail.schedule)})"
+    if detail.schedule.next_times:
+        times = [zoned(time, detail.schedule.time_zone) for time in detail.schedule.next_times]
+        yield "next", ", ".join(times)
+    for sentence in detail.schedule.unmet:
+        yield "asks", sentence
     own = [one for one in detail.limits.limits if one.set_by != "service"]
     if own:
         yield "limits", ", ".join(f"{one.name} {one.value} (by {one.set_by})" for one in own)
     for sentence in detail.limits.unmet:
         yield "asks", sentence
+    for expected in detail.expects:
+        what = f"{expected.field} changes" if expected.field else "something changes"
+        yield "expects", f"{what} every {span(expected.seconds)}"
+    if detail.packages:
+        yield "packages", ", ".join(detail.packages)
     if detail.waiting_jobs:
         yield "waiting", counted(detail.waiting_jobs, "job")
-    if detail.dead_letter is not None:
-        job = detail.dead_letter
-        yield "dead letter", f"job {job.job_id} to {job.stream}; charm requeue tries it again"
+    for one in detail.reminders:
+        yield "reminder", f"{one.name}: to {one.stream} {relative(one.remind_at, now)}"
+    if detail.reminders_waiting > len(detail.reminders):
+        more = detail.reminders_waiting - len(detail.reminders)
+        yield "reminder", f"{more:,} more after these"
+    for job in detail.dead_letters:
+        yield (
+            "dead letter",
+            f"job {job.job_id} to {job.stream}; `bg-charm-service dead-letters requeue "
+            f"{job.job_id}` tries it again",
+        )
+    more = detail.dead_letter_count - len(detail.dead_letters)
+    if more > 0:
+        yield "dead letter", f"{more:,} more: `bg-charm-service dead-letters`"
 
 
 def _registration(charm: CharmView, now: float) -> str:
@@ -236,19 +325,44 @@ def _registration(charm: CharmView, now: float) -> str:
     return "; ".join(parts) or "no"
 
 
-def _standing_fact(charm: CharmView, now: float) -> str:
+def _standing_fact(charm: CharmView, now: float) -> str | Text:
     word = standing(charm)
+    if word == "paused":
+        what = {"charm": "", "space": " with its space", "everything": " with everything"}
+        since = relative(charm.paused_at, now)
+        also = "" if charm.enabled else f"; disabled by {charm.disabled_by} as well"
+        text = f"paused{what[charm.paused or 'charm']} by {charm.paused_by}, {since}{also}"
+        return coloured(text, "red")
+    if charm.waiting is not None and charm.waiting.kind != "again":
+        text = waiting_text(charm.waiting, now)
+        if charm.waiting.kind == "sign_in":
+            where = f" at {charm.waiting.url}" if charm.waiting.url else ""
+            address = f"{charm.space}/{charm.charm_id}"
+            text += f"{where}; then: `bg-charm-service charm set {address} FIELD JSON`"
+        return text
     if word == "disabled":
         return f"disabled by {charm.disabled_by}, {relative(charm.disabled_at, now)}"
     if word == "idle":
         return "idle: neither registered nor listed"
+    if charm.stale_since:
+        word = f"stale {relative(charm.stale_since, now).replace(' ago', '')}"
+    if charm.runs_late:
+        late = f"runs late (it takes {milliseconds(charm.last_ms)})"
+        word = late if word == "late" else f"{word}, {late}"
     due = f", next {relative(charm.next_due, now)}" if charm.next_due else ""
-    streak = f" ({charm.consecutive_failures} in a row)" if charm.consecutive_failures else ""
-    return f"{word}{streak}, polled every {seconds(charm.interval_seconds)}{due}"
+    streak = ""
+    if charm.consecutive_failures:
+        streak = f" ({charm.consecutive_failures} of {charm.disabled_after} polls in a row)"
+    goes_on = ", goes on" if charm.waiting is not None else ""
+    return f"{word}{streak}{goes_on}, polled {charm.schedule}{due}"
 
 
 def _totals(charm: CharmView) -> str:
     text = f"{charm.executions:,}: {charm.successes:,} ok, {charm.failures:,} failed"
+    if charm.waits:
+        text += f", {charm.waits:,} asked to wait"
+    if charm.downs:
+        text += f", {charm.downs:,} with a provider down"
     if charm.skipped_polls:
         text += f", {counted(charm.skipped_polls, 'poll')} skipped"
     return text

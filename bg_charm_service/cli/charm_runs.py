@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from bg_charm_service.cli.arguments import charm_argument
 from bg_charm_service.cli.charm_reports import standing_cell
-from bg_charm_service.cli.formatting import milliseconds, moment, one_line
+from bg_charm_service.cli.formatting import counted, milliseconds, moment, one_line
+from bg_charm_service.cli.json_output import json_option
 from bg_charm_service.cli.printing import note, print_json, print_line, print_text
-from bg_charm_service.cli.session import Session, json_option, pass_session, path_of
+from bg_charm_service.cli.session import Session, pass_session, path_of
 from bg_charm_service.domain.errors import ServiceError, ServiceStopping
+from bg_charm_service.domain.http_requests import (
+    KEPT_AT_EACH_END,
+    HttpRequest,
+    requests_left_out,
+)
 from bg_charm_service.domain.model import CharmRef
 from bg_charm_service.domain.text_limits import WRITTEN_VALUE_CHARACTERS, cut
 
@@ -58,8 +66,9 @@ def run(session: Session, ref: CharmRef, as_json: bool) -> None:
         taken = milliseconds(done.duration_ms)
         print_text(f"Run {done.run_id}{joined}: {done.status}, {taken}{wrote}")
     if done.status != "success":
-        cause = f" ({done.cause})" if done.cause else ""
-        raise RunFailed(f"The run ended as {done.status}{cause}: {one_line(done.error)}")
+        status = done.status.replace("_", " ")
+        cause = f" ({done.cause})" if done.status == "failure" and done.cause else ""
+        raise RunFailed(f"The run ended as {status}{cause}: {one_line(done.error)}")
 
 
 @click.command()
@@ -72,25 +81,29 @@ def run(session: Session, ref: CharmRef, as_json: bool) -> None:
     help="How many runs, the newest ones.",
 )
 @click.option("--follow", is_flag=True, help="Go on with new runs until Ctrl-C.")
+@click.option("--requests", is_flag=True, help="Show the HTTP requests of each run as well.")
 @json_option
 @pass_session
-def logs(session: Session, ref: CharmRef, limit: int, follow: bool, as_json: bool) -> None:
+def logs(
+    session: Session, ref: CharmRef, limit: int, follow: bool, requests: bool, as_json: bool
+) -> None:
     """Show the recorded runs with their logs, the newest last."""
+    show = partial(_print_runs, as_json=as_json, with_requests=requests)
     if follow:
         import asyncio
 
         # Ctrl-C is how this ends.
         with suppress(KeyboardInterrupt):
             runs = session.ask(lambda client: _newest(client, ref, limit))
-            _print_runs(runs, as_json=as_json)
+            show(runs)
             last = runs[-1].number if runs else 0
-            asyncio.run(_follow(session.settings, ref, last, as_json=as_json))
+            asyncio.run(_follow(session.settings, ref, last, show))
         return
     runs = session.ask(lambda client: _newest(client, ref, limit))
     if as_json:
         print_json(runs)
     elif runs:
-        _print_runs(runs, as_json=False)
+        show(runs)
     else:
         note("No runs are recorded.")
 
@@ -102,7 +115,9 @@ async def _newest(client: Client, ref: CharmRef, limit: int) -> list[RunRecord]:
     return response.read(list[RunRecord])[::-1]
 
 
-async def _follow(settings: Settings, ref: CharmRef, cursor: int, *, as_json: bool) -> None:
+async def _follow(
+    settings: Settings, ref: CharmRef, cursor: int, show: Callable[[list[RunRecord]], None]
+) -> None:
     import asyncio
 
     from bg_charm_service.cli.client import connect_to_socket
@@ -119,7 +134,7 @@ async def _follow(settings: Settings, ref: CharmRef, cursor: int, *, as_json: bo
                 runs = await _after(client, ref, cursor) if client is not None else []
             except ServiceStopping:
                 runs = []
-        _print_runs(runs, as_json=as_json)
+        show(runs)
         cursor = runs[-1].number if runs else cursor
         await asyncio.sleep(_FOLLOW_SECONDS)
 
@@ -140,7 +155,7 @@ async def _after(client: Client, ref: CharmRef, cursor: int) -> list[RunRecord]:
         before = page[-1].number
 
 
-def _print_runs(runs: list[RunRecord], *, as_json: bool) -> None:
+def _print_runs(runs: list[RunRecord], *, as_json: bool, with_requests: bool) -> None:
     import msgspec
 
     for each in runs:
@@ -154,7 +169,28 @@ def _print_runs(runs: list[RunRecord], *, as_json: bool) -> None:
             standing_cell(each.status),
             milliseconds(each.duration_ms),
         )
+        if with_requests:
+            _print_requests(each.requests)
         _print_output(each)
+
+
+def _print_requests(requests: Sequence[HttpRequest]) -> None:
+    """Print the requests of a run, and where some are not kept."""
+    left_out = requests_left_out(requests)
+    for place, one in enumerate(requests):
+        if left_out and place == KEPT_AT_EACH_END:
+            print_text(f"  … {counted(left_out, 'request')} not kept …")
+        parts = [
+            f"{one.method} {one.host}{one.path}",
+            str(one.status or "no answer"),
+            milliseconds(one.duration_ms),
+            f"{one.received_bytes:,} B",
+        ]
+        if one.attempt > 1:
+            parts.append(f"try {one.attempt}")
+        if one.fault:
+            parts.append(one.fault)
+        print_text("  " + "  ".join(parts))
 
 
 def _print_output(run: RunRecord) -> None:
@@ -162,6 +198,8 @@ def _print_output(run: RunRecord) -> None:
     for text in (run.log, run.traceback or run.error):
         for line in text.splitlines():
             print_text(f"  {line}")
+    if run.retired:
+        print_text(f"  Its worker was replaced after this run: {one_line(run.retired)}")
 
 
 def _short_json(value: object) -> str:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from bg_charm_service.cli.charm_changes import LARGEST_LINE_BYTES, read_source
-from bg_charm_service.cli.printing import print_error, print_json
-from bg_charm_service.cli.session import Session, json_option, pass_session
+from bg_charm_service.cli.json_output import json_option
+from bg_charm_service.cli.printing import note, print_error, print_json
+from bg_charm_service.cli.session import Session, pass_session
 from bg_charm_service.domain.errors import InvalidInput
 from bg_charm_service.domain.quantities import size_text
 
@@ -44,6 +45,7 @@ class Tally:
     failed: int = 0
     charms: list[str] = field(default_factory=list)
     errors: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[dict[str, Any]] = field(default_factory=list)
 
     def fail(self, line: int, error: str) -> None:
         """Note a line that gave no charm."""
@@ -64,12 +66,15 @@ def import_charms(session: Session, file: BinaryIO, as_json: bool) -> None:
     A line: {"file": "counter.py", "space": "demo", "cause": "counter 1",
              "set": {"counter": 5}, "register": true, "integration": "manual"}
     Instead of a "file" to read, the "source" itself may be given. Also known: "class",
-    "links" and "writable_links", {FIELD: SPACE/CHARM[/PATH]}, and "limits".
+    "links" and "writable_links", {FIELD: SPACE/CHARM[/PATH]}, "limits", "interval" in
+    seconds, "schedule", {"cron": "0 8 * * *", "time_zone": "Europe/Oslo"}, and "lock".
     """  # noqa: D301 -- as a raw text, click would not know its mark for "do not wrap"
     tally = Tally()
-    session.ask(lambda client: _import(client, file, tally))
+    session.ask(lambda client: _import(client, file, tally), makes_directory=True)
     for problem in tally.errors:
         print_error(f"line {problem['line']}: {problem['error']}")
+    for told in tally.notes:
+        note(f"line {told['line']}: {told['note']}")
     if as_json:
         print_json(tally)
     else:
@@ -83,7 +88,11 @@ def import_charms(session: Session, file: BinaryIO, as_json: bool) -> None:
 @click.command("export")
 @pass_session
 def export_charms(session: Session) -> None:
-    """Print all charms as lines that `charm import` reads."""
+    """Print all charms as lines that `charm import` reads.
+
+    With source, state, links, and what the operator has said of limits and schedule; without
+    secrets, history, waiting events and reminders. A backup has everything.
+    """
 
     async def work(client: Client) -> None:
         async for piece in client.pieces("export"):
@@ -104,6 +113,8 @@ async def _import(client: Client, file: BinaryIO, tally: Tally) -> None:
                     if one.charm is None:
                         tally.fail(line, one.error or "")
                         continue
+                    told = (*one.charm.unmet, *one.charm.notes)
+                    tally.notes += [{"line": line, "note": each} for each in told]
                     tally.added += one.charm.created
                     tally.existing += not one.charm.created
                     tally.charms.append(f"{one.charm.space}/{one.charm.charm_id}")

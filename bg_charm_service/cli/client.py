@@ -20,6 +20,7 @@ import msgspec
 import tenacity
 
 from bg_charm_service.cli.service_socket import is_listening, socket_path
+from bg_charm_service.daemon.key_rotation import finish_rotation, next_identity
 from bg_charm_service.daemon.operator_identity import operator_identity
 from bg_charm_service.daemon.settings import Settings
 from bg_charm_service.domain.errors import (
@@ -29,13 +30,20 @@ from bg_charm_service.domain.errors import (
     DataDirectoryBusy,
     InvalidInput,
     NotFound,
+    NotShared,
     NotSignedIn,
     ServiceError,
     ServiceStopping,
     TooManyAttempts,
 )
+from bg_charm_service.storage.data_directory import check_has_database
 
 Kind = TypeVar("Kind")
+
+#: Errors that a command minds more closely than their status says, by what the service calls them.
+_KINDS: dict[object, type[ServiceError]] = {
+    kind.__name__: kind for kind in (CompilerError, NotShared)
+}
 
 #: How long a data directory may be locked by one who does not answer yet, in seconds.
 BUSY_WAIT_SECONDS = 10.0
@@ -91,10 +99,10 @@ class Client:
         """Delete a resource."""
         return await self._send("DELETE", path)
 
-    async def pieces(self, *path: str) -> AsyncIterator[bytes]:
-        """Get a long answer in pieces."""
+    async def pieces(self, *path: str, method: str = "GET") -> AsyncIterator[bytes]:
+        """Get a long answer in pieces; while no service runs, all of it is in memory first."""
         with _transport_errors():
-            async with self._http.stream("GET", _url(path)) as response:
+            async with self._http.stream(method, _url(path)) as response:
                 if response.is_error:
                     await response.aread()
                     raise _error_of(response)
@@ -128,13 +136,16 @@ class Client:
 
 
 @asynccontextmanager
-async def open_client(settings: Settings) -> AsyncIterator[Client]:
+async def open_client(
+    settings: Settings, *, makes_directory: bool = False
+) -> AsyncIterator[Client]:
     """Connect to the service of --url, or else to that of the data directory, or open that.
 
     Raises DataDirectoryBusy when the directory stays locked and nobody answers on its socket (a
-    start, or another command, gets some time), DataDirectoryError when this user may not use it.
+    start, or another command, gets some time), DataDirectoryError when this user may not use it,
+    and NotFound where there is no database yet, unless one may be made.
     """
-    client, opened = await _open(settings)
+    client, opened = await _open(settings, makes_directory=makes_directory)
     async with opened:
         yield client
 
@@ -176,10 +187,12 @@ async def _connect_to_url(url: str, token: str | None) -> AsyncIterator[Client]:
     stop=tenacity.stop_after_delay(BUSY_WAIT_SECONDS),
     reraise=True,
 )
-async def _open(settings: Settings) -> tuple[Client, AsyncExitStack]:
+async def _open(settings: Settings, *, makes_directory: bool) -> tuple[Client, AsyncExitStack]:
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(connect_if_running(settings))
         if client is None:
+            if not makes_directory:
+                check_has_database(settings.data_dir)
             client = await stack.enter_async_context(_open_directory(settings))
         return client, stack.pop_all()
 
@@ -193,7 +206,11 @@ async def _open_directory(settings: Settings) -> AsyncIterator[Client]:
 
     _drop_logs()
     identity = operator_identity(settings, os.environ)
-    async with open_service(service_config(settings, identity, is_polling=False)) as service:
+    config = service_config(
+        settings, identity, is_polling=False, next_identity=next_identity(settings)
+    )
+    async with open_service(config) as service:
+        finish_rotation(settings, config.next_identity, service.operator)
         app = ListenerMiddleware(create_app(service.commands), SOCKET)
         transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
         async with _http(transport) as http:
@@ -231,8 +248,7 @@ def _error_of(response: httpx2.Response) -> ServiceError:
     try:
         problem = response.json()
         text = str(problem["error"])
-        if problem.get("kind") == CompilerError.__name__:
-            kind = CompilerError
+        kind = _KINDS.get(problem.get("kind"), kind)
     except (ValueError, KeyError, TypeError, AttributeError):
         text = f"The service answered {response.status_code} {response.reason_phrase}."
     return kind(text)

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from bg_charm_service.cli.formatting import short_line
+from bg_charm_service.cli.session import typeable
 from bg_charm_service.daemon.settings import SETTINGS
 from bg_charm_service.domain.errors import AuthorizationError, CompilerError, ServiceError
 from bg_charm_service.domain.text_limits import COMMAND_ERROR_CHARACTERS
@@ -36,8 +37,9 @@ def one_line_errors() -> Iterator[None]:
 
 def _shortened(error: click.ClickException) -> click.ClickException:
     """Let a refusal repeat no more of what was written than a terminal is good for."""
-    told = error.format_message()
-    if len(told) <= COMMAND_ERROR_CHARACTERS:
+    written = error.format_message()
+    told = typeable(written)
+    if told == written and len(told) <= COMMAND_ERROR_CHARACTERS:
         return error
     if isinstance(error, click.UsageError):
         return click.UsageError(short_line(told), error.ctx)
@@ -53,13 +55,18 @@ def _misplaced(error: click.NoSuchOption) -> click.UsageError | None:
 
 
 def _reason(error: Exception) -> str:
+    return typeable(what_went_wrong(error))
+
+
+def what_went_wrong(error: Exception) -> str:
+    """Give the one line that tells of an error, without `Error:` before it."""
     if isinstance(error, CompilerError | AuthorizationError):
         # People look these two up by their names.
         return short_line(f"{type(error).__name__}: {error}")
     if isinstance(error, ServiceError):
         return short_line(str(error))
     if isinstance(error, ExceptionGroup):
-        return _reason(error.exceptions[0])
+        return what_went_wrong(error.exceptions[0])
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     return short_line(f"Internal error: {type(error).__name__}: {error}{place}")

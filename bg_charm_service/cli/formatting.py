@@ -9,6 +9,9 @@ from bg_charm_service.domain.text_limits import COMMAND_ERROR_CHARACTERS, cut
 #: The units of relative times: seconds in one, and its sign.
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
+#: A moment that is nearer than this is written with its second.
+NEAR_SECONDS = 120.0
+
 
 def span(seconds: float) -> str:
     """Write a length of time in its largest unit: `12s`, `5m`, `3h`, `2d`."""
@@ -31,6 +34,14 @@ def relative(moment: float | None, now: float) -> str:
 def moment(seconds: float) -> str:
     """Write a moment as local date and time."""
     return f"{datetime.datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M:%S}"
+
+
+def clock(seconds: float, now: float) -> str:
+    """Write a moment by the local clock: with seconds where it is near, the day if not today."""
+    at, today = datetime.datetime.fromtimestamp(seconds), datetime.datetime.fromtimestamp(now)
+    if at.date() != today.date():
+        return f"{at:%Y-%m-%d %H:%M}"
+    return f"{at:%H:%M:%S}" if abs(seconds - now) < NEAR_SECONDS else f"{at:%H:%M}"
 
 
 def milliseconds(value: float) -> str:

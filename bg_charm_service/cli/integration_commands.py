@@ -7,8 +7,9 @@ import time
 import click
 
 from bg_charm_service.cli.formatting import one_line, percent, relative
+from bg_charm_service.cli.json_output import json_option
 from bg_charm_service.cli.printing import print_json, print_table
-from bg_charm_service.cli.session import Session, json_option, pass_session
+from bg_charm_service.cli.session import Session, pass_session
 from bg_charm_service.cli.usage import OrderedGroup
 
 
@@ -56,7 +57,9 @@ def initialize_integration(session: Session, integration: str) -> None:
     """Initialize an integration's cell and say what became of it."""
     from bg_charm_service.api.responses import Done
 
-    response = session.ask(lambda client: client.post("integrations", integration, "initialize"))
+    response = session.ask(
+        lambda client: client.post("integrations", integration, "initialize"), makes_directory=True
+    )
     click.echo(response.read(Done).message)
 
 

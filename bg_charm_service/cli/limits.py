@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
 
-from bg_charm_service.cli.arguments import CharmType, SpaceType
+from bg_charm_service.cli.arguments import PlaceType
+from bg_charm_service.cli.json_output import json_option
 from bg_charm_service.cli.printing import note, print_json, print_table
-from bg_charm_service.cli.session import Session, json_option, pass_session, path_of
+from bg_charm_service.cli.session import Session, pass_session
 from bg_charm_service.domain.errors import InvalidInput
-from bg_charm_service.domain.identity import space_did
 from bg_charm_service.domain.limits import LIMIT_NAMES, LimitName, read_limit
 
 #: Takes a limit back, so that the next one counts again.
 _DEFAULT = "default"
-
-
-class _Place(click.ParamType[tuple[str, ...]]):
-    """`SPACE` or `SPACE/CHARM`, as the segments of a path of the API."""
-
-    name = "space[/charm]"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: Any) -> tuple[str, ...]:
-        if isinstance(value, tuple):
-            return value
-        if "/" in value:
-            return path_of(CharmType().convert(value, param, ctx), "limits")
-        return ("spaces", space_did(SpaceType().convert(value, param, ctx)), "limits")
 
 
 class _LimitType(click.ParamType[str]):
@@ -46,7 +33,7 @@ class _LimitType(click.ParamType[str]):
         return str(value)
 
 
-def _limit_options(command: Callable[..., None]) -> Callable[..., None]:
+def limit_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command an option for each limit, in the order in which they are shown."""
     for limit in reversed(LIMIT_NAMES):
         command = click.option(
@@ -55,9 +42,15 @@ def _limit_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+def given_limits(options: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Give the limits that were named, as requests have them: None for one to be taken back."""
+    named = {name: value for name, value in options.items() if value is not None}
+    return {name: None if value == _DEFAULT else value for name, value in named.items()}
+
+
 @click.command()
-@click.argument("place", metavar="SPACE[/CHARM]", type=_Place())
-@_limit_options
+@click.argument("place", metavar="SPACE[/CHARM]", type=PlaceType())
+@limit_options
 @click.option("--reset", is_flag=True, help="Take back all that was set there.")
 @json_option
 @pass_session
@@ -67,20 +60,22 @@ def limits(
     """Show or set what one run may use, for a space or a charm.
 
     The nearest word of the operator counts: charm, space, service. `default` takes one back. A
-    charm's class can only ask for less.
+    charm's class can only ask for less. A space may be named before it has a charm.
     """
     from bg_charm_service.domain.views import LimitsView
 
-    given = {name: value for name, value in wanted.items() if value is not None}
+    given = given_limits(wanted)
     if reset and given:
         raise click.UsageError("--reset takes all limits back: give it alone.")
-    body = {name: None if value == _DEFAULT else value for name, value in given.items()}
+    path = (*place, "limits")
     if reset:
-        response = session.ask(lambda client: client.delete(*place))
-    elif body:
-        response = session.ask(lambda client: client.put(*place, body=body))
+        response = session.ask(lambda client: client.delete(*path))
+    elif given:
+        response = session.ask(
+            lambda client: client.put(*path, body=given), makes_directory=place[0] == "spaces"
+        )
     else:
-        response = session.ask(lambda client: client.get(*place))
+        response = session.ask(lambda client: client.get(*path))
     if as_json:
         print_json(response.content)
         return
@@ -89,5 +84,5 @@ def limits(
         ["LIMIT", "VALUE", "SET BY", "WHAT"],
         [[one.name, one.value, one.set_by, one.about] for one in shown.limits],
     )
-    for sentence in shown.unmet:
+    for sentence in (*shown.notes, *shown.unmet):
         note(sentence)

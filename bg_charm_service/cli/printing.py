@@ -6,12 +6,14 @@ Colours only add to what the words say. A library is imported when it is needed,
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bg_charm_service.cli.formatting import short_line, visible
+from bg_charm_service.cli.session import typeable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
 #: No line drawn here is wider, and lines that go elsewhere than to a terminal are no narrower.
 WIDTH = 100
 
-#: Columns that people copy from: never cut. A charm's id has so many characters.
-_WHOLE = {"CHARM": 59}
+#: Columns that are never cut: what people copy from (an id has so many characters), and how it is.
+_WHOLE = {"CHARM": 59, "STATUS": 8}
 
 #: Columns of numbers stand to the right.
 _NUMBERS = frozenset({"RUNS", "DURATION", "CHARMS", "SUCCESS", "AGE", "MEMORY", "JOB", "TRY"})
@@ -43,12 +45,12 @@ def print_text(text: str) -> None:
 
 def print_error(text: str) -> None:
     """Print the one line that says what went wrong."""
-    click.echo(f"Error: {short_line(text)}", err=True)
+    click.echo(f"Error: {typeable(short_line(text))}", err=True)
 
 
 def note(text: str) -> None:
     """Say something beside the result, where it is not taken for a part of it."""
-    click.echo(visible(text), err=True)
+    click.echo(visible(typeable(text)), err=True)
 
 
 def print_line(*parts: str | Text) -> None:
@@ -78,8 +80,15 @@ def print_facts(facts: Iterable[tuple[str, Any]]) -> None:
     _draw(table)
 
 
-def print_table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print rows in columns; what does not fit is cut, but never an id."""
+def print_table(
+    headings: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    notes: Sequence[Text | None] = (),
+) -> None:
+    """Print rows in columns; what does not fit is cut, but never an id.
+
+    Each row may have a note, which stands below it and takes no column's room.
+    """
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
@@ -92,15 +101,22 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         )
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
-    _draw(table)
+    _draw(table, dict(enumerate(notes, start=1)))
 
 
-def _draw(table: Table) -> None:
+def _draw(table: Table, notes: Mapping[int, Text | None] = MappingProxyType({})) -> None:
+    """Draw a table, and below some of its lines, by their numbers, a note."""
     console = _console()
     with console.capture() as drawn:
         console.print(table)
-    # Tables are filled up with spaces, which nobody wants to copy.
-    click.echo("\n".join(line.rstrip() for line in drawn.get().splitlines()))
+    for number, line in enumerate(drawn.get().splitlines()):
+        # Tables are filled up with spaces, which nobody wants to copy.
+        click.echo(line.rstrip())
+        below = notes.get(number)
+        if below is not None:
+            with console.capture() as drawn_below:
+                console.print(below, no_wrap=True, overflow="ellipsis")
+            click.echo(drawn_below.get().rstrip())
 
 
 def _console() -> Console:

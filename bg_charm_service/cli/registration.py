@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from bg_charm_service.cli.arguments import charm_argument
-from bg_charm_service.cli.session import Session, pass_session, path_of
-from bg_charm_service.domain.merkle import is_merkle_id
+from bg_charm_service.cli.printing import note
+from bg_charm_service.cli.session import Session, pass_session
 from bg_charm_service.domain.model import CharmRef
-from bg_charm_service.domain.views import CharmDetail
-
-if TYPE_CHECKING:
-    from bg_charm_service.cli.client import Client
+from bg_charm_service.domain.views import Registered
 
 
 @click.command()
@@ -31,16 +26,12 @@ def register(session: Session, ref: CharmRef, integration: str) -> None:
 
     A charm that is registered already is enabled again, under the new label.
     """
-
-    async def ask(client: Client) -> None:
-        charm_id = ref.charm_id
-        if not is_merkle_id(charm_id):
-            charm_id = (await client.get(*path_of(ref))).read(CharmDetail).charm.charm_id
-        body = {"pieceId": charm_id, "space": ref.space, "integration": integration}
-        await client.post("integrations", "bg", body=body)
-
-    session.ask(ask)
+    body = {"pieceId": ref.charm_id, "space": ref.space, "integration": integration}
+    answer = session.ask(lambda client: client.post("integrations", "bg", body=body))
+    registered = answer.read(Registered)
     click.echo(f"Registered as {integration}.")
+    for sentence in registered.not_done or ():
+        note(sentence)
 
 
 @click.command()

@@ -4,36 +4,56 @@ from __future__ import annotations
 
 import click
 
-from bg_charm_service.cli import charm_changes, charm_reports, charm_runs, charm_transfer
+from bg_charm_service.cli import (
+    charm_changes,
+    charm_reports,
+    charm_runs,
+    charm_transfer,
+    schedules,
+)
 from bg_charm_service.cli.audit import audit
 from bg_charm_service.cli.backup import backup, doctor, restore
+from bg_charm_service.cli.configuration import config
+from bg_charm_service.cli.dead_letters import dead_letters
 from bg_charm_service.cli.identities import identity
 from bg_charm_service.cli.integration_commands import initialize_integration, integration
+from bg_charm_service.cli.jobs import jobs, purge
+from bg_charm_service.cli.json_output import wants_json
 from bg_charm_service.cli.limits import limits
-from bg_charm_service.cli.login import open_page
+from bg_charm_service.cli.login import open_page, sessions
+from bg_charm_service.cli.pausing import pause, resume
 from bg_charm_service.cli.registration import register, unregister
-from bg_charm_service.cli.service_reports import dead_letters, status
+from bg_charm_service.cli.service_reports import status
 from bg_charm_service.cli.session import Session
 from bg_charm_service.cli.setting_options import click_options
 from bg_charm_service.cli.spaces import add_admin_charm, space
 from bg_charm_service.cli.tokens import token
 from bg_charm_service.cli.usage import OrderedGroup, ProgramGroup, available_integrations
+from bg_charm_service.daemon.start_signals import ended_by_signals, release_signals
+from bg_charm_service.domain.version import VERSION
 
 
 def _run(ctx: click.Context, session: Session) -> None:
+    if ctx.invoked_subcommand is not None or session.flags.get("initialize"):
+        release_signals()
     if ctx.invoked_subcommand is not None:
         return
-    if session.settings.initialize:
+    if session.flags.get("initialize"):
         initialize_integration(session, session.settings.integration)
         return
+    if wants_json(ctx):
+        raise click.UsageError("--json is for commands; --log-format=json makes the log JSON.", ctx)
     from bg_charm_service.daemon.process import run_service
 
-    run_service(session.settings)
+    with ended_by_signals():
+        settings = session.settings
+    run_service(settings)
 
 
 @click.pass_context
 def _begin(ctx: click.Context, /, **flags: object) -> None:
-    ctx.obj = Session(flags)
+    is_service = ctx.invoked_subcommand is None and not flags.get("initialize")
+    ctx.obj = Session(flags, is_service=is_service)
     _run(ctx, ctx.obj)
 
 
@@ -42,7 +62,9 @@ def _options() -> list[click.Parameter]:
     for option in options:
         # Read before --help is obeyed, since help lists what lies there.
         option.is_eager = option.name == "integrations_dir"
-    return options
+    version = click.version_option(VERSION, message="%(prog)s %(version)s", help="Show the version")
+    version(root_options := click.Command(None))
+    return [*options, *root_options.params]
 
 
 #: In the order in which a newcomer needs them.
@@ -57,12 +79,15 @@ _charm = OrderedGroup(
         charm_reports.get,
         charm_changes.set_field,
         charm_changes.send,
+        charm_changes.forget,
         charm_runs.run,
         charm_runs.logs,
         charm_changes.enable,
         charm_changes.disable,
         charm_changes.interval,
+        schedules.schedule,
         charm_changes.requeue,
+        purge,
         charm_changes.remove,
         charm_transfer.import_charms,
         charm_transfer.export_charms,
@@ -80,16 +105,21 @@ root = ProgramGroup(
         _charm,
         register,
         unregister,
+        pause,
+        resume,
         space,
         limits,
         identity,
+        config,
         integration,
         status,
+        jobs,
         dead_letters,
         backup,
         restore,
         doctor,
         open_page,
+        sessions,
         token,
         audit,
         add_admin_charm,

@@ -1,4 +1,4 @@
-"""Commands that show the service: its status, and the jobs that it gave up."""
+"""The command that shows the service: its status."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bg_charm_service.cli.formatting import (
+    clock,
     counted,
     file_size,
     memory,
@@ -19,33 +20,44 @@ from bg_charm_service.cli.formatting import (
     seconds,
     span,
 )
-from bg_charm_service.cli.printing import coloured, note, print_facts, print_json, print_table
-from bg_charm_service.cli.session import Session, json_option, pass_session
+from bg_charm_service.cli.json_output import json_option
+from bg_charm_service.cli.printing import coloured, print_facts, print_json, print_table
+from bg_charm_service.cli.session import Session, pass_session, typeable
 from bg_charm_service.domain.model import CharmRef
 from bg_charm_service.domain.sandbox_mode import Isolation
 
 if TYPE_CHECKING:
-    from bg_charm_service.cli.client import Client
     from bg_charm_service.domain.sandbox_mode import Sandboxing
-    from bg_charm_service.domain.views import JobView
     from bg_charm_service.service.status.views import ServiceStatus
 
-#: Dead letters fetched in one request.
-_PAGE = 500
+#: What `status` exits with where nothing could go wrong: as `systemctl status` does, and one more.
+_HEALTHY, _NOT_RUNNING, _UNHEALTHY = 0, 3, 4
 
 
 @click.command()
 @json_option
 @pass_session
-def status(session: Session, as_json: bool) -> None:
-    """Show how the service is doing."""
+@click.pass_context
+def status(ctx: click.Context, session: Session, as_json: bool) -> None:
+    """Show how the service is doing.
+
+    Exits with 0 when it is healthy, 1 when it could not be asked, 3 when it does not run, and 4
+    when something is wrong.
+    """
     from bg_charm_service.service.status.views import ServiceStatus
 
     response = session.ask(lambda client: client.get("status"))
+    found = response.read(ServiceStatus)
     if as_json:
         print_json(response.content)
-        return
-    found = response.read(ServiceStatus)
+    else:
+        _print_status(found)
+    if not found.running:
+        ctx.exit(_NOT_RUNNING)
+    ctx.exit(_HEALTHY if found.healthy else _UNHEALTHY)
+
+
+def _print_status(found: ServiceStatus) -> None:
     now = time.time()
     print_facts(_facts(found, now))
     if found.running and found.workers:
@@ -71,47 +83,16 @@ def status(session: Session, as_json: bool) -> None:
             (f"{CharmRef(each.space, each.charm_id).short_name}", _failing(each))
             for each in found.failing
         )
-
-
-@click.command("dead-letters")
-@json_option
-@pass_session
-def dead_letters(session: Session, as_json: bool) -> None:
-    """List the jobs that were given up.
-
-    `charm requeue` tries the one of a charm again.
-    """
-    jobs = session.ask(_fetch_dead_letters)
-    if as_json:
-        print_json(jobs)
-        return
-    if not jobs:
-        note("No dead letters.")
-        return
-    now = time.time()
-    for job in jobs:
-        print_facts(
-            [
-                ("job", f"{job.job_id}, {job.stream}, attempt {job.attempt}, {job.origin}"),
-                ("space", job.space),
-                ("charm", job.charm_id),
-                ("made", relative(job.created_at, now)),
-            ]
-        )
+    if found.retiring:
         click.echo()
-
-
-async def _fetch_dead_letters(client: Client) -> list[JobView]:
-    from bg_charm_service.api.responses import JobPage
-
-    jobs: list[JobView] = []
-    cursor: int | None = 0
-    while cursor is not None:
-        response = await client.get("dead-letters", cursor=cursor, limit=_PAGE)
-        page = response.read(JobPage)
-        jobs += page.jobs
-        cursor = page.next
-    return jobs
+        print_facts(
+            (
+                f"{CharmRef(each.space, each.charm_id).short_name}",
+                f"{counted(each.workers, 'worker')} replaced after its runs, last after "
+                f"{each.run_id}: {one_line(each.why)}",
+            )
+            for each in found.retiring
+        )
 
 
 def _failing(charm: Any) -> str:
@@ -122,14 +103,26 @@ def _facts(found: ServiceStatus, now: float) -> Iterator[tuple[str, Any]]:
     yield "service", _running(found)
     yield "health", coloured("good", "green") if found.healthy else coloured("bad", "red")
     for problem in found.problems:
-        yield "problem", coloured(problem, "red")
+        yield "problem", coloured(typeable(problem), "red")
+    if found.backup.hook_output:
+        yield "hook said", found.backup.hook_output
     yield "operator", found.operator
     yield "data", found.data_dir
     yield (
         "charms",
         f"{found.charms_enabled:,} enabled, {found.charms_disabled:,} disabled, "
-        f"{found.charms_failing:,} failing",
+        f"{found.charms_failing:,} failing"
+        + (f", {found.charms_stale:,} stale" if found.charms_stale else ""),
     )
+    if paused := _paused(found, now):
+        yield "paused", coloured(paused, "red")
+    if waiting := found.waiting_counts:
+        yield "waiting", ", ".join(f"{count:,} {what}" for count, what in waiting)
+    for host in found.hosts_down:
+        yield (
+            "down",
+            f"{host.host} is down since {clock(host.since, now)}: {counted(host.charms, 'charm')}",
+        )
     yield (
         "executions",
         f"{found.executions:,}: {found.successes:,} ok, {found.failures:,} failed, "
@@ -192,6 +185,13 @@ def _facts(found: ServiceStatus, now: float) -> Iterator[tuple[str, Any]]:
             f"{each.integration}: {counted(each.charms, 'charm')}, "
             f"{counted(each.executions, 'run')}, success rate {percent(each.success_rate)}",
         )
+
+
+def _paused(found: ServiceStatus, now: float) -> str:
+    if found.paused_at:
+        return f"everything, by {found.paused_by}, {relative(found.paused_at, now)}"
+    parts = [(found.spaces_paused, "space"), (found.charms_paused, "charm")]
+    return ", ".join(counted(count, noun) for count, noun in parts if count)
 
 
 def _sandbox(sandbox: Sandboxing) -> str:

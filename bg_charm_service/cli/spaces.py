@@ -8,8 +8,9 @@ import click
 
 from bg_charm_service.cli.arguments import DidType, SpaceType
 from bg_charm_service.cli.formatting import relative
+from bg_charm_service.cli.json_output import json_option
 from bg_charm_service.cli.printing import note, print_facts, print_json
-from bg_charm_service.cli.session import Session, json_option, pass_session
+from bg_charm_service.cli.session import Session, pass_session
 from bg_charm_service.cli.usage import OrderedGroup
 from bg_charm_service.domain.identity import space_did
 
@@ -81,5 +82,7 @@ def add_admin_charm(session: Session, granted: str | None) -> None:
     from bg_charm_service.api.responses import Done
 
     body = {"grant": granted}
-    response = session.ask(lambda client: client.post("admin-charm", body=body))
+    response = session.ask(
+        lambda client: client.post("admin-charm", body=body), makes_directory=True
+    )
     click.echo(response.read(Done).message)

@@ -8,8 +8,9 @@ import click
 
 from bg_charm_service.cli.arguments import SpaceType
 from bg_charm_service.cli.formatting import one_line, relative
+from bg_charm_service.cli.json_output import json_option
 from bg_charm_service.cli.printing import note, print_json, print_table
-from bg_charm_service.cli.session import Session, json_option, pass_session
+from bg_charm_service.cli.session import Session, pass_session
 from bg_charm_service.cli.usage import OrderedGroup
 from bg_charm_service.domain.errors import InvalidInput
 from bg_charm_service.domain.identity import space_did
@@ -62,7 +63,7 @@ def new(
         "read_only": read_only,
         "expires_seconds": expires,
     }
-    response = session.ask(lambda client: client.post("tokens", body=body))
+    response = session.ask(lambda client: client.post("tokens", body=body), makes_directory=True)
     if as_json:
         print_json(response.content)
         return

@@ -8,13 +8,30 @@ from typing import Any
 import click
 
 from bg_charm_service.cli.error_output import one_line_errors
+from bg_charm_service.cli.json_output import check_json, json_before
+from bg_charm_service.daemon.start_signals import release_signals
 
 
 class OrderedGroup(click.Group):
-    """A group that lists its commands in the order in which it was given them."""
+    """A group that lists its commands in the order in which it was given them.
+
+    `--json` may stand before a command as well as behind it.
+    """
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.params.append(json_before())
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None and not isinstance(command, click.Group):
+            check_json(ctx, command)
+        return name, command, rest
 
 
 class ProgramGroup(OrderedGroup):
@@ -45,6 +62,9 @@ class ProgramGroup(OrderedGroup):
 def available_integrations() -> Iterable[str]:
     """Give the ids of the integrations that can be run, as the service would find them."""
     import asyncio
+
+    # They run, for as long as they like: Ctrl-C has to end that.
+    release_signals()
 
     from bg_charm_service.domain.clock import SystemClock
     from bg_charm_service.scanning.scanner import Scanner

@@ -1,7 +1,8 @@
 """Where log lines go and what they look like: text on a terminal, one JSON object a line elsewhere.
 
-Owns loguru's sinks and catches the standard library's logging. It decides nothing about what
-is worth a line; `run_log` does that for runs. Opened once by the command line; SIGHUP reopens.
+Owns loguru's sinks and catches the standard library's logging. Every line is masked here, whoever
+wrote it. It decides nothing about what is worth a line; `run_log` does that for runs. Opened once
+by the command line; SIGHUP reopens.
 """
 
 from __future__ import annotations
@@ -19,8 +20,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from loguru import logger
 
+from bg_charm_service.daemon.readers import reader_of_log
 from bg_charm_service.daemon.settings import Settings
+from bg_charm_service.daemon.systemd import is_journal, priority
 from bg_charm_service.domain.errors import InvalidInput
+from bg_charm_service.domain.redaction import mask
+from bg_charm_service.domain.typed_commands import Reader
 
 if TYPE_CHECKING:
     from loguru import Message, Record
@@ -28,20 +33,30 @@ if TYPE_CHECKING:
 #: Libraries that tell at INFO what our own lines tell already.
 _QUIET_LOGGERS = ("uvicorn", "uvicorn.access", "httpx2", "httpcore2", "asyncio")
 
+#: The event of the line with a code that signs in: it is for who looks at a terminal, not to keep.
+LOGIN_LINK = "login_link"
+
+#: Knows the program by its name, and needs no options.
+_ANYBODY = Reader()
+
 #: Extras that a text line leaves out; JSON has them.
 _NOT_IN_TEXT = frozenset({"event"})
+
+#: Events whose lines are not masked: one holds nothing that anybody else wrote, and is written with
+#: every run; the link of the other is there to be followed.
+_NOT_MASKED = frozenset({"run.succeeded", "login_link"})
 
 _COLOURS = {"WARNING": "\033[33m", "ERROR": "\033[31m", "CRITICAL": "\033[1;31m"}
 _DIM = "\033[2m"
 _PLAIN = "\033[0m"
 
 
-def render_json(record: Record, environment: str = "") -> str:
+def render_json(record: Record, environment: str = "", reader: Reader = _ANYBODY) -> str:
     """Write a record as one JSON object without a line break."""
     line: dict[str, Any] = {
         "time": record["time"].astimezone(UTC).isoformat(timespec="milliseconds"),
         "level": record["level"].name,
-        "message": record["message"],
+        "message": reader.typeable(record["message"]),
     }
     if environment:
         line["env"] = environment
@@ -49,26 +64,35 @@ def render_json(record: Record, environment: str = "") -> str:
         line.setdefault(name, _json_value(value))
     if record["exception"] is not None:
         line.setdefault("exception", _traceback(record))
+    if _is_masked(record):
+        line = {
+            name: mask(value) if isinstance(value, str) else value for name, value in line.items()
+        }
     return json.dumps(line)
 
 
-def render_text(record: Record, *, colour: bool) -> str:
+def render_text(record: Record, *, colour: bool, reader: Reader = _ANYBODY) -> str:
     """Write a record for a person; what a charm may have put in it cannot drive the terminal."""
     level = record["level"].name
-    message = _visible(record["message"])
+    masked = mask if _is_masked(record) else str
+    message = _visible(masked(reader.typeable(record["message"])))
     tail = " ".join(
-        f"{name}={_visible(_text_value(value))}"
+        f"{name}={_visible(masked(_text_value(value)))}"
         for name, value in record["extra"].items()
         if name not in _NOT_IN_TEXT and not (isinstance(value, str) and value in record["message"])
     )
     moment = f"{record['time']:%H:%M:%S}"
     if record["exception"] is not None:
-        message += "\n    " + _visible(_traceback(record))
+        message += "\n    " + _visible(masked(_traceback(record)))
     if not colour:
         return f"{moment} {level:<8} {message}" + (f"  {tail}" if tail else "")
     shade = _COLOURS.get(level, "")
     text = f"{_DIM}{moment}{_PLAIN} {shade}{level:<8} {message}{_PLAIN}"
     return text + (f"  {_DIM}{tail}{_PLAIN}" if tail else "")
+
+
+def _is_masked(record: Record) -> bool:
+    return record["extra"].get("event") not in _NOT_MASKED
 
 
 def _traceback(record: Record) -> str:
@@ -106,17 +130,33 @@ def _visible(text: str) -> str:
 class _Sink:
     """Writes rendered records; a line that cannot be written is lost, counted, and told later."""
 
-    def __init__(self, render: Callable[[Record], str], write: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        render: Callable[[Record], str],
+        write: Callable[[str], None],
+        *,
+        is_journal: bool = False,
+        keeps_codes: bool = True,
+    ) -> None:
         self._render = render
         self._write = write
+        self._is_journal = is_journal
+        self._keeps_codes = keeps_codes
         self._lost = 0
 
     def __call__(self, message: Message) -> None:
+        if not self._keeps_codes and message.record["extra"].get("event") == LOGIN_LINK:
+            return
         try:
             if self._lost:
                 self._write(f"{self._lost} log lines could not be written\n")
                 self._lost = 0
-            self._write(self._render(message.record) + "\n")
+            text = self._render(message.record)
+            if self._is_journal:
+                # It takes each line for an entry of its own.
+                mark = priority(message.record["level"].no)
+                text = mark + text.replace("\n", f"\n{mark}")
+            self._write(text + "\n")
         except (OSError, ValueError):
             self._lost += 1
 
@@ -149,9 +189,7 @@ class _LogFile:
         try:
             return os.open(self._path, flags, 0o600)
         except OSError as error:
-            raise InvalidInput(
-                f"--log-file={str(self._path)!r}: cannot be opened: {error.strerror}"
-            ) from None
+            raise _not_opened(self._path, error) from None
 
     def _replace(self, descriptor: int) -> None:
         with self._lock:
@@ -177,10 +215,27 @@ class _FromStandardLogging(logging.Handler):
         bound.log(level, message)
 
 
+def check_log_file(path: Path | None) -> None:
+    """Raise InvalidInput for a file that could not be opened; makes none."""
+    if path is None:
+        return
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError as error:
+        is_new = isinstance(error, FileNotFoundError) and os.access(path.parent, os.W_OK | os.X_OK)
+        if not is_new:
+            raise _not_opened(path, error) from None
+
+
+def _not_opened(path: Path, error: OSError) -> InvalidInput:
+    return InvalidInput(f"--log-file={str(path)!r}: cannot be opened: {error.strerror}")
+
+
 class Logs:
     """The open sinks; made by `open_logs`."""
 
-    def __init__(self, file: _LogFile | None, sink_ids: list[int]) -> None:
+    def __init__(self, file: _LogFile | None, sink_ids: list[int], *, has_reader: bool) -> None:
+        self.has_reader = has_reader  #: somebody looks at it now, on a terminal
         self._file = file
         self._sink_ids = sink_ids
         self._standard = _FromStandardLogging()
@@ -217,15 +272,16 @@ def open_logs(settings: Settings, stream: TextIO) -> Logs:
     file = _LogFile(settings.log_file) if settings.log_file is not None else None
     is_terminal = stream.isatty()
     colour = is_terminal and not settings.no_color
+    reader = reader_of_log(settings)
 
     def as_json(record: Record) -> str:
-        return render_json(record, settings.environment)
+        return render_json(record, settings.environment, reader)
 
     def as_text(record: Record) -> str:
-        return render_text(record, colour=False)
+        return render_text(record, colour=False, reader=reader)
 
     def as_stream_text(record: Record) -> str:
-        return render_text(record, colour=colour)
+        return render_text(record, colour=colour, reader=reader)
 
     def write_to_stream(line: str) -> None:
         encoding = stream.encoding or "utf-8"
@@ -234,13 +290,14 @@ def open_logs(settings: Settings, stream: TextIO) -> Logs:
 
     wants_text = settings.log_format == "text"
     stream_is_text = wants_text or (settings.log_format == "auto" and is_terminal)
-    sinks = [_Sink(as_stream_text if stream_is_text else as_json, write_to_stream)]
+    to_stream = as_stream_text if stream_is_text else as_json
+    sinks = [_Sink(to_stream, write_to_stream, is_journal=is_journal(stream))]
     if file is not None:
-        sinks.append(_Sink(as_text if wants_text else as_json, file.write))
+        sinks.append(_Sink(as_text if wants_text else as_json, file.write, keeps_codes=False))
     logger.remove()
     # The sinks render the record themselves, so loguru need not format it as well.
     sink_ids = [
         logger.add(sink, level="INFO", format=lambda _: "", backtrace=False, diagnose=False)
         for sink in sinks
     ]
-    return Logs(file, sink_ids)
+    return Logs(file, sink_ids, has_reader=is_terminal)

@@ -77,12 +77,21 @@ def open_ports(settings: Settings, *, has_token: bool) -> Iterator[Ports]:
         if not has_token and not all(is_loopback(host) for host in bound):
             raise ServiceError(
                 f"{listen.source} can be reached from other machines, and there is no token yet "
-                "that they would need. Make one first: bg-charm-service --data-dir "
-                f"{settings.data_dir} token new --name NAME"
+                "that they would need. Make one first: `bg-charm-service token new --name NAME`"
             )
         for each in found:
             each.listen(1024)
         yield Ports(tuple(found), _service_address(settings, listen, found))
+
+
+def check_listen(settings: Settings) -> None:
+    """Raise ServiceError for a host that is not of this machine; no port is looked at."""
+    if settings.no_api:
+        return
+    listen = _ListenAddress(settings)
+    listen.port = 0
+    for each in _bind_all(listen):
+        each.close()
 
 
 class _ListenAddress:
@@ -154,7 +163,10 @@ def _addresses(listen: _ListenAddress) -> list[tuple[socket.AddressFamily, str]]
 
 
 def _bind(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # Named, because asyncio sends small answers at once (TCP_NODELAY) only where this says TCP:
+    # else each but the first of a connection waits some 40 ms for an acknowledgement
+    # (findings/uvicorn-nodelay.sh).
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         # A port of a service that just ended may be taken again at once.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -22,12 +22,20 @@ from bg_charm_service.api.large_bodies import LargeBodies
 from bg_charm_service.api.server import is_answering, serve
 from bg_charm_service.daemon.demo_charm import add_demo
 from bg_charm_service.daemon.descriptors import allow_many_files, connection_limits
+from bg_charm_service.daemon.key_rotation import finish_rotation, next_identity
 from bg_charm_service.daemon.logs import Logs, open_logs
 from bg_charm_service.daemon.operator_identity import operator_identity
 from bg_charm_service.daemon.ports import Ports, open_ports
+from bg_charm_service.daemon.readers import reader_of_log
 from bg_charm_service.daemon.run_log import RunLog
 from bg_charm_service.daemon.service_config import service_config
 from bg_charm_service.daemon.settings import Settings
+from bg_charm_service.daemon.start_checks import check_integration, check_spans
+from bg_charm_service.daemon.start_signals import (
+    ended_by_signals,
+    hold_signals,
+    release_signals,
+)
 from bg_charm_service.daemon.startup_log import (
     log_address,
     log_closed_ports,
@@ -38,6 +46,7 @@ from bg_charm_service.daemon.startup_log import (
 from bg_charm_service.daemon.status_log import log_slow_steps, log_status, many, one_line
 from bg_charm_service.daemon.systemd import is_listening, notify, watchdog_interval_seconds
 from bg_charm_service.domain.errors import DataDirectoryBusy, ServiceError
+from bg_charm_service.domain.identity import Identity
 from bg_charm_service.domain.outcome_policy import RunStatus, Step
 from bg_charm_service.service.bootstrap import Service, ServiceConfig, open_service
 from bg_charm_service.service.dependencies import Dependencies
@@ -60,14 +69,21 @@ _NOTIFY_SECONDS = 10.0
 
 
 def run_service(settings: Settings) -> None:
-    """Run until a signal stops it; raises ServiceError when it cannot start or go on."""
-    logs = open_logs(settings, sys.stdout)
+    """Run until a signal stops it; raises ServiceError when it cannot start or go on.
+
+    Signals are held when it is called, and from its end on.
+    """
+    with ended_by_signals():
+        logs = open_logs(settings, sys.stdout)
     gc.set_threshold(*_COLLECTOR_THRESHOLDS)
     allow_many_files()
     try:
+        with ended_by_signals():
+            identity = operator_identity(settings, os.environ)
+            check_spans(settings)
         steps = LoopSteps()
         with asyncio.Runner(loop_factory=steps.new_loop) as runner:
-            runner.run(_Daemon(settings, logs, steps).run())
+            runner.run(_Daemon(settings, identity, logs, steps).run())
     except ServiceError:
         raise
     except Exception:
@@ -80,41 +96,65 @@ def run_service(settings: Settings) -> None:
 class _Daemon:
     """One life of the service."""
 
-    def __init__(self, settings: Settings, logs: Logs, steps: LoopSteps) -> None:
+    def __init__(
+        self, settings: Settings, identity: Identity, logs: Logs, steps: LoopSteps
+    ) -> None:
         self._settings = settings
+        self._identity = identity
         self._logs = logs
         self._steps = steps
         self._stop_asked = asyncio.Event()
         self._stop_now = asyncio.Event()
         self._service: Service | None = None
+        #: What a signal cancels until the service is up.
+        self._start: asyncio.Task[Any] | None = None
 
     async def run(self) -> None:
-        settings = self._settings
-        identity = operator_identity(settings, os.environ)
-        config = service_config(settings, identity, is_polling=True)
         with self._signals():
-            async with (
-                _opened(config, Dependencies(steps=self._steps)) as service,
-                LargeBodies() as large_bodies,
-            ):
-                self._service = service
-                # First, because runs that waited for this start are settled from here on.
-                run_log = RunLog(service.parts.clock.steady)
-                service.supervisor.on_settled.append(_SettledRunLogger(service, run_log))
-                await self._check_integration(service)
-                has_token = service.commands.tokens.has_valid()
-                with open_ports(settings, has_token=has_token) as ports:
-                    _close_ports(service, ports)
-                    app = create_app(service.commands, ports.service_address, large_bodies)
-                    limits = connection_limits(
-                        settings.max_connections,
-                        settings.max_per_peer,
-                        workers=config.pool.workers,
-                    )
-                    async with serve(app, service.directory.socket_path, ports.sockets, limits):
-                        log_address(ports, app.state.login_codes)
-                        await self._serve(service, run_log)
-                run_log.flush()
+            try:
+                self._start = asyncio.current_task()
+                await self._live()
+            except asyncio.CancelledError:
+                if not self._stop_asked.is_set():
+                    raise
+                logger.bind(event="stopped").info("Stopped before it was up")
+
+    async def _live(self) -> None:
+        settings = self._settings
+        config = service_config(
+            settings, self._identity, is_polling=True, next_identity=next_identity(settings)
+        )
+        async with (
+            _opened(config, Dependencies(steps=self._steps)) as service,
+            LargeBodies() as large_bodies,
+            _sending_spans(settings, service),
+        ):
+            self._service = service
+            finish_rotation(settings, config.next_identity, service.operator)
+            # First, because runs that waited for this start are settled from here on.
+            run_log = RunLog(service.parts.clock.steady)
+            service.supervisor.on_settled.append(_SettledRunLogger(service, run_log))
+            service.parts.waiting.on_down.append(run_log.host_is_down)
+            service.parts.waiting.on_up.append(run_log.host_answers)
+            await check_integration(service.scanner, settings.integration)
+            has_token = service.commands.tokens.has_valid()
+            with open_ports(settings, has_token=has_token) as ports:
+                _close_ports(service, ports)
+                app = create_app(
+                    service.commands,
+                    ports.service_address,
+                    large_bodies,
+                    reader_of_log(settings),
+                )
+                limits = connection_limits(
+                    settings.max_connections,
+                    settings.max_per_peer,
+                    workers=config.pool.workers,
+                )
+                async with serve(app, service.directory.socket_path, ports.sockets, limits):
+                    log_address(ports, app.state.login_codes, has_reader=self._logs.has_reader)
+                    await self._serve(service, run_log)
+            run_log.flush()
 
     async def _serve(self, service: Service, run_log: RunLog) -> None:
         if self._settings.demo:
@@ -122,6 +162,8 @@ class _Daemon:
         # The step that began with opening the data directory ends here.
         await asyncio.sleep(0)
         self._steps.forget()
+        # From here on a stop lets work finish.
+        self._start = None
         log_started(service)
         warn_of_default_identity(service)
         warn_of_missing_walls(service.sandboxing)
@@ -170,44 +212,44 @@ class _Daemon:
                 task.cancel()
             await asyncio.gather(asked, *tasks, return_exceptions=True)
 
-    async def _check_integration(self, service: Service) -> None:
-        """Refuse an integration that does not exist; report those that cannot be used."""
-        catalogue = await service.scanner.describe()
-        for problem in catalogue.problems:
-            logger.bind(event="integration_broken").warning("{}", problem)
-        names = [info.id for info in catalogue.integrations]
-        if self._settings.integration not in names:
-            raise ServiceError(
-                f"Unknown integration: {self._settings.integration}. "
-                f"Available integrations: {', '.join(names)}"
-            )
-
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """Turn signals into events; nothing else is done in a handler."""
+        """Turn signals into events, those too that were held until now."""
         loop = asyncio.get_running_loop()
         calls: dict[signal.Signals, Callable[[], None]] = {
             signal.SIGTERM: self._ask_to_stop,
             signal.SIGINT: self._ask_to_stop,
             signal.SIGHUP: self._logs.reopen,
             signal.SIGUSR1: self._ask_for_status,
+            # It means nothing, and would end the service.
+            signal.SIGUSR2: _do_nothing,
         }
         for number, call in calls.items():
             loop.add_signal_handler(number, call)
+        release_signals()
         try:
             yield
         finally:
+            # Until the process is gone: there is nothing left for them to do.
+            hold_signals()
             for number in calls:
                 loop.remove_signal_handler(number)
+                signal.signal(number, signal.SIG_IGN)
 
     def _ask_to_stop(self) -> None:
         if self._stop_asked.is_set():
             self._stop_now.set()
+        elif self._start is not None:
+            self._start.cancel()
         self._stop_asked.set()
 
     def _ask_for_status(self) -> None:
         if self._service is not None:
             _log_status(self._service)
+
+
+def _do_nothing() -> None:
+    pass
 
 
 @asynccontextmanager
@@ -230,6 +272,24 @@ async def _opened(config: ServiceConfig, dependencies: Dependencies) -> AsyncIte
         yield await retrying(enter)
 
 
+@asynccontextmanager
+async def _sending_spans(settings: Settings, service: Service) -> AsyncIterator[None]:
+    """Send a span of each run, where that is wanted; the last ones at the end."""
+    if not settings.otel_enabled:
+        yield
+        return
+    from bg_charm_service.daemon.run_spans import open_spans
+
+    counts = service.commands.monitoring.spans
+    spans = open_spans(settings, counts, service.polled_charms.label)
+    spans.start()
+    service.supervisor.on_settled.append(spans)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(spans.close)
+
+
 def _is_held_by_a_command(config: ServiceConfig, error: BaseException) -> bool:
     return isinstance(error, DataDirectoryBusy) and not is_answering(config.data_dir / SOCKET_NAME)
 
@@ -245,6 +305,9 @@ class _SettledRunLogger:
         self._run_log.tick()
         for one in settled:
             self._log(one)
+            if one.record.retired:
+                job, worker = one.run.claim.job, one.record.worker
+                self._run_log.retired(job, one.record.retired, worker=worker)
 
     def _log(self, settled: Settled) -> None:
         job, outcome, decision = settled.run.claim.job, settled.outcome, settled.decision
@@ -255,6 +318,17 @@ class _SettledRunLogger:
         if outcome.failure is None:
             return
         clock = self._service.parts.clock
+        if decision.status is not RunStatus.FAILURE:
+            until = decision.waiting.until if decision.waiting is not None else 0.0
+            self._run_log.waits(
+                job,
+                decision.status,
+                decision.health.status,
+                until=until - clock.steady() + clock.now() if until else None,
+                duration_seconds=duration,
+                worker=worker,
+            )
+            return
         is_retried = decision.step is Step.RETRY
         self._run_log.failed(
             job,

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from loguru import logger
 
 from bg_charm_service.domain.model import CharmRef, Failure, Job
+from bg_charm_service.domain.outcome_policy import RunStatus
 from bg_charm_service.domain.text_limits import LINE_ERROR_CHARACTERS, cut
 
 #: Lines of each kind in one second.
@@ -59,6 +60,10 @@ class RunLog:
         self._succeeded = _Budget("run.succeeded", "INFO", "Successfully executed charms", limit)
         self._failed = _Budget("run.failed", "WARNING", "Failed runs", limit)
         self._disabled = _Budget("charm.disabled", "ERROR", "Disabled charms", limit)
+        self._waiting = _Budget("run.waits", "INFO", "Charms wait", limit)
+        self._signed_out = _Budget("charm.sign_in", "ERROR", "Charms need a sign-in", limit)
+        self._retired = _Budget("worker.retired", "INFO", "Workers replaced after a run", limit)
+        self._hosts = _Budget("host", "WARNING", "Hosts are down, or answer again", limit)
 
     def succeeded(self, job: Job, *, duration_seconds: float, worker: int | None = None) -> None:
         """Tell that a run finished and its writes are on disk."""
@@ -101,6 +106,51 @@ class RunLog:
             back_at=_moment(back_at),
         )
 
+    def waits(
+        self,
+        job: Job,
+        status: RunStatus,
+        text: str,
+        *,
+        until: float | None,
+        duration_seconds: float,
+        worker: int | None = None,
+    ) -> None:
+        """Tell that a run ended neither well nor badly; `until` is seconds since the epoch.
+
+        One whose provider is down is told once for its host instead, by `host_is_down`.
+        """
+        if status is RunStatus.DOWN:
+            return
+        budget = self._signed_out if status is RunStatus.SIGN_IN else self._waiting
+        budget.write(
+            f"Charm {job.ref}: {_one_line(text)}",
+            **_about(job, duration_seconds=duration_seconds, worker=worker),
+            status=str(status),
+            next_run="none" if until is None else _moment(until),
+        )
+
+    def retired(self, job: Job, why: str, *, worker: int) -> None:
+        """Tell that a run's worker was replaced for what the run did."""
+        self._retired.write(
+            f"Charm {job.ref}: its worker was replaced after this run: {_one_line(why)}",
+            space=job.ref.space,
+            charm=job.ref.charm_id,
+            job=job.job_id,
+            attempt=job.attempt,
+            worker=worker,
+        )
+
+    def host_is_down(self, host: str, why: str) -> None:
+        """Tell, once for all charms that wait for it, that a host is down."""
+        self._hosts.write(f"{host} is down: {_one_line(why)}", host=host, change="down")
+
+    def host_answers(self, host: str, seconds: float) -> None:
+        """Tell that a host that was down has served a charm."""
+        self._hosts.write(
+            f"{host} answers again, after {seconds:.0f} s", host=host, change="up", seconds=seconds
+        )
+
     def tick(self) -> None:
         """Write the counts of a second that is over; called each second, and before any run."""
         now = self._clock()
@@ -110,7 +160,15 @@ class RunLog:
 
     def flush(self) -> None:
         """Write what is counted so far, for a stop."""
-        for budget in (self._succeeded, self._failed, self._disabled):
+        for budget in (
+            self._succeeded,
+            self._failed,
+            self._disabled,
+            self._waiting,
+            self._signed_out,
+            self._retired,
+            self._hosts,
+        ):
             budget.renew()
 
 

@@ -9,6 +9,7 @@ from bg_charm_service.daemon.settings import Settings
 from bg_charm_service.domain.identity import Identity
 from bg_charm_service.domain.limits import Limits
 from bg_charm_service.domain.outcome_policy import FailurePolicy
+from bg_charm_service.packages.installer import PackageRules
 from bg_charm_service.scanning.charm_list import parse_manual_charms
 from bg_charm_service.scanning.discovery import MANUAL_ID
 from bg_charm_service.scanning.scanner import ScanLimits
@@ -18,7 +19,13 @@ from bg_charm_service.supervisor.fair_share import Caps
 from bg_charm_service.workers.pool.contract import PoolLimits
 
 
-def service_config(settings: Settings, identity: Identity, *, is_polling: bool) -> ServiceConfig:
+def service_config(
+    settings: Settings,
+    identity: Identity,
+    *,
+    is_polling: bool,
+    next_identity: Identity | None = None,
+) -> ServiceConfig:
     """Give the configuration of a service; entries of `--charms` that are no charms are logged."""
     charms, problems = parse_manual_charms(settings.charms)
     for problem in problems:
@@ -30,13 +37,16 @@ def service_config(settings: Settings, identity: Identity, *, is_polling: bool) 
         data_dir=settings.data_dir,
         identity=identity,
         is_polling=is_polling,
+        next_identity=next_identity,
         interval_seconds=settings.interval_seconds,
+        min_interval_seconds=settings.min_interval_seconds,
         limits=Limits(
             timeout_seconds=settings.timeout_seconds,
             cpu_seconds=settings.cpu_seconds,
             memory_bytes=settings.worker_memory_bytes,
             open_files=settings.open_files,
             threads=settings.threads,
+            processors=settings.processors,
             log_bytes=settings.run_log_bytes,
             state_bytes=settings.state_bytes,
             scratch_bytes=settings.scratch_bytes,
@@ -73,5 +83,14 @@ def service_config(settings: Settings, identity: Identity, *, is_polling: bool) 
             keep=settings.backup_keep,
             directory=settings.backup_dir,
             hook=settings.backup_hook,
+        ),
+        packages=PackageRules(
+            index=settings.package_index,
+            links=settings.package_links,
+            timeout_seconds=settings.package_timeout_seconds,
+            lock_bytes=settings.package_bytes,
+            space_bytes=settings.package_quota_bytes,
+            builds=settings.package_builds,
+            allowed=frozenset(settings.package_allow),
         ),
     )

@@ -1,15 +1,18 @@
 """Every setting of the service in one table: flag, variable, default, reading and help together.
 
-Flags win over the environment, the environment over the default. An empty variable counts as
-not set. The command line takes its options from here and hands back what it was given.
+Flags win over the environment, the environment over the configuration file, that over the default.
+An empty variable counts as not set. The command line takes its options from here and hands back
+what it was given; config_file reads the file, by the same rows.
 """
 
 # ruff: noqa: RUF009 -- each default is a row of the table, made by setting on purpose
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +20,9 @@ import platformdirs
 
 from bg_charm_service.api.connections import MOST_CONNECTIONS, MOST_OF_A_PEER
 from bg_charm_service.domain.errors import InvalidInput
-from bg_charm_service.domain.limits import limit_reader
+from bg_charm_service.domain.limits import DEFAULT_PROCESSORS, limit_reader
 from bg_charm_service.domain.package_folder import PACKAGE_FOLDER
+from bg_charm_service.domain.package_lock import PYPI
 from bg_charm_service.domain.quantities import (
     address,
     choice,
@@ -26,12 +30,18 @@ from bg_charm_service.domain.quantities import (
     count,
     milliseconds,
     name,
+    names,
     one_of,
     origins,
+    package_index,
+    package_links,
     path,
     seconds,
+    size,
+    truth,
     url,
 )
+from bg_charm_service.domain.redaction import mask_address
 from bg_charm_service.domain.sandbox_mode import Isolation, SandboxMode
 from bg_charm_service.domain.text_limits import QUOTED_SETTING_CHARACTERS, cut
 
@@ -54,6 +64,12 @@ class Setting:
     variables: tuple[Variable, ...]
     default: str
     help: str
+    #: Shown to nobody.
+    is_secret: bool = False
+    #: Whether the configuration file may have it, under its name.
+    in_file: bool = True
+    #: The type of its value, as the field of the settings has it.
+    annotation: str = ""
 
     @property
     def flag(self) -> str:
@@ -63,17 +79,40 @@ class Setting:
     def takes_value(self) -> bool:
         return "=" in self.usage
 
+    def shown(self, value: object) -> object:
+        """Give a value as it may be shown: of an address without its name and password."""
+        return mask_address(value) if isinstance(value, str) else value
+
     def from_flag(self, text: str) -> object:
         """Read what was given with the flag; raises InvalidInput."""
         return _read(self.read, text, self.flag)
 
     def from_environment(self, environ: Mapping[str, str]) -> object:
         """Read the first of its variables that is set, None without one; raises InvalidInput."""
-        for variable in self.variables:
-            text = environ.get(variable.name, "")
-            if text:
-                return _read(variable.read, text, variable.name)
-        return None
+        variable = self.variable_of(environ)
+        return _read(variable.read, environ[variable.name], variable.name) if variable else None
+
+    def variable_of(self, environ: Mapping[str, str]) -> Variable | None:
+        """Give the first of its variables that is set."""
+        return next((each for each in self.variables if environ.get(each.name)), None)
+
+
+class SourceKind(StrEnum):
+    """Where a value comes from; the first of these that has one wins."""
+
+    FLAG = "flag"
+    ENVIRONMENT = "environment"
+    FILE = "file"
+    DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A value that somebody gave, and where: `name` is the flag, the variable, or the key."""
+
+    value: object
+    kind: SourceKind
+    name: str
 
 
 def setting(
@@ -85,11 +124,12 @@ def setting(
     shown: str | None = None,
     *,
     is_secret: bool = False,
+    in_file: bool = True,
 ) -> Any:
     """Make a field of the settings, which is a row of the table; a secret is not shown."""
     if shown is None:
         shown = f"{default:g}" if isinstance(default, float) else str(default or "")
-    row = Setting("", read, usage, env, shown, help)
+    row = Setting("", read, usage, env, shown, help, is_secret=is_secret, in_file=in_file)
     if callable(default):
         return dataclasses.field(
             default_factory=default, metadata={"setting": row}, repr=not is_secret
@@ -106,9 +146,11 @@ def written(default: str, read: Callable[[str], object], usage: str, help: str) 
     return setting(read(default), read, usage, help, shown=default)
 
 
-def switch(usage: str = "", help: str = "", env: tuple[Variable, ...] = ()) -> Any:
+def switch(
+    usage: str = "", help: str = "", env: tuple[Variable, ...] = (), *, in_file: bool = True
+) -> Any:
     """Make a field of the settings that is on when it is given."""
-    return setting(default=False, read=_yes, usage=usage, help=help, env=env)
+    return setting(default=False, read=_yes, usage=usage, help=help, env=env, in_file=in_file)
 
 
 def ms(variable: str) -> tuple[Variable, ...]:
@@ -117,8 +159,8 @@ def ms(variable: str) -> tuple[Variable, ...]:
 
 
 def quoted(text: str) -> str:
-    """Show what somebody wrote on one line, shortened."""
-    return repr(cut(text, QUOTED_SETTING_CHARACTERS, mark="..."))
+    """Show what somebody wrote on one line, shortened, without the password of an address."""
+    return repr(cut(mask_address(text), QUOTED_SETTING_CHARACTERS, mark="..."))
 
 
 def _read(read: Callable[[str], object], text: str, source: str) -> object:
@@ -129,19 +171,32 @@ def _read(read: Callable[[str], object], text: str, source: str) -> object:
 
 
 def default_data_dir() -> Path:
-    """Give `.cache` of the checkout that this package lies in, else the user's state directory."""
+    """Give `.cache` of the checkout that this package lies in, else the user's state directory.
+
+    A unit of systemd has a state directory of its own, which systemd names.
+    """
     above_package = PACKAGE_FOLDER.resolve().parent
     if (above_package / "setup.cfg").is_file():
         return above_package / ".cache"
+    of_the_unit = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    if of_the_unit:
+        return Path(of_the_unit)
     return Path(platformdirs.user_state_dir("bg-charm-service", appauthor=False))
+
+
+#: The configuration of the service that is installed on this machine.
+SYSTEM_CONFIG_FILE = Path("/etc/bg-charm-service/config.toml")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the service was told; the order of the fields is the order of `--help`."""
 
-    charms: str = setting(
-        "", str, "--charms=<space/charm>,*", "Comma-separated list of space/charm IDs"
+    charms: tuple[str, ...] = setting(
+        default=(),
+        read=names,
+        usage="--charms=<space/charm>,*",
+        help="Comma-separated list of space/charm IDs",
     )
     interval_seconds: float = setting(
         60.0,
@@ -165,7 +220,7 @@ class Settings:
         ms("LOG_INTERVAL_MS"),
     )
     integration: str = setting("gmail", name, "--integration=<name>", "Integration to run")
-    initialize: bool = switch("--initialize", "Initialize integration cell")
+    initialize: bool = switch("--initialize", "Initialize integration cell", in_file=False)
     max_concurrent: int = setting(
         5,
         count(1, 10_000),
@@ -186,6 +241,15 @@ class Settings:
         "--timeout=<seconds>",
         "Limit for one run in seconds",
         ms("CHARM_EXECUTION_TIMEOUT_MS"),
+    )
+    config_file: Path | None = setting(
+        None,
+        path,
+        "--config=<file>",
+        "The configuration file; no other is read, and /dev/null stands for none",
+        (Variable("BG_CHARM_CONFIG", path),),
+        shown=f"config.toml of the user's, else {SYSTEM_CONFIG_FILE}",
+        in_file=False,
     )
     data_dir: Path = setting(
         default_data_dir,
@@ -260,6 +324,12 @@ class Settings:
         "--isolation=<level>",
         "What a worker process is shared by: space, shared (all) or run (nothing)",
     )
+    min_interval_seconds: float = setting(
+        10.0,
+        seconds,
+        "--min-interval=<seconds>",
+        "The shortest interval that a charm's class may ask for",
+    )
     charm_network: tuple[int, ...] = written(
         "53,80,443",
         limit_reader("network"),
@@ -284,6 +354,12 @@ class Settings:
     threads: int = setting(
         64, limit_reader("threads"), "--threads=<number>", "Threads one run may have"
     )
+    processors: int = setting(
+        DEFAULT_PROCESSORS,
+        limit_reader("processors"),
+        "--processors=<number>",
+        "Processors one run may use, where its class asks for more than one",
+    )
     state_bytes: int = written(
         "16M",
         limit_reader("state"),
@@ -295,6 +371,39 @@ class Settings:
         limit_reader("scratch"),
         "--scratch-size=<size>",
         "Files one run may keep in its scratch directory",
+    )
+    package_index: str = setting(
+        PYPI,
+        package_index,
+        "--package-index=<url>",
+        "Where packages of charms come from: an index, or none",
+    )
+    package_links: str = setting(
+        "",
+        package_links,
+        "--package-links=<dir|url>",
+        "A folder of packages, or a page that links to them, beside the index",
+    )
+    package_allow: tuple[str, ...] = setting(
+        default=(),
+        read=names,
+        usage="--package-allow=<name>,*",
+        help="Packages that sources of tokens and of owners of spaces may name",
+    )
+    package_builds: bool = switch(
+        "--package-builds", "Build packages that have no wheel: their code runs here then"
+    )
+    package_bytes: int = written(
+        "1G", size("1M", "1024G"), "--package-size=<size>", "Most that the packages of a lock take"
+    )
+    package_quota_bytes: int = written(
+        "4G",
+        size("1M", "1024G"),
+        "--package-quota=<size>",
+        "Most that the packages of a space take, in all",
+    )
+    package_timeout_seconds: float = setting(
+        600.0, seconds, "--package-timeout=<seconds>", "Limit for finding or fetching packages"
     )
     max_per_space: int = written(
         "0",
@@ -393,30 +502,75 @@ class Settings:
     environment: str = setting(
         "", str, help="Added to each JSON log line as env", env=(Variable("ENV", str),)
     )
+    otel_enabled: bool = setting(
+        default=False,
+        read=truth,
+        help="true: send a span of each run to an OTLP receiver; takes the extra otel",
+        env=(Variable("OTEL_ENABLED", truth),),
+    )
+    otel_service_name: str = setting(
+        "bg-charm-service",
+        str,
+        help="What spans call this service",
+        env=(Variable("OTEL_SERVICE_NAME", str),),
+    )
+    # Other programs may want other words here: it is read only where it is used.
+    otel_endpoint: str = setting(
+        "http://localhost:4318",
+        str,
+        help="Where the receiver of spans is, for OTLP over HTTP",
+        env=(Variable("OTEL_EXPORTER_OTLP_ENDPOINT", str),),
+    )
     no_color: bool = switch(help="Set to anything: no colours", env=(Variable("NO_COLOR", _yes),))
     fetch_timeout_seconds: float = 5.0
 
 
 #: The table itself, in the order of `--help`.
 SETTINGS: tuple[Setting, ...] = tuple(
-    dataclasses.replace(field.metadata["setting"], name=field.name)
+    dataclasses.replace(
+        field.metadata["setting"],
+        name=field.name,
+        annotation=str(field.type).removesuffix(" | None"),
+    )
     for field in dataclasses.fields(Settings)
     if "setting" in field.metadata
 )
 
 
-def load_settings(flags: Mapping[str, object], environ: Mapping[str, str]) -> Settings:
-    """Join flags (by field name, None or False for not given), environment and defaults.
+def given_values(
+    flags: Mapping[str, object], environ: Mapping[str, str], in_file: Mapping[str, object]
+) -> dict[str, Given]:
+    """Say for each setting that is given which value counts, and where it comes from.
 
+    Flags are by field name, None or False for not given; `in_file` has values that were read.
     Raises InvalidInput naming the flag or variable and what was written there.
     """
-    given: dict[str, object] = {}
+    given: dict[str, Given] = {}
     for row in SETTINGS:
         value = flags.get(row.name)
         if isinstance(value, str):
             value = row.from_flag(value)
-        if value is None or value is False:
+        if value is not None and value is not False:
+            given[row.name] = Given(value, SourceKind.FLAG, row.flag)
+            continue
+        variable = row.variable_of(environ)
+        if variable is not None:
             value = row.from_environment(environ)
-        if value is not None:
-            given[row.name] = value
-    return Settings(**given)  # type: ignore[arg-type]
+            given[row.name] = Given(value, SourceKind.ENVIRONMENT, variable.name)
+        elif row.name in in_file:
+            given[row.name] = Given(in_file[row.name], SourceKind.FILE, row.name)
+    return given
+
+
+def load_settings(
+    flags: Mapping[str, object],
+    environ: Mapping[str, str],
+    in_file: Mapping[str, object] | None = None,
+) -> Settings:
+    """Join flags, environment, what a file says, and defaults; raises InvalidInput."""
+    return settings_of(given_values(flags, environ, in_file or {}))
+
+
+def settings_of(given: Mapping[str, Given]) -> Settings:
+    """Make the settings of their values, wherever these come from."""
+    return Settings(**{name: one.value for name, one in given.items()})  # type: ignore[arg-type]

@@ -11,24 +11,29 @@ from loguru import logger
 
 from bg_charm_service.api.auth.login_codes import LoginCodes
 from bg_charm_service.api.routes.token_routes import login_link
+from bg_charm_service.daemon.logs import LOGIN_LINK
 from bg_charm_service.daemon.ports import Ports
-from bg_charm_service.daemon.status_log import many
+from bg_charm_service.daemon.status_log import many, paused_text
 from bg_charm_service.domain.identity import DEFAULT_PASSPHRASE, Identity
 from bg_charm_service.domain.sandbox_mode import Isolation, Sandboxing, SandboxMode
 from bg_charm_service.domain.version import VERSION
 from bg_charm_service.service.bootstrap import Service
 
 
-def log_address(ports: Ports, codes: LoginCodes) -> None:
-    """Say where page and API are, and how to sign in."""
+def log_address(ports: Ports, codes: LoginCodes, *, has_reader: bool) -> None:
+    """Say where page and API are, and how to sign in: by a code only to who looks at it now."""
     if not ports.sockets:
         return
     logger.bind(event="listening", url=ports.service_address.base_url).info(
         "Page and API: {}", ports.shown
     )
+    if not has_reader:
+        # A code is as good as a password for its five minutes, and a log is kept and copied.
+        logger.bind(event="how_to_sign_in").info("To sign in: `bg-charm-service open`")
+        return
     link = login_link(ports.service_address, codes)
-    logger.bind(event="login_link").info(
-        "Sign in within {:g} minutes: {} (later: bg-charm-service open)",
+    logger.bind(event=LOGIN_LINK).info(
+        "Sign in within {:g} minutes: {} (later: `bg-charm-service open`)",
         link.expires_seconds / 60,
         link.url,
     )
@@ -38,7 +43,7 @@ def log_started(service: Service) -> None:
     """Say that the service runs, and with what."""
     logger.bind(event="started").info(
         "bg-charm-service {} started: process {}, data in {}, {} polled every {:g} s with {}; "
-        "status: bg-charm-service status",
+        "status: `bg-charm-service status`",
         VERSION,
         os.getpid(),
         service.directory.path,
@@ -46,11 +51,14 @@ def log_started(service: Service) -> None:
         service.config.interval_seconds,
         many(service.config.pool.max_concurrent, "worker"),
     )
+    paused = paused_text(service.commands.queries.status())
+    if paused:
+        logger.bind(event="status.paused").error("Paused: {}", paused)
 
 
 def warn_of_default_identity(service: Service) -> None:
     """Warn of the passphrase that everybody knows."""
-    if service.config.identity.did() == Identity.from_passphrase(DEFAULT_PASSPHRASE).did():
+    if service.operator == Identity.from_passphrase(DEFAULT_PASSPHRASE).did():
         logger.bind(event="default_identity").warning(
             "The operator's identity is the public default: secrets are only as safe as the "
             "files' permissions; set OPERATOR_PASS or IDENTITY before anything secret is stored"

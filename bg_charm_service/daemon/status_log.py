@@ -21,7 +21,7 @@ _MEGABYTE = 1024 * 1024
 def log_status(status: ServiceStatus) -> None:
     """Write the status, a line a topic."""
     for topic, text in _lines(status):
-        level = "INFO" if topic != "problem" else "WARNING"
+        level = {"problem": "WARNING", "paused": "ERROR"}.get(topic, "INFO")
         logger.bind(event=f"status.{topic}").log(level, "{}", text)
 
 
@@ -30,9 +30,13 @@ def _lines(status: ServiceStatus) -> Iterator[tuple[str, str]]:
         "service",
         f"Status: up {_duration(status.uptime_seconds)}, "
         f"{many(status.charms_enabled, 'charm')} enabled, {status.charms_disabled} disabled, "
-        f"{status.charms_failing} failing; {many(status.executions, 'execution')}, "
+        f"{status.charms_failing} failing"
+        + (f", {status.charms_stale} stale" if status.charms_stale else "")
+        + f"; {many(status.executions, 'execution')}, "
         f"success rate {_rate(status.success_rate)}; {many(status.cycles, 'cycle')}",
     )
+    if paused := paused_text(status):
+        yield "paused", f"Paused: {paused}"
     for one in status.integrations:
         yield (
             "integration",
@@ -79,6 +83,11 @@ def _lines(status: ServiceStatus) -> Iterator[tuple[str, str]]:
             f"Backup: the last one was made {made}, "
             f"{status.backup.last.size_bytes / _MEGABYTE:.1f} MB, {status.backup.last.path}",
         )
+    if waiting := status.waiting_counts:
+        yield "waiting", "Waiting: " + ", ".join(f"{count} {what}" for count, what in waiting)
+    for host in status.hosts_down:
+        since = time.strftime("%Y-%m-%d %H:%M", time.localtime(host.since))
+        yield "down", f"Down: {host.host} since {since}, {many(host.charms, 'charm')}"
     for charm in status.failing:
         yield (
             "failing",
@@ -110,11 +119,22 @@ def log_slow_steps(steps: LoopSteps) -> None:
 
 def one_line(status: ServiceStatus) -> str:
     """The status in one line, as systemd shows it."""
+    paused = paused_text(status)
     return (
-        f"{many(status.charms_enabled, 'charm')} enabled, {status.charms_disabled} disabled, "
+        (f"paused: {paused}; " if paused else "")
+        + f"{many(status.charms_enabled, 'charm')} enabled, {status.charms_disabled} disabled, "
         f"{status.charms_failing} failing; {many(status.executions, 'execution')}; "
         f"{many(status.jobs_pending, 'job')} pending"
     )
+
+
+def paused_text(status: ServiceStatus) -> str:
+    """What is paused, in one line; empty where nothing is."""
+    if status.paused_at:
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.paused_at))
+        return f"everything, by {status.paused_by}, since {since}"
+    parts = ((status.spaces_paused, "space"), (status.charms_paused, "charm"))
+    return ", ".join(many(count, noun) for count, noun in parts if count)
 
 
 def walls_text(sandbox: Sandboxing) -> str:

@@ -1,6 +1,6 @@
-"""Tells systemd how the service is: ready, its status, stopping, alive (sd_notify).
+"""What systemd is told: how the service is (sd_notify), and how much a line of the log matters.
 
-Owns the notification protocol; it decides nothing: the supervisor says what to tell and when.
+Owns both protocols; it decides nothing: the supervisor says what to tell and when.
 Outside systemd every call does nothing, so that callers need not ask where they run.
 """
 
@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import os
 import socket
+from typing import TextIO
 
 #: Systemd's own advice: tell it twice as often as it checks.
 _WATCHDOG_SHARE = 0.5
 
 #: A notification that systemd does not take by then is given up, so that the loop goes on.
 _SEND_TIMEOUT_SECONDS = 1.0
+
+
+#: From which level of logging on a line has which mark: critical, error, warning, info, debug.
+_PRIORITIES = ((50, "<2>"), (40, "<3>"), (30, "<4>"), (20, "<6>"), (0, "<7>"))
 
 
 def is_listening() -> bool:
@@ -41,6 +46,28 @@ def notify(**fields: str | int) -> bool:
         # A lost notification must never stop the service; a lost READY shows in systemd itself.
         return False
     return True
+
+
+def is_journal(stream: TextIO) -> bool:
+    """Whether what is written to a stream goes into the journal, as systemd says by JOURNAL_STREAM.
+
+    That names the device and inode of the stream that systemd opened: one that was redirected
+    since, or is another process's, is a different one.
+    """
+    device, _, inode = os.environ.get("JOURNAL_STREAM", "").partition(":")
+    try:
+        found = os.fstat(stream.fileno())
+        return (found.st_dev, found.st_ino) == (int(device), int(inode))
+    except (OSError, ValueError):
+        return False
+
+
+def priority(level: int) -> str:
+    """Give the mark by which the journal knows how much a line matters, from a level of logging.
+
+    The marks of sd-daemon(3): the priorities of syslog, in angle brackets.
+    """
+    return next(mark for least, mark in _PRIORITIES if level >= least)
 
 
 def watchdog_interval_seconds() -> float | None:

@@ -16,8 +16,14 @@ MAX_DELAY_SECONDS = 30.0
 #: How much of a delay chance may take away, so that retries of many charms do not march in step.
 _JITTER = 0.2
 
+#: The longest delay between two questions to a provider that is down, in seconds.
+MAX_PROVIDER_DELAY_SECONDS = 600.0
+
 _retry_wait = tenacity.wait_exponential(multiplier=1, exp_base=2, max=MAX_DELAY_SECONDS)
 _restart_wait = tenacity.wait_exponential(multiplier=0.1, exp_base=2, max=MAX_DELAY_SECONDS)
+_provider_wait = tenacity.wait_exponential(
+    multiplier=30, exp_base=2, max=MAX_PROVIDER_DELAY_SECONDS
+)
 
 
 def _delay(wait: tenacity.wait.wait_base, attempt: int, chance: float) -> float:
@@ -38,3 +44,11 @@ def retry_delay_seconds(attempt: int, chance: float) -> float:
 def restart_delay_seconds(deaths: int, chance: float) -> float:
     """Delay before a worker is started after `deaths` (from 1) died in a row before being ready."""
     return _delay(_restart_wait, deaths, chance)
+
+
+def provider_delay_seconds(tries: int, chance: float) -> float:
+    """Delay after the `tries`-th run (from 1) that a provider did not serve.
+
+    30, 60, 120 … at most 600 s, less up to a fifth by chance.
+    """
+    return _delay(_provider_wait, tries, chance)

@@ -25,6 +25,10 @@ class Conflict(InvalidInput):
     """The request contradicts what is stored; nothing was changed."""
 
 
+class NotShared(Conflict):
+    """A file is where the service cannot write, or where it sees another folder than its caller."""
+
+
 class AuthorizationError(ServiceError):
     """This identity may not do that."""
 
@@ -34,7 +38,7 @@ class NotSignedIn(AuthorizationError):
 
 
 class TooManyAttempts(ServiceError):
-    """Too many credentials from there did not hold; try again later."""
+    """Too many bad credentials, or registrations without one, came from there; try again later."""
 
     def __init__(self, text: str, *, retry_after_seconds: float = 0.0) -> None:
         super().__init__(text)
@@ -43,6 +47,10 @@ class TooManyAttempts(ServiceError):
 
 class CompilerError(InvalidInput):
     """A charm's source cannot be loaded: the text names file, line and reason."""
+
+
+class PackageError(InvalidInput):
+    """The packages that a charm needs cannot be had: the text says which, and why."""
 
 
 class StateError(InvalidInput):
@@ -133,6 +141,14 @@ class ServiceStopping(ServiceError):
     """The service is stopping and takes no new work."""
 
 
+class NotReady(ServiceError):
+    """The service runs, and cannot do its work now."""
+
+
+class LoopStandsStill(ServiceError):
+    """The service answers, but the loop that runs charms does not advance."""
+
+
 class FrameError(ServiceError):
     """A peer sent bytes that are not a valid frame of the protocol."""
 
@@ -152,9 +168,15 @@ class FailureCause(StrEnum):
     LOG = "log"  #: it was stopped for flooding its log
     SCRATCH = "scratch"  #: it was stopped for writing more to its scratch directory than allowed
     FORBIDDEN = "forbidden"  #: it tried what its walls do not allow
+    TLS = "tls"  #: a connection could not be made safe: a certificate, a version
+    DOWN = "down"  #: its provider could not be reached, or failed itself; no failure of the charm
+    WAIT = "wait"  #: it, or its provider, asked to wait; no failure
+    SIGN_IN = "sign_in"  #: a person has to sign in again; no failure
+    STOP = "stop"  #: it said that there is nothing to do any more; no failure
     EXIT = "exit"  #: the worker process exited during the run
     SIGNAL = "signal"  #: the worker process was ended by a signal nobody here sent
     PROTOCOL = "protocol"  #: what came back from the worker was not a valid answer
+    PACKAGES = "packages"  #: its packages were taken away while it was about to run
     SUPERVISOR = "supervisor"  #: the supervisor died during it, alone with it, again and again
 
 

@@ -141,6 +141,11 @@ class Identity:
         return did_of(bytes(self._key.verify_key))
 
 
+def rotation_text(old: str, new: str) -> bytes:
+    """Give what a new key of the operator's signs to take over from the DID of the old one."""
+    return f"bg-charm-service: rotate identity 1\n{old}\n{new}".encode()
+
+
 def verify(did: str, message: bytes, signature: bytes) -> bool:
     """Tell whether the DID's identity made this signature; raises InvalidInput for no DID."""
     from nacl.exceptions import BadSignatureError

@@ -1,10 +1,10 @@
-"""What one run may use: time, memory, files, threads, output, state, scratch space, network.
+"""What one run may use: time, memory, files, threads, processors, output, state, scratch, network.
 
 The operator sets limits for the service, for a space and for a charm, the nearest one counting; a
-charm's class may ask for less, never for more. `LIMIT_NAMES` is the one table by which classes of
-charms, commands, API and pages read, bound and show them. CONTRIBUTING.md lists what a new limit
-takes: a member of `Limits` and `LimitChanges`, a row there, a flag, and whoever holds it. Pure: the
-limit resolver joins them for each run.
+charm's class may ask for less, never for more. Of processors a run has one unless its class asks.
+`LIMIT_NAMES` is the one table by which classes of charms, commands, API and pages read, bound and
+show them. CONTRIBUTING.md lists what a new limit takes: a member of `Limits` and `LimitChanges`, a
+row there, a flag, and whoever holds it. Pure: the limit resolver joins them for each run.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from bg_charm_service.domain.quantities import count, ports, ports_text, seconds
 #: Ports that a charm may connect to unless somebody says otherwise: names, http, https.
 DEFAULT_PORTS = (53, 80, 443)
 
+#: A class may ask for so many processors unless somebody says otherwise.
+DEFAULT_PROCESSORS: Final = 4
+
 #: A run that writes so many times what is kept of its log is ended.
 _FLOOD_FACTOR = 256
 
@@ -32,13 +35,17 @@ class Walls(msgspec.Struct, frozen=True):
     """What a worker is bound to from its first request on, and until its end: it only tightens.
 
     `ports` are those that it may open TCP connections to. `memory_bytes` bounds its data segment,
-    `file_bytes` one file of its scratch directory; 0 for no bound.
+    `file_bytes` one file of its scratch directory; 0 for no bound. `processors` is how many it may
+    use, and how many threads libraries start by themselves: they look once, when they are loaded.
+    `packages` names the folder of packages that it may read; empty for none.
     """
 
     ports: tuple[int, ...] = ()
     memory_bytes: int = 0
     open_files: int = 0
     file_bytes: int = 0
+    processors: int = 1
+    packages: str = ""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, array_like=True, cache_hash=True):
@@ -56,19 +63,27 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, array_like=True, cache_h
     state_bytes: int = 16 * 1024 * 1024
     scratch_bytes: int = 64 * 1024 * 1024
     ports: tuple[int, ...] = DEFAULT_PORTS
+    processors: int = 1
+    #: Not for anybody to set: the folder of the packages that its charm's lock has.
+    packages: str = ""
 
     def overridden(self, by: LimitChanges) -> Limits:
         """Take each limit that the other one sets: the operator's word, nearer to the charm."""
         return msgspec.structs.replace(self, **by.given())
 
     def narrowed(self, by: LimitChanges) -> Limits:
-        """Take the lower of each two limits: what a charm's class may ask for."""
+        """Take the lower of each two limits: what a charm's class may ask for.
+
+        A class that asks for no processors has one.
+        """
         mine = msgspec.structs.asdict(self)
         lower = {
             name: min(mine[name], value) for name, value in by.given().items() if name != "ports"
         }
         if by.ports is not None:
             lower["ports"] = tuple(port for port in self.ports if port in by.ports)
+        if by.processors is None:
+            lower["processors"] = 1
         return msgspec.structs.replace(self, **lower)
 
     def without_ports(self, closed: frozenset[int]) -> Limits:
@@ -76,6 +91,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, array_like=True, cache_h
         return msgspec.structs.replace(
             self, ports=tuple(port for port in self.ports if port not in closed)
         )
+
+    def with_packages(self, folder: str) -> Limits:
+        """Let a folder of packages be read too."""
+        return msgspec.structs.replace(self, packages=folder)
 
     @property
     def flood_bytes(self) -> int:
@@ -90,6 +109,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, array_like=True, cache_h
             memory_bytes=self.memory_bytes,
             open_files=self.open_files,
             file_bytes=self.scratch_bytes,
+            processors=self.processors,
+            packages=self.packages,
         )
 
 
@@ -106,6 +127,7 @@ class LimitChanges:
     state_bytes: int | None = None
     scratch_bytes: int | None = None
     ports: tuple[int, ...] | None = None
+    processors: int | None = None
 
     def given(self) -> dict[str, Any]:
         """The limits that are set, by name."""
@@ -162,6 +184,7 @@ LIMIT_NAMES: Final = (
     _in_bytes("memory", "32M", "1024G", "Memory that one run may use."),
     _counted("files", "open_files", 32, "Files and connections that it may have open."),
     _counted("threads", "threads", 1, "Threads that it may run."),
+    _counted("processors", "processors", 1, "Processors that it may use, if its class asks."),
     _in_bytes("log", "1K", "64M", "Output that is kept of a run."),
     _in_bytes("state", "1K", "512M", "Size of the whole state."),
     _in_bytes("scratch", "4K", "1024G", "Files in its scratch directory."),

@@ -12,10 +12,15 @@ from typing import TYPE_CHECKING, get_type_hints
 
 import msgspec
 
+from bg_charm_service.domain.disclosure import CauseInstead, OpenText
 from bg_charm_service.domain.errors import FailureCause, InvalidInput
-from bg_charm_service.domain.identity import is_did
+from bg_charm_service.domain.http_requests import HttpRequest
+from bg_charm_service.domain.identity import is_did, space_did
 from bg_charm_service.domain.limits import LimitChanges
 from bg_charm_service.domain.merkle import is_merkle_id
+from bg_charm_service.domain.refusals import Refusal
+from bg_charm_service.domain.run_endings import ENDING_WORDS, Ending
+from bg_charm_service.domain.schedule_words import NO_WORDS, ScheduleWords
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
@@ -40,8 +45,8 @@ POLL_EVENT = b"{}"
 class CharmRef(msgspec.Struct, frozen=True, order=True):
     """Names one charm: the DID of its space and its merkle id."""
 
-    space: str
-    charm_id: str
+    space: OpenText
+    charm_id: OpenText
 
     @classmethod
     def parse(cls, text: str) -> CharmRef:
@@ -54,6 +59,18 @@ class CharmRef(msgspec.Struct, frozen=True, order=True):
         if not is_merkle_id(charm_id):
             raise InvalidInput(f"Invalid charm ID: {charm_id}. Must be a valid merkle ID.")
         return cls(space, charm_id)
+
+    @classmethod
+    def of_names(cls, text: str) -> CharmRef:
+        """Read `SPACE/CHARM` as people write it; raises InvalidInput with the original's wording.
+
+        The space may be a name, which may hold slashes; the charm may be the cause that it was
+        added for, which then stands where the id belongs: only the service knows causes.
+        """
+        space, _, charm = text.strip().rpartition("/")
+        if not (space and charm):
+            raise InvalidInput(f"Invalid charm format: {text}. Expected format: space/charmId")
+        return cls(space_did(space), charm)
 
     @property
     def short_name(self) -> str:
@@ -109,6 +126,8 @@ class Job(msgspec.Struct, frozen=True):
     deliveries: int
     fence: int
     created_at: float
+    #: For when a poll was due, by the wall clock: the same for all its attempts; else None.
+    scheduled_at: float | None = None
 
     @property
     def run_id(self) -> str:
@@ -145,6 +164,10 @@ class CharmSchema:
     streams: tuple[str, ...]
     #: The limits that its class asks for; what it says of the network is its `ports`.
     asks: LimitChanges = field(default_factory=LimitChanges)
+    #: What it says of when it runs.
+    schedule: ScheduleWords = NO_WORDS
+    #: Fields that should change, and after how many seconds they are stale; empty for any field.
+    expects: dict[str, float] = field(default_factory=dict)
 
     @property
     def updater(self) -> str | None:
@@ -168,27 +191,45 @@ class Send(msgspec.Struct, frozen=True):
     event: bytes
 
 
+class Remind(msgspec.Struct, frozen=True):
+    """What a run asked to be reminded of: an event, to a stream of its own charm, later.
+
+    `at` is a moment in seconds since the epoch; else it is `after` so many seconds. Without a
+    `stream` the reminder of that name is taken back. `name` is empty where none was given.
+    """
+
+    name: str
+    stream: str = ""
+    event: bytes = b""
+    at: float | None = None
+    after: float = 0.0
+
+
 class Failure(msgspec.Struct, frozen=True):
-    """Why and how an attempt failed."""
+    """Why and how an attempt failed; `refusal` says what was refused to it, and is not stored."""
 
     cause: FailureCause
     message: str
     traceback: str = ""
+    refusal: Refusal | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True):
     """The one result type of an attempt.
 
     `writes` names fields of the charm; a linked field stands for the linked value.
-    `stale` says that a value moved under the run, which is then run again.
+    `stale` says that a value moved under the run, which is then run again. `ending` is there for a
+    run that ended in another way than well or badly; what it says is in `failure` then too.
     """
 
     duration_seconds: float
     failure: Failure | None = None
     writes: dict[str, bytes] = {}
     sends: tuple[Send, ...] = ()
+    reminds: tuple[Remind, ...] = ()
     stale: bool = False
     cancelled: bool = False
+    ending: Ending | None = None
 
     @property
     def success(self) -> bool:
@@ -196,24 +237,30 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class RunRecord(msgspec.Struct, frozen=True):
-    """One recorded run; `status` is success, failure, stale or cancelled."""
+    """One recorded run; `status` is one of `outcome_policy.RunStatus`.
+
+    `retired` says for what the run did its worker was replaced; empty where it was not.
+    `requests` are those that it made by `self.http`, the first and the last ones.
+    """
 
     number: int
-    run_id: str
+    run_id: OpenText
     job_id: int
     attempt: int
-    stream: str
-    origin: str
-    status: str
-    cause: str | None
-    error: str
+    stream: OpenText
+    origin: OpenText
+    status: OpenText
+    cause: OpenText | None
+    error: CauseInstead
     traceback: str
     finished_at: float
     duration_ms: float
     lag_ms: float
     worker: int
-    writes: tuple[str, ...]
+    writes: tuple[OpenText, ...]
     log: str
+    retired: str = ""
+    requests: tuple[HttpRequest, ...] = ()
 
     @classmethod
     def __get_pydantic_core_schema__(
@@ -240,6 +287,36 @@ class DisabledBy(StrEnum):
     FAILURES = "failures"  #: comes back after a day
     HAND = "hand"  #: stays until a person enables it
     SERVICE = "service"  #: ended the service twice; stays until a person enables it
+    SIGN_IN = "sign_in"  #: comes back when the charm, its secret or a linked credential changes
+    STOPPED = "stopped"  #: said itself that it is done; stays until enabled, updated or registered
+
+
+#: What a charm's status says in words of the service's own; any other is the text of an error.
+ADDED_STATUS = "Initializing"
+ADDED_AGAIN_STATUS = "Re-initializing"
+ENABLED_STATUS = "Re-enabled"
+ENABLED_BY_TIME_STATUS = "Re-enabled by time"
+DISABLED_STATUS = "Disabled by hand"
+DISABLED_ON_PAGE_STATUS = "Disabled via UI"
+HELD_STATUS = "Held: it ended the service again; only `charm enable` frees it"
+SUCCESS_STATUS = "Success"
+SIGNED_IN_STATUS = "Signed in again"
+UPDATED_STATUS = "Updated"
+OWN_STATUSES = frozenset(
+    {
+        ADDED_STATUS,
+        ADDED_AGAIN_STATUS,
+        ENABLED_STATUS,
+        ENABLED_BY_TIME_STATUS,
+        DISABLED_STATUS,
+        DISABLED_ON_PAGE_STATUS,
+        HELD_STATUS,
+        SUCCESS_STATUS,
+        SIGNED_IN_STATUS,
+        UPDATED_STATUS,
+        *ENDING_WORDS.values(),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +353,11 @@ class CharmHealth(msgspec.Struct, frozen=True):
     last_ms: float = 0.0
     #: How often it was proven to have ended the service, since a person enabled it last.
     service_deaths: int = 0
+    #: For when the last poll that succeeded was due, by the wall clock; 0 for never.
+    last_scheduled: float = 0.0
+    #: Runs that ended neither well nor badly: asked to wait, and with a provider that was down.
+    waits: int = 0
+    downs: int = 0
 
     @property
     def is_enabled(self) -> bool:

@@ -28,6 +28,8 @@ _DECIMAL = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?")
 _WHOLE = re.compile(r"[0-9]{1,18}")
 _SIZE = re.compile(r"([0-9]{1,18})([KMGkmg]?)")
 _SIZE_FACTORS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
+_SPAN = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?([smhdw]?)")
+_SPAN_SECONDS = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
 
 
 def duration(unit: str, per_second: int) -> Callable[[str], float]:
@@ -46,6 +48,35 @@ def duration(unit: str, per_second: int) -> Callable[[str], float]:
 #: The units in which durations are written: flags in seconds, the environment in milliseconds.
 seconds = duration("seconds", 1)
 milliseconds = duration("milliseconds", 1000)
+
+
+def span(value: object) -> float:
+    """Read a length of time in seconds from a number, or from a text such as 90s, 5m, 2h, 1d, 1w.
+
+    It is a second at least; raises ValueError for anything else.
+    """
+    seconds = 0.0
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = float(value)
+    elif isinstance(value, str) and (found := _SPAN.fullmatch(value.strip())):
+        seconds = float(found[1]) * _SPAN_SECONDS[found[2] or "s"]
+    if not 1.0 <= seconds <= LONGEST_SECONDS:
+        raise ValueError(
+            "expected seconds, or a text such as 90s, 5m, 2h or 1d, at least 1 s, "
+            f"not {value!r:.60}"
+        )
+    return seconds
+
+
+def span_text(seconds: float) -> str:
+    """Write a length of time for people: `60 s`, `5 min`, `24 h`, `7 days`."""
+    if seconds < 120 or seconds % 60:
+        return f"{seconds:g} s"
+    if seconds < 7200 or seconds % 3600:
+        return f"{seconds / 60:g} min"
+    if seconds < 172_800 or seconds % 86400:
+        return f"{seconds / 3600:g} h"
+    return f"{seconds / 86400:g} days"
 
 
 def count(least: int, most: int = 1_000_000_000) -> Callable[[str], int]:
@@ -142,11 +173,26 @@ def name(text: str) -> str:
     return text.strip()
 
 
+def names(text: str) -> tuple[str, ...]:
+    """Read names with commas between them; none is a list without any."""
+    return tuple(each.strip() for each in text.split(",") if each.strip())
+
+
 def path(text: str) -> Path:
     """Read a path; the working directory at this moment and `~` are made part of it."""
     if not text or "\0" in text:
         raise ValueError("expected a path")
     return Path(os.path.abspath(os.path.expanduser(text)))
+
+
+def truth(text: str) -> bool:
+    """Read yes or no, in the words that variables of the environment have for them."""
+    word = text.strip().lower()
+    if word in ("true", "1", "yes", "on"):
+        return True
+    if word in ("false", "0", "no", "off"):
+        return False
+    raise ValueError("expected true or false")
 
 
 def url(text: str) -> str:
@@ -159,6 +205,27 @@ def url(text: str) -> str:
     if not is_server:
         raise ValueError("expected an address such as http://localhost:8000")
     return text.rstrip("/")
+
+
+def package_index(text: str) -> str:
+    """Read the address of an index of packages, or `none`."""
+    if text == "none":
+        return text
+    try:
+        return url(text)
+    except ValueError:
+        raise ValueError(
+            "expected the address of an index, such as https://pypi.org/simple, or none"
+        ) from None
+
+
+def package_links(text: str) -> str:
+    """Read a folder of packages, or the address of a page that links to them."""
+    if text.startswith(("http://", "https://")) and not any(sign.isspace() for sign in text):
+        return url(text)
+    if "://" in text or any(not sign.isprintable() for sign in text):
+        raise ValueError("expected a folder, or an address that begins with https:// or http://")
+    return str(path(text))
 
 
 def address(text: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from bg_charm_service.domain.disclosure import OpenText
 from bg_charm_service.domain.errors import ServiceError
 
 
@@ -33,8 +34,8 @@ class Isolation(StrEnum):
 class WallState:
     """One wall; `missing` says why it does not stand, and is empty when it does."""
 
-    name: str
-    missing: str = ""
+    name: OpenText
+    missing: OpenText = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,20 @@
 """What the service tells about itself: the frozen values that commands give back.
 
 Shown by the CLI, the API and the page alike. Times are float seconds since the epoch, 0 or
-null for never; durations say their unit. Built by the commands; the status is in
-`service.status.views`.
+null for never; durations say their unit. Texts are shown without a credential where they are
+`OpenText` (`domain/disclosure.py`). Built by the commands; the status is in `service.status.views`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
-from bg_charm_service.domain.model import RunRecord
+from bg_charm_service.domain.disclosure import Instead, OpenText
+from bg_charm_service.domain.model import OWN_STATUSES, RunRecord
+from bg_charm_service.domain.package_lock import PackageLock
+from bg_charm_service.domain.run_endings import EndingKind, WaitingView, waiting_word
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,75 +33,133 @@ class NewCharm:
     integration: str
     #: Limits of its own, by name; only an operator sets them.
     limits: Mapping[str, object] = field(default_factory=dict)
+    #: When it runs, against what its class says: words of a schedule, and an interval in seconds.
+    schedule: Mapping[str, str] = field(default_factory=dict)
+    interval_seconds: float | None = None
+    #: The lock of its packages, where it comes from an export.
+    lock: PackageLock | None = None
+    #: Whether its source may name any package, and not only those that the operator allows.
+    may_name_any: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PackageStep:
+    """What is being done for the packages of a file now, and since when."""
+
+    space: OpenText
+    file: OpenText
+    doing: OpenText
+    since: float
 
 
 @dataclass(frozen=True, slots=True)
 class AddedCharm:
     """A charm that was added, or was there already."""
 
-    space: str
-    charm_id: str
-    name: str
+    space: OpenText
+    charm_id: OpenText
+    name: OpenText
     created: bool
     registered: bool
     #: What its class asks for and does not get, a sentence each.
-    unmet: tuple[str, ...] = ()
+    unmet: tuple[OpenText, ...] = ()
+    #: What names of its class mean beside the service's own, a sentence each.
+    notes: tuple[OpenText, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A charm was registered; `not_done` says what that was not enough for, and what is."""
+
+    message: OpenText = "success"
+    success: bool = True
+    #: Null where all was done: the answer is then that of the original.
+    not_done: tuple[OpenText, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class UpdateReport:
-    """What a new source means for a charm's state; `problems` keep it from being applied."""
+    """What a new source means for a charm's state; `problems` keep it from being applied.
+
+    `notes` say what names of the class mean beside the service's own.
+    """
 
     applied: bool
     added_fields: tuple[str, ...]
     removed_fields: tuple[str, ...]
     problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class CharmView:
     """One charm as shown in lists."""
 
-    space: str
-    space_name: str
-    charm_id: str
-    name: str
-    short_name: str
-    cause: str
-    integration: str | None
+    space: OpenText
+    space_name: OpenText
+    charm_id: OpenText
+    name: OpenText
+    short_name: OpenText
+    cause: OpenText
+    integration: OpenText | None
     registered: bool
-    listed_by: tuple[str, ...]
+    listed_by: tuple[OpenText, ...]
     enabled: bool
-    disabled_by: str | None
+    disabled_by: OpenText | None
     disabled_at: float
-    status: str
+    #: What keeps it from running: charm, space or everything, the widest.
+    paused: OpenText | None
+    paused_at: float
+    paused_by: OpenText
+    status: Annotated[str, Instead(field="status_word", unless=OWN_STATUSES)]
     created_at: float
     updated_at: float
     registered_at: float
     last_run: float
     last_success: float
     next_due: float | None
+    #: How often it is polled; 0 where it has times of its own.
     interval_seconds: float
+    #: When it is polled, in words.
+    schedule: OpenText
     consecutive_failures: int
-    last_error: str
-    last_error_cause: str | None
+    #: So many polls in a row that fail with all their retries disable it.
+    disabled_after: int
+    last_error: Annotated[str, Instead(field="last_error_cause")]
+    last_error_cause: OpenText | None
     last_error_at: float
     executions: int
     successes: int
     failures: int
+    #: Runs that ended neither well nor badly: asked to wait, and with a provider that was down.
+    waits: int
+    downs: int
     skipped_polls: int
+    #: Since when its state did not change as often as its class expects; 0 while it does.
+    stale_since: float
+    #: Its last run took longer than it is from one of its times to the next.
+    runs_late: bool
     avg_ms: float
     min_ms: float
     max_ms: float
     last_ms: float
+    #: What it waits for, or who has to sign in; null for most charms.
+    waiting: WaitingView | None = None
+
+    @property
+    def status_word(self) -> str:
+        """Its status without a word of its own: what it waits for now, else why it failed last."""
+        if self.waiting is None:
+            return self.last_error_cause or ""
+        return waiting_word(EndingKind(self.waiting.kind), self.waiting.host)
 
 
 @dataclass(frozen=True, slots=True)
 class LinkView:
     """One link of a charm."""
 
-    field: str
-    target: str
+    field: OpenText
+    target: OpenText
     writable: bool
 
 
@@ -106,8 +167,8 @@ class LinkView:
 class FieldView:
     """One field of a charm's class."""
 
-    name: str
-    kind: str
+    name: OpenText
+    kind: OpenText
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +176,77 @@ class JobView:
     """A job that waits, runs, or lies as a dead letter; `status` is the original's word."""
 
     job_id: int
-    space: str
-    charm_id: str
-    stream: str
-    origin: str
-    status: str
+    space: OpenText
+    charm_id: OpenText
+    stream: OpenText
+    origin: OpenText
+    status: OpenText
     attempt: int
     run_at: float
     created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ListedJob:
+    """A job of the list of all jobs; `run_at` is its time, which may be to come.
+
+    `waits_for` is empty unless it is pending: resume, enable, sign-in, earlier event, its time,
+    its packages, a worker, or that its charm's host is down.
+    """
+
+    job_id: int
+    space: OpenText
+    charm_id: OpenText
+    stream: OpenText
+    origin: OpenText
+    status: OpenText
+    attempt: int
+    run_at: float
+    created_at: float
+    waits_for: OpenText
+
+
+@dataclass(frozen=True, slots=True)
+class ReminderView:
+    """An event that is to be sent to a stream of a charm; `name` may be a number behind a #."""
+
+    name: str
+    stream: OpenText
+    remind_at: float
+    created_at: float
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PauseView:
+    """What is paused: everything, or a space, or a charm of one; by whom, and since when."""
+
+    space: OpenText | None
+    space_name: OpenText
+    charm_id: OpenText | None
+    paused_at: float
+    paused_by: OpenText
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectationView:
+    """How often a field should change, and when it is stale; `field` is empty for any of them."""
+
+    field: OpenText
+    seconds: float
+    stale_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class LettersReport:
+    """What became of dead letters: the jobs made anew, and how many were dropped or stay.
+
+    Those of polls stay while their charm has a live poll.
+    """
+
+    requeued: tuple[int, ...] = ()
+    dropped: int = 0
+    left: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,18 +256,42 @@ class LimitView:
     `set_by` is service, space, charm or class: whose word counts.
     """
 
-    name: str
-    value: str
-    set_by: str
-    about: str
+    name: OpenText
+    value: OpenText
+    set_by: OpenText
+    about: OpenText
 
 
 @dataclass(frozen=True, slots=True)
 class LimitsView:
-    """All limits of a charm or a space; `unmet` says what a class asks for and does not get."""
+    """All limits of a charm or a space; `unmet` says what a class asks for and does not get.
+
+    `notes` say that a space is not there yet, or was made.
+    """
 
     limits: tuple[LimitView, ...]
-    unmet: tuple[str, ...] = ()
+    unmet: tuple[OpenText, ...] = ()
+    notes: tuple[OpenText, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleView:
+    """When a charm runs: in words, and as it is set; `set_by` is service, class or operator.
+
+    `every_seconds` is null where `cron` has an expression, and `cron` is empty where it has none.
+    `next_times` begins with the next one, and is empty while the charm is not polled; `unmet` says
+    what its class asks for and does not get.
+    """
+
+    words: OpenText
+    set_by: OpenText
+    cron: OpenText
+    every_seconds: float | None
+    time_zone: OpenText
+    quiet: OpenText
+    missed: OpenText
+    next_times: tuple[float, ...] = ()
+    unmet: tuple[OpenText, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,16 +299,25 @@ class CharmDetail:
     """One charm with all that is known of it but its state and logs."""
 
     charm: CharmView
-    file_name: str
+    file_name: OpenText
     doc: str
-    streams: tuple[str, ...]
-    updater: str | None
+    streams: tuple[OpenText, ...]
+    updater: OpenText | None
     fields: tuple[FieldView, ...]
     links: tuple[LinkView, ...]
     limits: LimitsView
-    dead_letter: JobView | None
+    schedule: ScheduleView
+    expects: tuple[ExpectationView, ...]
+    #: The oldest ones, and how many there are in all.
+    dead_letters: tuple[JobView, ...]
+    dead_letter_count: int
     waiting_jobs: int
+    #: The next ones, and how many there are in all.
+    reminders: tuple[ReminderView, ...]
+    reminders_waiting: int
     history: tuple[RunRecord, ...]
+    #: The packages of its lock, with their versions; empty where its source names none.
+    packages: tuple[OpenText, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,31 +333,42 @@ class RunReport:
 class SpaceView:
     """A space and who owns it."""
 
-    did: str
-    name: str
-    owners: tuple[str, ...]
+    did: OpenText
+    name: OpenText
+    owners: tuple[OpenText, ...]
     created_at: float
+    #: Since when it is paused as a whole; 0 while it is not.
+    paused_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView:
+    """A browser's session; `token` is the name of the one that began it, null for a login link."""
+
+    token: str | None
+    began_at: float
+    expires_at: float
 
 
 @dataclass(frozen=True, slots=True)
 class IntegrationView:
     """An integration: whether this service runs it, and its last scan."""
 
-    integration_id: str
-    name: str
+    integration_id: OpenText
+    name: OpenText
     active: bool
     initialised: bool
-    cell_id: str
+    cell_id: OpenText
     charms: int
     executions: int
     success_rate: float | None
     last_scan_at: float
-    last_scan_error: str
+    last_scan_error: Annotated[str, Instead(words="It failed; a credential shows why.")]
 
 
 @dataclass(frozen=True, slots=True)
 class Bulletin:
     """What operators tell each other on every page."""
 
-    title: str = "Background charms"
-    notice: str = ""
+    title: OpenText = "Background charms"
+    notice: OpenText = ""

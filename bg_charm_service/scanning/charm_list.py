@@ -25,13 +25,16 @@ MAX_LISTED = 100_000
 MAX_PROBLEMS = 20
 
 
-def parse_manual_charms(text: str) -> tuple[list[CharmRef], list[str]]:
-    """Read the value of `--charms`, and say why entries of it were skipped."""
+def parse_manual_charms(entries: Iterable[str]) -> tuple[list[CharmRef], list[str]]:
+    """Read the entries of `--charms`, and say why some were skipped.
+
+    A charm may be named by its cause: each scan looks which charm that is then.
+    """
     refs: dict[CharmRef, None] = {}
     problems: list[str] = []
-    for entry in filter(None, map(str.strip, text.split(","))):
+    for entry in entries:
         try:
-            refs[CharmRef.parse(entry)] = None
+            refs[CharmRef.of_names(entry)] = None
         except InvalidInput as problem:
             problems.append(str(problem))
     return list(refs), problems

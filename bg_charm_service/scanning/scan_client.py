@@ -15,13 +15,18 @@ from collections.abc import Callable
 from typing import TypeVar, cast
 
 from loguru import logger
+from msgspec.structs import replace
 
 from bg_charm_service.domain.errors import FrameError, ServiceError
+from bg_charm_service.domain.redaction import mask
 from bg_charm_service.scanning.protocol import (
     TO_CHILD,
     TO_SERVICE,
     CellValue,
+    Checked,
     Failed,
+    Found,
+    Listed,
     ReadCell,
     Request,
 )
@@ -135,10 +140,10 @@ class ScanChild:
                     # What follows would be taken for the answer to the next request.
                     raise FrameError("it goes on after its answer")
                 if isinstance(message, Failed):
-                    raise ScanError(message.reason)
+                    raise ScanError(mask(message.reason))
                 if not isinstance(message, expected):
                     raise FrameError(f"expected {expected.__name__}, got {type(message).__name__}")
-                return message
+                return _masked(message)
 
     def kill(self) -> None:
         """Kill the process and its children at once; does nothing when it is gone."""
@@ -179,6 +184,13 @@ class ScanChild:
             return CellValue(self._read_cell(question.space, question.cell_id))
         except Exception as error:  # told to the integration, whose answer says what came of it
             return CellValue(None, refused=f"The cell cannot be read: {error}")
+
+
+def _masked(message: Expected) -> Expected:
+    """Mask what an integration, or a library that it uses, says is wrong."""
+    if isinstance(message, Found | Listed | Checked) and message.problems:
+        return cast("Expected", replace(message, problems=tuple(map(mask, message.problems))))
+    return message
 
 
 class _ProcessProtocol(asyncio.SubprocessProtocol):

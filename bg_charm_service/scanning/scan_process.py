@@ -58,12 +58,14 @@ from bg_charm_service.scanning.protocol import (
 )
 from bg_charm_service.sdk.cells import Cell
 from bg_charm_service.workers.protocol.framing import FrameReader
+from bg_charm_service.workers.protocol.processes import leave_signals_to_main
 
 _PR_SET_PDEATHSIG = 1
 
 
 def main(descriptor: int, parent: int) -> NoReturn:
     """Serve the service that started this process, until it is gone."""
+    leave_signals_to_main()
     _end_with_parent(parent)
     _log_to_output()
     channel = _Channel(socket.socket(fileno=descriptor))
@@ -223,13 +225,15 @@ async def _outcome(result: Awaitable[Any]) -> Any:
 def _end_with_parent(parent: int) -> None:
     # The thread that watches the socket kills the whole group, which the kernel would not. Should
     # it get no turn, because foreign code holds the interpreter, the kernel's signal still ends
-    # this process: libc's `alarm` as the handler of signal number 1 means an alarm in 1 second.
+    # this process: libc's `alarm` as the handler of signal number 5 means an alarm in 5 seconds.
+    # That is a signal which nobody sends to a whole service, as they do number 1.
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
         libc.signal.argtypes = (ctypes.c_int, ctypes.c_void_p)
         libc.signal.restype = ctypes.c_void_p
-        libc.signal(signal.SIGHUP, ctypes.cast(libc.alarm, ctypes.c_void_p))
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGHUP, 0, 0, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        libc.signal(signal.SIGTRAP, ctypes.cast(libc.alarm, ctypes.c_void_p))
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTRAP, 0, 0, 0)
     if os.getppid() != parent:
         _end_group()
 

@@ -7,7 +7,9 @@ Loading and comparing values is the business of `links`; storing them is not don
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from difflib import get_close_matches
 from inspect import getattr_static, isfunction
 from pathlib import Path
@@ -15,21 +17,33 @@ from typing import TYPE_CHECKING, Any, Final, dataclass_transform
 
 from pydantic import Field
 
-from bg_charm_service.domain.model import FieldKind
+from bg_charm_service.domain.errors import StateError
+from bg_charm_service.domain.limits import Limits
+from bg_charm_service.domain.model import FieldKind, Remind
 from bg_charm_service.sdk.cells import Cell, Stream
 from bg_charm_service.sdk.class_schema import ClassSchema, read_class_schema
+from bg_charm_service.sdk.endings import checked_time
 from bg_charm_service.sdk.fields import CharmField
 from bg_charm_service.sdk.links import Run
+from bg_charm_service.sdk.reminders import dump_event, moment_at, reminder_name, seconds_after
 from bg_charm_service.sdk.snapshot import MemorySnapshot
+
+if TYPE_CHECKING:
+    from bg_charm_service.sdk.http_client import Auth, HttpClient
 
 # Keys in an instance's own dict that no attribute of an author's can collide with.
 _RUN: Final = "$run"
 _CONTEXT: Final = "$context"
 _CLASS_SCHEMA: Final = "$class_schema"
+_NEXT_RUN: Final = "$next_run"
 
 
 def _any_scratch() -> Path:
     return Path(tempfile.gettempdir())
+
+
+def _any_time_left() -> float:
+    return Limits().timeout_seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +55,12 @@ class CharmContext:
     `last_success` is when this charm last succeeded, in seconds since the epoch; None for never.
     `scratch` is a directory to write files to, which is emptied after the run; nothing else can be
     written to. A charm made by hand has the system's directory for temporary files there.
+
+    `scheduled_at` is when a poll was due, however late it runs, and the same for all its attempts;
+    None for an event that was sent, and for a run by hand. `previous` is the `scheduled_at` of the
+    last poll that succeeded, None without one: what lies between the two is this poll's to do. Both
+    are seconds since the epoch. `seconds_left` is what is left of the run's time, `room` how many
+    bytes its state may grow by.
     """
 
     run_id: str = "1.1"
@@ -50,6 +70,16 @@ class CharmContext:
     charm_id: str = ""
     last_success: float | None = None
     scratch: Path = field(default_factory=_any_scratch)
+    scheduled_at: float | None = None
+    previous: float | None = None
+    room: int = Limits().state_bytes
+    #: What `seconds_left` asks.
+    time_left: Callable[[], float] = field(default=_any_time_left, repr=False, compare=False)
+
+    @property
+    def seconds_left(self) -> float:
+        """What is left of the time that this run may take."""
+        return self.time_left()
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(Field,))
@@ -80,6 +110,10 @@ class Charm:
     **Helpers** are methods whose names begin with `_`. Attributes whose names begin with `_` are
     scratch: they last for one run. Assigning any other undeclared name is an error, so that a typo
     cannot lose data. `ClassVar` annotations and plain class attributes are constants.
+
+    **When it runs** is said by attributes without a type: `every = "5m"`, or
+    `cron = "0 8 * * mon-fri"` with `time_zone = "Europe/Oslo"`; `quiet = "22:00-07:00"` for hours
+    without polls, and `missed = "skip"` where times that passed are not made up for.
 
     **Asking for less** than the operator allows: `limits = {"timeout": 5, "memory": "64M"}` and
     `network = (443,)`, or `network = False` for a charm that connects to nothing.
@@ -112,8 +146,104 @@ class Charm:
     @property
     def context(self) -> CharmContext:
         """Which run this is."""
-        context: CharmContext = self.__dict__[_CONTEXT]
-        return context
+        return context_of(self)
+
+    def remind(
+        self,
+        stream: str,
+        event: Any,
+        *,
+        after: float | timedelta | str | None = None,
+        at: datetime | float | None = None,
+        name: str | None = None,
+    ) -> None:
+        """Have an event sent to a stream of this charm later.
+
+            self.remind("digest", {"day": "monday"}, after="12h", name="digest")
+            self.remind("wake", {}, at=datetime(2030, 1, 1, 8, tzinfo=ZoneInfo("Europe/Oslo")))
+
+        `after` is seconds, a timedelta or a text such as "5m", counted from the end of the run;
+        `at` a datetime with a time zone, or seconds since the epoch. One that has a name replaces
+        the one of that name. It is kept when the run succeeds, together with all that it writes,
+        and outlasts restarts. A charm has up to 1,000 of them waiting.
+        """
+        streams = class_schema(type(self)).streams
+        outside = next((name for name, method in streams.items() if stream in (name, method)), None)
+        if outside is None:
+            there = ", ".join(streams) or "none"
+            raise StateError(f"remind: {type(self).__name__} has no stream {stream!r}: {there}")
+        if (after is None) == (at is None):
+            raise StateError("remind: say when, by after= or by at=")
+        run_of(self).reminds.append(
+            Remind(
+                name="" if name is None else reminder_name(name),
+                stream=outside,
+                event=dump_event(event),
+                at=None if at is None else moment_at(at),
+                after=0.0 if after is None else seconds_after(after),
+            )
+        )
+
+    def forget(self, name: str) -> None:
+        """Take the reminder of a name back, if there is one."""
+        run_of(self).reminds.append(Remind(reminder_name(name)))
+
+    def again(
+        self, *, after: float | timedelta | str | None = None, at: datetime | None = None
+    ) -> None:
+        """Name the time of the next run, once this one has succeeded; the last word counts.
+
+        `after` is seconds, a timedelta or a text such as "5m", counted from the end of the run: 0
+        is next in turn, up to 1,000 times in a row without the interval in between. `at` is a
+        moment with a time zone.
+        """
+        if (after is None) == (at is None):
+            raise TypeError("again takes one of after=TIME and at=DATETIME")
+        named: object = after if at is None else at
+        if at is not None and not isinstance(at, datetime):
+            raise TypeError(f"at is a datetime with a time zone, not {at!r:.100}")
+        moment = checked_time(named, "again")
+        if isinstance(moment, float | int) and moment < 0:
+            raise ValueError(f"after={after!r}: it lies in the past")
+        self.__dict__[_NEXT_RUN] = moment
+
+    def http(
+        self,
+        *,
+        base_url: str = "",
+        auth: Auth | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 10.0,
+        most_bytes: int = 16 * 1024 * 1024,
+        limit_reasons: Collection[str] = (),
+    ) -> HttpClient:
+        """Make an asynchronous client of httpx2 that knows the rules of a run.
+
+            async with self.http(base_url="https://api.example.org/v1/", auth=self.token) as http:
+                found = await http.json("messages/{id}", id=number, none_on=404)
+
+        Safe requests are tried again twice, within the time that the run has left. Who asks to
+        wait (429, 503 with Retry-After) is a Wait, who cannot be reached or answers 5xx a
+        ProviderDown, a refused sign-in a SignInNeeded. Each request is a row of the run.
+
+        `auth` is a token, (user, password), an Auth of httpx2, or an object with `token` and
+        `async renew()`; it is sent to the host of `base_url` only, or without one to that of a
+        request, and never on to another. `timeout` is in seconds, for connecting and between two
+        pieces; `most_bytes` bounds each body, on the way and unpacked. `limit_reasons` are words
+        in the body of a 403 that mean a limit.
+        """
+        from bg_charm_service.sdk.http_client import HttpClient
+
+        context = context_of(self)
+        return HttpClient(
+            lambda: context.seconds_left,
+            base_url=base_url,
+            auth=auth,
+            headers=headers,
+            timeout=timeout,
+            most_bytes=most_bytes,
+            limit_reasons=limit_reasons,
+        )
 
     # Hidden from type checkers, which would take it for leave to assign any name.
     if not TYPE_CHECKING:
@@ -146,8 +276,8 @@ def class_schema(cls: type[Charm]) -> ClassSchema:
     return known
 
 
-def attach(charm: Charm, run: Run, context: CharmContext) -> None:
-    """Make an instance work on a run."""
+def attach(charm: Charm, run: Run, context: CharmContext | Callable[[], CharmContext]) -> None:
+    """Make an instance work on a run; what gives its context is called when that is asked for."""
     charm.__dict__[_RUN] = run
     charm.__dict__[_CONTEXT] = context
 
@@ -158,8 +288,24 @@ def run_of(charm: Charm) -> Run:
     return run
 
 
+def context_of(charm: Charm) -> CharmContext:
+    """Give the context of the run that an instance works on."""
+    context: CharmContext | Callable[[], CharmContext] = charm.__dict__[_CONTEXT]
+    if not isinstance(context, CharmContext):
+        # Most runs never ask.
+        context = charm.__dict__[_CONTEXT] = context()
+    return context
+
+
+def next_run_of(charm: Charm) -> float | datetime | None:
+    """Give the time that an instance has named for its next run."""
+    moment: float | datetime | None = charm.__dict__.get(_NEXT_RUN)
+    return moment
+
+
 def _open(charm: Charm, field: CharmField) -> object:
-    value = run_of(charm).open(field)
+    run: Run = charm.__dict__[_RUN]
+    value = run.open(field)
     # Two threads may come here at once: both must go on with the same object.
     return charm.__dict__.setdefault(field.name, value)
 

@@ -7,6 +7,7 @@ that is broken. Used by Charm itself and by what binds it.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FunctionType
@@ -18,6 +19,7 @@ from pydantic_core import PydanticUndefined
 from bg_charm_service.domain.errors import CompilerError, StateError
 from bg_charm_service.domain.limits import LimitChanges
 from bg_charm_service.domain.model import UPDATER_STREAMS, FieldKind
+from bg_charm_service.sdk.class_words import is_word, own_attribute
 from bg_charm_service.sdk.fields import CharmField, FieldType, parse_annotation, without_constraints
 from bg_charm_service.sdk.requested_limits import (
     LIMITS,
@@ -25,6 +27,9 @@ from bg_charm_service.sdk.requested_limits import (
     InvalidLimitRequest,
     read_requested_limits,
 )
+
+if sys.version_info >= (3, 14):
+    import annotationlib
 
 #: What these are called in a class is what it asks for; neither a field nor a stream can be.
 RESERVED_NAMES: Final = frozenset({NETWORK, LIMITS})
@@ -51,11 +56,16 @@ class DeclarationError(CompilerError):
 
 @dataclass(frozen=True, slots=True)
 class ClassSchema:
-    """The fields of a class by name, its streams (outside name to method), what it asks for."""
+    """The fields of a class by name, its streams (outside name to method), what it asks for.
+
+    `withheld` are methods that would be streams if they were not called like a word of the class:
+    a charm that was added before there was that word still has them.
+    """
 
     fields: dict[str, CharmField]
     streams: dict[str, str]
     requested_limits: LimitChanges
+    withheld: dict[str, str]
 
 
 class FieldAttribute:
@@ -90,19 +100,22 @@ def read_class_schema(cls: type, base: type, open_field: OpenField) -> ClassSche
     fields: dict[str, CharmField] = {}
     attributes: dict[str, FieldAttribute] = {}
     for name, annotation in _declared(cls, base):
-        declared = inspect.getattr_static(cls, name, _MISSING)
+        # Not what the base has there: a field wins over any name of the service's.
+        declared = own_attribute(cls, base, name, _MISSING)
         if isinstance(declared, FieldAttribute):
             declared = declared.declared_default
-        fields[name] = _field(cls, name, annotation, declared, base)
+        fields[name] = _field(cls, name, annotation, declared)
         attributes[name] = FieldAttribute(fields[name], declared, open_field)
     streams = dict(_streams(cls, base))
     for outside, method in streams.items():
         for name in {outside, method} & fields.keys():
             _refuse(cls, name, f"is both a field and the stream {outside}: rename one")
+    withheld = {outside: method for outside, method in streams.items() if is_word(method)}
+    streams = {outside: method for outside, method in streams.items() if outside not in withheld}
     requested_limits = _requested_limits(cls)
     for name, attribute in attributes.items():
         setattr(cls, name, attribute)
-    return ClassSchema(fields, streams, requested_limits)
+    return ClassSchema(fields, streams, requested_limits, withheld)
 
 
 def outside_name(method_name: str) -> str:
@@ -130,6 +143,10 @@ def _declared(cls: type, base: type) -> Iterator[tuple[str, Any]]:
 
 def _annotations(cls: type, owner: type) -> dict[str, Any]:
     try:
+        if sys.version_info >= (3, 14):
+            # It evaluates all of them at once, and only now. One that cannot be is told of its
+            # field, when that is resolved.
+            return annotationlib.get_annotations(owner, format=annotationlib.Format.FORWARDREF)
         return inspect.get_annotations(owner)
     except Exception as error:
         raise DeclarationError(cls.__name__, None, f"{type(error).__name__}: {error}") from None
@@ -146,11 +163,9 @@ def _resolve(cls: type, owner: type, name: str, annotation: Any) -> Any:
         _refuse(cls, name, f"its annotation cannot be read: {type(error).__name__}: {error}")
 
 
-def _field(cls: type, name: str, annotation: Any, declared: object, base: type) -> CharmField:
+def _field(cls: type, name: str, annotation: Any, declared: object) -> CharmField:
     if name in RESERVED_NAMES:
         _refuse(cls, name, _RESERVED)
-    if hasattr(base, name):
-        _refuse(cls, name, "this name is the service's own: choose another")
     if inspect.isfunction(declared):
         _refuse(cls, name, f"is both a field and the stream {outside_name(name)}: rename one")
     default = declared
@@ -192,9 +207,8 @@ def _streams(cls: type, base: type) -> Iterator[tuple[str, str]]:
     """Give the streams: public methods that can be called with one event."""
     seen: dict[str, str] = {}
     for name in dict.fromkeys(name for owner in reversed(cls.__mro__) for name in vars(owner)):
-        if name.startswith("_") or hasattr(base, name):
-            continue
-        method = inspect.getattr_static(cls, name)
+        # What the base has is no stream; what the class itself has is, whatever it is called.
+        method = None if name.startswith("_") else own_attribute(cls, base, name, None)
         if not inspect.isfunction(method):
             continue
         if name in RESERVED_NAMES:
@@ -225,10 +239,17 @@ def _takes_one_event(method: FunctionType) -> bool:
     if code.co_argcount == 2 and not code.co_kwonlyargcount and not method.__dict__:
         return True
     try:
-        inspect.signature(method).bind(None, None)
+        _signature(method).bind(None, None)
     except TypeError:
         return False
     return True
+
+
+def _signature(method: FunctionType) -> inspect.Signature:
+    if sys.version_info >= (3, 14):
+        # Its annotations are nobody's business here, and may name what only type checkers import.
+        return inspect.signature(method, annotation_format=annotationlib.Format.FORWARDREF)
+    return inspect.signature(method)
 
 
 def _shown(annotation: Any) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -22,6 +23,7 @@ from pydantic_core import PydanticSerializationError
 from bg_charm_service.domain.errors import StateError
 from bg_charm_service.domain.model import FieldKind
 from bg_charm_service.sdk.cells import SECRET, Cell, Stream
+from bg_charm_service.sdk.unstorable import place_of, remedy_for
 
 #: What most fields are. Their adapters are made once, by the zygote for all its workers.
 _PLAIN: Final = frozenset(
@@ -80,9 +82,29 @@ class CharmField:
             )
         except (PydanticSerializationError, ValueError, RecursionError, TypeError) as error:
             reason = " ".join(str(error).split()).removeprefix("Error serializing to JSON: ")
+            place = self.name
             if self.kind is FieldKind.SECRET:
                 reason = type(error).__name__
-            raise StateError(f"{self.name}: cannot be stored as JSON: {reason}") from None
+            else:
+                for part in self._unknown_parts(value):
+                    place += place_of(part, value)
+                    remedy = remedy_for(part)
+                    reason += f" ({remedy})" if remedy else ""
+            raise StateError(f"{place}: cannot be stored as JSON: {reason}") from None
+
+    def _unknown_parts(self, value: Any) -> list[Any]:
+        """Find the first part of a value whose type JSON cannot say, for the error about it."""
+        unknown: list[Any] = []
+
+        def refuse(part: Any) -> NoReturn:
+            unknown.append(part)
+            raise TypeError
+
+        with suppress(PydanticSerializationError, ValueError, RecursionError, TypeError):
+            self.adapter.serializer.to_json(
+                value, by_alias=True, round_trip=True, warnings=False, fallback=refuse
+            )
+        return unknown
 
     def check(self, value: Any, dumped: bytes) -> None:
         """Raise StateError unless `dumped`, made from `value`, fits the field's type exactly."""

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 from pydantic_core import from_json, to_json
 
 from bg_charm_service.domain.errors import StateError
-from bg_charm_service.domain.model import FieldKind, Send
+from bg_charm_service.domain.model import FieldKind, Remind, Send
 from bg_charm_service.sdk.cells import Cell, Stream
 from bg_charm_service.sdk.fields import SMALL_VALUE_BYTES, CharmField
 from bg_charm_service.sdk.snapshot import LinkInfo, Snapshot
@@ -22,35 +22,38 @@ T = TypeVar("T")
 
 _UNREAD: Final = object()
 
+_LINKS: Final = (FieldKind.CELL, FieldKind.STREAM)
+
 
 class Run:
     """What one run started from and has touched."""
 
-    __slots__ = ("links", "loaded", "lock", "sends", "snapshot")
+    __slots__ = ("links", "loaded", "lock", "reminds", "sends", "snapshot")
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         self.links = snapshot.links()
         self.loaded: dict[str, bytes | None] = {}
         self.sends: list[Send] = []
+        self.reminds: list[Remind] = []
         self.lock = threading.Lock()
 
     def stored(self, field: CharmField) -> bytes | None:
         """Give the stored JSON of a field, its default, or None when it has neither."""
-        name = field.name
-        if name not in self.loaded:
+        name, loaded = field.name, self.loaded
+        if name not in loaded:
             # A handler may use threads, and the snapshot may ask over a socket.
             with self.lock:
-                if name not in self.loaded:
+                if name not in loaded:
                     try:
-                        self.loaded[name] = self.snapshot.load(name)
+                        loaded[name] = self.snapshot.load(name)
                     except KeyError:
-                        self.loaded[name] = field.default
-        return self.loaded[name]
+                        loaded[name] = field.default
+        return loaded[name]
 
     def open(self, field: CharmField) -> object:
         """Give what the attribute of this name is: the value, or the link."""
-        if field.kind is FieldKind.CELL or field.kind is FieldKind.STREAM:
+        if field.kind in _LINKS:
             link = self.links.get(field.name)
             if link is None and field.default is not None:
                 return None

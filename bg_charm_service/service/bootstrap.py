@@ -13,19 +13,29 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bg_charm_service.domain.backoff import MAX_DELAY_SECONDS
-from bg_charm_service.domain.errors import AuthorizationError
+from bg_charm_service.domain.clock import AwakeClock
+from bg_charm_service.domain.errors import AuthorizationError, DataDirectoryError
 from bg_charm_service.domain.identity import SYSTEM_SPACE_NAME, Identity, space_did
-from bg_charm_service.domain.limits import Limits
+from bg_charm_service.domain.limits import DEFAULT_PROCESSORS, Limits
 from bg_charm_service.domain.model import CharmRef
 from bg_charm_service.domain.outcome_policy import FailurePolicy
 from bg_charm_service.domain.package_folder import CHARMS_FOLDER
-from bg_charm_service.domain.sandbox_mode import Sandboxing, SandboxMode, choose_walls
+from bg_charm_service.domain.sandbox_mode import Isolation, Sandboxing, SandboxMode, choose_walls
+from bg_charm_service.packages.folders import PackageFolders
+from bg_charm_service.packages.installer import Installer, PackageRules
 from bg_charm_service.scanning.scanner import ScanLimits, Scanner
+from bg_charm_service.service.charm_packages import CharmPackages, PackagePauses
 from bg_charm_service.service.commands import CommandContext, Commands
 from bg_charm_service.service.commands.charms import CharmCommands
+from bg_charm_service.service.commands.jobs import JobCommands
+from bg_charm_service.service.commands.letters import LetterCommands
 from bg_charm_service.service.commands.limits import LimitCommands
+from bg_charm_service.service.commands.monitoring import MonitoringCommands
+from bg_charm_service.service.commands.pausing import PauseCommands
 from bg_charm_service.service.commands.polling import PollingCommands
 from bg_charm_service.service.commands.queries import Queries
+from bg_charm_service.service.commands.reminders import ReminderCommands
+from bg_charm_service.service.commands.rotation import OperatorCommands
 from bg_charm_service.service.commands.system import SystemCommands
 from bg_charm_service.service.commands.tokens import TokenCommands
 from bg_charm_service.service.commands.updates import UpdateCommands
@@ -40,16 +50,20 @@ from bg_charm_service.service.status.board import About, StatusBoard
 from bg_charm_service.storage.contract import Storage, Store
 from bg_charm_service.storage.data_directory import DataDirectory
 from bg_charm_service.storage.disk_reserve import DiskReserve
+from bg_charm_service.supervisor.charm_switch import CharmSwitch
 from bg_charm_service.supervisor.completer import CompletionRules
 from bg_charm_service.supervisor.fair_share import Caps
 from bg_charm_service.supervisor.in_flight import RunsInFlight
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.supervisor.loop import Parts, Supervisor
 from bg_charm_service.supervisor.polled_charms import PolledCharms
+from bg_charm_service.supervisor.refusal_advice import RefusalAdvice
 from bg_charm_service.supervisor.run_inputs import RunInputs
 from bg_charm_service.supervisor.source_inspections import SourceInspections
 from bg_charm_service.supervisor.suspects import SuspectTrial
+from bg_charm_service.supervisor.waiting_charms import WaitingCharms
 from bg_charm_service.workers.pool.contract import PoolLimits
+from bg_charm_service.workers.pool.placement import available_processors
 from bg_charm_service.workers.pool.pool import Pool
 from bg_charm_service.workers.pool.scratch.directory import ScratchRoot
 from bg_charm_service.workers.sandbox import Wall, folder_around, probe
@@ -65,8 +79,12 @@ class ServiceConfig:
     data_dir: Path
     identity: Identity
     is_polling: bool
+    #: The key that a rotation had made ready when it was cut off: the data may be its own already.
+    next_identity: Identity | None = None
     interval_seconds: float = 60.0
-    limits: Limits = field(default_factory=Limits)
+    #: More often no class may ask to run, unless the service's own interval is shorter.
+    min_interval_seconds: float = 10.0
+    limits: Limits = field(default_factory=lambda: Limits(processors=DEFAULT_PROCESSORS))
     sandbox: SandboxMode = SandboxMode.AUTO
     #: Ports that lead to this service, and that no charm may connect to.
     closed_ports: frozenset[int] = frozenset()
@@ -84,6 +102,7 @@ class ServiceConfig:
     integrations_dir: Path | None = None
     manual_charms: tuple[CharmRef, ...] = ()
     backups: BackupPlan = field(default_factory=BackupPlan)
+    packages: PackageRules = field(default_factory=PackageRules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +118,15 @@ class Service:
     scanner: Scanner
     maintenance: Maintenance
     commands: Commands
+    packages: CharmPackages
     sandboxing: Sandboxing
     #: The supervisor's loop; it ends early only with an error.
     loop: asyncio.Task[None]
+
+    @property
+    def operator(self) -> str:
+        """The DID that the service acts as."""
+        return self.commands.operator.did
 
 
 @asynccontextmanager
@@ -114,18 +139,19 @@ async def open_service(
     ServiceError when walls are required that cannot be had.
     """
     dependencies = dependencies or Dependencies()
-    sandboxing = _choose_walls(config)
+    sandboxing = find_walls(config.sandbox, config.pool.isolation, config.data_dir)
     with DataDirectory.open(config.data_dir) as directory:
         _make_room(directory)
         storage = dependencies.engine.open(directory.database_path, keep_done=config.history_jobs)
         try:
             storage.database.guards.append(directory.keep_lock)
             with storage.database.transaction():
-                _enter(storage.store, config.identity, directory.path, dependencies.clock.now())
-            service = _assemble(config, sandboxing, directory, storage, dependencies)
+                did = _enter(storage.store, config, directory.path, dependencies.clock.now())
+            service = _assemble(config, did, sandboxing, directory, storage, dependencies)
             try:
                 yield service
             finally:
+                await service.packages.stop()
                 await service.scanner.stop()
                 await service.maintenance.backups.stop()
                 await service.supervisor.stop_now()
@@ -140,41 +166,47 @@ def _make_room(directory: DataDirectory) -> None:
     DiskReserve(directory.path).make_room()
 
 
-def _choose_walls(config: ServiceConfig) -> Sandboxing:
+def find_walls(mode: SandboxMode, isolation: Isolation, data_dir: Path) -> Sandboxing:
     """Find out which walls can be had; raises ServiceError when one that is required cannot."""
     missing: dict[str, str] = {}
-    if config.sandbox is not SandboxMode.OFF:
+    if mode is not SandboxMode.OFF:
         missing = {wall.value: why for wall, why in probe().items()}
-        outer = folder_around(config.data_dir)
+        outer = folder_around(data_dir)
         if outer is not None:
             missing.setdefault(
                 Wall.FILES, f"the data directory lies in {outer}, which charms read libraries from"
             )
-    return choose_walls(config.sandbox, config.pool.isolation, [*map(str, Wall)], missing)
+    return choose_walls(mode, isolation, [*map(str, Wall)], missing)
 
 
-def _enter(store: Store, identity: Identity, path: Path, now: float) -> None:
-    """Open the store as an identity: the first one owns it, others must have been granted it."""
-    did = identity.did()
+def _enter(store: Store, config: ServiceConfig, path: Path, now: float) -> str:
+    """Open the store as an identity: the first one owns it, others must have been granted it.
+
+    Gives the DID. A rotation that was cut off leaves two keys, of which one was granted it.
+    """
+    did = config.identity.did()
     system = store.spaces.find(space_did(SYSTEM_SPACE_NAME))
     if system is None:
         store.spaces.ensure(
             space_did(SYSTEM_SPACE_NAME), name=SYSTEM_SPACE_NAME, owner=did, now=now
         )
         store.secrets.create(did)
-        return
-    if not store.spaces.is_owner(system.space_key, did):
-        owner = store.spaces.owners(system.space_key)[0]
-        raise AuthorizationError(
-            f"{did} may not act on the system space of {path}: {owner} owns it. Start with that "
-            "identity (OPERATOR_PASS or IDENTITY), or let its owner run: "
-            f"bg-charm-service --data-dir {path} add-admin-charm --grant {did}"
-        )
-    store.secrets.unlock(identity)
+        return did
+    for identity in filter(None, (config.identity, config.next_identity)):
+        if store.spaces.is_owner(system.space_key, identity.did()):
+            store.secrets.unlock(identity)
+            return identity.did()
+    owner = store.spaces.owners(system.space_key)[0]
+    raise AuthorizationError(
+        f"{did} may not act on the system space of {path}: {owner} owns it. Start with that "
+        "identity (OPERATOR_PASS or IDENTITY), or let its owner run: "
+        f"`bg-charm-service --data-dir {path} add-admin-charm --grant {did}`"
+    )
 
 
 def _assemble(
     config: ServiceConfig,
+    operator: str,
     sandboxing: Sandboxing,
     directory: DataDirectory,
     storage: Storage,
@@ -192,19 +224,29 @@ def _assemble(
         clock,
         interval_seconds=config.interval_seconds,
         max_concurrent=config.pool.max_concurrent,
+        min_interval_seconds=config.min_interval_seconds,
     )
+    folders = _open_folders(directory)
+    packages = _packages(config, storage, dependencies, folders, sandboxing, wake)
     pool_limits = replace(
         config.pool,
         has_walls=sandboxing.has_walls,
         missing_walls=tuple(wall.name for wall in sandboxing.missing),
         scratch_root=directory.scratch_path,
+        processors=available_processors(),
+        packages_root=folders.packages_root,
     )
-    pool = kinds.pool(pool_limits, clock, wake.set, dependencies.random, dependencies.open_zygote)
-    limits = LimitResolver(config.limits, store.limits)
+    # A run that was under way while the machine slept has not used that time.
+    awake = AwakeClock(clock)
+    pool = kinds.pool(pool_limits, awake, wake.set, dependencies.random, dependencies.open_zygote)
+    limits = LimitResolver(config.limits, store.limits, packages.folder_of)
     limits.closed_ports = config.closed_ports
     runs = RunsInFlight()
-    inputs = RunInputs(storage, limits, runs.durations)
+    inputs = RunInputs(storage, limits, runs.durations, packages.problem_of)
+    holds = PackagePauses(store.pauses, packages, storage)
     trial = SuspectTrial(storage, clock)
+    waiting = WaitingCharms(storage, clock, planner)
+    switch = CharmSwitch(storage, clock, planner, polled_charms, waiting)
     rules = CompletionRules(config.policy, limits, config.history_runs)
     parts = Parts(
         storage=storage,
@@ -213,12 +255,23 @@ def _assemble(
         runs=runs,
         inputs=inputs,
         planner=planner,
-        dispatcher=kinds.dispatcher(queue, pool, clock, runs, inputs, trial, config.caps),
+        dispatcher=kinds.dispatcher(queue, holds, pool, clock, runs, inputs, trial, config.caps),
         completer=kinds.completer(
-            storage, clock, dependencies.random, runs, planner, polled_charms, rules
+            storage,
+            clock,
+            dependencies.random,
+            runs,
+            planner,
+            polled_charms,
+            waiting,
+            switch,
+            rules,
         ),
-        inspections=SourceInspections(pool, limits),
+        inspections=SourceInspections(pool, RefusalAdvice(store, limits)),
         trial=trial,
+        reminders=kinds.reminders(storage, clock, waiting),
+        waiting=waiting,
+        switch=switch,
         steps=dependencies.steps,
     )
     supervisor = kinds.supervisor(
@@ -237,43 +290,62 @@ def _assemble(
         manual_charms=config.manual_charms,
         limits=config.scans,
     )
-    maintenance = _maintenance(config, directory, supervisor, pool, polled_charms, scanner)
+    maintenance = _maintenance(
+        config, directory, supervisor, pool, polled_charms, scanner, packages
+    )
     about = About(
-        operator=config.identity.did(),
         data_dir=str(directory.path),
         interval_seconds=config.interval_seconds,
         is_polling=config.is_polling,
         sandboxing=sandboxing,
     )
-    board = StatusBoard(about, parts, pool, polled_charms, maintenance, supervisor)
     events = EventFeed(clock.now())
+    context = CommandContext(supervisor, events, operator)
+    board = StatusBoard(
+        about, parts, pool, polled_charms, maintenance, supervisor, lambda: context.operator
+    )
     supervisor.on_settled += [board.settled, events.settled]
+    supervisor.on_spent.append(board.spent)
     pool.on_idle_death.append(events.idle_worker_died)
-    context = CommandContext(supervisor, events, about.operator)
-    polling = PollingCommands(context, polled_charms, scanner, states)
-    charms = CharmCommands(context, polling, polled_charms, limits)
+    polling = PollingCommands(context, polled_charms, scanner, states, packages)
+    charms = CharmCommands(context, polling, polled_charms, limits, packages)
     admin_source = (CHARMS_FOLDER / "admin.py").read_text()
     commands = Commands(
         charms=charms,
-        updates=UpdateCommands(context, polled_charms, limits),
+        updates=UpdateCommands(context, polled_charms, limits, packages),
         polling=polling,
+        pauses=PauseCommands(context),
+        reminders=ReminderCommands(context, limits),
+        jobs=JobCommands(context, packages),
+        letters=LetterCommands(context),
         limits=LimitCommands(context, limits),
         tokens=TokenCommands(context),
         queries=Queries(
-            context, polled_charms, limits, states, board, interval_seconds=config.interval_seconds
+            context,
+            polled_charms,
+            limits,
+            states,
+            board,
+            packages,
+            interval_seconds=config.interval_seconds,
+            max_failures=config.policy.max_failures,
         ),
         system=SystemCommands(context, charms, scanner, maintenance, board, admin_source),
+        monitoring=MonitoringCommands(supervisor, pool, board, packages),
+        operator=OperatorCommands(context),
         events=events,
         about=about,
         clock=clock,
         steps=parts.steps,
     )
     queue.bring_near(clock.steady(), clock.steady() + MAX_DELAY_SECONDS)
+    waiting.recover()
     supervisor.recover()
     if config.is_polling:
         supervisor.storage_health.take_reserve()
         planner.load()
         pool.start()
+        packages.start()
     return Service(
         config=config,
         directory=directory,
@@ -284,9 +356,39 @@ def _assemble(
         scanner=scanner,
         maintenance=maintenance,
         commands=commands,
+        packages=packages,
         sandboxing=sandboxing,
         loop=asyncio.create_task(supervisor.run()),
     )
+
+
+def _open_folders(directory: DataDirectory) -> PackageFolders:
+    folders = PackageFolders(directory.packages_path)
+    try:
+        folders.open()
+    except OSError as error:
+        where = directory.packages_path
+        raise DataDirectoryError(f"{where} cannot be read: {error.strerror}.") from None
+    return folders
+
+
+def _packages(
+    config: ServiceConfig,
+    storage: Storage,
+    dependencies: Dependencies,
+    folders: PackageFolders,
+    sandboxing: Sandboxing,
+    wake: asyncio.Event,
+) -> CharmPackages:
+    """What looks after the packages of charms; what fetches them is behind the walls there are."""
+    missing = {wall.name for wall in sandboxing.missing}
+    installer = Installer(
+        folders,
+        config.packages,
+        has_file_wall=sandboxing.has_walls and Wall.FILES.value not in missing,
+        has_port_wall=sandboxing.has_walls and Wall.NETWORK.value not in missing,
+    )
+    return CharmPackages(storage, dependencies.clock, folders, installer, wake.set)
 
 
 def _maintenance(
@@ -296,16 +398,19 @@ def _maintenance(
     pool: Pool,
     polled_charms: PolledCharms,
     scanner: Scanner,
+    packages: CharmPackages,
 ) -> Maintenance:
     scans = IntegrationScans(supervisor, polled_charms, scanner, config.integrations)
     database, clock = supervisor.parts.database, supervisor.parts.clock
     backups = Backups(database, directory, config.backups, clock)
-    health_checks = HealthChecks(supervisor.parts, backups, directory.path)
+    health_checks = HealthChecks(supervisor.parts, backups, packages, directory.path)
     limits = CycleLimits(
         interval_seconds=config.interval_seconds,
         maintenance_timeout_seconds=config.maintenance_timeout_seconds,
         history_seconds=config.history_seconds,
         disabled_retry_seconds=config.disabled_retry_seconds,
     )
-    cycle = MaintenanceCycle(supervisor, polled_charms, scans, health_checks, pool.workers, limits)
+    cycle = MaintenanceCycle(
+        supervisor, polled_charms, scans, health_checks, packages, pool.workers, limits
+    )
     return Maintenance(cycle, scans, backups, health_checks)

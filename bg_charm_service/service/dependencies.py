@@ -18,6 +18,7 @@ from bg_charm_service.supervisor.dispatcher import Dispatcher
 from bg_charm_service.supervisor.loop import Supervisor
 from bg_charm_service.supervisor.loop_steps import LoopSteps
 from bg_charm_service.supervisor.poll_planner import PollPlanner
+from bg_charm_service.supervisor.reminders import ReminderSchedule
 from bg_charm_service.workers.pool.pool import Pool
 from bg_charm_service.workers.pool.zygote_client import ZygoteClient, ZygoteLink
 
@@ -27,6 +28,7 @@ class PartTypes:
     """The classes of the parts that a simulation plants its bugs in."""
 
     planner: type[PollPlanner] = PollPlanner
+    reminders: type[ReminderSchedule] = ReminderSchedule
     dispatcher: type[Dispatcher] = Dispatcher
     completer: type[Completer] = Completer
     supervisor: type[Supervisor] = Supervisor

@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
+from bg_charm_service.domain.disclosure import CauseInstead, OpenText
 from bg_charm_service.domain.errors import SPENT_WORKER, FailureCause
 from bg_charm_service.domain.model import CharmRef
 from bg_charm_service.domain.text_limits import LINE_ERROR_CHARACTERS, cut
@@ -26,7 +26,7 @@ from bg_charm_service.workers.pool.events import IdleDeath
 KEPT_EVENTS = 2000
 
 #: Kind, charm and what makes the rest, for those events that somebody reads.
-_Entry = tuple[str, CharmRef | None, Callable[[], dict[str, Any]]]
+_Entry = tuple[str, CharmRef | None, Callable[[], object]]
 
 #: Causes of failure that end the worker.
 _DEADLY = SPENT_WORKER | {FailureCause.EXIT, FailureCause.SIGNAL, FailureCause.PROTOCOL}
@@ -39,7 +39,49 @@ class Event:
     event_id: int
     kind: str
     ref: CharmRef | None
-    data: dict[str, Any]
+    #: A view: one of those below.
+    data: object
+
+
+@dataclass(frozen=True, slots=True)
+class CharmChange:
+    """Something was done to a charm."""
+
+    change: OpenText
+
+
+@dataclass(frozen=True, slots=True)
+class PauseChange:
+    """A space, or everything where `space` is empty, was paused or resumed as a whole."""
+
+    change: OpenText
+    space: OpenText = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDeath:
+    """A worker died, in a run, by its cause, or between runs, with the code that it ended with."""
+
+    pid: int
+    cause: OpenText | None = None
+    exit_code: int | None = None
+    change: OpenText = "died"
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnd:
+    """A run ended, and that is on disk."""
+
+    number: int
+    run_id: OpenText
+    stream: OpenText
+    origin: OpenText
+    status: OpenText
+    attempt: int
+    cause: OpenText | None
+    error: CauseInstead
+    duration_ms: float
+    finished_at: float
 
 
 class Reader:
@@ -89,11 +131,11 @@ class EventFeed:
         """The id of the oldest event that is kept, or of the next one."""
         return self._next_id - len(self._ring)
 
-    def publish(self, kind: str, ref: CharmRef | None = None, **data: Any) -> None:
-        """Tell everybody who follows."""
+    def publish(self, kind: str, ref: CharmRef | None, data: object) -> None:
+        """Tell everybody who follows; `data` is a view."""
         self._tell(kind, ref, lambda: data)
 
-    def _tell(self, kind: str, ref: CharmRef | None, data: Callable[[], dict[str, Any]]) -> None:
+    def _tell(self, kind: str, ref: CharmRef | None, data: Callable[[], object]) -> None:
         self._ring.append((kind, ref, data))
         self._next_id += 1
         for reader in self.readers:
@@ -125,7 +167,7 @@ class EventFeed:
 
     def idle_worker_died(self, death: IdleDeath) -> None:
         """Tell of a worker that died between runs."""
-        self.publish("worker", change="died", pid=death.pid, cause=None, exit_code=death.exit_code)
+        self.publish("worker", None, WorkerDeath(death.pid, exit_code=death.exit_code))
 
     def settled(self, settled: Sequence[Settled]) -> None:
         """Tell of runs whose settlement is on disk."""
@@ -138,22 +180,24 @@ class EventFeed:
         failure = settled.outcome.failure
         if failure is not None and failure.cause in _DEADLY:
             pid = settled.record.worker
-            self.publish("worker", job.ref, change="died", pid=pid, cause=failure.cause)
+            self.publish("worker", job.ref, WorkerDeath(pid, failure.cause))
         if settled.decision.disables:
-            self.publish("charm", job.ref, change="disabled")
+            self.publish("charm", job.ref, CharmChange("disabled"))
+        if settled.decision.enables:
+            self.publish("charm", job.ref, CharmChange("enabled"))
 
 
-def _about_run(settled: Settled) -> dict[str, Any]:
+def _about_run(settled: Settled) -> RunEnd:
     record = settled.record
-    return {
-        "number": record.number,
-        "run_id": record.run_id,
-        "stream": record.stream,
-        "origin": record.origin,
-        "status": record.status,
-        "attempt": record.attempt,
-        "cause": record.cause,
-        "error": cut(record.error, LINE_ERROR_CHARACTERS, mark=""),
-        "duration_ms": record.duration_ms,
-        "finished_at": record.finished_at,
-    }
+    return RunEnd(
+        number=record.number,
+        run_id=record.run_id,
+        stream=record.stream,
+        origin=record.origin,
+        status=record.status,
+        attempt=record.attempt,
+        cause=record.cause,
+        error=cut(record.error, LINE_ERROR_CHARACTERS, mark=""),
+        duration_ms=record.duration_ms,
+        finished_at=record.finished_at,
+    )

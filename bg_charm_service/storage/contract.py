@@ -14,7 +14,7 @@ wants to commit that has lost its lease, and leaves a person's change to the own
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +22,20 @@ from typing import Protocol
 
 from bg_charm_service.domain.errors import StorageError
 from bg_charm_service.domain.model import CharmRef, Job, Origin
-from bg_charm_service.storage.records import KEEP_DONE, Claim, JobChoice, NewJob, Trouble
-from bg_charm_service.storage.store_contract import LimitOverrides, Store
+from bg_charm_service.storage.records import (
+    KEEP_DONE,
+    NOTHING_PAUSED,
+    Claim,
+    DiskUsage,
+    IsPaused,
+    JobChoice,
+    NewJob,
+    Pausing,
+    PollEnd,
+    QueuedJob,
+    Trouble,
+)
+from bg_charm_service.storage.store_contract import LimitOverrides, Packages, Pauses, Store
 
 __all__ = [
     "Backlog",
@@ -35,6 +47,8 @@ __all__ = [
     "Engine",
     "JobQueue",
     "LimitOverrides",
+    "Packages",
+    "Pauses",
     "Running",
     "SoleWriter",
     "Storage",
@@ -69,6 +83,18 @@ class Database(Protocol):
     @property
     def in_transaction(self) -> bool:
         """Whether a transaction is open."""
+
+    @property
+    def disk_usage(self) -> DiskUsage:
+        """What the data takes on disk now."""
+
+    @property
+    def schema_version(self) -> int:
+        """The version of the schema as it is stored."""
+
+    @property
+    def newest_schema(self) -> int:
+        """The version that this program works with."""
 
     def transaction(self) -> AbstractContextManager[None]:
         """Commit what is written inside, all or nothing; inside another one, join it.
@@ -157,6 +183,12 @@ class Backlog(Protocol):
     def spaces_left_hot(self) -> set[int]:
         """Spaces that were hot at the last look and not found empty by it."""
 
+    def ready_since(self, now: float) -> float | None:
+        """Since when the oldest job that is ready may have been ready; None when none is.
+
+        An estimate: it is right to the jobs that one look into a space sees.
+        """
+
     def next_run_at(self) -> float | None:
         """When the next waiting job's time comes; None when none waits."""
 
@@ -236,7 +268,13 @@ class JobQueue(Backlog, Protocol):
     def recount(self) -> None:
         """Count and hint anew, after a repair changed what is stored."""
 
-    def has_suspect(self, now: float) -> bool:
+    def look_everywhere(self) -> None:
+        """Take it that each space with a job that may run has one ready now."""
+
+    def look_again(self, space_key: int) -> None:
+        """Take it that a space may have a job ready now."""
+
+    def has_suspect(self, now: float, *, is_paused: IsPaused | None = None) -> bool:
         """Whether `claim_suspect` would find one."""
 
     def is_live(self, job_id: int) -> bool:
@@ -254,8 +292,14 @@ class JobQueue(Backlog, Protocol):
     def dead_letters(self, after: int = 0, limit: int = 100) -> list[Claim]:
         """The dead letters of all charms, oldest first, from behind job id `after`."""
 
-    def dead_letter(self, charm_key: int) -> Claim | None:
-        """The dead letter of a charm, if it has one."""
+    def dead_letters_of(self, charm_key: int, after: int = 0, limit: int = 100) -> list[Claim]:
+        """The dead letters of a charm, oldest first, from behind job id `after`."""
+
+    def count_dead_letters(self, charm_key: int) -> int:
+        """How many dead letters a charm has."""
+
+    def has_room_for_dead(self, charm_key: int) -> bool:
+        """Whether one more event of a charm may become a dead letter."""
 
     def waiting(self, charm_key: int) -> int:
         """How many jobs of a charm wait or run."""
@@ -278,7 +322,12 @@ class JobQueue(Backlog, Protocol):
         """Queue a poll; None when the charm has a live one already, which is left alone."""
 
     def put_polls(self, polls: Sequence[NewJob], *, now: float) -> None:
-        """Queue polls of charms that have no live one; they may be claimed at once."""
+        """Queue polls of charms that have no live one; they may be claimed at once.
+
+        With each is stored when its charm is due next. An engine may let a plain one rest on its
+        charm's stored due time until it ends: a crash leaves the charm due. What begins again has
+        its old id all the same.
+        """
 
     def put_send(
         self,
@@ -291,8 +340,14 @@ class JobQueue(Backlog, Protocol):
         run_at: float,
         now: float,
         is_held: bool,
+        not_before: float = 0.0,
+        is_accepted: bool = False,
     ) -> int:
-        """Queue an event behind the charm's earlier ones; `is_held` while the charm is disabled."""
+        """Queue an event behind the charm's earlier ones; `is_held` while the charm is disabled.
+
+        The first in line runs `not_before` a moment. Raises Conflict where a charm has
+        MOST_DEAD_SENDS dead letters of events, unless the event was accepted before.
+        """
 
     def note_integrations(self) -> None:
         """Note of each job whose its charm is, so that claims can leave out integrations."""
@@ -305,26 +360,32 @@ class JobQueue(Backlog, Protocol):
         *,
         without: Set[str] = frozenset(),
         choose: JobChoice | None = None,
+        pausing: Pausing = NOTHING_PAUSED,
     ) -> Sequence[Claim]:
         """Take up to `limit` ready jobs of a space, one a charm: by priority, then age.
 
         Those of the integrations `without` which it is, once they are noted, wait on, and so do
-        those that `choose` leaves out, and suspects.
+        those that `choose` leaves out, suspects, and what is paused but for runs by hand. Where
+        nothing more is found the space is cool: `look_again` once something is paused no more.
         """
 
     def claim_job(self, job_id: int, *, is_alone: bool = False) -> Claim | None:
         """Take one job by its id, whatever its time; a suspect only where it is to run alone."""
 
-    def claim_suspect(self, now: float) -> Claim | None:
-        """Take one job that was handed out SUSPECT_DELIVERIES times; it is to run alone."""
+    def claim_suspect(self, now: float, *, is_paused: IsPaused | None = None) -> Claim | None:
+        """Take one job that was handed out SUSPECT_DELIVERIES times; it is to run alone.
+
+        What is paused is passed over, but for runs by hand.
+        """
 
     def ack(self, claim: Claim) -> bool:
         """End a claim as done."""
 
-    def ack_all(self, claims: Sequence[Claim]) -> None:
+    def ack_all(self, claims: Sequence[Claim]) -> Mapping[int, PollEnd]:
         """End claims of polls as done; raises ClaimLost, with some of it written, for a late one.
 
-        The caller undoes what was written then.
+        The caller undoes what was written then. Gives what `put_all` of the health records has to
+        store with some of their charms, in the same transaction.
         """
 
     def retry(self, claim: Claim, run_at: float) -> bool:
@@ -340,23 +401,41 @@ class JobQueue(Backlog, Protocol):
         """Let a claimed job be a suspect if it is rescued; any other is left as it is."""
 
     def bury(self, claim: Claim) -> bool:
-        """End a claim as a dead letter: the newest of its charm replaces an older one."""
+        """End a claim as a dead letter: the newest of a charm's polls replaces an older one.
 
-    def drop_dead_letter(self, charm_key: int) -> None:
-        """Forget a charm's dead letter, as a later success does."""
+        Those of sends are each kept.
+        """
 
-    def drop_dead_letters(self, charm_keys: Sequence[int]) -> None:
-        """Forget the dead letters of charms whose runs were claimed before this transaction."""
+    def drop_dead_poll(self, charm_key: int) -> None:
+        """Forget the dead letter of a charm's poll, as a later success does."""
 
-    def requeue(self, charm_key: int, now: float) -> int | None:
-        """Bring a charm's dead letter back; None without one, or with a live poll.
+    def drop_dead_polls(self, charm_keys: Sequence[int]) -> None:
+        """Forget those of the polls of charms whose runs were claimed before this transaction."""
+
+    def drop_dead_letter(self, job_id: int) -> bool:
+        """Drop one dead letter for good; says whether there was one."""
+
+    def requeue(self, job_id: int, now: float) -> int | None:
+        """Bring a dead letter back; None where it is none, or its charm has a live poll.
 
         It becomes a new job, so that its runs get ids of their own. A send goes behind those that
         wait, and waits with them while the charm is disabled; a poll runs all the same.
         """
 
+    def put_off(self, space_key: int, charm_key: int, until: float) -> None:
+        """Let a charm's waiting poll, and the first of its sends, run no sooner than a moment.
+
+        A run that a person has asked for is left alone.
+        """
+
+    def bring_on(self, space_key: int, charm_key: int, was: float, until: float) -> None:
+        """Let what was put off until one moment run from another one on."""
+
     def hasten(self, charm_key: int, now: float) -> int | None:
         """Let a charm's waiting poll run now; gives the live poll's job id, None without one."""
+
+    def hasten_jobs(self, wanted: Mapping[int, int], now: float) -> None:
+        """Let those of some jobs run now that wait for their time; by job, the key of its space."""
 
     def hold(self, charm_key: int) -> None:
         """Take a disabled charm's waiting poll out and keep its sends from running.
@@ -369,6 +448,27 @@ class JobQueue(Backlog, Protocol):
 
     def unhold(self, space_key: int, charm_key: int, now: float) -> None:
         """Undo `hold`: the charm's first waiting send may run."""
+
+    def drop_some_polls(self, space_key: int, limit: int) -> int:
+        """Take up to so many waiting polls of a space out, and say how many."""
+
+    def newest(self) -> int:
+        """The id of the newest job; 0 without any."""
+
+    def drop_waiting_poll(self, charm_key: int) -> None:
+        """Take a charm's waiting poll out; one under way goes on as if nothing was."""
+
+    def page(self, after: int, limit: int, *, charm_key: int | None = None) -> list[QueuedJob]:
+        """Jobs from behind an id, by their ids, whatever their status; of all charms, or of one."""
+
+    def write_out(self, charm_key: int) -> None:
+        """Let no poll of a charm rest on its due time any more, since that is about to move."""
+
+    def withdraw(self, charm_key: int, job_ids: Sequence[int]) -> int:
+        """Delete those of some jobs of a charm that wait; gives how many did.
+
+        What waited behind them may run then.
+        """
 
     def discard(self, charm_key: int) -> None:
         """Delete every job of a removed charm that is not claimed, dead letters too."""
@@ -394,6 +494,12 @@ class Running(Protocol):
 
     def schedule(self, charm_key: int, space: str) -> None:
         """Give a charm a next due time; inside a transaction."""
+
+    def next_reminder(self) -> float | None:
+        """When the service next looks for reminders that are due, by the wall clock."""
+
+    def remember_reminders(self) -> None:
+        """Let the service look when the first reminder that is stored is due."""
 
 
 class Doctor(Protocol):

@@ -16,12 +16,19 @@ from types import TracebackType
 
 from loguru import logger
 
-from bg_charm_service.domain.errors import DataDirectoryBusy, DataDirectoryError, StorageError
+from bg_charm_service.domain.errors import (
+    DataDirectoryBusy,
+    DataDirectoryError,
+    NotFound,
+    StorageError,
+)
+from bg_charm_service.storage.closed_parents import open_way
 
 DATABASE_NAME = "bg-charm-service.db"
 SOCKET_NAME = "service.sock"
 LOCK_NAME = "lock"
 SCRATCH_NAME = "scratch"
+PACKAGES_NAME = "packages"
 
 
 def user_name(uid: int) -> str:
@@ -86,6 +93,10 @@ class DataDirectory:
     def scratch_path(self) -> Path:
         return self.path / SCRATCH_NAME
 
+    @property
+    def packages_path(self) -> Path:
+        return self.path / PACKAGES_NAME
+
     def keep_lock(self) -> None:
         """Take the lock anew where its file was deleted; raises StorageError where that fails.
 
@@ -138,6 +149,33 @@ class DataDirectory:
         self.close()
 
 
+def check_has_database(path: Path) -> None:
+    """Raise NotFound where nothing was ever stored; changes nothing, and makes no directory.
+
+    Raises DataDirectoryBusy while somebody is about to make the database, and DataDirectoryError
+    when this user may not look.
+    """
+    try:
+        if (path / DATABASE_NAME).exists():
+            return
+        lock_fd = os.open(path / LOCK_NAME, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise DataDirectoryError(why_unusable(path, error)) from None
+    else:
+        try:
+            fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataDirectoryBusy(f"The data directory {path} is being made.") from None
+        finally:
+            os.close(lock_fd)
+    raise NotFound(
+        f"{path} has no database: no service was ever started with it. "
+        "Start one, or choose another directory with --data-dir."
+    )
+
+
 def why_unusable(path: Path, error: OSError) -> str:
     """One line that says why a data directory cannot be used, by whom, and what to run instead."""
     me = user_name(os.geteuid())
@@ -151,7 +189,7 @@ def why_unusable(path: Path, error: OSError) -> str:
     if isinstance(error, PermissionError) and owner != me:
         return (
             f"User {me} may not use the data directory {path}: {found} belongs to {owner}. "
-            f"Run this as that user: sudo -u {owner} bg-charm-service --data-dir {path} ..."
+            f"Run this as that user or as root: `sudo bg-charm-service --data-dir {path} …`"
         )
     return (
         f"The data directory {path} cannot be used by user {me}: {error.strerror or error}. "
@@ -180,14 +218,20 @@ def _become_owner(path: Path) -> None:
         # Taking the others' rights away here would break /tmp for everybody.
         raise DataDirectoryError(f"{path} is shared by all users. Choose another with --data-dir.")
     if os.geteuid() == 0 and found.st_uid != 0:
+        groups = [found.st_gid]
         try:
             owner = pwd.getpwuid(found.st_uid)
         except KeyError:
-            os.setgroups([])
+            # A unit's user with DynamicUser= has no name while the unit is stopped.
+            pass
         else:
-            os.initgroups(owner.pw_name, found.st_gid)
+            groups = os.getgrouplist(owner.pw_name, found.st_gid)
             os.environ["HOME"] = owner.pw_dir
+        open_way(path, found.st_uid, groups)
+        os.setgroups(groups)
         os.setgid(found.st_gid)
         os.setuid(found.st_uid)
+        if not os.path.samestat(found, path.stat()):
+            raise DataDirectoryError(f"{path} was replaced while it was opened.")
     elif os.geteuid() != found.st_uid:
         raise PermissionError(1, "it belongs to another user")

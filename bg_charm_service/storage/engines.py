@@ -15,7 +15,7 @@ from bg_charm_service.storage.records import KEEP_DONE
 from bg_charm_service.storage.sqlite import integrity
 from bg_charm_service.storage.sqlite.checks.examination import Doctor
 from bg_charm_service.storage.sqlite.checks.file_checks import file_troubles
-from bg_charm_service.storage.sqlite.checks.stopped import examine_stopped
+from bg_charm_service.storage.sqlite.checks.stopped import examine_stopped, locks_of_stopped
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.integrity import facts_of
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
@@ -28,6 +28,7 @@ __all__ = [
     "examine_stopped",
     "facts_of",
     "file_troubles",
+    "locks_of_stopped",
     "restore_backup",
 ]
 

@@ -6,14 +6,16 @@ of jobs and due times by the steady clock; JSON values are bytes. Imported by ev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
 
 from bg_charm_service.domain.model import CharmRef, CharmSchema, Job, Origin
+from bg_charm_service.domain.run_endings import Waiting
 
 #: So many of the newest finished jobs are kept.
 KEEP_DONE = 1000
@@ -61,10 +63,103 @@ class NewJob(msgspec.Struct, frozen=True):
     run_at: float
     origin: Origin = Origin.POLL
     is_held: bool = False
+    #: For when a poll is due, by the wall clock.
+    scheduled_at: float | None = None
+    #: When its charm is due next, as that is kept; stored with the poll's row, or with its end.
+    next_due: float | None = None
+    #: Whether its charm has an interval: it needs no row while nothing happens to it.
+    is_plain: bool = False
 
+
+class PollEnd(NamedTuple):
+    """What is stored with the end of a poll that had no row: its job, and when its charm is due."""
+
+    job_id: int
+    due_at: float | None
+
+
+#: Where each of them had a row.
+NO_ENDS: Mapping[int, PollEnd] = MappingProxyType({})
+
+#: So many events of a charm that were given up are kept; then it takes no more.
+MOST_DEAD_SENDS = 1000
 
 #: Chooses which of the jobs that are ready are claimed.
 JobChoice = Callable[[Sequence[Claim]], Sequence[Claim]]
+
+#: Says of a charm, by the keys of its space and its own, whether it is paused.
+IsPaused = Callable[[int, int], bool]
+
+
+class Pause(NamedTuple):
+    """That nothing runs: of one charm, of a whole space (`charm_key` 0), anywhere (both 0)."""
+
+    space_key: int
+    charm_key: int
+    paused_at: float
+    paused_by: str
+
+
+class Reminder(NamedTuple):
+    """An event that a charm, or a person, wants sent to a stream of that charm at a moment.
+
+    `remind_at` is by the wall clock; a `name` is given by the charm, None by nobody.
+    """
+
+    reminder_id: int
+    charm_key: int
+    name: str | None
+    stream: str
+    event: bytes
+    remind_at: float
+    created_at: float
+
+    @property
+    def shown_name(self) -> str:
+        """Its name, or its number behind a #."""
+        return self.name if self.name is not None else f"#{self.reminder_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Pausing:
+    """What of one space is paused: all of it, or some of its charms. Runs by hand pass."""
+
+    is_whole: bool = False
+    charm_keys: frozenset[int] = frozenset()
+
+    def __bool__(self) -> bool:
+        return self.is_whole or bool(self.charm_keys)
+
+
+#: What counts for nearly every space.
+NOTHING_PAUSED = Pausing()
+
+
+class QueuedJob(msgspec.Struct, frozen=True):
+    """A job as a list shows it, without its event; `status` is a `JobStatus`.
+
+    `is_held` says that it waits for another job of its charm, or for its charm to be enabled.
+    """
+
+    job_id: int
+    ref: CharmRef
+    stream: str
+    origin: Origin
+    status: str
+    attempt: int
+    run_at: float
+    created_at: float
+    is_held: bool
+    space_key: int
+    charm_key: int
+
+
+@dataclass(frozen=True, slots=True)
+class DiskUsage:
+    """What a database takes on disk, in bytes: the data, and the log of what was committed last."""
+
+    data_bytes: int
+    log_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +209,15 @@ class CharmOrder(StrEnum):
 class Standing(StrEnum):
     """Which charms are listed."""
 
-    FAILING = "failing"  #: the last run failed
-    DISABLED = "disabled"
+    FAILING = "failing"  #: the last poll failed with all its retries
+    DISABLED = "disabled"  #: by failures, by hand, or held
+    WAITING = "waiting"  #: asked to wait, or its provider is down
+    SIGN_IN = "sign_in"  #: a person has to sign in again
+    STOPPED = "stopped"  #: said that it is done
     SLOW = "slow"
     UNREGISTERED = "unregistered"
+    STALE = "stale"  #: its state did not change as often as its class says it should
+    PAUSED = "paused"  #: alone, with its space or with everything
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +229,8 @@ class CharmFilter:
     space_key: int | None = None
     integration: str | None = None
     listed: frozenset[int] = frozenset()
+    #: When somebody asks, in seconds since the epoch: what is stale depends on it.
+    now: float = 0.0
 
 
 class CellValue(msgspec.Struct, frozen=True):
@@ -172,6 +274,14 @@ class ScheduledCharm(NamedTuple):
     consecutive_failures: int
 
 
+class WaitingCharm(NamedTuple):
+    """A charm that waits, and what for."""
+
+    charm_key: int
+    space_key: int
+    waiting: Waiting
+
+
 class FailureStreak(NamedTuple):
     """A charm's failures in a row, and the last of them."""
 
@@ -179,6 +289,13 @@ class FailureStreak(NamedTuple):
     consecutive_failures: int
     last_error: str
     last_error_cause: str | None
+
+
+class LockRecord(NamedTuple):
+    """A lock of packages as it is written, and what its packages took where it was made."""
+
+    lock: bytes
+    size_bytes: int
 
 
 class RunOutcome(NamedTuple):

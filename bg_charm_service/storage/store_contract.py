@@ -8,7 +8,7 @@ clock; JSON values are bytes. Engines implement the groups; everything above ask
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,8 +23,11 @@ from bg_charm_service.domain.model import (
     Registration,
     RunRecord,
 )
+from bg_charm_service.domain.run_endings import Waiting
+from bg_charm_service.domain.schedule_words import ScheduleWords
 from bg_charm_service.domain.suspicion import Life
 from bg_charm_service.storage.records import (
+    NO_ENDS,
     AuditEntry,
     CellValue,
     CharmFilter,
@@ -32,14 +35,20 @@ from bg_charm_service.storage.records import (
     CharmRecord,
     FailureStreak,
     Link,
+    LockRecord,
     OwnedSpace,
+    Pause,
+    Pausing,
+    PollEnd,
     Pruned,
+    Reminder,
     RunOutcome,
     ScheduledCharm,
     ScheduleEntry,
     SessionRecord,
     Space,
     TokenRecord,
+    WaitingCharm,
 )
 
 
@@ -52,6 +61,9 @@ class Spaces(Protocol):
 
     def find(self, did: str) -> Space | None:
         """Look a space up by its DID."""
+
+    def get(self, space_key: int) -> Space | None:
+        """Look a space up by its key."""
 
     def ensure(self, did: str, *, name: str, owner: str, now: float) -> Space:
         """Give the space of a DID, created and owned by `owner` when it is new.
@@ -76,6 +88,12 @@ class Spaces(Protocol):
 
     def owned_by(self, did: str) -> frozenset[str]:
         """The DIDs of the spaces that an identity owns."""
+
+    def hand_over(self, old: str, new: str) -> None:
+        """Make one identity the owner of all that another owns, which owns nothing then.
+
+        Raises InvalidInput for the DID of a space.
+        """
 
     def document(self, space: str, cell_id: str) -> bytes | None:
         """The JSON of a plain cell; None when it was never written."""
@@ -256,17 +274,25 @@ class HealthRecords(Protocol):
     ) -> None:
         """Replace a charm's record; `before` is what it is now, where the caller has read it."""
 
-    def put_all(self, changes: Sequence[tuple[int, CharmHealth, CharmHealth]]) -> None:
+    def put_all(
+        self,
+        changes: Sequence[tuple[int, CharmHealth, CharmHealth]],
+        ends: Mapping[int, PollEnd] = NO_ENDS,
+    ) -> None:
         """Replace records, each given by its key, as it is and as it is to be; leaves no marks.
 
-        Only what differs is written. For what plain runs leave behind.
+        Only what differs is written. For what plain runs leave behind: `ends` is what the queue
+        gave for their polls.
         """
 
     def set_due(self, charm_key: int, due_at: float | None) -> None:
         """Say when a charm is due next; None when it is not scheduled."""
 
     def set_due_all(self, rows: Sequence[tuple[float | None, int]]) -> None:
-        """Say when charms are due next, each time before its charm's key."""
+        """Say when charms are due next, each time before its charm's key.
+
+        Where a due time stands for a live poll, the new one is stored when that ends.
+        """
 
     def set_interval(self, charm_key: int, interval_seconds: float | None) -> None:
         """Give a charm its own polling interval; None for the service's."""
@@ -323,6 +349,9 @@ class Runs(Protocol):
     def find(self, charm_key: int, run_id: str) -> RunRecord | None:
         """The newest record of a run id."""
 
+    def note_retired(self, charm_key: int, run_id: str, why: str) -> None:
+        """Note why a run's worker was replaced, where that shows only later."""
+
     def prune(self, before: float, limit: int, *, keep: int) -> Pruned:
         """Look at up to `limit` of the runs that finished before a moment, the oldest first.
 
@@ -378,6 +407,9 @@ class Secrets(Protocol):
     def grant(self, did: str) -> None:
         """Seal the data key to one more identity."""
 
+    def hand_over(self, old: str, new: str) -> None:
+        """Seal the data key to one identity in the place of another; raises InvalidInput."""
+
     def encrypt(self, value: bytes, place: str) -> bytes:
         """Encrypt a value, bound to the place where it is stored."""
 
@@ -432,6 +464,9 @@ class Sessions(Protocol):
     def drop(self, hashed: bytes) -> bool:
         """End a session; says whether there was one."""
 
+    def all(self, now: float) -> list[tuple[bytes, SessionRecord]]:
+        """The sessions that are not over, with their hashes, the newest first."""
+
 
 class Nonces(Protocol):
     """Nonces of signatures that were taken: durable, because a replay may come after a restart."""
@@ -478,6 +513,106 @@ class LimitOverrides(Protocol):
         """Set the limits of a charm itself, all of them."""
 
 
+class Schedules(Protocol):
+    """What the operator says of when single charms run; a change shows once committed."""
+
+    def of_charm(self, charm_key: int) -> ScheduleWords:
+        """What is said of a charm; the one object `NO_WORDS` for nothing."""
+
+    def put(self, charm_key: int, words: ScheduleWords) -> None:
+        """Say it anew, all of it."""
+
+
+class Pauses(Protocol):
+    """What is paused: everything, spaces, single charms. Known without a look at the disk.
+
+    A change shows once it is committed.
+    """
+
+    @property
+    def are_any(self) -> bool:
+        """Whether anything is paused."""
+
+    def all(self) -> list[Pause]:
+        """Every pause, the widest first."""
+
+    def of_spaces(self) -> list[Pause]:
+        """The pauses of whole spaces."""
+
+    def at(self, space_key: int = 0, charm_key: int = 0) -> Pause | None:
+        """The pause of exactly that charm, space, or everything."""
+
+    def over(self, space_key: int, charm_key: int) -> Pause | None:
+        """The widest pause that keeps a charm from running."""
+
+    def within(self, space_key: int) -> Pausing:
+        """What of a space is paused."""
+
+    def put(self, pause: Pause) -> None:
+        """Pause; where that is paused already, the older word stays."""
+
+    def drop(self, space_key: int, charm_key: int) -> None:
+        """Lift the pause of exactly that charm, space, or everything."""
+
+
+class Reminders(Protocol):
+    """Events to be sent to streams of charms at moments to come, by the wall clock."""
+
+    def put(
+        self,
+        charm_key: int,
+        *,
+        name: str | None,
+        stream: str,
+        event: bytes,
+        remind_at: float,
+        now: float,
+    ) -> Reminder:
+        """Add a reminder; one of the same name is replaced, and one without a name is not."""
+
+    def drop(self, charm_key: int, name: str) -> bool:
+        """Drop the reminder that is shown under a name; says whether there was one."""
+
+    def drop_stream(self, charm_key: int, stream: str) -> int:
+        """Drop the reminders of a charm that go to a stream; gives how many these were."""
+
+    def of(self, charm_key: int) -> list[Reminder]:
+        """The reminders of a charm, the next one first."""
+
+    def size(self, charm_key: int) -> tuple[int, int]:
+        """How many reminders a charm has, and how many bytes their events take."""
+
+    def next_at(self) -> float | None:
+        """When the next reminder of all is due, or a moment before; None without any."""
+
+    def due(self, now: float, limit: int) -> list[Reminder]:
+        """Up to so many reminders whose time has come, the oldest first."""
+
+    def take(self, reminders: Sequence[Reminder]) -> None:
+        """Drop reminders whose events are sent in the same transaction."""
+
+
+class Freshness(Protocol):
+    """Until when the state of charms counts as fresh, for those whose class says how often it
+    should change. By field, empty where any of them counts; moments by the wall clock.
+    """
+
+    def put(self, charm_key: int, stale_at: Mapping[str, float]) -> None:
+        """Say when each field that is expected to change is stale, instead of what was said."""
+
+    def renew(self, rows: Sequence[tuple[int, str, float]]) -> None:
+        """Say of fields that changed when they are stale: charm's key, field, moment."""
+
+    def of(self, charm_key: int) -> dict[str, float]:
+        """When each field of a charm that is expected to change is stale."""
+
+    def first(self, charm_keys: Sequence[int]) -> dict[int, float]:
+        """When the first field of each of several charms is stale; none for those without."""
+
+    def count_stale(self, now: float) -> int:
+        """How many charms have a field that is stale."""
+
+
 class Lives(Protocol):
     """The lives of the service since its last good end: all but the newest ended in death."""
 
@@ -492,6 +627,69 @@ class Lives(Protocol):
 
     def forget(self) -> None:
         """Forget all of them: the service ended well, or has outlived those that died."""
+
+
+class Waits(Protocol):
+    """What charms wait for: times by the steady clock, 0 for those that no time ends."""
+
+    def all(self) -> list[WaitingCharm]:
+        """Every charm that waits, in no order."""
+
+    def get(self, charm_key: int) -> Waiting | None:
+        """What a charm waits for."""
+
+    def put(self, charm_key: int, space_key: int, waiting: Waiting) -> None:
+        """Say what a charm waits for, instead of what was said before."""
+
+    def drop(self, charm_key: int) -> None:
+        """Let a charm wait for nothing."""
+
+    def later(self, charm_keys: Sequence[int], moment: float) -> dict[int, float]:
+        """Until when those of some charms wait that do so beyond a moment, by key."""
+
+    def at_host(self, space_key: int, host: str, after: float, limit: int) -> list[WaitingCharm]:
+        """Charms of a space that wait for a host beyond a moment, those first that come first."""
+
+    def bring_near(self, latest: float, *, named: float) -> None:
+        """Let nobody be waited for beyond `latest`; a time that a charm named, beyond `named`."""
+
+
+class Packages(Protocol):
+    """The locks of packages by their hashes, and which charm has which; most have none.
+
+    Who has one shows once it is on disk, to whoever asks without a query.
+    """
+
+    @property
+    def are_any(self) -> bool:
+        """Whether any charm has a lock."""
+
+    def of_charm(self, charm_key: int) -> str:
+        """The hash of a charm's lock; empty for none."""
+
+    def of_space(self, space_key: int) -> Mapping[int, str]:
+        """The hashes of the locks of a space, by charm."""
+
+    def used(self) -> dict[str, set[int]]:
+        """The locks that charms have, with the spaces of those."""
+
+    def used_bytes(self, *, without: Collection[str] = ()) -> int:
+        """What the locks take that charms have, but for some of them."""
+
+    def get(self, lock_hash: str) -> LockRecord | None:
+        """Look a lock up."""
+
+    def sizes(self, space_key: int, *, without: int) -> dict[str, int]:
+        """What each lock takes that charms of a space have, but for one of them; in bytes."""
+
+    def keep(self, lock_hash: str, lock: bytes, size_bytes: int, now: float) -> None:
+        """Keep a lock; one that is there stays as it is."""
+
+    def put(self, charm_key: int, space_key: int, lock_hash: str) -> None:
+        """Give a charm a lock that is kept, or none by an empty hash."""
+
+    def drop_unused(self) -> int:
+        """Forget the locks that no charm has; gives how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -513,4 +711,10 @@ class Store:
     nonces: Nonces
     audit: Audit
     limits: LimitOverrides
+    schedules: Schedules
     lives: Lives
+    pauses: Pauses
+    reminders: Reminders
+    freshness: Freshness
+    waits: Waits
+    packages: Packages

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bg_charm_service.domain.errors import BackupError
+from bg_charm_service.files.durable import sync
 
 #: Ends the name of a file that is not whole yet.
 PARTIAL = ".partial"
@@ -51,15 +52,6 @@ def publish(partial: Path, target: Path) -> None:
     except OSError as error:
         discard(partial)
         raise _cannot_write(target, error) from None
-
-
-def sync(path: Path) -> None:
-    """See a file, or the names in a directory, to the disk."""
-    opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
 
 
 def _cannot_write(target: Path, error: OSError) -> BackupError:

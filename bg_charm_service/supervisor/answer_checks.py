@@ -37,6 +37,8 @@ class AnswerChecks:
         size_bytes = sum(map(len, answer.writes.values()))
         if answer.sends:
             size_bytes += sum(len(send.event) for send in answer.sends)
+        if answer.reminds:
+            size_bytes += sum(len(remind.event) for remind in answer.reminds)
         if self._let_by_bytes + size_bytes <= PART_BYTES:
             self._let_by_bytes += size_bytes
             return False
@@ -58,7 +60,7 @@ class AnswerChecks:
 
 def _check(answer: Answer) -> Iterator[Answer | None]:
     """Check an answer's values: gives None after each part, and then what is checked."""
-    writes, sends, looked_at = {}, [], 0
+    writes, sends, reminds, looked_at = {}, [], [], 0
     for name, value in answer.writes.items():
         checked = yield from _check_value(value)
         writes[name] = checked
@@ -73,7 +75,15 @@ def _check(answer: Answer) -> Iterator[Answer | None]:
         if looked_at >= PART_BYTES:
             looked_at = 0
             yield None
-    yield replace(answer, writes=writes, sends=tuple(sends))
+    for remind in answer.reminds:
+        # One that is taken back has no event.
+        checked = yield from _check_value(remind.event or b"null")
+        reminds.append(replace(remind, event=checked if remind.event else b""))
+        looked_at += len(remind.event)
+        if looked_at >= PART_BYTES:
+            looked_at = 0
+            yield None
+    yield replace(answer, writes=writes, sends=tuple(sends), reminds=tuple(reminds))
 
 
 def _check_value(value: bytes) -> Generator[None, None, CheckedJson]:

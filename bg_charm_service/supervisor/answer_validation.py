@@ -6,12 +6,16 @@ checked where that is written, by the completer, which calls this.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Final
+
+from msgspec.structs import replace
 
 from bg_charm_service.domain.errors import FailureCause
 from bg_charm_service.domain.limits import Limits
 from bg_charm_service.domain.model import Failure, Outcome
+from bg_charm_service.domain.run_endings import Ending, EndingKind, is_host, is_sign_in_url
 from bg_charm_service.domain.text_limits import (
     STORED_ERROR_CHARACTERS,
     STORED_TRACEBACK_CHARACTERS,
@@ -28,6 +32,17 @@ _SEEN_FROM_OUTSIDE: Final = {
     FailureCause.SUPERVISOR,
 }
 
+#: The causes that an ending comes with.
+_CAUSES: Final = {
+    EndingKind.WAIT: {FailureCause.WAIT},
+    EndingKind.DOWN: {FailureCause.DOWN, FailureCause.TLS},
+    EndingKind.SIGN_IN: {FailureCause.SIGN_IN},
+    EndingKind.STOP: {FailureCause.STOP},
+}
+
+#: Causes that nothing fails for: without a good ending it is a failure like any other.
+_NO_FAILURES: Final = {cause for kind in _CAUSES.values() for cause in kind} - {FailureCause.TLS}
+
 #: Clocks of two processes agree on this part of a time.
 _AGREEMENT: Final = 0.9
 
@@ -43,7 +58,13 @@ def outcome_of(
     seconds = _seconds(answer, measured_seconds)
     if answer.failure is not None:
         failure = _failure(answer.failure, limits, measured_seconds)
-        return Outcome(seconds, failure=failure)
+        ending = _ending(answer.ending, failure)
+        if ending is None and failure.cause in _NO_FAILURES:
+            failure = replace(failure, cause=FailureCause.ERROR)
+        return Outcome(seconds, failure=failure, ending=ending)
+    if answer.ending is not None and answer.ending.kind is not EndingKind.AGAIN:
+        text = f"Its worker said that it ended as {answer.ending.kind}, and did not say why."
+        return Outcome(seconds, failure=Failure(FailureCause.PROTOCOL, text))
     if answer.stale:
         # Runs that are stale cost no failure: believed, they could run for ever.
         if has_moved(set(run.versions)):
@@ -53,7 +74,10 @@ def outcome_of(
     reads = [name for name in answer.reads if name in run.versions]
     if has_moved({*reads, *answer.writes}):
         return Outcome(seconds, stale=True)
-    return Outcome(seconds, writes=answer.writes, sends=answer.sends)
+    ending = answer.ending and replace(answer.ending, seconds=_distance(answer.ending))
+    return Outcome(
+        seconds, writes=answer.writes, sends=answer.sends, reminds=answer.reminds, ending=ending
+    )
 
 
 def plain_success(answer: Answer, measured_seconds: float) -> Outcome:
@@ -64,6 +88,28 @@ def plain_success(answer: Answer, measured_seconds: float) -> Outcome:
 def short_message(text: str) -> str:
     """Cut an error to what is stored of it: a worker may have made it of any length."""
     return cut(text, STORED_ERROR_CHARACTERS, mark="")
+
+
+def _ending(said: Ending | None, failure: Failure) -> Ending | None:
+    """What a worker says of an ending, or None: then it is the failure that it comes with."""
+    if said is None or failure.cause not in _CAUSES.get(said.kind, ()):
+        return None
+    if said.kind is EndingKind.DOWN and not is_host(said.host):
+        # Nobody could be told who is down.
+        return None
+    return Ending(
+        said.kind,
+        _distance(said),
+        short_message(said.why),
+        said.host.lower() if said.kind is EndingKind.DOWN else "",
+        said.url if is_sign_in_url(said.url) else "",
+    )
+
+
+def _distance(said: Ending) -> float | None:
+    """How far away the time is that a worker names; none where it is no time."""
+    seconds = said.seconds
+    return seconds if seconds is not None and math.isfinite(seconds) else None
 
 
 def _seconds(answer: Answer, measured_seconds: float) -> float:
@@ -79,4 +125,4 @@ def _failure(said: Failure, limits: Limits, measured_seconds: float) -> Failure:
     elif cause is FailureCause.TIMEOUT and is_early:
         cause = FailureCause.ERROR
     traceback = cut(said.traceback, STORED_TRACEBACK_CHARACTERS, mark="")
-    return Failure(cause, short_message(said.message), traceback)
+    return Failure(cause, short_message(said.message), traceback, said.refusal)

@@ -17,23 +17,39 @@ from msgspec.structs import replace
 
 from bg_charm_service.domain.clock import Clock
 from bg_charm_service.domain.errors import ClaimLost, FailureCause, StorageError
-from bg_charm_service.domain.model import Failure, FieldKind, Job, Origin, Outcome, RunRecord
+from bg_charm_service.domain.http_requests import HttpRequest, shown_requests
+from bg_charm_service.domain.model import (
+    CharmHealth,
+    CharmRef,
+    Failure,
+    FieldKind,
+    Job,
+    Origin,
+    Outcome,
+    RunRecord,
+)
 from bg_charm_service.domain.outcome_policy import (
     Decision,
     FailurePolicy,
     RunStatus,
     Step,
     decide_outcome,
+    kept_in_line,
 )
-from bg_charm_service.domain.redaction import redact, secret_texts
+from bg_charm_service.domain.redaction import mask, redact, secret_texts
+from bg_charm_service.domain.run_endings import Ending, EndingKind, Waiting
+from bg_charm_service.domain.text_limits import LINE_ERROR_CHARACTERS, cut
 from bg_charm_service.storage.contract import Storage
 from bg_charm_service.supervisor.answer_validation import outcome_of, plain_success
+from bg_charm_service.supervisor.charm_switch import CharmSwitch
 from bg_charm_service.supervisor.effects import Effects
 from bg_charm_service.supervisor.in_flight import InFlight, RunsInFlight
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.supervisor.poll_planner import PollPlanner
 from bg_charm_service.supervisor.polled_charms import PolledCharms
-from bg_charm_service.workers.pool.events import RunFinished
+from bg_charm_service.supervisor.refusal_advice import RefusalAdvice
+from bg_charm_service.supervisor.waiting_charms import WaitingCharms
+from bg_charm_service.workers.pool.events import RunFinished, WorkerSpent
 
 
 class Settled(msgspec.Struct, frozen=True):
@@ -43,7 +59,6 @@ class Settled(msgspec.Struct, frozen=True):
     outcome: Outcome
     decision: Decision
     record: RunRecord
-    was_failing: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +82,8 @@ class Completer:
         runs: RunsInFlight,
         planner: PollPlanner,
         polled_charms: PolledCharms,
+        waiting: WaitingCharms,
+        switch: CharmSwitch,
         rules: CompletionRules,
     ) -> None:
         self._database = storage.database
@@ -78,9 +95,12 @@ class Completer:
         self._runs = runs
         self._planner = planner
         self._polled_charms = polled_charms
+        self._waiting = waiting
+        self._switch = switch
         self._policy = rules.policy
         self._history_runs = rules.history_runs
-        self._effects = Effects(storage, clock, rules.limits)
+        self._effects = Effects(storage, clock, rules.limits, waiting)
+        self._advice = RefusalAdvice(storage.store, rules.limits)
 
     def complete(self, answers: Sequence[RunFinished]) -> list[Settled]:
         """Settle what ended; gives what became of each run that was not given back."""
@@ -114,7 +134,7 @@ class Completer:
         if not self._queue.holds(run.claim.job):
             self._store.totals.add("late_answers")
             return None
-        is_over = finished.is_cancelled or self._is_removed(run)
+        is_over = self._is_withdrawn(run, finished) or self._is_removed(run)
         is_blameless = finished.answer is None and finished.death is None
         # A removed charm's job never comes back, whatever ended its run.
         if is_blameless and not is_over and not self._is_to_blame(run, finished):
@@ -127,20 +147,45 @@ class Completer:
             outcome = self._effects.apply(run, outcome, finished.run.limits)
         secrets = self._secrets(run, outcome)
         outcome = _redacted(outcome, secrets)
-        log = redact(finished.log, secrets)
-        return self.conclude(run, outcome, worker=finished.worker_pid, log=log)
+        log = finished.log
+        if finished.answer is not None and finished.answer.refused and not outcome.cancelled:
+            between = "" if not log or log.endswith("\n") else "\n"
+            log += between + self._advice.of_hidden(run.charm, finished.answer.refused)
+        log = mask(redact(log, secrets))
+        retired = cut(mask(redact(finished.retired, secrets)), LINE_ERROR_CHARACTERS)
+        return self.conclude(
+            run,
+            outcome,
+            worker=finished.worker_pid,
+            log=log,
+            retired=retired,
+            requests=_shown(finished.answer.requests, secrets) if finished.answer else (),
+        )
+
+    def note_spent(self, spent: Sequence[WorkerSpent]) -> None:
+        """Note in the records of runs why their workers were replaced after all."""
+        for one in spent:
+            charm = self._store.charms.find(CharmRef(one.run.space, one.run.charm_id))
+            if charm is not None:
+                self._store.runs.note_retired(charm.charm_key, one.run.run_id, one.why)
 
     def is_plain(self, run: InFlight, finished: RunFinished) -> bool:
         """Whether a run is a success that may be settled together with others.
 
         That of a poll that wrote nothing but fields of its own charm, which nobody else has
-        touched since it went out: what was read then still holds.
+        touched since it went out: what was read then still holds. One whose charm waited, or says
+        when it runs next, is looked at by itself.
         """
         answer = finished.answer
         return (
             answer is not None
             and answer.failure is None
-            and not (answer.stale or answer.sends or finished.is_cancelled)
+            and answer.ending is None
+            and not answer.refused
+            and run.claim.charm_key not in self._waiting
+            and not (answer.stale or answer.sends or answer.reminds or finished.is_cancelled)
+            and not finished.retired
+            and not (self._runs.withdrawn and self._is_withdrawn(run, finished))
             and run.claim.job.origin is not Origin.SEND
             and not (run.links or run.secrets or run.is_alone)
             and self._changes.since(run.claim.charm_key) == run.mark
@@ -178,7 +223,8 @@ class Completer:
             )
         failure = Failure(FailureCause.ERROR, "The service could not settle this run; see its log.")
         outcome = Outcome(0.0, failure=failure)
-        return self.conclude(run, outcome, worker=finished.worker_pid, log=finished.log)
+        log = mask(redact(finished.log, run.secrets))
+        return self.conclude(run, outcome, worker=finished.worker_pid, log=log)
 
     def settle_together(self, ended: Sequence[tuple[InFlight, RunFinished]]) -> list[Settled]:
         """Settle plain successes, a statement for each kind of row.
@@ -189,23 +235,29 @@ class Completer:
         now, steady = self._clock.now(), self._clock.steady()
         settled = []
         for run, finished in ended:
-            assert finished.answer is not None
-            outcome = plain_success(finished.answer, finished.seconds)
+            answer = finished.answer
+            assert answer is not None
+            outcome = plain_success(answer, finished.seconds)
             job, known = run.claim.job, run.health
             decision = decide_outcome(
                 job, outcome, known, self._policy, now=now, steady=steady, chance=0.0
             )
             record = self._record(
-                run, outcome, decision, now, worker=finished.worker_pid, log=finished.log
+                run,
+                outcome,
+                decision,
+                now,
+                worker=finished.worker_pid,
+                log=mask(finished.log),
+                requests=_shown(answer.requests, ()) if answer.requests else (),
             )
-            was_failing = run.health.consecutive_failures > 0
-            settled.append(Settled(run, outcome, decision, record, was_failing))
-        self._write_together(settled)
+            settled.append(Settled(run, outcome, decision, record))
+        self._write_together(settled, now)
         return settled
 
-    def _write_together(self, settled: Sequence[Settled]) -> None:
+    def _write_together(self, settled: Sequence[Settled], now: float) -> None:
         claims = [one.run.claim for one in settled]
-        self._queue.ack_all(claims)
+        ends = self._queue.ack_all(claims)
         keys = [claim.charm_key for claim in claims]
         self._store.cells.write_all(
             (key, name, value)
@@ -218,31 +270,116 @@ class Completer:
             [
                 (key, one.run.health, one.decision.health)
                 for key, one in zip(keys, settled, strict=True)
-            ]
+            ],
+            ends,
         )
-        self._queue.drop_dead_letters(keys)
+        self._renew(settled, now)
+        self._queue.drop_dead_polls(keys)
         for one in settled:
             self._count(one.run, one.outcome, one.decision)
+        if self._waiting.needs_sign_in:
+            for one in settled:
+                self._note_sign_ins(one.run, one.outcome)
 
-    def conclude(self, run: InFlight, outcome: Outcome, *, worker: int, log: str) -> Settled:
+    def conclude(
+        self,
+        run: InFlight,
+        outcome: Outcome,
+        *,
+        worker: int,
+        log: str,
+        retired: str = "",
+        requests: tuple[HttpRequest, ...] = (),
+    ) -> Settled:
         """Record an outcome and end the claim as the policy says."""
         charm_key = run.claim.charm_key
+        waiting = self._waiting.get(charm_key)
         before = self._store.health.get(charm_key)
-        decision = decide_outcome(
-            run.claim.job,
+        decision = self._decide(run, outcome, before, waiting)
+        record = self._record(
+            run,
             outcome,
-            before,
-            self._policy,
-            now=self._clock.now(),
-            steady=self._clock.steady(),
-            chance=self._random(),
+            decision,
+            self._clock.now(),
+            worker=worker,
+            log=log,
+            retired=retired,
+            requests=requests,
         )
-        record = self._record(run, outcome, decision, self._clock.now(), worker=worker, log=log)
         self._store.runs.record(charm_key, record, self._history_runs)
         self._store.health.put(charm_key, decision.health)
         self._end_claim(run, decision)
+        self._let_wait(run, decision, waiting)
+        if decision.enables:
+            self._switch.release(
+                run.charm,
+                decision.health,
+                is_polled=charm_key in self._polled_charms,
+                missed_since=before.disabled_at,
+            )
         self._count(run, outcome, decision)
-        return Settled(run, outcome, decision, record, before.consecutive_failures > 0)
+        if self._waiting.needs_sign_in:
+            self._note_sign_ins(run, outcome)
+        settled = Settled(run, outcome, decision, record)
+        self._renew([settled], record.finished_at)
+        return settled
+
+    def _decide(
+        self, run: InFlight, outcome: Outcome, health: CharmHealth, waiting: Waiting | None
+    ) -> Decision:
+        claim, ending = run.claim, outcome.ending
+        is_next_named = ending is not None and ending.kind is EndingKind.AGAIN
+        interval = self._planner.interval_seconds(claim.charm_key) if is_next_named else 0.0
+        steady = self._clock.steady()
+        decision = decide_outcome(
+            claim.job,
+            outcome,
+            health,
+            self._policy,
+            now=self._clock.now(),
+            steady=steady,
+            chance=self._random(),
+            before=waiting,
+            interval_seconds=interval,
+        )
+        is_dead_send = decision.step is Step.BURY and claim.job.origin is Origin.SEND
+        if is_dead_send and not self._queue.has_room_for_dead(claim.charm_key):
+            return kept_in_line(decision, steady=steady)
+        return decision
+
+    def _let_wait(self, run: InFlight, decision: Decision, before: Waiting | None) -> None:
+        """Let the charm wait as was decided, and those ask that waited for what it has reached."""
+        claim, after = run.claim, decision.waiting
+        if after is not before:
+            self._waiting.settle(claim.job.ref, claim.charm_key, claim.space_key, before, after)
+        has_reached = before is not None and before.kind is EndingKind.DOWN
+        if has_reached and before is not None and decision.status is RunStatus.SUCCESS:
+            self._waiting.host_answered(claim.space_key, before.host)
+
+    def _note_sign_ins(self, run: InFlight, outcome: Outcome) -> None:
+        """Let charms run again whose credential this run may have renewed."""
+        own = [name for name in outcome.writes if name not in run.links]
+        if own:
+            self._switch.sign_in(run.claim.charm_key, own)
+        for name in outcome.writes.keys() & run.links.keys():
+            link = run.links[name]
+            self._switch.sign_in(link.target_key, link.path[:1])
+
+    def _renew(self, settled: Sequence[Settled], now: float) -> None:
+        """Note which fields changed of those that are expected to."""
+        rows = [
+            (one.run.claim.charm_key, field, now + seconds)
+            for one in settled
+            if one.outcome.writes and one.run.charm.schema.expects
+            for field, seconds in one.run.charm.schema.expects.items()
+            if has_changed(field, one)
+        ]
+        if rows:
+            self._store.freshness.renew(rows)
+
+    def _is_withdrawn(self, run: InFlight, finished: RunFinished) -> bool:
+        """Whether a person took a run back, before or after its worker had answered."""
+        return finished.is_cancelled or run.claim.job.job_id in self._runs.withdrawn
 
     def _is_removed(self, run: InFlight) -> bool:
         charm = self._store.charms.get(run.claim.charm_key)
@@ -254,14 +391,17 @@ class Completer:
 
     def _outcome(self, run: InFlight, finished: RunFinished) -> Outcome:
         """Turn what the pool reported into the one result type."""
-        if finished.is_cancelled or self._is_removed(run):
+        if self._is_withdrawn(run, finished) or self._is_removed(run):
             return Outcome(0.0, cancelled=True)
         answer = finished.answer
         if answer is None:
             failure = finished.death or repeated_death(run.claim.job)
             return Outcome(finished.seconds, failure=failure)
         has_moved = partial(self._has_moved, run)
-        return outcome_of(answer, run, finished.run.limits, finished.seconds, has_moved)
+        outcome = outcome_of(answer, run, finished.run.limits, finished.seconds, has_moved)
+        if outcome.failure is None:
+            return outcome
+        return replace(outcome, failure=self._advice.of_run(run.charm, outcome.failure))
 
     def _secrets(self, run: InFlight, outcome: Outcome) -> tuple[str, ...]:
         """The texts to keep out of what is shown: secrets given to the run, and those it wrote."""
@@ -297,6 +437,8 @@ class Completer:
         *,
         worker: int,
         log: str,
+        retired: str = "",
+        requests: tuple[HttpRequest, ...] = (),
     ) -> RunRecord:
         job, failure = run.claim.job, outcome.failure
         return RunRecord(
@@ -316,27 +458,29 @@ class Completer:
             worker=worker,
             writes=tuple(sorted(outcome.writes)),
             log=log,
+            retired=retired,
+            requests=requests,
         )
 
     def _end_claim(self, run: InFlight, decision: Decision) -> None:
         claim = run.claim
         if decision.step is Step.RETRY:
             self._queue.retry(claim, decision.run_at)
-        elif decision.step is Step.RERUN:
+        elif decision.step in (Step.RERUN, Step.WAIT):
             self._queue.release(claim, decision.run_at)
         elif decision.step is Step.BURY:
             self._queue.bury(claim)
         else:
             self._queue.ack(claim)
         if decision.status is RunStatus.SUCCESS:
-            self._queue.drop_dead_letter(claim.charm_key)
+            self._queue.drop_dead_poll(claim.charm_key)
         if decision.disables:
             self._queue.hold(claim.charm_key)
             self._planner.drop(claim.charm_key)
 
     def _count(self, run: InFlight, outcome: Outcome, decision: Decision) -> None:
         totals = self._store.totals
-        if decision.status in (RunStatus.STALE, RunStatus.CANCELLED):
+        if decision.status not in (RunStatus.SUCCESS, RunStatus.FAILURE):
             totals.add(f"{decision.status}_runs")
             return
         totals.add("executions")
@@ -351,15 +495,49 @@ class Completer:
             totals.add("timeouts")
 
 
+def has_changed(field: str, settled: Settled) -> bool:
+    """Whether a run that succeeded wrote a field of its own charm; any, where none is named."""
+    if settled.decision.status is not RunStatus.SUCCESS:
+        return False
+    writes, links = settled.outcome.writes, settled.run.links
+    return field in writes if field else any(name not in links for name in writes)
+
+
 def repeated_death(job: Job) -> Failure:
     """The failure of a job that ran alone when the service, or its workers' parent, died again."""
     text = f"The service died {job.deliveries} times while this ran, the last time alone."
     return Failure(FailureCause.SUPERVISOR, text)
 
 
+def _shown(requests: tuple[HttpRequest, ...], secrets: tuple[str, ...]) -> tuple[HttpRequest, ...]:
+    """The requests of a run, without what nobody may read."""
+    return shown_requests(requests, lambda text: mask(redact(text, secrets)))
+
+
 def _redacted(outcome: Outcome, secrets: tuple[str, ...]) -> Outcome:
-    failure = outcome.failure
-    if failure is None or not secrets:
+    failure, ending = outcome.failure, outcome.ending
+    if failure is None and ending is None:
         return outcome
-    message, traceback = redact(failure.message, secrets), redact(failure.traceback, secrets)
-    return replace(outcome, failure=Failure(failure.cause, message, traceback))
+    if failure is not None:
+        message = mask(redact(failure.message, secrets))
+        traceback = mask(redact(failure.traceback, secrets))
+        failure = Failure(failure.cause, message, traceback)
+    return replace(outcome, failure=failure, ending=ending and _redacted_ending(ending, secrets))
+
+
+def _redacted_ending(ending: Ending, secrets: tuple[str, ...]) -> Ending | None:
+    """Take out of an ending what nobody may read; None where it says nothing any more."""
+
+    def shown(text: str) -> str:
+        return mask(redact(text, secrets))
+
+    if shown(ending.host) != ending.host:
+        # What has no host that can be named is an ordinary failure.
+        return None
+    # What a secret stood in leads nowhere any more.
+    url = ending.url if redact(ending.url, secrets) == ending.url else ""
+    # Names such as `client_id` belong to a sign-in, and are kept: as a whole, a query is masked.
+    query = url.partition("?")[2]
+    if mask(query) != query:
+        url = url.partition("?")[0]
+    return replace(ending, why=shown(ending.why), url=url)

@@ -6,13 +6,14 @@ Called by the loop.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Collection, Iterable, Set
+from typing import Protocol
 
 from bg_charm_service.domain.clock import Clock
 from bg_charm_service.domain.errors import FailureCause, FrameError
 from bg_charm_service.domain.model import Failure
 from bg_charm_service.storage.contract import JobQueue
-from bg_charm_service.storage.records import Claim
+from bg_charm_service.storage.records import Claim, Pause, Pausing
 from bg_charm_service.supervisor.admission import Admission
 from bg_charm_service.supervisor.batch_policy import most_runs
 from bg_charm_service.supervisor.fair_share import Caps
@@ -26,12 +27,27 @@ from bg_charm_service.workers.pool.events import RunFinished
 Batch = list[Prepared]
 
 
+class Holds(Protocol):
+    """What keeps charms from running, so that no job of theirs is claimed but those by hand."""
+
+    @property
+    def are_any(self) -> bool:
+        """Whether anything may be kept from running."""
+
+    def within(self, space_key: int) -> Pausing:
+        """What of a space is kept from running."""
+
+    def over(self, space_key: int, charm_key: int) -> Pause | None:
+        """What keeps a charm from running."""
+
+
 class Dispatcher:
     """Claims jobs, and gives their runs to workers."""
 
     def __init__(
         self,
         queue: JobQueue,
+        pauses: Holds,
         pool: WorkerPool,
         clock: Clock,
         runs: RunsInFlight,
@@ -40,6 +56,7 @@ class Dispatcher:
         caps: Caps,
     ) -> None:
         self._queue = queue
+        self._pauses = pauses
         self._pool = pool
         self._clock = clock
         self.runs = runs
@@ -51,11 +68,15 @@ class Dispatcher:
         #: while there are none.
         self.waiting_since: float | None = None
 
-    def wants_to_claim(self, now: float) -> bool:
-        """Whether a space may have a job that a worker is free for."""
+    def wants_to_claim(self, now: float, by_hand: Collection[int] = ()) -> bool:
+        """Whether a space may have a job that a worker is free for.
+
+        `by_hand` are the spaces in which a person waits for a run, which a pause does not keep.
+        """
         # Asked first in any case: a hint that nobody takes up would keep the loop from sleeping.
         admission = self._admission(now)
         hot = self._queue.hot_spaces(now, without=admission.full_integrations)
+        hot = self._awake(hot, by_hand)
         if not hot:
             self.waiting_since = None
         elif self.waiting_since is None:
@@ -67,29 +88,31 @@ class Dispatcher:
             return False
         return any(admission.has_worker(space_key) for space_key in admission.within_reach(hot))
 
-    def move_workers(self, now: float) -> None:
+    def move_workers(self, now: float, by_hand: Collection[int] = ()) -> None:
         """Move workers to spaces that still have work, as far as others can spare them.
 
         After each step: nothing else would wake the loop when a space has just run out of work.
         """
         if not self.runs.is_exclusive and self._pool.free_workers().bound:
-            hot = self._queue.spaces_left_hot()
+            hot = self._awake(self._queue.spaces_left_hot(), by_hand)
             self._pool.rebalance(self._share.used_seconds(hot, now))
 
-    def claim(self, now: float) -> list[Batch]:
+    def claim(self, now: float, by_hand: Collection[int] = ()) -> list[Batch]:
         """Claim jobs for each free worker, the least served space first; in a transaction.
 
         Nothing has gone out yet: call `dispatch` once the transaction is on disk.
         """
         if self.runs.is_exclusive or not self._trial.may_run_charms():
             return []
-        if self._trial.may_run_suspects() and self._queue.has_suspect(now):
+        is_paused = self._is_paused if self._pauses.are_any else None
+        if self._trial.may_run_suspects() and self._queue.has_suspect(now, is_paused=is_paused):
             # It runs alone. Nothing new goes out before it, or on a busy day it never would.
-            suspect = None if self.runs else self._queue.claim_suspect(now)
+            suspect = None if self.runs else self._queue.claim_suspect(now, is_paused=is_paused)
             return self._prepare_alone(suspect, now) if suspect else []
         batches: list[Batch] = []
         admission = self._admission(now)
         hot = self._queue.hot_spaces(now, without=admission.full_integrations)
+        hot = self._awake(hot, by_hand)
         reachable, at_work = admission.within_reach(hot), self.runs.at_work(now)
         waiting: Iterable[int] = self._share.in_turn(reachable, now, at_work)
         # Rounds of one batch a space, so that a space with many jobs gets what others leave.
@@ -150,6 +173,16 @@ class Dispatcher:
             return [RunFinished(spec, 0, "", death=failure) for spec in specs]
         return []
 
+    def _awake(self, hot: set[int], by_hand: Collection[int]) -> set[int]:
+        """Leave out the spaces in which nothing may run now, as they are paused as a whole."""
+        if not self._pauses.are_any:
+            return hot
+        within = self._pauses.within
+        return {key for key in hot if key in by_hand or not within(key).is_whole}
+
+    def _is_paused(self, space_key: int, charm_key: int) -> bool:
+        return self._pauses.over(space_key, charm_key) is not None
+
     def _admission(self, now: float) -> Admission:
         return Admission(self._pool.free_workers(), self.runs, self._share, self._caps, now)
 
@@ -159,7 +192,14 @@ class Dispatcher:
         together = most_runs(self._share.typical_seconds(space_key))
         most = 1 if self._caps.per_integration else together
         most = min(most, self._pool.most_runs_a_batch)
-        claims = self._queue.claim(space_key, most, now, without=without, choose=choice.choose)
+        claims = self._queue.claim(
+            space_key,
+            most,
+            now,
+            without=without,
+            choose=choice.choose,
+            pausing=self._pauses.within(space_key),
+        )
         if not claims:
             return None
         if len(claims) == 1:

@@ -6,19 +6,21 @@ limits. Called by the completer, inside its transaction.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from bg_charm_service.domain.clock import Clock
 from bg_charm_service.domain.errors import FailureCause, InvalidInput, StateTooLarge
 from bg_charm_service.domain.json_values import check_json, is_json
 from bg_charm_service.domain.limits import Limits
-from bg_charm_service.domain.model import Failure, FieldKind, Outcome, Send
+from bg_charm_service.domain.model import Failure, FieldKind, Outcome, Remind, Send
 from bg_charm_service.domain.size_limits import check_run_size, check_state_size
 from bg_charm_service.storage.contract import Storage
 from bg_charm_service.storage.records import CharmRecord, Link
 from bg_charm_service.supervisor.answer_validation import short_message
 from bg_charm_service.supervisor.in_flight import InFlight
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
+from bg_charm_service.supervisor.reminders import Reminding
+from bg_charm_service.supervisor.waiting_charms import WaitingCharms
 
 #: Kinds of fields whose values lie in the charm itself.
 _OWN = (FieldKind.VALUE, FieldKind.SECRET)
@@ -27,12 +29,15 @@ _OWN = (FieldKind.VALUE, FieldKind.SECRET)
 class Effects:
     """Writes to the store and sends to the queue, on behalf of runs."""
 
-    def __init__(self, storage: Storage, clock: Clock, limits: LimitResolver) -> None:
+    def __init__(
+        self, storage: Storage, clock: Clock, limits: LimitResolver, waiting: WaitingCharms
+    ) -> None:
         self._database = storage.database
         self._store = storage.store
         self._queue = storage.queue
         self._clock = clock
         self._limits = limits
+        self._waiting = waiting
 
     def are_plain(self, run: InFlight, writes: Mapping[str, bytes], limits: Limits) -> bool:
         """Whether a run wrote nothing but values of its own charm's fields, and may do so."""
@@ -54,6 +59,8 @@ class Effects:
                     self._write(run, name, value)
                 for send in outcome.sends:
                     self._send(run, send)
+                if outcome.reminds:
+                    self._remind(run, outcome.reminds, limits)
         except InvalidInput as error:
             is_size = isinstance(error, StateTooLarge)
             cause = FailureCause.STATE_SIZE if is_size else FailureCause.STATE
@@ -108,7 +115,21 @@ class Effects:
             run_at=self._clock.steady(),
             now=self._clock.now(),
             is_held=not self._store.health.get(target.charm_key).is_enabled,
+            not_before=self._waiting.not_before(target.charm_key),
         )
+
+    def _remind(self, run: InFlight, reminds: Sequence[Remind], limits: Limits) -> None:
+        """Add, replace and take back reminders, in the order in which the run asked for it."""
+        charm = self._store.charms.get(run.claim.charm_key)
+        assert charm is not None
+        reminders = Reminding(self._store, charm, self._clock.now(), limits.state_bytes)
+        for one in reminds:
+            if one.stream:
+                _check_json(one.name or one.stream, one.event)
+                reminders.put(one)
+            else:
+                reminders.forget(one.name)
+        reminders.check_room()
 
     def _may_write(self, run: InFlight, name: str) -> bool:
         link = run.links[name]
@@ -118,7 +139,8 @@ class Effects:
 
 def _check_sizes(run: InFlight, outcome: Outcome, most_bytes: int) -> None:
     """Raise StateTooLarge for more than a run may leave, or than its charm may hold."""
-    check_run_size(outcome.writes, [send.event for send in outcome.sends], most_bytes)
+    events = [send.event for send in outcome.sends] + [one.event for one in outcome.reminds]
+    check_run_size(outcome.writes, events, most_bytes)
     before = sum(run.sizes.values())
     grown = sum(
         len(value) - run.sizes.get(name, 0)

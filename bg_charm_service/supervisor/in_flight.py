@@ -81,9 +81,8 @@ class SourceDurations:
 
     def is_short(self, health: CharmHealth, source_hash: str) -> bool:
         """Whether a charm did not fail the last time, and is known to be quick."""
-        return (
-            health.consecutive_failures == 0 and self.expected_ms(health, source_hash) <= SHORT_MS
-        )
+        has_failed = health.last_error_at > health.last_success
+        return not has_failed and self.expected_ms(health, source_hash) <= SHORT_MS
 
 
 class RunsInFlight:
@@ -98,6 +97,8 @@ class RunsInFlight:
         self._batch_of: dict[int, _Batch] = {}
         self._batches: dict[int, list[_Batch]] = {}
         self.by_integration: Counter[str] = Counter()
+        #: Jobs under way that a person took back: whatever their runs answer is refused.
+        self.withdrawn: set[int] = set()
         #: What the runs that ended took, for whose turn it is and for what goes together.
         self.share = FairShare()
         self.durations = SourceDurations()
@@ -137,6 +138,7 @@ class RunsInFlight:
         job_id = run.claim.job.job_id
         if job_id in self._batch_of:
             self.note_end(job_id, now)
+        self.withdrawn.discard(job_id)
         self._by_job.pop(job_id, None)
         self._by_charm.pop(run.claim.charm_key, None)
 

@@ -1,4 +1,4 @@
-"""Those who wait for the end of a job's next attempt, and the jobs to run for them alone.
+"""Those who wait for the end of a job's next attempt, and the jobs that are run for them.
 
 In memory; a waiter is let go when its job is settled, dropped, or when the service ends.
 Kept by the supervisor.
@@ -19,8 +19,9 @@ class JobWaiters:
     def __init__(self) -> None:
         self._futures: dict[int, list[asyncio.Future[Settled | None]]] = {}
         self._is_closed = False
-        #: Where nothing is polled, only these jobs are run: until they are settled or dropped.
-        self.wanted: set[int] = set()
+        #: Jobs that a person waits for, with their spaces, until they are settled or dropped. Where
+        #: nothing is polled, only these are run.
+        self.wanted: dict[int, int] = {}
 
     def wait_for(self, job_id: int) -> asyncio.Future[Settled | None]:
         """A future of what becomes of a job's next attempt; None when there will be none."""
@@ -52,7 +53,7 @@ class JobWaiters:
             self._resolve(job_id, None)
 
     def _resolve(self, job_id: int, settled: Settled | None) -> None:
-        self.wanted.discard(job_id)
+        self.wanted.pop(job_id, None)
         for future in self._futures.pop(job_id, []):
             if not future.done():
                 future.set_result(settled)

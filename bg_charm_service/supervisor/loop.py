@@ -18,6 +18,7 @@ from bg_charm_service.domain.errors import ServiceError, ServiceStopping, Storag
 from bg_charm_service.storage.contract import Database, JobQueue, Storage, Store
 from bg_charm_service.storage.disk_reserve import DiskReserve
 from bg_charm_service.supervisor.answer_checks import AnswerChecks
+from bg_charm_service.supervisor.charm_switch import CharmSwitch
 from bg_charm_service.supervisor.completer import Completer, Settled
 from bg_charm_service.supervisor.dispatcher import Batch, Dispatcher
 from bg_charm_service.supervisor.in_flight import RunsInFlight
@@ -26,12 +27,19 @@ from bg_charm_service.supervisor.loop_steps import LoopSteps
 from bg_charm_service.supervisor.pacing import Pace
 from bg_charm_service.supervisor.poll_planner import PollPlanner
 from bg_charm_service.supervisor.recovery import recover_claims
+from bg_charm_service.supervisor.reminders import ReminderSchedule
 from bg_charm_service.supervisor.run_inputs import RunInputs
 from bg_charm_service.supervisor.source_inspections import SourceInspections
 from bg_charm_service.supervisor.storage_health import StorageHealth
 from bg_charm_service.supervisor.suspects import SuspectTrial
+from bg_charm_service.supervisor.waiting_charms import WaitingCharms
 from bg_charm_service.workers.pool.contract import WorkerPool
-from bg_charm_service.workers.pool.events import FieldWanted, PoolEvent, RunFinished
+from bg_charm_service.workers.pool.events import (
+    FieldWanted,
+    PoolEvent,
+    RunFinished,
+    WorkerSpent,
+)
 from bg_charm_service.workers.protocol.messages import FieldValue
 
 #: A longer break between two steps was none of the loop's own: it was stopped, or the machine was.
@@ -55,6 +63,9 @@ class Parts:
     completer: Completer
     inspections: SourceInspections
     trial: SuspectTrial
+    waiting: WaitingCharms
+    switch: CharmSwitch
+    reminders: ReminderSchedule
     #: How long the steps of the loop take: whoever begins something long says what it is.
     steps: LoopSteps = field(default_factory=LoopSteps)
 
@@ -88,11 +99,13 @@ class Supervisor:
         self.storage_health.on_full.append(self._find_who_filled)
         parts.database.on_failure.append(self.storage_health.note)
         self.is_draining = False
-        #: Since when the loop has stepped without a long break, by the steady clock.
+        #: Since when the loop has stepped without a long break, and nothing was resumed, by the
+        #: steady clock.
         self.awake_since = parts.clock.steady()
         self._stepped_at = self.awake_since
         #: Steps done so far: the watchdog sees by it that the loop advances.
         self.turns = 0
+        self._turn_waiters: list[asyncio.Future[None]] = []
         #: Called with the settlements of a step once they are on disk.
         self.on_settled: list[Callable[[Sequence[Settled]], None]] = []
         #: Why nothing runs any more; None while the service is open.
@@ -103,6 +116,7 @@ class Supervisor:
         self.pace = Pace(
             parts.clock,
             parts.planner,
+            parts.reminders,
             parts.queue,
             parts.pool,
             parts.dispatcher,
@@ -111,6 +125,10 @@ class Supervisor:
         )
         #: Ends of runs that are not on disk yet.
         self._answers: list[RunFinished] = []
+        #: Workers that were replaced for what a run did, which is not noted yet.
+        self._spent: list[WorkerSpent] = []
+        #: Called with each of them once it is.
+        self.on_spent: list[Callable[[WorkerSpent], None]] = []
         #: Those of them that are large, and not looked at yet.
         self._checks = AnswerChecks()
         self._waiters = JobWaiters()
@@ -157,6 +175,7 @@ class Supervisor:
         now = self.parts.clock.steady()
         if now - self._stepped_at > _ASLEEP_SECONDS:
             self.awake_since = now
+            self.parts.trial.pass_over(now - self._stepped_at)
         self._stepped_at = now
         self._look_after_storage(now)
         if self.storage_health.is_waiting:
@@ -168,14 +187,24 @@ class Supervisor:
             try:
                 with self._commit(now):
                     settled = self.parts.completer.complete(answers)
+                    self._let_nobody_wait(settled, now)
+                    # After the records of these runs, which may have come with them.
+                    self.parts.completer.note_spent(self._spent)
                     self._plan(now)
                     batches = self._claim(now)
             except StorageError as error:
                 self._undo(error)
                 return
             self._answers = []
+            self._tell_of_spent()
         self._publish(settled, were_answered=bool(answers))
         self._dispatch(batches, now)
+
+    def _tell_of_spent(self) -> None:
+        spent, self._spent = self._spent, []
+        for one in spent:
+            for listener in self.on_spent:
+                listener(one)
 
     def _look_after_storage(self, now: float) -> None:
         """Notice what is wrong with the storage also while nothing is written."""
@@ -187,6 +216,8 @@ class Supervisor:
     def _collect(self) -> list[RunFinished]:
         """Take in what workers said; gives the ends of runs, with those not settled before."""
         self.turns += 1
+        if self._turn_waiters:
+            self._tell_of_turn()
         self.parts.pool.tick()
         self._answers += self._checks.advance()
         self._take_in(self.parts.pool.collect())
@@ -194,15 +225,22 @@ class Supervisor:
             self.pace.stir()
         return self._answers
 
+    def _tell_of_turn(self) -> None:
+        waiters, self._turn_waiters = self._turn_waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
     def _has_work(self, answers: list[RunFinished], now: float) -> bool:
         """Whether there is something to decide, or a write is to show that the disk is back."""
         if self._is_polling:
             # Both are asked in any case: the second notes since when jobs wait.
             is_due = self.parts.planner.is_due(now)
-            has_work = self.parts.dispatcher.wants_to_claim(now) or is_due
+            wants = self.parts.dispatcher.wants_to_claim(now, self._waiters.wanted.values())
+            has_work = wants or is_due or self.parts.reminders.is_due()
         else:
             has_work = bool(self._waiters.wanted) and not self.is_draining
-        has_news = bool(answers) or now >= self.parts.trial.next_note
+        has_news = bool(answers) or bool(self._spent) or now >= self.parts.trial.next_note
         return has_work or has_news or bool(self.storage_health.problem)
 
     @contextmanager
@@ -221,16 +259,26 @@ class Supervisor:
         self._tell_who_filled()
         self.storage_health.clear()
 
+    def _let_nobody_wait(self, settled: Sequence[Settled], now: float) -> None:
+        """Have what people wait for run, also where its charm has to wait since a moment ago."""
+        wanted = self._waiters.wanted
+        if wanted and any(one.decision.waiting is not None for one in settled):
+            self.parts.queue.hasten_jobs(wanted, now)
+
     def _plan(self, now: float) -> None:
         if self._is_polling:
             self.parts.planner.plan(now)
+            if self.parts.reminders.is_due():
+                self.parts.reminders.send_due()
 
     def _claim(self, now: float) -> list[Batch]:
         if self.is_draining:
             return []
         if self._polling:
-            return self.parts.dispatcher.claim(now) if self.storage_health.has_room else []
-        return self.parts.dispatcher.claim_wanted(self._waiters.wanted, now)
+            if not self.storage_health.has_room:
+                return []
+            return self.parts.dispatcher.claim(now, self._waiters.wanted.values())
+        return self.parts.dispatcher.claim_wanted(self._waiters.wanted.keys(), now)
 
     def _undo(self, error: StorageError) -> None:
         """Nothing of this step happened: what came in is kept, and nothing claimed meanwhile."""
@@ -272,7 +320,7 @@ class Supervisor:
                 self._take_in(not_started)
                 self.pace.stir()
         if self._is_polling:
-            self.parts.dispatcher.move_workers(now)
+            self.parts.dispatcher.move_workers(now, self._waiters.wanted.values())
 
     @property
     def _is_polling(self) -> bool:
@@ -319,10 +367,29 @@ class Supervisor:
         """Let the loop take its next step at once."""
         self.pace.hurry()
 
-    def run_job(self, job_id: int) -> None:
-        """Run a job that was just queued, also when the service does not poll."""
+    async def takes_turn(self, within_seconds: float) -> bool:
+        """Ask the loop for a turn: whether it comes in time."""
+        turn = asyncio.get_running_loop().create_future()
+        self._turn_waiters.append(turn)
+        self.pace.stir()
+        try:
+            async with asyncio.timeout(within_seconds):
+                await turn
+        except TimeoutError:
+            return False
+        finally:
+            if turn in self._turn_waiters:
+                self._turn_waiters.remove(turn)
+        return True
+
+    def note_resumed(self) -> None:
+        """Note that what waited until now waited for a person, not for a worker."""
+        self.awake_since = self.parts.clock.steady()
+
+    def run_job(self, job_id: int, space_key: int) -> None:
+        """Run a job that somebody waits for, also where nothing is polled, or all is paused."""
+        self._waiters.wanted[job_id] = space_key
         if not self._polling:
-            self._waiters.wanted.add(job_id)
             self.parts.pool.start()
         self.wake()
 
@@ -338,6 +405,8 @@ class Supervisor:
                 self.parts.runs.note_end(event.run.job_id, now)
                 if not self._checks.holds_back(event):
                     self._answers.append(event)
+            elif isinstance(event, WorkerSpent):
+                self._spent.append(event)
             elif isinstance(event, FieldWanted):
                 self.parts.pool.give_field(event.run_id, self._field(event))
             else:

@@ -13,6 +13,7 @@ from bg_charm_service.domain.clock import Clock
 from bg_charm_service.storage.contract import JobQueue
 from bg_charm_service.supervisor.dispatcher import Dispatcher
 from bg_charm_service.supervisor.poll_planner import PollPlanner
+from bg_charm_service.supervisor.reminders import ReminderSchedule
 from bg_charm_service.workers.pool.contract import WorkerPool
 
 #: While nobody waits for them, commits are so far apart, in seconds: many answers share one.
@@ -30,6 +31,7 @@ class Pace:
         self,
         clock: Clock,
         planner: PollPlanner,
+        reminders: ReminderSchedule,
         queue: JobQueue,
         pool: WorkerPool,
         dispatcher: Dispatcher,
@@ -39,6 +41,7 @@ class Pace:
     ) -> None:
         self._clock = clock
         self._planner = planner
+        self._reminders = reminders
         self._queue = queue
         self._pool = pool
         self._dispatcher = dispatcher
@@ -47,7 +50,8 @@ class Pace:
         self._is_wanted = asyncio.Event()
         #: How often workers are looked after while they run, start or are missing.
         self._watch_seconds = watch_seconds
-        #: The longest rest: the watchdog is fed by the steps.
+        #: The longest rest: the watchdog is fed by the steps, and after the machine slept, while
+        #: timers stood still, the clock is looked at within that time.
         self.longest_seconds = 5.0
         #: Until then, answers are collected before they are settled.
         self._collect_until = 0.0
@@ -75,7 +79,11 @@ class Pace:
         if retry_at is not None:
             until = retry_at
         elif is_polling:
-            waiting = (self._queue.next_run_at(), self._planner.next_due)
+            waiting = (
+                self._queue.next_run_at(),
+                self._planner.next_due,
+                self._reminders.next_due,
+            )
             until = min([until, *(moment for moment in waiting if moment is not None)])
         if self._pool.wants_ticks:
             until = min(until, now + self._watch_seconds)

@@ -6,7 +6,7 @@ Reads only; called by the dispatcher, inside the transaction that claims.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 from loguru import logger
@@ -38,6 +38,8 @@ class Prepared(msgspec.Struct, frozen=True):
     links: dict[str, bool] = {}
     last_success: float | None = None
     problem: Failure | None = None
+    #: What the fields named in `large` take, in bytes.
+    large_bytes: int = 0
 
     def spec(self, *, with_source: bool) -> RunSpec:
         """What the worker is told."""
@@ -59,13 +61,23 @@ class Prepared(msgspec.Struct, frozen=True):
             links=self.links,
             last_success=self.last_success,
             limits=self.limits,
+            large_bytes=self.large_bytes,
+            scheduled_at=job.scheduled_at,
+            previous=self.run.health.last_scheduled or None,
         )
 
 
 class RunInputs:
     """Reads what runs start from."""
 
-    def __init__(self, storage: Storage, limits: LimitResolver, durations: SourceDurations) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        limits: LimitResolver,
+        durations: SourceDurations,
+        problem_of: Callable[[int], Failure | None] = lambda _: None,
+    ) -> None:
+        self._problem_of = problem_of
         self._database = storage.database
         self._store = storage.store
         self._queue = storage.queue
@@ -131,6 +143,7 @@ class RunInputs:
                     values=values,
                     large=large,
                     last_success=health.last_success or None,
+                    large_bytes=_size_of(large, sizes),
                 )
             )
         return prepared
@@ -156,10 +169,11 @@ class RunInputs:
         cells = self._store.cells.snapshot(charm)
         versions, sizes, values, large = _taken_apart(cells)
         links: dict[str, Link] = {}
-        problem = None
+        # Only of runs by hand: nothing else of a charm that lacks something is claimed.
+        problem = self._problem_of(charm.charm_key)
         if any(f.kind in (FieldKind.CELL, FieldKind.STREAM) for f in charm.schema.fields):
             links = {link.field: link for link in self._store.links.of(charm.charm_key)}
-            problem = self._read_links(charm, links, versions, values)
+            problem = self._read_links(charm, links, versions, values) or problem
         secrets = secret_texts(self._secret_values(charm, links, values))
         health = self._store.health.get(charm.charm_key)
         mark = self._database.sole_writer.changes.since(charm.charm_key)
@@ -184,6 +198,7 @@ class RunInputs:
             links={n: link.is_writable or self._is_inside(run, link) for n, link in links.items()},
             last_success=health.last_success or None,
             problem=problem,
+            large_bytes=_size_of(large, sizes),
         )
 
     def _read_links(
@@ -299,6 +314,10 @@ def _is_usual(claim: Claim) -> bool:
     """Whether a job is a poll that nothing has happened to."""
     job = claim.job
     return job.origin is Origin.POLL and job.deliveries == 1 and job.attempt == 1
+
+
+def _size_of(names: tuple[str, ...], sizes: dict[str, int]) -> int:
+    return sum([sizes[name] for name in names]) if names else 0
 
 
 def _taken_apart(

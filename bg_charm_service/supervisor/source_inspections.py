@@ -12,7 +12,12 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from bg_charm_service.domain.errors import CompilerError, InvalidInput, ServiceError
+from bg_charm_service.domain.errors import (
+    CompilerError,
+    FailureCause,
+    InvalidInput,
+    ServiceError,
+)
 from bg_charm_service.domain.json_values import (
     PART_BYTES,
     CheckedJson,
@@ -20,10 +25,11 @@ from bg_charm_service.domain.json_values import (
     check_json_in_parts,
 )
 from bg_charm_service.domain.limits import Limits, check_changes
-from bg_charm_service.domain.model import CharmSchema
+from bg_charm_service.domain.model import CharmSchema, Failure
 from bg_charm_service.domain.quantities import size_text
-from bg_charm_service.domain.text_limits import STORED_ERROR_CHARACTERS, cut
-from bg_charm_service.supervisor.limit_resolver import LimitResolver
+from bg_charm_service.domain.redaction import mask
+from bg_charm_service.supervisor.answer_validation import short_message
+from bg_charm_service.supervisor.refusal_advice import Place, RefusalAdvice
 from bg_charm_service.workers.pool.contract import WorkerPool
 from bg_charm_service.workers.pool.events import InspectFinished
 from bg_charm_service.workers.protocol.messages import MOST_SETS, Inspect, Inspected
@@ -39,11 +45,11 @@ _NAME_CHARACTERS = 500
 class SourceInspections:
     """Requests under way, by their number."""
 
-    def __init__(self, pool: WorkerPool, limits: LimitResolver) -> None:
+    def __init__(self, pool: WorkerPool, advice: RefusalAdvice) -> None:
         self._pool = pool
-        self._limits = limits
+        self.advice = advice
         self._numbers = itertools.count(1)
-        self._waiting: dict[int, tuple[str, asyncio.Future[Inspected]]] = {}
+        self._waiting: dict[int, tuple[str, asyncio.Future[Inspected | Failure]]] = {}
         self._ended_by: ServiceError | None = None
 
     async def inspect(
@@ -53,24 +59,50 @@ class SourceInspections:
         class_name: str | None = None,
         values: Sequence[dict[str, bytes]] = (),
         *,
+        place: Place,
         limits: Limits | None = None,
     ) -> Inspected:
         """Describe a source, and check sets of values against its fields; raises CompilerError.
 
-        Values that do not fit are in the answer's `problems`, one dict a set. Many sets are given
-        out in portions, to one worker after the other. Without `limits` of a charm, those of the
-        service count.
+        Values that do not fit are in the answer's `problems`, one dict a set. It is loaded within
+        the limits that count at its place, unless others are given.
+        """
+        within = limits or self.advice.allowed(place)
+        loaded = await self.load(source, file_name, class_name, values, limits=within)
+        if isinstance(loaded, Failure):
+            raise self.error_of(loaded, place, within)
+        return loaded
+
+    async def load(
+        self,
+        source: str,
+        file_name: str,
+        class_name: str | None,
+        values: Sequence[dict[str, bytes]],
+        *,
+        limits: Limits,
+    ) -> Inspected | Failure:
+        """Do the same wherever it is to be: what keeps it from loading is told by `error_of`.
+
+        Raises CompilerError for what is wrong with it everywhere. Many sets of values are given out
+        in portions, to one worker after the other.
         """
         found: list[Inspected] = []
         for start in range(0, max(1, len(values)), MOST_SETS):
             portion = values[start : start + MOST_SETS]
-            found.append(await self._ask(source, file_name, class_name, portion, limits))
-            if found[-1].schema != found[0].schema:
+            answer = await self._ask(source, file_name, class_name, portion, limits)
+            if isinstance(answer, Failure):
+                return answer
+            found.append(answer)
+            if answer.schema != found[0].schema:
                 raise CompilerError(f"{file_name}: it is another class each time it is loaded.")
-        first = found[0]
         checked = tuple(value for one in found for value in one.values)
         problems = tuple(problem for one in found for problem in one.problems)
-        return Inspected(first.request_id, first.schema, values=checked, problems=problems)
+        return replace(found[0], values=checked, problems=problems)
+
+    def error_of(self, failure: Failure, place: Place, within: Limits) -> CompilerError:
+        """Say why a source does not load there, within these limits, and what to do about it."""
+        return CompilerError(mask(short_message(self.advice.of_loading(place, within, failure))))
 
     async def _ask(
         self,
@@ -78,25 +110,31 @@ class SourceInspections:
         file_name: str,
         class_name: str | None,
         values: Sequence[dict[str, bytes]],
-        limits: Limits | None,
-    ) -> Inspected:
+        limits: Limits,
+    ) -> Inspected | Failure:
         if self._ended_by is not None:
             raise self._ended_by
         number = next(self._numbers)
-        future: asyncio.Future[Inspected] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Inspected | Failure] = asyncio.get_running_loop().create_future()
         self._waiting[number] = (file_name, future)
-        within = limits or self._limits.allowed()
+        # What the class asks for is not known before.
+        within = replace(limits, processors=1)
         request = Inspect(number, source, file_name, class_name, tuple(values), within)
         self._pool.inspect(request)
         try:
             inspected = await future
         finally:
             self._waiting.pop(number, None)
+        if isinstance(inspected, Failure):
+            return inspected
         if inspected.schema is None:
-            raise CompilerError(cut(inspected.error, STORED_ERROR_CHARACTERS, mark=""))
+            return inspected.failure or Failure(FailureCause.COMPILER, f"{file_name}: no class.")
         problem = _untruth(inspected, inspected.schema, values)
         if problem:
             raise CompilerError(f"{file_name}: its worker described it wrongly: {problem}.")
+        if any(inspected.problems):
+            problems = tuple(_masked(each) for each in inspected.problems)
+            inspected = replace(inspected, problems=problems)
         if sum(len(value) for each in inspected.values for value in each.values()) > PART_BYTES:
             values_checked = tuple([await _checked(each) for each in inspected.values])
             return replace(inspected, values=values_checked)
@@ -110,8 +148,10 @@ class SourceInspections:
         if event.inspected is not None:
             future.set_result(event.inspected)
         else:
-            why = f": {event.death.message}" if event.death else "."
-            future.set_exception(CompilerError(f"{file_name}: loading it ended the worker{why}"))
+            death = event.death
+            why = f": {death.message}" if death is not None else "."
+            cause = death.cause if death is not None else FailureCause.COMPILER
+            future.set_result(Failure(cause, f"{file_name}: loading it ended the worker{why}"))
 
     def stop(self, error: ServiceError) -> None:
         """Let whoever still waits go, and whoever comes later, with this error."""
@@ -120,6 +160,10 @@ class SourceInspections:
             if not future.done():
                 future.set_exception(error)
         self._waiting.clear()
+
+
+def _masked(problems: dict[str, str]) -> dict[str, str]:
+    return {name: mask(text) for name, text in problems.items()}
 
 
 async def _checked(values: dict[str, bytes]) -> dict[str, bytes]:
@@ -147,6 +191,7 @@ def _untruth(inspected: Inspected, schema: CharmSchema, given: Sequence[dict[str
             return "not all values were checked"
     names = [schema.class_name, schema.name, *schema.streams]
     names += [field.name for field in schema.fields]
+    names += [*inspected.hidden, *inspected.withheld, *inspected.said]
     if len(names) > _MOST_MEMBERS or len(schema.doc) > _DOC_CHARACTERS:
         return "it has too many members, or too long a text"
     if not all(name.isidentifier() and len(name) < _NAME_CHARACTERS for name in names):

@@ -99,6 +99,10 @@ class SuspectTrial:
             lambda: self._have_noted(now, has_passed=has_passed, is_history=is_history)
         )
 
+    def pass_over(self, seconds: float) -> None:
+        """Let so much of this life not count: the machine slept, or the service was stopped."""
+        self._born += seconds
+
     def end_well(self) -> None:
         """Forget all deaths: this life ends in good order; inside a transaction."""
         self._lives.forget()

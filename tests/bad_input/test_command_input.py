@@ -22,7 +22,8 @@ from tests.process.running import Service
 #: No answer to a mistake is longer, in characters.
 LONGEST_LINE = 1100
 
-#: Good arguments of each command; REF is a charm, FILE its source, LINES an import.
+#: Good arguments of each command; REF is a charm, FILE its source, LINES an import, CONFIG the
+#: configuration.
 GOOD = {
     "charm add": ["FILE", "--space", "demo"],
     "charm update": ["REF", "FILE", "--dry-run"],
@@ -36,7 +37,10 @@ GOOD = {
     "charm enable": ["REF"],
     "charm disable": ["REF"],
     "charm interval": ["REF", "60"],
+    "charm schedule": ["REF", "0 8 * * *", "--time-zone", "Europe/Oslo"],
     "charm requeue": ["REF"],
+    "charm forget": ["REF", "name"],
+    "charm purge": ["REF", "--stream", "bgUpdater"],
     "charm remove": ["REF"],
     "limits": ["REF", "--timeout", "10"],
     "charm import": ["LINES"],
@@ -48,11 +52,22 @@ GOOD = {
     "space grant": ["demo", "DID"],
     "identity new": [],
     "identity did": [],
+    "identity rotate": ["--to", "KEY"],
     "integration list": [],
     "integration initialize": ["gmail"],
+    "pause": ["REF"],
+    "resume": ["REF"],
+    "jobs list": [],
+    "jobs cancel": ["1"],
     "status": [],
-    "dead-letters": [],
+    "dead-letters requeue": ["REF"],
+    "dead-letters drop": ["REF"],
+    "config show": [],
+    "config check": ["CONFIG"],
     "open": [],
+    "session show": [],
+    "session list": [],
+    "session end": [],
     "token new": ["--name", "name"],
     "token list": [],
     "token revoke": ["name"],
@@ -64,7 +79,7 @@ GOOD = {
 }
 
 #: What a command writes beside the service, and may: a new file, in the folder of the test.
-WRITES_FILES = {"identity new", "backup"}
+WRITES_FILES = {"identity new", "identity rotate", "backup"}
 
 
 def leaves(group: click.Group, before: str = "") -> Iterator[tuple[str, click.Command]]:
@@ -99,11 +114,14 @@ class Desk:
         (folder / "lines.jsonl").write_text(
             json.dumps({"source": COUNTER, "space": "demo", "cause": "counter"})
         )
+        (folder / "config.toml").write_text("failures = 2")
         self._words = {
             "REF": charm.ref,
             "FILE": str(folder / "file.py"),
             "NEW": str(folder / "new.db"),
+            "KEY": str(folder / "key.pem"),
             "LINES": str(folder / "lines.jsonl"),
+            "CONFIG": str(folder / "config.toml"),
             "DID": str(service.status()["operator"]),
         }
 

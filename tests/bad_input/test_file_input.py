@@ -79,6 +79,12 @@ def check_refusal(result: Result, *codes: int) -> None:
     assert len(line) <= 1100
 
 
+def check_empty(folder: Path) -> None:
+    """Fail if a folder's data directory has a charm; it need not be there."""
+    if (folder / "data" / DATABASE_NAME).exists():
+        assert "[]" == run(folder, "charm", "list", "--json").stdout.strip()
+
+
 def run(folder: Path, *arguments: str, **environment: str) -> Result:
     """Run a command in this process, on the data directory of a folder."""
     flag = f"--data-dir={folder / 'data'}"
@@ -90,7 +96,7 @@ def test_sources(tmp_path: Path, what: str) -> None:
     """What is no charm's source is not added."""
     THINGS[what](tmp_path / "charm.py")
     check_refusal(run(tmp_path, "charm", "add", str(tmp_path / "charm.py"), "--space", "x"), 1, 2)
-    assert "[]" == run(tmp_path, "charm", "list", "--json").stdout.strip()
+    check_empty(tmp_path)
 
 
 @things
@@ -103,6 +109,19 @@ def test_keys(tmp_path: Path, what: str) -> None:
 
 
 @things
+def test_configurations(tmp_path: Path, what: str) -> None:
+    """What is no configuration is wrong usage: of a start, a command, and the check itself."""
+    file = tmp_path / "config.toml"
+    THINGS[what](file)
+    checked = CliRunner().invoke(root, ["config", "check", str(file)])
+    assert checked.exit_code in (0, 2), checked.exception
+    assert all(line.isprintable() for line in checked.stderr.splitlines())
+    if checked.exit_code:
+        for command in (["config", "show"], ["charm", "list"], []):
+            check_refusal(CliRunner().invoke(root, [f"--config={file}", *command]), 2)
+
+
+@things
 def test_imports(tmp_path: Path, what: str) -> None:
     """Lines that are no charms are told by number; none is added."""
     THINGS[what](tmp_path / "charms.jsonl")
@@ -112,7 +131,7 @@ def test_imports(tmp_path: Path, what: str) -> None:
     assert "Internal error" not in result.output
     assert result.exit_code or "0 added.\n" == result.stdout
     assert all(line.isprintable() for line in result.stderr.splitlines())
-    assert "[]" == run(tmp_path, "charm", "list", "--json").stdout.strip()
+    check_empty(tmp_path)
 
 
 @things

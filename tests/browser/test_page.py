@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import BrowserContext, expect
 
 from tests.browser.conftest import PATIENCE_MS, Watched
+from tests.fakes.http_server import FakeServer
 from tests.process.program import COUNTER
 from tests.process.reaching import Reached
 
@@ -23,6 +24,16 @@ class Mailbox(Charm):
     def bg_updater(self, event: dict) -> None:
         print("<b>opening</b> the mailbox")
         raise PermissionError("the token <script>document.title='taken'</script> was refused")
+"""
+
+ASKING = """\
+from bg_charm_service import Charm
+
+class Asking(Charm):
+    async def bg_updater(self, event: dict) -> None:
+        async with self.http() as http:
+            await http.get("{address}")
+        print("asked and answered")
 """
 
 HOSTILE = COUNTER.replace('error: str = ""', 'error: str = "<img src=x onerror=alert(1)>"')
@@ -176,6 +187,25 @@ def test_pages_fit_a_phone(operator: Watched, path: str, scheme: str) -> None:
     page = operator.open(path)
     assert 360 >= page.evaluate("document.documentElement.scrollWidth")
     assert page.title()
+
+
+def test_requests_of_a_run_have_a_tab(operator: Watched, door: Reached) -> None:
+    """Beside its log; also at the width of a phone, whatever somebody put into a path."""
+    with FakeServer() as server:
+        path = "/<b>bold</b>/" + "x" * 200
+        charm = door.service.add(ASKING.format(address=f"{server.url}{path}"), cause="asking")
+        run = charm.run()
+    page = operator.open(f"/charms/{charm.ref}")
+    page.locator(".runs summary").first.click()
+    page.get_by_role("link", name="1 request").click()
+    row = page.locator("table tbody tr")
+    expect(row).to_contain_text("GET 127.0.0.1/<b>bold</b>/xxx")
+    expect(row).to_contain_text("404")
+    page.set_viewport_size({"width": 360, "height": 700})
+    assert 360 >= page.evaluate("document.documentElement.scrollWidth")
+    page.get_by_role("link", name="Log", exact=True).click()
+    expect(page.locator("main")).to_contain_text("asked and answered")
+    assert page.url.endswith(f"/runs/{run['number']}?")
 
 
 def test_hostile_values_are_text(operator: Watched, door: Reached) -> None:

@@ -59,6 +59,14 @@ def test_sessions_end(store: Store) -> None:
     assert store.sessions.find(b"two", 301.0) is None
 
 
+def test_sessions_are_listed(store: Store) -> None:
+    """Those that are not over, the newest first."""
+    store.sessions.add(b"over", None, expires_at=200.0, now=100.0)
+    store.sessions.add(b"old", None, expires_at=400.0, now=150.0)
+    store.sessions.add(b"new", None, expires_at=400.0, now=160.0)
+    assert [b"new", b"old"] == [hashed for hashed, _ in store.sessions.all(200.0)]
+
+
 def test_a_nonce_is_taken_once(store: Store) -> None:
     """Each signer's nonce is good once while its signature could be; then it is forgotten."""
     assert store.nonces.take("did", "nonce", expires_at=200.0, now=100.0)

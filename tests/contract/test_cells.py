@@ -150,6 +150,17 @@ def test_secret_stays_in_its_cell(store: Store) -> None:
         store.secrets.decrypt(sealed, '["a","b/c",""]')
 
 
+def test_data_key_is_handed_over(engine: Engine, store: Store) -> None:
+    """One identity opens it in the place of another; what it encrypted is read as before."""
+    sealed = store.secrets.encrypt(TOKEN, "here")
+    store.secrets.hand_over(OWNER.did(), FRIEND.did())
+    engine.reopen()
+    with pytest.raises(AuthorizationError):
+        engine.store.secrets.unlock(OWNER)
+    engine.store.secrets.unlock(FRIEND)
+    assert TOKEN == engine.store.secrets.decrypt(sealed, "here")
+
+
 def test_data_key_opens_for_those_it_was_granted(engine: Engine, store: Store) -> None:
     """After a restart secrets are locked until a granted identity opens them."""
     charm = add_charm(store)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bg_charm_service.domain.model import Origin
 from bg_charm_service.storage.contract import JobQueue
-from bg_charm_service.storage.records import CharmRecord, Claim
+from bg_charm_service.storage.records import CharmRecord, Claim, Pausing
 from tests.contract.engine import ENGINES, Engine
 from tests.contract.test_store import add_charm
 
@@ -98,7 +98,7 @@ def test_requeued_job_says_whose_it_is(engine: Engine) -> None:
         engine.queue.bury(claim)
     with engine.transaction():
         engine.queue.note_integrations()
-        assert engine.queue.requeue(mail.charm_key, NOW) is not None
+        assert engine.queue.requeue(claim.job.job_id, NOW) is not None
     assert [] == engine.queue.claim(mail.space_key, 1, NOW, without=MAIL)
     assert 1 == len(engine.queue.claim(mail.space_key, 1, NOW, without=NEWS))
 
@@ -165,3 +165,21 @@ def _follow(engine: Engine, owners: list[str], script: list[tuple[str, object, o
     assert Counter(pending=len(waiting), claimed=len(claimed)) == Counter(
         pending=queue.pending, claimed=queue.claimed
     )
+
+
+def test_what_is_paused_and_what_is_left_out_both_wait(engine: Engine) -> None:
+    """While a charm is paused, the integrations that have enough are left out all the same."""
+    with engine.transaction():
+        engine.queue.note_integrations()
+    mail, paused, mine = (
+        charm_of(engine, name, label)
+        for name, label in (("mail", "mail"), ("paused", ""), ("mine", ""))
+    )
+    jobs = {charm.charm_key: poll(engine.queue, charm) for charm in (mail, paused, mine)}
+    pausing = Pausing(charm_keys=frozenset([paused.charm_key]))
+    claims = engine.queue.claim(mail.space_key, 10, NOW, without=MAIL, pausing=pausing)
+    assert [jobs[mine.charm_key]] == [claim.job.job_id for claim in claims]
+    engine.queue.look_again(mail.space_key)
+    claims = engine.queue.claim(mail.space_key, 10, NOW)
+    rest = [jobs[mail.charm_key], jobs[paused.charm_key]]
+    assert rest == [claim.job.job_id for claim in claims]

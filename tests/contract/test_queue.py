@@ -5,9 +5,15 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from bg_charm_service.domain.errors import Conflict
 from bg_charm_service.domain.model import CharmRef, Origin, Priority
 from bg_charm_service.storage.contract import JobQueue
-from bg_charm_service.storage.records import KEEP_DONE, SUSPECT_DELIVERIES
+from bg_charm_service.storage.records import (
+    KEEP_DONE,
+    MOST_DEAD_SENDS,
+    SUSPECT_DELIVERIES,
+    NewJob,
+)
 from tests.contract.engine import Engine
 
 SPACE, CHARM, NOW = 1, 7, 1000.0
@@ -21,6 +27,11 @@ def poll(queue: JobQueue, charm: int = CHARM, run_at: float = NOW, space: int = 
     )
     assert job_id is not None
     return job_id
+
+
+def plain() -> NewJob:
+    """Give a poll of a charm with an interval."""
+    return NewJob(SPACE, CHARM, REF, "bgUpdater", b"{}", NOW, next_due=NOW + 60, is_plain=True)
 
 
 def send(queue: JobQueue, event: bytes = b"{}", charm: int = CHARM) -> int:
@@ -158,8 +169,8 @@ def test_late_bury_spares_the_dead_letter(queue: JobQueue) -> None:
     assert [claim.job.job_id] == [letter.job.job_id for letter in queue.dead_letters()]
 
 
-def test_newest_dead_letter_is_kept(queue: JobQueue) -> None:
-    """A charm has one dead letter, a success removes it, and other charms keep theirs."""
+def test_newest_dead_letter_of_a_poll_is_kept(queue: JobQueue) -> None:
+    """A charm's polls have one dead letter, a success removes it, and other charms keep theirs."""
 
     def listed(after: int = 0) -> list[int]:
         return [letter.job.job_id for letter in queue.dead_letters(after, limit=5)]
@@ -170,8 +181,121 @@ def test_newest_dead_letter_is_kept(queue: JobQueue) -> None:
         (claim,) = queue.claim(SPACE, 1, NOW)
         queue.bury(claim)
     assert (2, ids[1:], ids[2:]) == (queue.dead, listed(), listed(after=ids[1]))
-    queue.drop_dead_letter(CHARM)
+    queue.drop_dead_poll(CHARM)
     assert (1, ids[2:]) == (queue.dead, listed())
+
+
+def test_dead_letters_of_events_are_each_kept(queue: JobQueue) -> None:
+    """Neither a newer one nor a success takes an event that was given up; a person drops it."""
+    ids = [send(queue), send(queue)]
+    for _ in ids:
+        (claim,) = queue.claim(SPACE, 1, NOW)
+        queue.bury(claim)
+    queue.drop_dead_poll(CHARM)
+    queue.drop_dead_polls([CHARM])
+    assert ids == [letter.job.job_id for letter in queue.dead_letters_of(CHARM)]
+    assert (2, [ids[1]]) == (
+        queue.count_dead_letters(CHARM),
+        [letter.job.job_id for letter in queue.dead_letters_of(CHARM, after=ids[0])],
+    )
+    assert [True, False] == [queue.drop_dead_letter(ids[0]), queue.drop_dead_letter(ids[0])]
+    assert (1, 1) == (queue.dead, queue.count_dead_letters(CHARM))
+
+
+def test_charm_with_a_thousand_dead_events_takes_no_more(engine: Engine) -> None:
+    """Then a send is refused with the reason, and taken again once one of them is gone."""
+    queue = engine.queue
+    with engine.transaction():
+        for _ in range(MOST_DEAD_SENDS):
+            send(queue)
+            (claim,) = queue.claim(SPACE, 1, NOW)
+            queue.bury(claim)
+    assert not queue.has_room_for_dead(CHARM)
+    with pytest.raises(Conflict, match=r"1,000 of them were given up.*dead-letters requeue"):
+        send(queue)
+    # One that was accepted before, as a reminder is, is never refused.
+    assert queue.put_send(
+        SPACE, CHARM, REF, "add", b"{}", run_at=NOW, now=NOW, is_held=False, is_accepted=True
+    )
+    assert send(queue, charm=8)
+    queue.drop_dead_letter(queue.dead_letters_of(CHARM)[0].job.job_id)
+    assert send(queue)
+
+
+def test_event_that_waits_keeps_its_place(queue: JobQueue) -> None:
+    """What is put off runs at its time, those behind it after it; and sooner once that is said."""
+    first, second = send(queue), send(queue)
+    queue.put_off(SPACE, CHARM, NOW + 60)
+    assert [] == claimed_ids(queue, NOW + 59)
+    queue.bring_on(SPACE, CHARM, NOW + 60, NOW + 10)
+    assert ({SPACE}, [first]) == (queue.hot_spaces(NOW + 10), claimed_ids(queue, NOW + 10))
+    claim = queue.find(first)
+    assert claim is not None
+    queue.release(claim, NOW + 70)
+    assert [] == claimed_ids(queue, NOW + 69)
+    (again,) = queue.claim(SPACE, 5, NOW + 70)
+    queue.ack(again)
+    assert [second] == claimed_ids(queue, NOW + 70)
+
+
+def test_job_that_somebody_waits_for_runs_now(queue: JobQueue) -> None:
+    """Though it was put off a moment ago."""
+    first = send(queue)
+    queue.put_off(SPACE, CHARM, NOW + 60)
+    queue.hasten_jobs({first: SPACE}, NOW)
+    assert ({SPACE}, [first]) == (queue.hot_spaces(NOW), claimed_ids(queue, NOW))
+
+
+def test_plain_poll_is_put_off_and_hastened_like_any_other(queue: JobQueue) -> None:
+    """Though nothing but its charm's due time stood for it while it waited or was out."""
+    queue.put_polls([plain()], now=NOW)
+    queue.put_off(SPACE, CHARM, NOW + 60)
+    assert [] == claimed_ids(queue, NOW + 59)
+    wanted = queue.hasten(CHARM, NOW + 1)
+    (claim,) = queue.claim(SPACE, 1, NOW + 1)
+    assert wanted == claim.job.job_id
+    queue.ack(claim)
+
+    queue.put_polls([plain()], now=NOW)
+    (claim,) = queue.claim(SPACE, 1, NOW)
+    wanted = queue.hasten(CHARM, NOW)
+    assert wanted == claim.job.job_id
+    queue.release(claim, NOW + 60)
+    assert [] == claimed_ids(queue, NOW + 59)
+    queue.hasten_jobs({wanted: SPACE}, NOW + 1)
+    assert [wanted] == claimed_ids(queue, NOW + 1)
+
+
+def test_plain_poll_and_events_of_its_charm_take_turns(queue: JobQueue) -> None:
+    """Whichever was there first: a charm has one job out at a time."""
+    queue.put_polls([plain()], now=NOW)
+    event = send(queue)
+    (claim,) = queue.claim(SPACE, 9, NOW)
+    assert Origin.POLL is claim.job.origin
+    assert [] == claimed_ids(queue)
+    assert queue.claim_job(event) is None
+    queue.ack(claim)
+    assert [event] == claimed_ids(queue)
+    queue.put_polls([plain()], now=NOW)
+    assert [] == claimed_ids(queue)
+    newest = queue.page(event, 9)[-1].job_id
+    assert queue.claim_job(newest) is None
+
+
+def test_next_event_of_a_charm_that_waits_has_its_time(queue: JobQueue) -> None:
+    """One that is first in line runs no sooner; one behind others has no time of its own."""
+
+    def late(until: float) -> int:
+        return queue.put_send(
+            SPACE, CHARM, REF, "add", b"{}", run_at=NOW, now=NOW, is_held=False, not_before=until
+        )
+
+    first, second = late(NOW + 60), late(NOW + 60)
+    assert ([], [first]) == (claimed_ids(queue, NOW + 59), claimed_ids(queue, NOW + 60))
+    claim = queue.find(first)
+    assert claim is not None
+    queue.ack(claim)
+    assert [second] == claimed_ids(queue, NOW)
 
 
 def test_requeued_job_is_a_new_one(queue: JobQueue) -> None:
@@ -179,12 +303,12 @@ def test_requeued_job_is_a_new_one(queue: JobQueue) -> None:
     poll(queue)
     (claim,) = queue.claim(SPACE, 1, NOW)
     queue.bury(claim)
-    job_id = queue.requeue(CHARM, NOW + 50)
+    job_id = queue.requeue(claim.job.job_id, NOW + 50)
     (again,) = queue.claim(SPACE, 1, NOW + 50)
     assert (job_id, 1, 1) == (again.job.job_id, again.job.attempt, again.job.deliveries)
     assert again.job.run_id != claim.job.run_id
     assert (claim.job.stream, claim.job.event) == (again.job.stream, again.job.event)
-    assert (0, None) == (queue.dead, queue.requeue(CHARM, NOW))
+    assert (0, None) == (queue.dead, queue.requeue(claim.job.job_id, NOW))
 
 
 def test_requeue_gives_way_to_a_live_poll(queue: JobQueue) -> None:
@@ -193,7 +317,7 @@ def test_requeue_gives_way_to_a_live_poll(queue: JobQueue) -> None:
     (claim,) = queue.claim(SPACE, 1, NOW)
     queue.bury(claim)
     poll(queue)
-    assert queue.requeue(CHARM, NOW) is None
+    assert queue.requeue(claim.job.job_id, NOW) is None
     assert (1, 1) == (queue.dead, queue.pending)
 
 
@@ -355,3 +479,73 @@ def test_only_what_a_wrong_clock_wrote_is_brought_near(queue: JobQueue) -> None:
     assert [2] == [claim.charm_key for claim in queue.claim(SPACE, 10, NOW)]
     assert [] == claimed_ids(queue, NOW + 29)
     assert [1] == [claim.charm_key for claim in queue.claim(SPACE, 10, NOW + 30)]
+
+
+def test_page_says_all_but_the_event(queue: JobQueue) -> None:
+    """A listed job has its charm, stream, state and time; however large its event, and its name."""
+    long_name = "s" * 3000
+    job_id = queue.put_send(
+        SPACE,
+        CHARM,
+        REF,
+        long_name,
+        b'"' + b"e" * 5000 + b'"',
+        run_at=NOW + 9,
+        now=NOW,
+        is_held=True,
+    )
+    poll(queue)
+    first, second = queue.page(0, 10)
+    assert (job_id, REF, long_name, Origin.SEND) == (
+        first.job_id,
+        first.ref,
+        first.stream,
+        first.origin,
+    )
+    assert ("pending", 1, NOW + 9, NOW, True) == (
+        first.status,
+        first.attempt,
+        first.run_at,
+        first.created_at,
+        first.is_held,
+    )
+    assert ("bgUpdater", Origin.POLL, False) == (second.stream, second.origin, second.is_held)
+    assert [second] == queue.page(first.job_id, 10)
+    assert [first] == queue.page(0, 1, charm_key=CHARM)
+    assert second.job_id == queue.newest()
+
+
+def test_withdrawn_first_event_lets_the_next_one_run(queue: JobQueue) -> None:
+    """What waited behind an event that was taken back runs, in its order."""
+    first, second, third = (send(queue) for _ in range(3))
+    assert 2 == queue.withdraw(CHARM, [first, second])
+    assert [third] == claimed_ids(queue)
+    assert 0 == queue.withdraw(CHARM, [third, first]), "it is under way, or gone"
+    assert (0, 1) == (queue.pending, queue.claimed)
+
+
+def test_withdrawn_event_of_a_disabled_charm_frees_nobody(queue: JobQueue) -> None:
+    """The events of a disabled charm wait on, whatever of them is taken back."""
+    first, _second = send(queue), send(queue)
+    queue.hold(CHARM)
+    queue.withdraw(CHARM, [first])
+    assert [] == claimed_ids(queue)
+
+
+def test_suspect_that_is_paused_is_passed_over(engine: Engine, queue: JobQueue) -> None:
+    """A suspect of a paused charm waits for it to be resumed; others do not wait for it."""
+    one, other = poll(queue, 1), poll(queue, 2)
+    for _ in range(SUSPECT_DELIVERIES):
+        for claim in queue.claim(SPACE, 2, NOW):
+            queue.rescue(claim, NOW)
+
+    def is_paused(space_key: int, charm_key: int) -> bool:
+        return charm_key == 1
+
+    passed = queue.claim_suspect(NOW, is_paused=is_paused)
+    assert passed is not None
+    assert other == passed.job.job_id
+    assert not queue.has_suspect(NOW, is_paused=is_paused)
+    last = queue.claim_suspect(NOW)
+    assert last is not None
+    assert one == last.job.job_id

@@ -11,9 +11,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from bg_charm_service.domain.model import CharmRef, Origin
+from bg_charm_service.domain.model import CharmRef, CharmSchema, Origin
 from bg_charm_service.storage.contract import JobQueue
-from bg_charm_service.storage.records import SUSPECT_DELIVERIES, Claim
+from bg_charm_service.storage.records import SUSPECT_DELIVERIES, Claim, NewJob, Pausing
 from tests.contract.engine import ENGINES, Engine
 
 Result = TypeVar("Result")
@@ -45,6 +45,8 @@ class Row:
     deliveries: int = 0
     #: A poll under way while its charm was disabled: it must not come back.
     is_unwanted: bool = False
+    #: A plain poll that nothing has happened to: its charm's due time, or its batch, stands for it.
+    is_plain: bool = False
 
     @property
     def is_live(self) -> bool:
@@ -64,6 +66,22 @@ class QueueMachine(RuleBasedStateMachine):
         self.disabled: set[int] = set()
         self.claims: list[Claim] = []
         self.old_claims: list[Claim] = []
+        for space in sorted(set(SPACES.values())):
+            did = f"did:key:space{space}"
+            found = self.engine.store.spaces.ensure(did, name="", owner="did:key:owner", now=1.0)
+            assert found.space_key == space
+        for charm, space in SPACES.items():
+            record = self.engine.store.charms.add(
+                ref(charm),
+                space,
+                cause=f"{charm}",
+                file_name="x.py",
+                source="x",
+                schema=CharmSchema("X", "X", "", (), ("bgUpdater",)),
+                now=1.0,
+            )
+            assert record.charm_key == charm
+            self.engine.store.health.create(charm)
 
     def teardown(self) -> None:
         self.engine.close()
@@ -76,6 +94,7 @@ class QueueMachine(RuleBasedStateMachine):
         """Do it in a transaction; None when nothing of it may remain."""
         if fate == "crash":
             self.engine.crash(operation)
+            self.forget_plain()
             return None
         with suppress(Rollback), self.engine.transaction():
             result = operation()
@@ -90,9 +109,8 @@ class QueueMachine(RuleBasedStateMachine):
     def poll_of(self, charm: int) -> Row | None:
         return next((row for row in self.live(charm) if row.origin is not Origin.SEND), None)
 
-    def dead_of(self, charm: int) -> Row | None:
-        dead = (row for row in self.rows.values() if row.status == "dead")
-        return next((row for row in dead if row.charm == charm), None)
+    def dead_of(self, charm: int) -> list[Row]:
+        return [row for row in self.rows.values() if row.status == "dead" and row.charm == charm]
 
     def may_run(self, row: Row) -> bool:
         """Whether a row may be claimed but for its time."""
@@ -117,10 +135,10 @@ class QueueMachine(RuleBasedStateMachine):
         assert job_id > max(self.rows, default=0)
         self.rows[job_id] = Row(job_id, charm, origin, run_at)
 
-    def drop_dead(self, charm: int) -> None:
-        dead = self.dead_of(charm)
-        if dead is not None:
-            del self.rows[dead.job_id]
+    def drop_dead_of_poll(self, charm: int) -> None:
+        for row in self.dead_of(charm):
+            if row.origin is not Origin.SEND:
+                del self.rows[row.job_id]
 
     @initialize(sends=st.lists(charms, max_size=4), polls=st.lists(charms, max_size=3))
     def begin(self, sends: list[int], polls: list[int]) -> None:
@@ -132,7 +150,11 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(
         name=st.sampled_from(
-            ["restart", "drop_poll", "hasten", "discard", "drop_dead_letter", "bring_near"]
+            [
+                *("restart", "drop_poll", "hasten", "discard", "bring_near", "put_off"),
+                "write_out",
+                *("drop_dead_poll", "drop_dead_letter", "drop_some_polls", "list_all"),
+            ]
         ),
         charm=charms,
         fate=fates,
@@ -149,6 +171,43 @@ class QueueMachine(RuleBasedStateMachine):
     def restart(self, charm: int, fate: str) -> None:
         """The service is stopped in good order and started again."""
         self.engine.reopen()
+        self.forget_plain()
+
+    def forget_plain(self) -> None:
+        """Plain polls that waited are not begun: their charms are due again."""
+        for row in list(self.rows.values()):
+            if row.is_plain and row.status == "ready":
+                entry = self.engine.store.health.entry(row.charm)
+                assert entry.due_at is not None
+                assert entry.due_at <= row.run_at
+                del self.rows[row.job_id]
+
+    @rule(charm=charms, fate=fates)
+    def put_plain(self, charm: int, fate: str) -> None:
+        """A charm is due that has an interval, and is polled."""
+        if charm in self.disabled or self.poll_of(charm) is not None:
+            return
+        self.engine.store.health.set_due(charm, self.now)
+        poll = NewJob(
+            SPACES[charm],
+            charm,
+            ref(charm),
+            "bgUpdater",
+            b"{}",
+            self.now,
+            scheduled_at=self.now + 0.1,
+            next_due=self.now + 60,
+            is_plain=True,
+        )
+
+        def put() -> int:
+            self.queue.put_polls([poll], now=1000.0)
+            return self.queue.page(0, 1000, charm_key=charm)[-1].job_id
+
+        done = self.attempted(fate, put)
+        if done is not None:
+            self.add(done[0], charm, Origin.POLL, self.now)
+            self.rows[done[0]].is_plain = True
 
     @rule(
         charm=charms,
@@ -214,6 +273,82 @@ class QueueMachine(RuleBasedStateMachine):
         rows = list(expected.values())[:limit]
         assert [row.job_id for row in rows] == [claim.job.job_id for claim in done[0]]
         self.take(done[0])
+
+    @rule(
+        space=st.sampled_from([1, 1, 2]),
+        limit=st.integers(1, 3),
+        pausing=st.builds(Pausing, st.booleans(), st.frozensets(charms, max_size=2)),
+        fate=fates,
+    )
+    def claim_what_is_not_paused(self, space: int, limit: int, pausing: Pausing, fate: str) -> None:
+        """A batch is claimed while something is paused, which is resumed at once."""
+
+        def claim_and_resume() -> Sequence[Claim]:
+            claims = self.queue.claim(space, limit, self.now, pausing=pausing)
+            self.queue.look_again(space)
+            return claims
+
+        done = self.attempted(fate, claim_and_resume)
+        if done is None:
+            return
+        expected: dict[int, Row] = {}
+        for row in self.ready(suspects=False):
+            is_paused = pausing.is_whole or row.charm in pausing.charm_keys
+            if SPACES[row.charm] == space and (row.origin is Origin.RUN_NOW or not is_paused):
+                expected.setdefault(row.charm, row)
+        rows = list(expected.values())[:limit]
+        assert [row.job_id for row in rows] == [claim.job.job_id for claim in done[0]]
+        self.take(done[0])
+
+    @precondition(lambda self: self.rows)
+    @rule(first=picks, second=picks, fate=fates)
+    def withdraw(self, first: int, second: int, fate: str) -> None:
+        """Somebody takes back jobs of a charm; those that do not wait are left alone."""
+        rows = list(self.rows.values())
+        charm = rows[first % len(rows)].charm
+        own = [row for row in rows if row.charm == charm]
+        chosen = {own[pick % len(own)].job_id for pick in (first, second)}
+
+        def withdraw() -> int:
+            self.queue.look_again(SPACES[charm])
+            return self.queue.withdraw(charm, sorted(chosen))
+
+        done = self.attempted(fate, withdraw)
+        if done is None:
+            return
+        waiting = [job_id for job_id in chosen if self.rows[job_id].status == "ready"]
+        assert [len(waiting)] == [*done]
+        for job_id in waiting:
+            del self.rows[job_id]
+
+    def drop_some_polls(self, charm: int, fate: str) -> None:
+        """A space is resumed: what was due before it was paused is not made up for."""
+        space = SPACES[charm]
+        if self.attempted(fate, lambda: self.queue.drop_some_polls(space, 1000)) is None:
+            return
+        for row in list(self.rows.values()):
+            is_poll = row.origin is Origin.POLL and row.status == "ready"
+            if is_poll and SPACES[row.charm] == space:
+                del self.rows[row.job_id]
+
+    def list_all(self, charm: int, fate: str) -> None:
+        """Somebody looks: every job is listed once, in order, of all charms and of each."""
+        shown = {"ready": "pending", "claimed": "processing", "dead": "failed"}
+        for charm_key in (None, charm):
+            expected = [
+                (row.job_id, row.charm, shown[row.status], row.attempt)
+                for row in self.rows.values()
+                if row.status in shown and charm_key in (None, row.charm)
+            ]
+            found, after = [], 0
+            while page := self.queue.page(after, 2, charm_key=charm_key):
+                found += page
+                after = page[-1].job_id
+            assert expected == [
+                (job.job_id, job.charm_key, job.status, job.attempt)
+                for job in found
+                if job.status != "completed"
+            ]
 
     @precondition(lambda self: self.rows)
     @rule(pick=picks, fate=fates)
@@ -287,11 +422,12 @@ class QueueMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.claims)
     @rule(pick=picks, fate=fates)
     def bury(self, pick: int, fate: str) -> None:
-        """A job is given up on; its charm's older dead letter goes."""
+        """A job is given up on; the older dead letter of a charm's poll goes with a newer one."""
         row = self.end("bury", pick, fate)
         if row:
-            self.drop_dead(row.charm)
-            row.status = "dead"
+            if row.origin is not Origin.SEND:
+                self.drop_dead_of_poll(row.charm)
+            row.status, row.is_plain = "dead", False
 
     @precondition(lambda self: self.claims)
     @rule(how=st.sampled_from(["retry", "release", "rescue"]), pick=picks, fate=fates)
@@ -303,7 +439,7 @@ class QueueMachine(RuleBasedStateMachine):
         if row.is_unwanted:
             del self.rows[row.job_id]
             return
-        row.status, row.run_at = "ready", self.now
+        row.status, row.run_at, row.is_plain = "ready", self.now, False
         if how == "retry":
             row.run_at, row.attempt, row.deliveries = self.now + 2, row.attempt + 1, 0
         elif how == "release":
@@ -321,25 +457,60 @@ class QueueMachine(RuleBasedStateMachine):
             else:
                 assert not getattr(self.queue, how)(claim, self.now)
 
-    @rule(charm=charms, fate=fates)
-    def requeue(self, charm: int, fate: str) -> None:
+    @precondition(lambda self: self.rows)
+    @rule(pick=picks, fate=fates)
+    def requeue(self, pick: int, fate: str) -> None:
         """A person brings a dead letter back: a new job, unless a poll is live."""
-        done = self.attempted(fate, lambda: self.queue.requeue(charm, self.now))
+        row = list(self.rows.values())[pick % len(self.rows)]
+        done = self.attempted(fate, lambda: self.queue.requeue(row.job_id, self.now))
         if done is None:
             return
-        dead = self.dead_of(charm)
-        is_blocked = dead is None or (
-            dead.origin is not Origin.SEND and self.poll_of(charm) is not None
+        is_blocked = row.status != "dead" or (
+            row.origin is not Origin.SEND and self.poll_of(row.charm) is not None
         )
         assert is_blocked == (done[0] is None)
-        if dead is not None and done[0] is not None:
-            self.drop_dead(charm)
-            self.add(done[0], charm, dead.origin, self.now)
+        if done[0] is not None:
+            del self.rows[row.job_id]
+            self.add(done[0], row.charm, row.origin, self.now)
+
+    def drop_dead_poll(self, charm: int, fate: str) -> None:
+        """A success makes the dead letter of a poll pointless; those of sends stay."""
+        if self.attempted(fate, lambda: self.queue.drop_dead_poll(charm)):
+            self.drop_dead_of_poll(charm)
 
     def drop_dead_letter(self, charm: int, fate: str) -> None:
-        """A success makes the dead letter pointless."""
-        if self.attempted(fate, lambda: self.queue.drop_dead_letter(charm)):
-            self.drop_dead(charm)
+        """A person drops the oldest dead letter of a charm, or what is none."""
+        job_id = next(iter(self.dead_of(charm)), Row(0, charm, Origin.SEND, 0.0)).job_id
+        done = self.attempted(fate, lambda: self.queue.drop_dead_letter(job_id))
+        if done is not None:
+            assert done[0] == (job_id in self.rows)
+            self.rows.pop(job_id, None)
+
+    def put_off(self, charm: int, fate: str) -> None:
+        """The charm waits: its poll and the first of its sends with it; and then a little less.
+
+        What a person has asked for does not.
+        """
+        until = self.now + 2
+        if not self.attempted(fate, lambda: self.queue.put_off(SPACES[charm], charm, until)):
+            return
+        for row in self.live(charm):
+            is_asked = row.origin is Origin.RUN_NOW
+            row.is_plain = False
+            if row.status == "ready" and self.is_first(row) and not is_asked:
+                row.run_at = max(row.run_at, until)
+        space = SPACES[charm]
+        if self.attempted(fate, lambda: self.queue.bring_on(space, charm, until, self.now + 1)):
+            for row in self.live(charm):
+                if row.status == "ready" and row.run_at == until and self.is_first(row):
+                    row.run_at = self.now + 1
+
+    def is_first(self, row: Row) -> bool:
+        """Whether nothing holds a row back but its time, or another run of its charm."""
+        if row.origin is not Origin.SEND:
+            return True
+        sends = [other for other in self.live(row.charm) if other.origin is Origin.SEND]
+        return sends[0] is row and row.charm not in self.disabled
 
     @rule(charm=charms, fate=fates)
     def hold(self, charm: int, fate: str) -> None:
@@ -359,7 +530,13 @@ class QueueMachine(RuleBasedStateMachine):
             if row.origin is Origin.POLL and row.status == "ready":
                 del self.rows[row.job_id]
             elif row.origin is Origin.POLL:
-                row.is_unwanted = True
+                row.is_unwanted, row.is_plain = True, False
+
+    def write_out(self, charm: int, fate: str) -> None:
+        """Its due time is about to move."""
+        if self.attempted(fate, lambda: self.queue.write_out(charm)):
+            for row in self.live(charm):
+                row.is_plain = False
 
     @rule(charm=charms, fate=fates)
     def unhold(self, charm: int, fate: str) -> None:
@@ -378,15 +555,14 @@ class QueueMachine(RuleBasedStateMachine):
         poll = self.poll_of(charm)
         assert (poll.job_id if poll else None) == done[0]
         if poll and poll.status == "ready":
-            poll.run_at = min(poll.run_at, self.now)
+            poll.run_at, poll.is_plain = min(poll.run_at, self.now), False
 
     def discard(self, charm: int, fate: str) -> None:
         """The charm is removed."""
         if not self.attempted(fate, lambda: self.queue.discard(charm)):
             return
-        self.drop_dead(charm)
-        for row in self.live(charm):
-            if row.status == "ready":
+        for row in [*self.dead_of(charm), *self.live(charm)]:
+            if row.status != "claimed":
                 del self.rows[row.job_id]
 
     def bring_near(self, charm: int, fate: str) -> None:
@@ -403,6 +579,10 @@ class QueueMachine(RuleBasedStateMachine):
         """Each job is as the model says, and so are the counts."""
         for row in self.rows.values():
             found = self.queue.find(row.job_id)
+            if row.is_plain and row.status == "done":
+                # Its run is in the history, and a list does not show it any more.
+                assert found is None
+                continue
             assert found is not None
             job = found.job
             assert (row.charm, row.origin) == (found.charm_key, job.origin)
@@ -424,13 +604,25 @@ class QueueMachine(RuleBasedStateMachine):
         assert len(known) == len({claim.charm_key for claim in known})
 
     @invariant()
+    def due_times_stand_for_polls(self) -> None:
+        """A charm whose plain poll is not over is due; one whose poll is over is not."""
+        for row in self.rows.values():
+            if row.is_plain and row.is_live:
+                due_at = self.engine.store.health.entry(row.charm).due_at
+                assert due_at is not None
+                assert due_at <= row.run_at
+
+    @invariant()
     def dead_letters_are_the_same(self) -> None:
-        """At most one a charm, listed in order."""
+        """At most one of a charm's polls, each of its sends, listed in order."""
         dead = [row.job_id for row in self.rows.values() if row.status == "dead"]
         assert dead == [letter.job.job_id for letter in self.queue.dead_letters()]
         for charm in SPACES:
-            mine, letter = self.dead_of(charm), self.queue.dead_letter(charm)
-            assert (mine.job_id if mine else None) == (letter.job.job_id if letter else None)
+            mine = [row.job_id for row in self.dead_of(charm)]
+            assert mine == [one.job.job_id for one in self.queue.dead_letters_of(charm)]
+            assert len(mine) == self.queue.count_dead_letters(charm)
+            polls = [row for row in self.dead_of(charm) if row.origin is not Origin.SEND]
+            assert len(polls) <= 1
 
     @invariant()
     def no_ready_job_is_overlooked(self) -> None:

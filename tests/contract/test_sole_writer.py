@@ -173,3 +173,46 @@ def test_due_times_are_those_of_a_plain_table(
         assert min(table.values(), default=None) == due_times.next_due
         assert table == {key: due_times.at(key) for key in table}
     engine.close()
+
+
+def test_backlog_knows_since_when_a_job_is_ready(engine: Engine) -> None:
+    """The oldest one counts; what was taken counts no more, and nothing when all was taken."""
+    backlog = engine.database.sole_writer.backlog
+    assert None is backlog.ready_since(NOW)
+    for charm, run_at in ((1, NOW), (2, NOW + 5), (3, NOW + 90)):
+        with engine.transaction():
+            poll(engine, charm, run_at)
+    assert NOW == backlog.ready_since(NOW + 9)
+    backlog.hot_spaces(NOW + 9)
+    assert NOW == backlog.ready_since(NOW + 9)
+    with engine.transaction():
+        (first,) = engine.queue.claim(1, 1, NOW + 9)
+    assert NOW <= (backlog.ready_since(NOW + 9) or 0.0) <= NOW + 5
+    with engine.transaction():
+        engine.queue.claim(1, 5, NOW + 9)
+    assert None is backlog.ready_since(NOW + 9)
+    with engine.transaction():
+        engine.queue.ack(first)
+    backlog.hot_spaces(NOW + 20)
+    # Its charm has just become free: what there may be of it has not waited before.
+    assert NOW + 20 == backlog.ready_since(NOW + 20)
+    with engine.transaction():
+        engine.queue.claim(1, 5, NOW + 20)
+    assert None is backlog.ready_since(NOW + 20)
+
+
+def test_backlog_is_not_misled_by_a_retry(engine: Engine) -> None:
+    """One that is made first, though its time came last, does not make the others younger."""
+    backlog = engine.database.sole_writer.backlog
+    with engine.transaction():
+        poll(engine, 1)
+        (first,) = engine.queue.claim(1, 1, NOW)
+    with engine.transaction():
+        engine.queue.retry(first, NOW + 50)
+        poll(engine, 2, NOW + 20)
+        poll(engine, 3, NOW + 30)
+    backlog.hot_spaces(NOW + 60)
+    with engine.transaction():
+        (again,) = engine.queue.claim(1, 1, NOW + 60)
+    assert first.job.job_id == again.job.job_id
+    assert NOW + 20 >= (backlog.ready_since(NOW + 60) or 0.0)

@@ -118,6 +118,11 @@ class Memory:
     def schedule(self, charm_key: int, space: str) -> None:
         self.scheduled.append((charm_key, space))
 
+    def next_reminder(self) -> float | None:
+        return None
+
+    def remember_reminders(self) -> None: ...
+
 
 def test_doctor_finds_nothing_in_sound_data(engine: Engine) -> None:
     """Whether a service runs or none; pauses are told by None."""
@@ -163,3 +168,18 @@ def test_doctor_mends_what_is_safe_to_mend(engine: Engine) -> None:
         engine.queue.holds(claim.job),
     )
     assert mark != engine.database.sole_writer.changes.since(charm.charm_key)
+
+
+def test_room_on_disk_is_told(engine: Engine) -> None:
+    """It grows with what is stored, whether that lies in the data or in the log of it."""
+    before = engine.database.disk_usage
+    with engine.transaction():
+        add(engine, "x" * 500_000)
+    after = engine.database.disk_usage
+    assert after.data_bytes + after.log_bytes >= before.data_bytes + before.log_bytes + 500_000
+
+
+def test_schema_is_told(engine: Engine) -> None:
+    """An engine that was opened has the schema of this program."""
+    database = engine.database
+    assert database.schema_version == database.newest_schema > 0

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from bg_charm_service.domain.errors import FailureCause, InvalidInput
+from bg_charm_service.domain.http_requests import HttpRequest
 from bg_charm_service.domain.model import (
     CharmHealth,
     CharmRef,
@@ -71,6 +73,7 @@ def run(number: int, *, run_id: str = "", finished_at: float = NOW) -> RunRecord
         worker=4711,
         writes=("count", "error"),
         log="a line\n",
+        retired="it left a thread",
     )
 
 
@@ -103,6 +106,21 @@ def test_spaces_come_in_pages(store: Store) -> None:
     assert {made[0].space_key: "0", made[2].space_key: "2"} == store.spaces.names(
         {made[0].space_key, made[2].space_key}
     )
+
+
+def test_what_an_owner_has_is_handed_over(store: Store) -> None:
+    """All spaces of one identity are another's then; others' grants, and their order, stay."""
+    made = store.spaces.ensure(SPACE, name="", owner=OWNER, now=NOW)
+    shared = store.spaces.ensure("did:key:shared", name="", owner="did:key:a", now=NOW)
+    store.spaces.grant(made.space_key, "did:key:a", granted_by=OWNER, now=NOW - 1)
+    store.spaces.grant(shared.space_key, OWNER, granted_by="did:key:a", now=NOW + 1)
+    store.spaces.grant(made.space_key, "did:key:new", granted_by=OWNER, now=NOW + 2)
+    store.spaces.hand_over(OWNER, "did:key:new")
+    assert ["did:key:new", "did:key:a"] == store.spaces.owners(made.space_key)
+    assert ["did:key:a", "did:key:new"] == store.spaces.owners(shared.space_key)
+    assert not store.spaces.owned_by(OWNER)
+    with pytest.raises(InvalidInput, match="DID of a space"):
+        store.spaces.hand_over("did:key:new", SPACE)
 
 
 def test_owners_are_granted(store: Store) -> None:
@@ -341,6 +359,37 @@ def test_run_is_found_by_its_id(store: Store) -> None:
         store.runs.record(key, run(number, run_id="5.1" if number < 3 else "6.1"), keep=9)
     assert run(2, run_id="5.1") == store.runs.find(key, "5.1")
     assert store.runs.find(key, "7.1") is None
+
+
+def test_what_a_run_cost_can_be_noted_later(store: Store) -> None:
+    """Why its worker was replaced is noted with the newest record of that id, of that charm."""
+    key, other = add_charm(store, "one").charm_key, add_charm(store, "two").charm_key
+    for number in (1, 2, 3):
+        store.runs.record(key, run(number, run_id="5.1" if number < 3 else "6.1"), keep=9)
+    store.runs.record(other, run(1, run_id="5.1"), keep=9)
+    store.runs.note_retired(key, "5.1", "it held too much")
+    store.runs.note_retired(key, "7.1", "there is no such run")
+    noted = {one.number: one.retired for one in store.runs.of(key)}
+    left = "it left a thread"
+    assert {1: left, 2: "it held too much", 3: left} == noted
+    assert [left] == [one.retired for one in store.runs.of(other)]
+
+
+def test_requests_of_a_run_are_kept_with_it(store: Store) -> None:
+    """All of them, beside the fields that it wrote, whatever is in their paths."""
+    key = add_charm(store, "one").charm_key
+    asked = tuple(
+        HttpRequest(number, "GET", "h.example", path, 200, 1.5, 10, attempt=2, fault="ReadError")
+        for number, path in enumerate(("/a", '/","\\n', "/ä☃"), start=1)
+    )
+    runs = [
+        run(1),
+        structs.replace(run(2), requests=asked),
+        structs.replace(run(3), requests=asked[:1], writes=()),
+    ]
+    store.runs.record_all([(key, one) for one in runs], keep=9)
+    store.runs.note_retired(key, "2.1", "later")
+    assert [runs[2], structs.replace(runs[1], retired="later"), runs[0]] == store.runs.of(key)
 
 
 def test_old_runs_are_pruned_in_slices(store: Store) -> None:

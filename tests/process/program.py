@@ -41,7 +41,8 @@ class Program:
     def __init__(self, data_dir: Path, **environment: str) -> None:
         self.data_dir = data_dir
         kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        self.environment = {**kept, **environment}
+        # Whatever this machine is configured to.
+        self.environment = {**kept, "BG_CHARM_CONFIG": os.devnull, **environment}
 
     def run(self, *arguments: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
@@ -55,16 +56,16 @@ class Program:
             check=False,
         )
 
-    def output(self, *arguments: str, given: str | None = None) -> str:
+    def output(self, *arguments: str, given: str | None = None, code: int = 0) -> str:
         """Give what a command prints that must succeed, and complain about nothing."""
         done = self.run(*arguments, given=given)
-        assert 0 == done.returncode, done.stderr
+        assert code == done.returncode, done.stderr
         assert "Traceback" not in done.stderr
         return done.stdout.rstrip("\n")
 
-    def value(self, *arguments: str) -> Any:
+    def value(self, *arguments: str, code: int = 0) -> Any:
         """Give the JSON that a command prints."""
-        return json.loads(self.output(*arguments, "--json"))
+        return json.loads(self.output(*arguments, "--json", code=code))
 
     def error(self, *arguments: str, code: int = 1) -> str:
         """Give the one line that a command says when it fails, as it must."""

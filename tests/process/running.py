@@ -263,6 +263,12 @@ class Service:
             raise Refused(answer.status_code, answer.json()["error"])
         return answer.json()
 
+    def page(self, path: str) -> str:
+        """A page as an operator sees it, over the socket of the data directory."""
+        transport = httpx2.HTTPTransport(uds=str(self.data_dir / "service.sock"))
+        with httpx2.Client(transport=transport, base_url="http://service") as client:
+            return client.get(path).raise_for_status().text
+
     def later(self, method: str, path: str, body: object = None) -> Future[Any]:
         """Send a request whose answer is waited for later.
 
@@ -281,15 +287,25 @@ class Service:
 
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command of the command line on the same data directory."""
+        command = self.open_cli(*arguments)
+        try:
+            out, errors = command.communicate(timeout=PATIENCE_SECONDS)
+        except BaseException:
+            command.kill()
+            command.communicate()
+            raise
+        return subprocess.CompletedProcess(command.args, command.returncode, out, errors)
+
+    def open_cli(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start such a command, for who looks at what it says while it runs."""
         command = (sys.executable, "-m", "bg_charm_service", "--data-dir", str(self.data_dir))
-        return subprocess.run(
+        return subprocess.Popen(
             [*command, *arguments],
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             cwd=self._cwd,
             env={**_clean_environment(), **self._environ},
-            timeout=PATIENCE_SECONDS,
-            check=False,
         )
 
     def status(self) -> dict[str, Any]:
@@ -496,7 +512,8 @@ def wait_until_ended(handles: list[int]) -> None:
 def _clean_environment() -> dict[str, str]:
     """This environment without what would configure the service."""
     kept = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV")
-    return {name: os.environ[name] for name in kept if name in os.environ}
+    here = {name: os.environ[name] for name in kept if name in os.environ}
+    return {**here, "BG_CHARM_CONFIG": os.devnull}
 
 
 def _with_port(flags: tuple[str, ...]) -> tuple[str, ...]:

@@ -22,6 +22,9 @@ SPACE_KEY = Identity.from_passphrase("common user").derive("test")
 #: Kinds of requests: what they need, and one that does.
 ROUTES: dict[str, tuple[str, str, Any]] = {
     "status": ("GET", "/api/status", None),
+    "alive": ("GET", "/livez", None),
+    "ready": ("GET", "/readyz", None),
+    "metrics": ("GET", "/metrics", None),
     "charms": ("GET", "/api/charms?space=test", None),
     "register": ("POST", "/api/integrations/bg", "registration"),
     "state": ("GET", "{charm}/state", None),
@@ -44,7 +47,10 @@ ROUTES: dict[str, tuple[str, str, Any]] = {
     "code": ("POST", "/api/login-codes", None),
 }
 
-OPEN = {"status": 200, "charms": 200, "register": 200, "elsewhere": 200}
+#: What monitors ask, and the status: of the whole service, so not for who is limited to spaces.
+WATCHING = dict.fromkeys(("status", "alive", "ready", "metrics"), 200)
+
+OPEN = {**WATCHING, "charms": 200, "register": 200, "elsewhere": 200}
 FULL = {**dict.fromkeys(ROUTES, 200), "add": 400, "add with limits": 400, "code": 403}
 OWN_SPACE = dict.fromkeys(
     ("charms", "register", "state", "logs", "source", "limits", "change"), 200
@@ -57,9 +63,9 @@ EXPECTED: dict[str, tuple[int, dict[str, int]]] = {
     "full token": (200, FULL),
     "read-only token": (
         403,
-        dict.fromkeys(
+        WATCHING
+        | dict.fromkeys(
             (
-                "status",
                 "charms",
                 "state",
                 "logs",

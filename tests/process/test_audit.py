@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, cast
+from urllib.parse import quote
 
 import pytest
 from fastapi.routing import APIRoute
@@ -35,10 +36,23 @@ CHANGES: dict[tuple[str, str], tuple[Any, list[str]]] = {
     ("POST", f"{CHARM}/disable"): (None, ["disable"]),
     ("POST", f"{CHARM}/enable"): (None, ["enable"]),
     ("PUT", f"{CHARM}/interval"): ({"seconds": 60}, ["set interval"]),
+    ("PUT", f"{CHARM}/schedule"): ({"cron": "0 8 * * *"}, ["set schedule"]),
+    ("DELETE", f"{CHARM}/schedule"): (None, ["reset schedule"]),
     ("PUT", f"{CHARM}/state/{{field}}"): ("bad", ["set field"]),
     ("PUT", f"{CHARM}/source"): ({"source": COUNTER + "\n"}, ["update source"]),
     ("POST", f"{CHARM}/send"): ({"event": {}}, ["send"]),
     ("POST", f"{CHARM}/requeue"): (None, ["requeue"]),
+    ("POST", f"{CHARM}/purge"): ({"stream": "bgUpdater"}, ["purge"]),
+    ("DELETE", f"{CHARM}/reminders/{{name:path}}"): (None, ["forget"]),
+    ("POST", "/api/jobs/{job_id}/cancel"): (None, ["cancel job"]),
+    ("POST", f"{CHARM}/pause"): (None, ["pause"]),
+    ("POST", f"{CHARM}/resume"): (None, ["resume"]),
+    ("POST", "/api/spaces/{space}/pause"): (None, ["pause"]),
+    ("POST", "/api/spaces/{space}/resume"): (None, ["resume"]),
+    ("POST", "/api/pause"): (None, ["pause"]),
+    ("POST", "/api/resume"): (None, ["resume"]),
+    ("POST", "/api/dead-letters/requeue"): ({"all": True}, ["requeue"]),
+    ("POST", "/api/dead-letters/drop"): ({"all": True}, ["drop dead letter"]),
     ("POST", f"{CHARM}/run"): (None, ["run"]),
     ("PUT", f"{CHARM}/limits"): ({"timeout": 5, "memory": None}, ["set limits"]),
     ("DELETE", f"{CHARM}/limits"): (None, ["reset limits"]),
@@ -54,6 +68,7 @@ CHANGES: dict[tuple[str, str], tuple[Any, list[str]]] = {
     ),
     ("POST", "/api/tokens"): ({"name": "one"}, ["make token"]),
     ("DELETE", "/api/tokens/{name}"): (None, ["revoke token"]),
+    ("DELETE", "/api/sessions"): (None, ["end sessions"]),
     ("POST", "/api/doctor"): (None, ["doctor repair"]),
 }
 
@@ -100,21 +115,34 @@ def test_a_change_is_written_down(
 ) -> None:
     """What changed, who changed it, and of which charm: one entry for each thing done."""
     body, expected = CHANGES[method, path]
-    if path.endswith("/requeue"):
-        job = charm.send(delta="no number")
-        charm.wait_until_settled(job)
+    if path.endswith(("/requeue", "/drop")):
+        charm.wait_until_settled(charm.send(delta="no number"))
+        # What went before has left some too.
+        service.request("POST", "/api/dead-letters/drop", {"all": True})
+        charm.wait_until_settled(charm.send(delta="no number"))
+    job_id, name = 0, "one"
+    if "/reminders/" in path:
+        later = service.request("POST", f"{charm.path}/send", {"after": 3600})
+        name = quote(later["reminder"]["name"])
+    if path.endswith("/cancel"):
+        # While its charm is paused, the job waits.
+        charm.post("pause")
+        job_id = charm.send()
     if body == "registration":
         body = {"charmId": charm.charm_id, "space": space_did("test"), "integration": "manual"}
-    url = path.format(
+    url = path.replace(":path", "").format(
         space=space_did("test"),
         charm_id=charm.charm_id,
         field="error",
         integration_id="gmail",
-        name="one",
+        name=name,
+        job_id=job_id,
     )
     before = audit(service)
     service.request(method, url, body)
     new = audit(service)[len(before) :]
+    if path.endswith("/cancel"):
+        charm.post("resume")
     assert expected == [each["action"] for each in new]
     assert {"operator"} == {each["caller"] for each in new}
     if "{charm_id}" in path:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 import sqlite3
 import stat
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.process.running import RunningCharm, Service
+import httpx2
+import pytest
+
+from bg_charm_service.storage.sqlite.integrity import problems_of
+from tests.process.program import PATIENCE_SECONDS, Program
+from tests.process.running import Refused, RunningCharm, Service
 
 NAME = "bg-charm-service.db"
 
@@ -133,6 +140,50 @@ def test_other_files_are_not_overwritten(tmp_path: Path) -> None:
     }
 
 
+def test_a_file_that_the_service_cannot_write_is_sent(tmp_path: Path) -> None:
+    """Where the caller's folder is none of the service's, the caller gets the backup itself."""
+    with Service(tmp_path / "data", "--interval=3600") as service:
+        service.add()
+        # As in a unit whose /tmp is its own: the same name, and another folder.
+        elsewhere = {"path": str(tmp_path / "backup.db"), "folder": [0, 0]}
+        with pytest.raises(Refused, match="cannot write into"):
+            service.request("POST", "/api/backups", elsewhere)
+        transport = httpx2.HTTPTransport(uds=str(service.data_dir / "service.sock"), verify=False)
+        with httpx2.Client(transport=transport, timeout=PATIENCE_SECONDS) as client:
+            content = client.post("http://service/api/backups/content").content
+        newest = service.request("GET", "/api/audit?limit=1")[0]
+        assert ("backup", "sent to a command") == (newest["action"], newest["detail"])
+        assert [".reserve"] == [
+            each.name for each in (tmp_path / "data").iterdir() if each.name.startswith(".")
+        ]
+    (tmp_path / "sent.db").write_bytes(content)
+    assert [] == problems_of(tmp_path / "sent.db")
+    assert [(1,)] == rows(tmp_path / "sent.db", "SELECT count(*) FROM charms")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_root_is_not_led_astray_by_the_owner(tmp_path: Path) -> None:
+    """A link of the owner's leads root to no file of others, neither to read nor to write it."""
+    tmp_path.chmod(0o700)
+    with tempfile.TemporaryDirectory(prefix="open-") as name:
+        Path(name).chmod(0o755)
+        program = Program(Path(name) / "data")
+        others = tmp_path / "others.db"
+        other = Program(tmp_path / "other")
+        for one in (program, other):
+            one.output("add-admin-charm")
+        other.output("backup", str(others))
+        (program.data_dir / "kept.db").symlink_to(others)
+        (program.data_dir / "backups").symlink_to(tmp_path)
+        for path in (program.data_dir, *program.data_dir.iterdir()):
+            os.chown(path, 54_321, 54_321, follow_symlinks=False)
+        told = program.error("restore", "--force", str(program.data_dir / "kept.db"))
+        assert "root does not follow there" in told
+        told = program.error("backup", str(program.data_dir / "backups" / "new.db"))
+        assert "root does not follow there" in told
+        assert {"others.db", "other"} == {each.name for each in tmp_path.iterdir()}
+
+
 def test_restore_refuses(tmp_path: Path) -> None:
     """What is no whole backup that this version can open is refused, and nothing is changed."""
     backup, data = tmp_path / "backup.db", tmp_path / "data"
@@ -226,6 +277,24 @@ def test_regular_backups_are_kept_and_carried_away(tmp_path: Path) -> None:
     assert 2 == len([name for name in kept if not name.startswith(".")])
 
 
+def test_a_moved_service_leaves_the_backups_of_the_one_in_its_place(tmp_path: Path) -> None:
+    """Where its directory was, another service has its own: it makes none there, removes none."""
+    flags = ("--interval=3600", "--backup-every=0.2", "--backup-keep=1")
+    with Service(tmp_path / "data", *flags) as moved:
+        moved.wait_for("backup")
+        (tmp_path / "data").rename(tmp_path / "moved")
+        with Service(tmp_path / "data", "--interval=3600") as service:
+            backups = tmp_path / "data" / "backups"
+            backups.mkdir(mode=0o700)
+            for number in range(3):
+                made = backups / f"bg-charm-service-2026010{number}T000000Z.db"
+                assert 0 == service.cli("backup", str(made)).returncode
+            kept = sorted(backups.iterdir())
+            told = moved.count("backup_failed")
+            moved.wait_for("backup_failed", times=told + 2)
+            assert kept == sorted(backups.iterdir())
+
+
 def test_failing_hook_is_told(tmp_path: Path) -> None:
     """A command that fails is in the log and in the status, until it succeeds; the backup stays."""
     script = tmp_path / "hook.py"
@@ -238,7 +307,10 @@ def test_failing_hook_is_told(tmp_path: Path) -> None:
         assert "ended with 3: no room there" in told["message"]
         status = service.status()
         assert not status["healthy"]
-        assert "was not carried away" in status["problems"][0]
+        assert status["problems"][0].endswith(
+            "was not carried away: " + hook.split()[0] + " ended with 3."
+        )
+        assert "no room there" == status["backup"]["hook_output"]
         assert str(tmp_path / "backup.db") == status["backup"]["last"]["path"]
         (tmp_path / "fail").unlink()
         make_backup(service, tmp_path / "backup.db")

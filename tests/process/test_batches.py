@@ -71,7 +71,7 @@ class Some(Charm):
             file.write("secret")
 
     def leave_tree(self, event):
-        os.makedirs("a/b/c")
+        os.makedirs("/".join("a" * 20))
 
     def change(self, event):
         os.environ["MARK"] = "1"
@@ -138,6 +138,9 @@ class Clock:
 
     def steady(self) -> float:
         return self.seconds
+
+    def awake(self) -> float:
+        return self.steady()
 
 
 class Bench:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import re
+import select
+import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +16,9 @@ import pytest
 
 from bg_charm_service.domain.identity import space_did
 from bg_charm_service.domain.merkle import refer
+from tests.process.program import COMMAND, PATIENCE_SECONDS
 from tests.process.reaching import OPERATOR_PASS, OWNER, Reached, Signed, reached
-from tests.process.running import Service
+from tests.process.running import ROOT, Service
 from tests.process.test_access import csrf_of
 
 SPACE = space_did("test")
@@ -47,7 +54,11 @@ def test_the_button_registers(door: Reached, content_type: str | None) -> None:
         ('{"pieceId": "x", "integration": "y"}', "space: Field required"),
         ('{"pieceId": "x", "space": "x"}', "integration: Field required"),
         ('{"pieceId": 5, "space": "x", "integration": "y"}', "pieceId: "),
-        ('{"pieceId": "x", "space": "x", "integration": "y"}', "space: Invalid space ID: x."),
+        ('{"pieceId": "x", "space": "x", "integration": "y"}', "pieceId: Invalid charm ID: x."),
+        (
+            '{"pieceId": "x", "space": "did:x", "integration": "y"}',
+            "space: Invalid space ID: did:x.",
+        ),
         (f'{{"pieceId": "x", "space": "{SPACE}", "integration": "y"}}', "pieceId: Invalid charm"),
         (f'{{"charmId": "x", "space": "{SPACE}", "integration": "y"}}', "charmId: Invalid charm"),
         (
@@ -166,16 +177,37 @@ def test_a_login_code_works_once(door: Reached) -> None:
         assert 401 == client.get("/api/export").status_code
 
 
-def test_start_prints_a_link(door: Reached) -> None:
-    """The log of the start has a link that signs a browser in, and `open` makes another."""
-    text = str(door.service.wait_for("login_link")["message"])
-    link = next(word for word in text.split() if "/login?code=" in word)
-    printed = door.service.cli("open").stdout.strip()
-    assert link != printed
+def test_a_log_that_is_kept_has_no_link(door: Reached) -> None:
+    """It says by which command one is made, as it can be typed, and that one signs in."""
+    told = str(door.service.wait_for("how_to_sign_in")["message"])
+    command = shlex.split(told.partition("`")[2].rstrip("`"))
+    printed = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    assert not [line for line in door.service.lines if "code=" in str(line)]
     with door.client() as client:
-        for each in (link, printed):
-            path = each.replace("localhost", "127.0.0.1").removeprefix(door.url)
-            assert 303 == client.get(path).status_code
+        path = printed.stdout.strip().replace("localhost", "127.0.0.1").removeprefix(door.url)
+        assert 303 == client.get(path).status_code
+
+
+def test_a_start_on_a_terminal_prints_a_link(tmp_path: Path) -> None:
+    """Whoever looks at it gets a link that signs a browser in; whoever reads the file does not."""
+    log = tmp_path / "service.log"
+    flags = [f"--data-dir={tmp_path / 'data'}", "--listen=127.0.0.1:0", f"--log-file={log}"]
+    screen, terminal = pty.openpty()
+    with (
+        open(screen, "rb", buffering=0) as shown,
+        subprocess.Popen([*COMMAND, *flags], stdout=terminal, stderr=terminal, cwd=ROOT) as service,
+    ):
+        os.close(terminal)
+        try:
+            text = b""
+            while not (link := re.search(rb"(http://\S+/login\?code=\S+) ", text)):
+                ready, _, _ = select.select([shown], [], [], PATIENCE_SECONDS)
+                assert ready, text
+                text += shown.read(65536)
+            assert 303 == httpx2.get(link[1].decode(), trust_env=False).status_code
+            assert "code=" not in log.read_text()
+        finally:
+            service.kill()
 
 
 def test_forms_carry_a_token(door: Reached) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
+import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from bg_charm_service.domain.identity import Identity, space_did
-from bg_charm_service.storage.data_directory import user_name
-from tests.process.program import COUNTER, Program
+from bg_charm_service.storage.data_directory import DATABASE_NAME, user_name
+from tests.process.program import COMMAND, COUNTER, Program
 
 
 @pytest.fixture
@@ -103,6 +106,20 @@ def test_an_import_tells_each_line(program: Program, file: str, tmp_path: Path) 
     assert "0 added, 21 were there already." == copy.output("charm", "import", "-", given=exported)
 
 
+def test_a_charm_with_times_of_its_own_can_be_too_slow_for_them(
+    program: Program, file: str
+) -> None:
+    """Its last run took longer than it is from one of its times to the next."""
+    ref = program.output("charm", "add", file, "--space", "demo", "--register")
+    program.output("charm", "schedule", ref, "*/5 * * * *")
+    charms = {}
+    for seconds in (299, 301):
+        with closing(sqlite3.connect(program.data_dir / DATABASE_NAME)) as connection, connection:
+            connection.execute("UPDATE health SET last_ms = ?", (seconds * 1000,))
+        charms[seconds] = program.value("charm", "show", ref)["charm"]["runs_late"]
+    assert {299: False, 301: True} == charms
+
+
 def test_another_operator_is_let_in_by_the_owner(program: Program, tmp_path: Path) -> None:
     """Who opens an empty store owns its system space; the refusal names the command that helps."""
     stranger = Program(program.data_dir, OPERATOR_PASS="a stranger")
@@ -112,19 +129,46 @@ def test_another_operator_is_let_in_by_the_owner(program: Program, tmp_path: Pat
     assert f"add-admin-charm --grant {did}" in error
     assert program.output("identity", "did") in error
     program.output("add-admin-charm", "--grant", did)
-    assert did == stranger.value("status")["operator"]
+    assert did == stranger.value("status", code=3)["operator"]
     owners = {space["name"]: space["owners"] for space in stranger.value("space", "list")}
     assert did in owners["toolshed-system"]
 
 
 def test_status_and_integrations_of_a_stopped_service(program: Program) -> None:
     """A stopped service has a status; its integrations can be listed and initialised."""
-    assert program.value("status")["running"] is False
+    program.output("--integration=gcal", "--initialize")
+    assert program.value("status", code=3)["running"] is False
     names = {each["integration_id"] for each in program.value("integration", "list")}
     assert {"gmail", "gcal", "discord", "manual"} <= names
-    program.output("--integration=gcal", "--initialize")
     assert "Unknown integration: nonsense. Available: " in program.error(
         "--integration=nonsense", "--initialize"
+    )
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(["status"], ["charm", "list"], ["charm", "export"], ["space", "list"], ["audit"]),
+        *(["integration", "list"], ["dead-letters"], ["token", "list"], ["doctor"], ["open"]),
+        *(["charm", "show", "demo/x"], ["charm", "enable", "demo/x"], ["limits", "demo"]),
+        *(["backup", "copy.db"], ["register", "demo/x"], ["token", "revoke", "x"]),
+    ],
+    ids=" ".join,
+)
+def test_a_directory_that_is_not_there_is_not_made(program: Program, command: list[str]) -> None:
+    """Nothing is found in a directory that nobody began, and looking does not begin it."""
+    error = program.error(*command)
+    assert f"{program.data_dir} has no database: no service was ever started with it" in error
+    assert not program.data_dir.exists()
+
+
+def test_an_empty_directory_stays_empty(program: Program) -> None:
+    """A directory of something else is not taken for an empty data directory, nor closed."""
+    program.data_dir.mkdir(mode=0o755)
+    assert "has no database" in program.error("charm", "list")
+    assert ([], 0o755) == (
+        list(program.data_dir.iterdir()),
+        program.data_dir.stat().st_mode & 0o777,
     )
 
 
@@ -154,3 +198,26 @@ def test_keys(program: Program, tmp_path: Path) -> None:
     phrase = program.value("identity", "new", "--mnemonic")
     assert phrase["did"] == Identity.from_mnemonic(phrase["mnemonic"]).did()
     assert not program.data_dir.exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "code"), [(("--interval=soon",), 2), (("charm", "show", "no/charm"), 1)]
+)
+def test_an_error_in_the_journal_has_its_priority(
+    tmp_path: Path, flags: tuple[str, ...], code: int
+) -> None:
+    """Where the errors go into the journal, one is a single line with the mark of an error."""
+    with open(tmp_path / "journal", "w+") as journal:
+        found = os.fstat(journal.fileno())
+        environment = {**os.environ, "JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"}
+        done = subprocess.run(
+            [*COMMAND, f"--data-dir={tmp_path / 'data'}", *flags],
+            stderr=journal,
+            stdout=subprocess.PIPE,
+            env=environment,
+            check=False,
+        )
+        journal.seek(0)
+        (line,) = journal.read().splitlines()
+    assert (code, b"") == (done.returncode, done.stdout)
+    assert line.startswith("<3>Error: ")

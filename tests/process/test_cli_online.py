@@ -161,7 +161,7 @@ def test_a_killed_service_leaves_no_obstacle(program: Program, file: str) -> Non
         ref = program.output("charm", "add", file, "--space", "demo")
         service.send_signal(signal.SIGKILL)
         service.wait()
-    assert program.value("status")["running"] is False
+    assert program.value("status", code=3)["running"] is False
     assert "counter = 1" in program.output("charm", "run", ref)
     with program.service() as service:
         assert service.pid == program.value("status")["pid"]

@@ -11,42 +11,67 @@ from tests.process.running import Refused, RunningCharm, Service
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service that gives a charm up after two failures."""
-    flags = ("--interval=3600", "--failures=2", "--max-retries=1", "--max-concurrent=2")
+    """A service that gives a charm up after one poll that fails twice."""
+    flags = ("--interval=3600", "--failures=1", "--max-retries=1", "--max-concurrent=2")
     with Service(tmp_path_factory.mktemp("failing") / "data", *flags) as running:
         yield running
 
 
 @pytest.fixture
 def disabled(service: Service) -> RunningCharm:
-    """A charm that failed twice and is disabled."""
+    """A charm whose poll failed with its retry, and that is disabled."""
     charm = service.add(values={"mode": "until_set"}, register=True)
     charm.wait_for("charm.disabled")
     return charm
 
 
-def test_default_is_five_failures(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """With the defaults a charm is disabled by five failures, over two jobs."""
-    flags = ("--interval=1", "--max-retries=3")
+def test_default_is_five_polls_that_fail(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """With the default a charm is disabled by five polls that fail; runs by hand do not count."""
+    flags = ("--interval=1", "--max-retries=0")
     with Service(tmp_path_factory.mktemp("defaults") / "data", *flags) as service:
         charm = service.add(values={"mode": "fail"}, register=True)
         charm.wait_for("charm.disabled")
-        assert [1, 4, 3, 2, 1] == [run["attempt"] for run in charm.runs()]
-        assert (False, "failures") == (charm.view()["enabled"], charm.view()["disabled_by"])
+        polls = [run["job_id"] for run in charm.runs() if run["origin"] == "poll"]
+        assert 5 == len(set(polls))
+        view = charm.view()
+        assert (False, "failures") == (view["enabled"], view["disabled_by"])
+        assert (5, 5) == (view["consecutive_failures"], view["disabled_after"])
+
+
+def test_events_that_fail_are_each_kept(service: Service) -> None:
+    """They disable nobody, no success removes them, and a person requeues or drops each."""
+    charm = service.add()
+    for number in (1, 2):
+        charm.wait_until_settled(charm.send(mode="fail", number=number), attempt=2)
+    assert "success" == charm.run()["status"]
+    detail = charm.show()
+    assert (True, 2) == (detail["charm"]["enabled"], detail["dead_letter_count"])
+    first, second = (letter["job_id"] for letter in detail["dead_letters"])
+    dropped = service.request("POST", "/api/dead-letters/drop", {"job": first})
+    assert (1, []) == (dropped["dropped"], dropped["requeued"])
+    again = service.request("POST", "/api/dead-letters/requeue", {"charm": str(charm.ref)})
+    assert (1, 0) == (len(again["requeued"]), again["left"])
+    charm.wait_until_settled(again["requeued"][0], attempt=2)
+    assert 1 == charm.show()["dead_letter_count"]
+    with pytest.raises(Refused, match=f"Job {second} is no dead letter"):
+        service.request("POST", "/api/dead-letters/drop", {"job": second})
+    for body in ({}, {"all": True, "job": 1}):
+        with pytest.raises(Refused, match="one of job, charm and all"):
+            service.request("POST", "/api/dead-letters/drop", body)
 
 
 def test_disabled_charm_is_shown_with_its_reason(disabled: RunningCharm) -> None:
     """A charm disabled by failures says so, keeps a dead letter, and is not polled."""
     detail = disabled.show()
     view = detail["charm"]
-    assert (False, "failures", 2) == (
+    assert (False, "failures", 1) == (
         view["enabled"],
         view["disabled_by"],
         view["consecutive_failures"],
     )
     assert "nobody has set the note" in view["last_error"]
     assert "error" == view["last_error_cause"]
-    assert "failed" == detail["dead_letter"]["status"]
+    assert ["failed"] == [letter["status"] for letter in detail["dead_letters"]]
     assert (None, 0) == (view["next_due"], detail["waiting_jobs"])
 
 
@@ -55,7 +80,7 @@ def test_requeue_runs_a_dead_letter_again(disabled: RunningCharm) -> None:
     disabled.set("note", "set")
     disabled.post("requeue")
     disabled.wait_for("run.succeeded")
-    assert (None, 1) == (disabled.show()["dead_letter"], disabled.get("counter"))
+    assert (0, 1) == (disabled.show()["dead_letter_count"], disabled.get("counter"))
     with pytest.raises(Refused, match="has no dead letter"):
         disabled.post("requeue")
 
@@ -71,7 +96,7 @@ def test_registering_again_enables(disabled: RunningCharm) -> None:
         view["consecutive_failures"],
         view["integration"],
     )
-    assert disabled.show()["dead_letter"] is None
+    assert 0 == disabled.show()["dead_letter_count"]
 
 
 def test_disabled_charm_stays_disabled_over_a_restart(
@@ -81,13 +106,13 @@ def test_disabled_charm_stays_disabled_over_a_restart(
     service.kill()
     service.start()
     assert not disabled.view()["enabled"]
-    assert disabled.show()["dead_letter"] is not None
+    assert 1 == disabled.show()["dead_letter_count"]
     assert 2 == disabled.view()["executions"]
 
 
 def test_failures_come_back_after_a_while(tmp_path_factory: pytest.TempPathFactory) -> None:
     """A charm disabled by failures is enabled again by time; one disabled by hand is not."""
-    flags = ("--interval=1", "--failures=1", "--disabled-retry=1")
+    flags = ("--interval=1", "--failures=1", "--max-retries=0", "--disabled-retry=1")
     with Service(tmp_path_factory.mktemp("time") / "data", *flags) as service:
         by_hand = service.add(register=True)
         by_hand.wait_for("run.succeeded")

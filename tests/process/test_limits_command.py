@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,8 +78,10 @@ def test_what_is_shown_reads_like_a_table(program: Program, tmp_path: Path) -> N
     lines = program.output("limits", "home/asking").splitlines()
 
     assert ["LIMIT", "VALUE", "SET", "BY", "WHAT"] == lines[0].split()
-    assert "network  deny" in lines[-1]
-    assert "charm    Ports to connect to, or deny." in lines[-1]
+    (network,) = [line for line in lines if line.startswith("network ")]
+    assert ["network", "deny", "charm", "Ports to connect to, or deny."] == re.split(
+        r"\s\s+", network
+    )
 
 
 def test_wishes_that_are_not_met_are_told(program: Program, tmp_path: Path) -> None:
@@ -90,6 +93,9 @@ def test_wishes_that_are_not_met_are_told(program: Program, tmp_path: Path) -> N
     ):
         assert sentence in told
         assert sentence in " ".join(program.output("charm", "show", "home/asking").split())
+    lines = json.dumps({"source": ASKING, "file": "asking.py", "space": "many", "cause": "asking"})
+    imported = program.run("charm", "import", "-", given=lines)
+    assert "line 1: It asks for timeout 3600, and the operator allows 30" in imported.stderr
     assert {"memory": ("64M", "class"), "network": ("53,443", "class")} == {
         name: found for name, found in shown(program, "home/asking").items() if found[1] == "class"
     }
@@ -115,9 +121,43 @@ def test_limits_that_cannot_be_are_refused(
     assert said in program.error("limits", *arguments, code=2)
 
 
-def test_places_that_are_not_there_are_refused(program: Program) -> None:
-    """A space or charm that does not exist has no limits."""
-    assert "There is no space did:key:" in program.error("limits", "nowhere", "--timeout=5")
+def test_limits_are_set_before_a_spaces_first_charm(program: Program, tmp_path: Path) -> None:
+    """A space that is not there shows what would count, and is made by what is set for it."""
+    done = program.run("limits", "home", "--timeout=60", "--network=5432")
+    assert (0, "The space home is new: it was made, without any charm.") == (
+        done.returncode,
+        done.stderr.strip(),
+    )
+    done = program.run("limits", "nowhere")
+    expected = "There is no space nowhere yet: these would count for its first charm."
+    assert (0, expected) == (done.returncode, done.stderr.strip())
+    assert "nowhere" not in program.output("space", "list")
+
+    assert "" == program.run("limits", "home").stderr
+    add(program, tmp_path, COUNTER)
+    found = shown(program, "home/asking")
+    assert (("60", "space"), ("53,5432", "space")) == (found["timeout"], found["network"])
+
+
+def test_charm_is_added_with_limits_of_its_own(program: Program, tmp_path: Path) -> None:
+    """They are the charm's; adding it again changes none of them, and says how to."""
+    file = tmp_path / "asking.py"
+    file.write_text(COUNTER)
+    adding = ("charm", "add", str(file), "--space=home")
+    program.output(*adding, "--timeout=90", "--network=5432", "--memory=default")
+    found = shown(program, "home/asking")
+    assert (("90", "charm"), ("53,5432", "charm")) == (found["timeout"], found["network"])
+    assert ("512M", "service") == found["memory"]
+
+    assert "Its limits were not changed" in program.run(*adding, "--timeout=5").stderr
+    assert ("90", "charm") == shown(program, "home/asking")["timeout"]
+    assert "memory: expected a size" in program.error(*adding, "--memory=1M", code=2)
+
+
+def test_places_that_are_not_there_are_refused(program: Program, tmp_path: Path) -> None:
+    """A charm that does not exist has no limits, and nothing is taken back where nothing is."""
+    add(program, tmp_path, COUNTER)
+    assert "There is no space nowhere" in program.error("limits", "nowhere", "--reset")
     assert "Invalid charm ID" in program.error("limits", "nowhere/nobody", "--timeout=5")
 
 

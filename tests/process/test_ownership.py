@@ -55,6 +55,19 @@ def test_stranger_is_told_how_to_get_in(owner: Program, other: Program) -> None:
     assert f"add-admin-charm --grant {SECOND_DID}" in text
 
 
+def test_the_did_is_that_of_the_service_that_runs(owner: Program) -> None:
+    """Whatever the caller's own default is; a key that is given with the command is asked about."""
+    did = owner.output("identity", "did")
+    caller = Program(owner.data_dir)
+    stopped = caller.run("identity", "did")
+    assert did != stopped.stdout.strip()
+    assert "The public default" in stopped.stderr
+    with owner.service():
+        told = caller.run("identity", "did")
+        assert (did, "") == (told.stdout.strip(), told.stderr)
+        assert SECOND_DID == second_operator(owner).output("identity", "did")
+
+
 @pytest.mark.parametrize(
     "command",
     [

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
-from tests.process.program import COUNTER
+from tests.process.program import COUNTER, wait_until
 from tests.process.reaching import Reached, reached
 from tests.process.running import Refused, RunningCharm
 from tests.process.test_access import csrf_of
@@ -85,6 +85,17 @@ def test_a_visitor_sees_lists_only(door: Reached) -> None:
         for path in ("/audit", f"{page_of(door.charm)}/runs/1", f"{page_of(door.charm)}/remove"):
             answer = client.get(path)
             assert (401, True) == (answer.status_code, 'href="/login"' in answer.text)
+
+
+def test_a_page_names_commands_as_they_are_typed(door: Reached, browser: httpx2.Client) -> None:
+    """For whoever is signed in, with where the data lies; a visitor is not told that."""
+    data_dir = str(door.service.data_dir)
+    text = browser.get(page_of(door.charm)).text
+    assert f"bg-charm-service --data-dir {data_dir} charm update " in text
+    with door.client() as client:
+        assert not [
+            path for path in ("/", "/spaces", "/login") if data_dir in client.get(path).text
+        ]
 
 
 def test_secrets_and_large_values_are_not_sent(door: Reached, browser: httpx2.Client) -> None:
@@ -237,3 +248,70 @@ def test_an_empty_service_teaches(tmp_path_factory: pytest.TempPathFactory) -> N
         text = client.get("/").text
     assert "No charm yet" in text
     assert "bg-charm-service charm add hello.py --space demo --register" in text
+
+
+def test_a_page_says_when_a_charm_runs(door: Reached) -> None:
+    """In words, who said so, and the next five times by the clocks of its zone."""
+    words = 'cron = "0 8 * * mon-fri"\n    time_zone = "Europe/Oslo"'
+    source = COUNTER.replace("class Counter(Charm):\n", f"class Counter(Charm):\n    {words}\n")
+    assert words in source
+    charm = door.service.add(source, register=True)
+    with door.client() as client:
+        text = " ".join(client.get(page_of(charm)).text.split())
+    said = "weekdays at 08:00, Europe/Oslo"
+    assert f'<dt>Runs</dt><dd>{said} <span class="tag">by its class</span></dd>' in text
+    assert 5 == len(re.findall(r"<time [^>]+>(?:\w{3} \d\d \w{3}, )?08:00</time>", text))
+    plain = door.service.add(COUNTER, register=True)
+    with door.client() as client:
+        text = " ".join(client.get(page_of(plain)).text.split())
+    assert "<dt>Runs</dt><dd>every " in text
+    assert "by its" not in text.partition("<dt>Runs</dt>")[2].partition("</dd>")[0]
+
+
+def test_pages_pause_and_resume(door: Reached, browser: httpx2.Client) -> None:
+    """A charm, a space and everything have a switch, and say in red that they are paused."""
+    charm = door.service.add(COUNTER, cause="paused", space="paused", register=True)
+    form = {"csrf": csrf_of(browser)}
+    space = charm.ref.partition("/")[0]
+    assert 303 == browser.post(f"{page_of(charm)}/do/pause", data=form).status_code
+    shown = browser.get(page_of(charm)).text
+    assert "It was paused by session" in shown
+    assert "/do/resume" in shown
+    assert charm.charm_id in browser.get("/?show=paused").text
+    assert 303 == browser.post(f"{page_of(charm)}/do/resume", data=form).status_code
+    for path, page, said in (
+        (f"/spaces/{space}/do", page_of(charm), "Its space was paused by session"),
+        ("/service/do", "/", "Everything is paused"),
+    ):
+        assert 303 == browser.post(f"{path}/pause", data=form).status_code
+        assert said in browser.get(page).text
+        assert f"{path}/resume" in browser.get("/spaces").text
+        assert 303 == browser.post(f"{path}/resume", data=form).status_code
+        assert said not in browser.get(page).text
+    with door.client() as visitor:
+        assert 401 == visitor.post("/service/do/pause").status_code
+
+
+def test_what_is_paused_or_stale_needs_attention(door: Reached, browser: httpx2.Client) -> None:
+    """Listed with the reason, and what resumes it; a paused charm has no next times."""
+    words = "expects = '1s'"
+    source = COUNTER.replace("class Counter(Charm):\n", f"class Counter(Charm):\n    {words}\n")
+    assert words in source
+    stale = door.service.add(source, cause="stale", space="attention")
+    paused = door.service.add(COUNTER, cause="paused by itself", space="attention", register=True)
+    space = paused.ref.partition("/")[0]
+    assert "Next times" in browser.get(page_of(paused)).text
+    paused.post("pause")
+    assert "Next times" not in browser.get(page_of(paused)).text
+    wait_until(lambda: stale.view()["stale_since"])
+    text = " ".join(browser.get("/attention").text.split())
+    assert f"resume attention/{paused.charm_id}</code>" in text
+    assert "expects something to change every 1 s" in text
+    assert stale.charm_id in text
+    paused.post("resume")
+    door.service.request("POST", f"/api/spaces/{space}/pause")
+    text = " ".join(browser.get("/attention").text.split())
+    assert "resume attention</code>" in text
+    assert f'action="/spaces/{space}/do/resume"' in text
+    door.service.request("POST", f"/api/spaces/{space}/resume")
+    assert "<h2>Paused</h2>" not in browser.get("/attention").text

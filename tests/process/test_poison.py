@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bg_charm_service.domain.model import CharmRef, CharmSchema
-from bg_charm_service.domain.outcome_policy import RunStatus
+from bg_charm_service.domain.outcome_policy import FailurePolicy, RunStatus
 from bg_charm_service.workers.pool.contract import Isolation, PoolLimits
 from bg_charm_service.workers.pool.pool import Pool
 from tests.unit.test_loop import Bench
@@ -18,6 +18,9 @@ from tests.unit.test_loop import Bench
 PATIENCE_SECONDS = 60.0
 
 INTERVAL_SECONDS = 60.0
+
+#: Few of each: a poison costs a worker each time.
+POLICY = FailurePolicy(max_retries=1, max_failures=2)
 
 #: So much of it passes while something is waited for that only time can end.
 _TURN_SECONDS = 0.1
@@ -62,7 +65,9 @@ class Rig:
     def __init__(self, path: Path, isolation: Isolation) -> None:
         limits = PoolLimits(max_concurrent=2, max_age_seconds=1e9, isolation=isolation)
         self.bench = Bench(
-            path, open_pool=lambda clock, wake: Pool(limits, clock, wake, lambda: 0.5)
+            path,
+            open_pool=lambda clock, wake: Pool(limits, clock, wake, lambda: 0.5),
+            policy=POLICY,
         )
         self.pool = self.bench.supervisor.parts.pool
         self.names: dict[int, str] = {}
@@ -144,7 +149,8 @@ def test_poison_stops_itself_and_nobody_else(tmp_path: Path, isolation: Isolatio
         finally:
             rig.pool.stop()
             rig.bench.database.close()
-        # As many as disable any other charm: one job with its retries, and one attempt more.
-        assert Counter({f"{HOME}/{name}": 5 for name in POISONS}) == failures
+        # As many as disable any other charm: so many polls, each with its retries.
+        attempts = POLICY.max_failures * (POLICY.max_retries + 1)
+        assert Counter({f"{HOME}/{name}": attempts for name in POISONS}) == failures
 
     asyncio.run(work())

@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 
 import pytest
 
-from tests.process.running import RunningCharm, Service
+from tests.process.running import Refused, RunningCharm, Service
 
 #: A charm for each limit: what it does to run into it.
 SOURCE = """
 import ctypes
+import os
 import socket
 import tempfile
+import threading
 from typing import Any
 
 from bg_charm_service import Charm
+
+KEPT = []
+
+
+def start_in_c(function) -> None:
+    KEPT.append(ctypes.CFUNCTYPE(None)(function))
+    ctypes.CDLL(None).pthread_create(ctypes.byref(ctypes.c_ulong()), None, KEPT[-1], None)
+
+
+def burn() -> None:
+    while True:
+        sum(range(1000))
+
+
+def burn_when_told(port, is_connected) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as teller:
+        is_connected.set()
+        teller.recv(1)
+        sum(range(1_000_000))
+        teller.sendall(b"x")
+        burn()
 
 
 class Greedy(Charm):
@@ -53,7 +77,20 @@ class Greedy(Charm):
 
     def foreign_thread(self, event: dict[str, Any]) -> None:
         libc = ctypes.CDLL(None)
-        libc.pthread_create(ctypes.byref(ctypes.c_ulong()), None, libc.pause, None)
+        for _ in range(event.get("count", 1)):
+            libc.pthread_create(ctypes.byref(ctypes.c_ulong()), None, libc.pause, None)
+
+    def busy_thread(self, event: dict[str, Any]) -> None:
+        start_in_c(burn)
+
+    def abort(self, event: dict[str, Any]) -> None:
+        os.write(2, event["words"].encode())
+        os.abort()
+
+    def late_thread(self, event: dict[str, Any]) -> None:
+        is_connected = threading.Event()
+        start_in_c(lambda: burn_when_told(event["port"], is_connected))
+        is_connected.wait()
 
     def scratch(self, event: dict[str, Any]) -> None:
         (self.context.scratch / "note").write_text("x")
@@ -66,9 +103,18 @@ class Greedy(Charm):
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def listener() -> Iterator[socket.socket]:
+    """A port that charms may connect to."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(60)
+        yield listening
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory, listener: socket.socket) -> Iterator[Service]:
     """A service with small limits."""
     flags = (
+        f"--charm-network={listener.getsockname()[1]}",
         "--interval=3600",
         "--max-retries=0",
         "--failures=1000",
@@ -134,6 +180,36 @@ def test_size_of_the_state(service: Service) -> None:
     assert (10, 60_000) == (len(charm.get("text")), len(charm.get("more")))
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "memory allocation of 88 bytes failed",
+        "terminate called after throwing an instance of 'std::bad_alloc'",
+    ],
+)
+def test_abort_for_lack_of_memory(service: Service, words: str) -> None:
+    """A library that ends the process when it gets no memory has run into that limit."""
+    charm = add(service)
+    cause, error = failed(charm, "abort", words=words)
+    assert "memory" == cause
+    assert "by SIGABRT" in error
+    assert error.endswith("(it may use 512M of memory).")
+
+
+def test_abort_for_another_reason(service: Service) -> None:
+    """Any other end by a signal stays one."""
+    cause, error = failed(add(service), "abort", words="assertion failed")
+    assert ("signal", "Its worker process was ended by SIGABRT.") == (cause, error)
+
+
+def test_abort_for_lack_of_memory_while_it_is_loaded(service: Service) -> None:
+    """Whoever adds such a charm hears of the memory too."""
+    words = "memory allocation of 88 bytes failed"
+    lines = f"import os\nos.write(2, b'{words}')\nos.abort()\n"
+    with pytest.raises(Refused, match=f"ended itself by SIGABRT: {words}"):
+        service.add(source=lines + SOURCE.replace("{asks}", "pass"))
+
+
 def test_class_asks_for_less(service: Service) -> None:
     """What a class asks for counts for its runs."""
     charm = add(service, 'limits = {"files": 40, "cpu": 0.2}')
@@ -147,11 +223,48 @@ def test_class_does_not_get_more(service: Service) -> None:
     assert "it may have 64 files" in failed(charm, "files")[1]
 
 
-def test_thread_that_python_does_not_know(service: Service) -> None:
-    """A run that leaves a thread of a library behind succeeds, and nobody else gets its worker."""
+def test_idle_thread_of_a_library(service: Service) -> None:
+    """A run that leaves a thread of a library behind keeps its worker while that does nothing."""
     charm = add(service)
     left = charm.perform("foreignThread")
     assert "success" == left["status"]
+    assert left["worker"] == charm.run()["worker"]
+
+
+def test_busy_thread_of_a_library(service: Service) -> None:
+    """A run that leaves a thread that works succeeds, and nobody else gets its worker."""
+    charm = add(service)
+    left = charm.perform("busyThread")
+    assert "success" == left["status"]
+    assert left["worker"] != charm.run()["worker"]
+
+
+def test_thread_of_a_library_that_wakes_up(service: Service, listener: socket.socket) -> None:
+    """One that begins to work between two runs ends the worker before the second begins there."""
+    charm = add(service)
+    left = charm.perform("lateThread", port=listener.getsockname()[1])
+    assert "success" == left["status"]
+    thread, _ = listener.accept()
+    with thread:
+        thread.settimeout(60)
+        thread.sendall(b"x")
+        assert b"x" == thread.recv(1)
+
+    again = charm.run()
+
+    assert ("success", True) == (again["status"], left["worker"] != again["worker"])
+    service.wait_for("worker_unfit", worker=left["worker"])
+    told = {run["run_id"]: run["retired"] for run in charm.runs()}
+    assert {
+        left["run_id"]: "a thread that it left has begun to work",
+        again["run_id"]: "",
+    } == told
+
+
+def test_many_idle_threads_of_a_library(service: Service) -> None:
+    """They are no charm's to be counted with: a run that leaves many costs its worker."""
+    charm = add(service)
+    left = charm.perform("foreignThread", count=20)
     assert left["worker"] != charm.run()["worker"]
 
 

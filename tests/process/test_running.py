@@ -141,7 +141,7 @@ def test_run_now_is_not_counted_as_a_failure(service: Service) -> None:
     assert "failure" == charm.run()["status"]
     assert [1] == [run["attempt"] for run in charm.runs()]
     assert (1, 0) == (charm.view()["failures"], charm.view()["consecutive_failures"])
-    assert (0, None) == (charm.show()["waiting_jobs"], charm.show()["dead_letter"])
+    assert (0, 0) == (charm.show()["waiting_jobs"], charm.show()["dead_letter_count"])
 
 
 def test_run_now_leaves_a_disabled_charm_disabled(service: Service) -> None:

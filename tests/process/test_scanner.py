@@ -74,6 +74,9 @@ class SettableClock:
     def steady(self) -> float:
         return self.seconds
 
+    def awake(self) -> float:
+        return self.steady()
+
 
 class Service:
     """What the scanner is given: stored cells and charms, a clock, a folder of integrations."""

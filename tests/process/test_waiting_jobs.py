@@ -9,8 +9,9 @@ from pathlib import Path
 
 from bg_charm_service.domain.identity import Identity
 from bg_charm_service.domain.limits import Limits
+from bg_charm_service.domain.model import CharmRef
 from bg_charm_service.domain.views import NewCharm
-from bg_charm_service.service.bootstrap import ServiceConfig, open_service
+from bg_charm_service.service.bootstrap import Service, ServiceConfig, open_service
 from bg_charm_service.service.dependencies import Dependencies
 from bg_charm_service.workers.pool.contract import PoolLimits
 from tests.unit.fake_zygote import PATIENCE_SECONDS, FakeWorker, FakeZygote, Time
@@ -27,6 +28,13 @@ def counter(space: str) -> NewCharm:
 async def turn() -> None:
     """Let the service take a turn."""
     await asyncio.sleep(0)
+
+
+async def step(service: Service) -> None:
+    """Let the loop of a service take a step."""
+    turns = service.supervisor.turns
+    service.supervisor.wake()
+    await until(lambda: service.supervisor.turns > turns)
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -65,9 +73,41 @@ def test_jobs_that_nobody_begins_make_the_service_unhealthy(tmp_path: Path) -> N
             (problem,) = status().problems
             assert problem.startswith("Jobs wait, but none has begun for 6")
             assert "long runs keep the workers busy" in problem
+            # A machine that sleeps for a night: no run has taken that long.
+            clock.asleep_seconds += 8 * 3600.0
+            for _ in range(3):
+                turns = service.supervisor.turns
+                service.supervisor.wake()
+                await until(lambda: service.supervisor.turns > turns)  # noqa: B023 - at once
+            assert 1 == status().workers_busy
 
     try:
         asyncio.run(work())
     finally:
         for worker in workers:
             worker.die()
+
+
+def test_events_that_waited_for_a_resume_are_not_late(tmp_path: Path) -> None:
+    """They waited for a person: more workers would not have helped, and nothing is unhealthy."""
+    clock = Time()
+    config = ServiceConfig(
+        tmp_path, Identity.from_passphrase("a test"), is_polling=True, interval_seconds=86400.0
+    )
+
+    async def work() -> None:
+        async with open_service(config, Dependencies(clock=clock)) as service:
+            added = await service.commands.charms.add(replace(counter("one"), register=False))
+            ref = CharmRef(added.space, added.charm_id)
+            await service.commands.pauses.pause_all()
+            service.commands.polling.send(ref, None, b"{}")
+            for _ in range(20):
+                # In short steps, or the loop takes it for a sleep.
+                clock.ahead_seconds += 5
+                await step(service)
+            await service.commands.pauses.resume_all()
+            status = service.commands.queries.status
+            await until(lambda: status().tasks_completed)
+            assert (0, True) == (status().lag_ms_last_minute, status().healthy)
+
+    asyncio.run(work())

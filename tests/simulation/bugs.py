@@ -8,24 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import pairwise
 from typing import Any
 
 from msgspec.structs import replace
 
 from bg_charm_service.domain.backoff import MAX_DELAY_SECONDS
-from bg_charm_service.domain.model import Outcome
+from bg_charm_service.domain.http_requests import HttpRequest
+from bg_charm_service.domain.model import Job, Outcome
+from bg_charm_service.domain.schedule_words import Missed
+from bg_charm_service.domain.schedules import Schedule
 from bg_charm_service.service.dependencies import PartTypes
-from bg_charm_service.storage.records import Claim, ScheduleEntry
+from bg_charm_service.storage.records import CharmRecord, Claim, NewJob, ScheduleEntry
 from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.job_queue import JobQueue
+from bg_charm_service.storage.sqlite.job_queue import JobQueue, sql
+from bg_charm_service.storage.sqlite.job_queue.poll_batches import PollBatches
+from bg_charm_service.storage.sqlite.plain_polls import PlainPoll
 from bg_charm_service.supervisor.completer import Completer, Settled
 from bg_charm_service.supervisor.dispatcher import Dispatcher
 from bg_charm_service.supervisor.in_flight import InFlight
 from bg_charm_service.supervisor.loop import Supervisor
 from bg_charm_service.supervisor.poll_planner import PollPlanner
+from bg_charm_service.supervisor.reminders import ReminderSchedule
+from bg_charm_service.supervisor.timetable import Turn
 from bg_charm_service.workers.pool.events import PoolEvent, RunFinished
 from bg_charm_service.workers.pool.pool import Pool
 from bg_charm_service.workers.pool.worker_process import WorkerProcess
@@ -61,6 +69,45 @@ class EvenPlanner(PollPlanner):
         )
 
 
+class DistantPlanner(PollPlanner):
+    """Puts times of their own off by a year."""
+
+    def begin_by(self, schedule: Schedule | None, charm_key: int, space: str, **since: Any) -> None:
+        super().begin_by(schedule, charm_key, space, **since)
+        if schedule is not None and schedule.cron:
+            far = self._clock.steady() + 366 * 86400.0
+            self._database.after_commit(lambda: self._place(charm_key, space, far))
+
+
+class SleeplessPlanner(PollPlanner):
+    """Polls in quiet hours too."""
+
+    def _turn(self, charm: CharmRecord, entry: ScheduleEntry, *rest: Any) -> Turn:
+        schedule, *others = rest
+        return super()._turn(charm, entry, dataclasses.replace(schedule, quiet=None), *others)
+
+
+class ThoroughPlanner(PollPlanner):
+    """Makes up for what was missed, also where that is to be skipped."""
+
+    def _turn(self, charm: CharmRecord, entry: ScheduleEntry, *rest: Any) -> Turn:
+        schedule, *others = rest
+        once = dataclasses.replace(schedule, missed=Missed.ONCE)
+        return super()._turn(charm, entry, once, *others)
+
+
+class UnmovedPlanner(PollPlanner):
+    """Polls charms in their places, whatever they wait for."""
+
+    def move(self, charm_key: int, due: float) -> None: ...
+
+
+class HeedlessQueue(JobQueue):
+    """Lets what waits in the queue run, whatever its charm waits for."""
+
+    def put_off(self, space_key: int, charm_key: int, until: float) -> None: ...
+
+
 class DeafQueue(JobQueue):
     """Overlooks every third job that may run."""
 
@@ -84,6 +131,66 @@ class ImpatientQueue(JobQueue):
 
     def bring_near(self, now: float, latest: float) -> None:
         super().bring_near(now, now)
+
+
+class TardyBatches(PollBatches):
+    """Writes down what a worker is given once the worker has it."""
+
+    def take(self, polls: Sequence[PlainPoll], now: float) -> None:
+        row = sql.batch_of(polls, now)
+        self._polls.take(polls, -polls[0].job_id)
+
+        def write() -> None:
+            self._database.execute(sql.INSERT_BATCH, row)
+
+        self._database.after_commit(write)
+
+
+class AdvancingBatches(PollBatches):
+    """Stores when a charm is due next when its poll is put, though nothing else stands for that."""
+
+    def put(self, polls: Sequence[NewJob], now: float) -> None:
+        super().put(polls, now)
+        moved = [(poll.next_due, poll.charm_key) for poll in polls]
+        self._database.executemany(sql.MOVE_DUE, moved)
+
+
+class RecountingBatches(PollBatches):
+    """Gives polls that come back the id that is the next one."""
+
+    def write_out(self, poll: PlainPoll, status: int, job: Job) -> None:
+        (newest,) = self._database.row(sql.RESERVE, (1,))
+        super().write_out(poll, status, replace(job, job_id=newest))
+
+
+class _OtherQueue(JobQueue):
+    """Has something else for the rows of batches."""
+
+    batches: type[PollBatches]
+
+    def __init__(self, database: Database, **options: Any) -> None:
+        super().__init__(database, **options)
+        self._batches = self.batches(database, self._finished)
+
+
+class TardyQueue(_OtherQueue):
+    batches = TardyBatches
+
+
+class AdvancingQueue(_OtherQueue):
+    batches = AdvancingBatches
+
+
+class RecountingQueue(_OtherQueue):
+    batches = RecountingBatches
+
+
+class CarefreeQueue(JobQueue):
+    """Lets polls that are out rest on due times that move."""
+
+    def write_out(self, charm_key: int) -> None:
+        if self._plain.waiting_of(charm_key) is not None:
+            super().write_out(charm_key)
 
 
 class HurriedQueue(JobQueue):
@@ -111,7 +218,16 @@ class KindCompleter(Completer):
 class RepeatingCompleter(Completer):
     """Ends each run twice."""
 
-    def conclude(self, run: InFlight, outcome: Outcome, *, worker: int, log: str) -> Settled:
+    def conclude(
+        self,
+        run: InFlight,
+        outcome: Outcome,
+        *,
+        worker: int,
+        log: str,
+        retired: str = "",
+        requests: tuple[HttpRequest, ...] = (),
+    ) -> Settled:
         super().conclude(run, outcome, worker=worker, log=log)
         return super().conclude(run, outcome, worker=worker, log=log)
 
@@ -126,7 +242,38 @@ class MuteCompleter(Completer):
 class RootedDispatcher(Dispatcher):
     """Leaves workers with a space that has just run out of work; this was once so."""
 
-    def move_workers(self, now: float) -> None: ...
+    def move_workers(self, now: float, by_hand: Collection[int] = ()) -> None: ...
+
+
+class RestlessDispatcher(Dispatcher):
+    """Looks for jobs in all spaces, whatever is paused."""
+
+    def _awake(self, hot: set[int], by_hand: Collection[int]) -> set[int]:
+        return hot
+
+
+class GreedyQueue(JobQueue):
+    """Takes back all that waits, whatever it is told to."""
+
+    def withdraw(self, charm_key: int, job_ids: Sequence[int]) -> int:
+        everything = [job.job_id for job in self.page(0, 1000, charm_key=charm_key)]
+        return super().withdraw(charm_key, everything)
+
+
+class DreamyReminders(ReminderSchedule):
+    """Takes what is due, and sends nothing."""
+
+    def send_due(self) -> None:
+        self._store.reminders.take(self._store.reminders.due(self._clock.now(), 100))
+
+
+class LateReminders(ReminderSchedule):
+    """Never finds anything due."""
+
+    next_due = None
+
+    def is_due(self) -> bool:
+        return False
 
 
 class SternPool(Pool):
@@ -232,6 +379,12 @@ class LazyDatabase(Database):
         super()._undo()
 
 
+class StubbornDatabase(Database):
+    """Goes on remembering what was undone."""
+
+    def on_rollback(self, callback: Callable[[], None]) -> None: ...
+
+
 class EagerDatabase(Database):
     """Calls what waits for a commit, and then commits."""
 
@@ -300,7 +453,34 @@ BUGS = (
         ),
         "is due only in",
     ),
-    (Bug("polls are put twice", sql=(("?8, ?9,\n", "?8, ?9 || NULL,\n"),)), "second live poll"),
+    (
+        Bug(
+            "quiet hours are not kept",
+            PartTypes(planner=SleeplessPlanner),
+            favourite="set_schedule",
+        ),
+        "in the quiet hours",
+    ),
+    (
+        Bug(
+            "what is to be skipped is made up for",
+            PartTypes(planner=ThoroughPlanner),
+            favourite="set_schedule",
+        ),
+        "makes up for a time",
+    ),
+    (
+        Bug(
+            "times of their own are a year away",
+            PartTypes(planner=DistantPlanner),
+            favourite="set_schedule",
+        ),
+        "is due only in",
+    ),
+    (
+        Bug("polls are put twice", sql=(("?8, ?9, ?10,\n", "?8, ?9 || NULL, ?10,\n"),)),
+        "second live poll",
+    ),
     (Bug("charms overlap", sql=((_IDLE, "1"),)), "was claimed while job"),
     (Bug("runs end twice", PartTypes(completer=RepeatingCompleter)), "ended a second time"),
     (
@@ -309,7 +489,10 @@ BUGS = (
     ),
     (Bug("failures are successes", PartTypes(completer=KindCompleter)), "no worker did it"),
     (Bug("runs send in vain", PartTypes(completer=MuteCompleter)), "was never queued"),
-    (Bug("sends overtake", sql=(("?8, ?9,\n", "0 * ?8, ?9,\n"),)), "overtook the earlier send"),
+    (
+        Bug("sends overtake", sql=(("?8, ?9, ?10,\n", "0 * ?8, ?9, ?10,\n"),)),
+        "overtook the earlier send",
+    ),
     (
         Bug("disabling drops sends", sql=(("status = 1 AND origin = 'poll'", "status = 1"),)),
         "a send, was deleted",
@@ -327,6 +510,31 @@ BUGS = (
             ),
         ),
         "are claimed, and",
+    ),
+    (Bug("waiting charms stay due", PartTypes(planner=UnmovedPlanner)), "waits, and is due"),
+    (Bug("events do not wait", queue=HeedlessQueue), "claimed while its charm waits"),
+    (
+        Bug(
+            "waiting is cut short by a start",
+            sql=(("CROSS JOIN waits ON charm_key = wanted", "CROSS JOIN waits ON charm_key < 0"),),
+        ),
+        "waits, and is due",
+    ),
+    (
+        Bug(
+            "whoever is off comes back by time",
+            sql=(("= 'failures' AND d", "<> '' AND d"),),
+            favourite="disable",
+        ),
+        "let run again by nobody",
+    ),
+    (
+        Bug(
+            "successes drop events that were given up",
+            sql=(("status = 9 AND origin <> 'send' AND _id", "status = 9 AND _id"),),
+            favourite="send_many",
+        ),
+        "dropped by nobody",
     ),
     (Bug("jobs are overlooked", queue=DeafQueue), "is due for|no success"),
     (Bug("workers are rooted", PartTypes(dispatcher=RootedDispatcher)), "is due for|no success"),
@@ -353,6 +561,72 @@ BUGS = (
     (Bug("callbacks before the commit", database=EagerDatabase), "before it is written"),
     (Bug("refused and found", database=HopefulDatabase), "was refused, and queued all the same"),
     (Bug("late errors are believed", database=TrustingDatabase), "are claimed|shows|due at|queued"),
+    (
+        Bug("batches are written late", queue=TardyQueue),
+        "are claimed, and|and shows|all of its polls",
+    ),
+    (Bug("due times move early", queue=AdvancingQueue), "owes poll"),
+    (Bug("polls rest on due times that move", queue=CarefreeQueue), "owes poll"),
+    (Bug("polls come back under another id", queue=RecountingQueue), "second live poll"),
+    (
+        Bug("what was undone is remembered", database=StubbornDatabase),
+        "are claimed|and shows|owes poll",
+    ),
+    (
+        Bug(
+            "polls of a batch are lost with their life",
+            sql=(("AND origin = 'batch' ORDER", "LIMIT 0 --"),),
+        ),
+        "are claimed|and shows|while job",
+    ),
     (Bug("failed commits count", database=CarelessDatabase), "are claimed|shows|due at|queued"),
+    (
+        Bug(
+            "pauses end with a life",
+            sql=(("paused_by FROM pauses", "paused_by FROM pauses LIMIT 0"),),
+            favourite="pause",
+        ),
+        "was claimed while it is paused",
+    ),
+    (
+        Bug(
+            "pauses keep nobody",
+            PartTypes(dispatcher=RestlessDispatcher),
+            sql=(("NOT :is_whole AND job.charm_key", "1 OR NOT :is_whole AND job.charm_key"),),
+            favourite="pause",
+        ),
+        "was claimed while it is paused",
+    ),
+    (
+        Bug(
+            "paused polls are made up for",
+            sql=(("AND origin = 'poll' LIMIT ?", "AND origin = 'none' LIMIT ?"),),
+            favourite="pause",
+        ),
+        "outlived the pause",
+    ),
+    (
+        Bug(
+            "what waits behind a cancelled event waits for ever",
+            sql=(("origin = 'send' AND is_held = 0", "origin = 'send' AND is_held = 2"),),
+            favourite="cancel",
+        ),
+        "are held, and it is enabled",
+    ),
+    (Bug("purging takes all", queue=GreedyQueue, favourite="purge"), "a send, was deleted"),
+    (
+        Bug(
+            "reminders come again",
+            sql=(
+                (
+                    "DELETE FROM reminders WHERE reminder_id =",
+                    "UPDATE reminders SET remind_at = remind_at + 20000 WHERE reminder_id =",
+                ),
+            ),
+        ),
+        "was sent .* times",
+    ),
+    (Bug("reminders are dropped", PartTypes(reminders=DreamyReminders)), "was never sent"),
+    (Bug("reminders are late", PartTypes(reminders=LateReminders)), "is due for"),
     (Bug("the killed live on", processes=Undead), "at once"),
 )

@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from bg_charm_service.domain.errors import FailureCause
-from bg_charm_service.domain.model import CharmSchema, FieldKind, FieldSchema, Send
+from bg_charm_service.domain.model import (
+    CharmSchema,
+    Failure,
+    FieldKind,
+    FieldSchema,
+    Remind,
+    Send,
+)
+from bg_charm_service.domain.outcome_policy import RunStatus
+from bg_charm_service.domain.run_endings import Ending, EndingKind
 from bg_charm_service.workers.protocol.messages import Answer, RunSpec
 
 POST = "post"
@@ -21,7 +30,8 @@ class Kind(StrEnum):
     """The classes of charms; each counts its successful runs in `counter`."""
 
     COUNTER = "Counter"
-    MAILBOX = "Mailbox"  #: keeps the events that were posted to it, in `seen`
+    #: Keeps the events that were posted to it, in `seen`; with each poll it asks for a reminder.
+    MAILBOX = "Mailbox"
     SENDER = "Sender"  #: posts an event to a mailbox with each poll
 
 
@@ -53,6 +63,12 @@ class Deed(StrEnum):
     NO_LINK = "sends through no link"
     GREED = "memory"
     FATAL = "takes the service down"
+    AGAIN = "names its next run"
+    WAIT = "asks to wait"
+    DOWN = "finds its provider down"
+    NO_HOST = "finds a provider down that it does not name"
+    SIGN_IN = "needs a sign-in"
+    STOP = "is done for good"
 
 
 #: The causes of failure that a deed deserves; what is not named here deserves none.
@@ -74,7 +90,22 @@ DESERVED: dict[Deed, set[FailureCause]] = {
     Deed.NO_FIELD: {FailureCause.STATE},
     Deed.NO_LINK: {FailureCause.STATE},
     Deed.GREED: {FailureCause.MEMORY, FailureCause.TIMEOUT},
+    Deed.NO_HOST: {FailureCause.ERROR},
 }
+
+#: As what a run is recorded that ends neither well nor badly.
+NEITHER: dict[Deed, RunStatus] = {
+    Deed.WAIT: RunStatus.WAITING,
+    Deed.DOWN: RunStatus.DOWN,
+    Deed.SIGN_IN: RunStatus.SIGN_IN,
+    Deed.STOP: RunStatus.STOPPED,
+}
+
+#: How far away the times are that charms name, in seconds.
+NAMED_SECONDS = (60.0, 3600.0, 172_800.0)
+
+#: The providers that charms ask, each its own.
+HOSTS = tuple(f"api{number}.example.org" for number in range(3))
 
 #: What a worker may do to the run that comes next in it: charms of one space are not protected
 #: from each other's malice.
@@ -82,7 +113,7 @@ SPOILS_NEXT = {Deed.TWICE}
 
 #: What comes with a good answer.
 DONE_WELL = {
-    *(Deed.WELL, Deed.SLOW, Deed.LOG, Deed.LEAK, Deed.LEAK_ON, Deed.FILES, Deed.STEAL),
+    *(Deed.WELL, Deed.SLOW, Deed.LOG, Deed.LEAK, Deed.LEAK_ON, Deed.FILES, Deed.STEAL, Deed.AGAIN),
     *SPOILS_NEXT,
 }
 
@@ -116,9 +147,35 @@ def schema_of(source: str) -> CharmSchema:
     return CharmSchema(kind, kind, "", tuple(fields), tuple(streams))
 
 
+def host_of(charm_id: str) -> str:
+    """Name the provider of a charm."""
+    return HOSTS[sum(charm_id.encode()) % len(HOSTS)]
+
+
+def neither(spec: RunSpec, deed: Deed, seconds: float, named: float) -> Answer:
+    """What a charm answers that ends neither well nor badly; `named` is the time that it names."""
+    kinds = {
+        Deed.WAIT: (FailureCause.WAIT, Ending(EndingKind.WAIT, named, "later")),
+        Deed.DOWN: (
+            FailureCause.DOWN,
+            Ending(EndingKind.DOWN, None, "refused", host_of(spec.charm_id)),
+        ),
+        Deed.NO_HOST: (FailureCause.DOWN, Ending(EndingKind.DOWN, None, "refused")),
+        Deed.SIGN_IN: (FailureCause.SIGN_IN, Ending(EndingKind.SIGN_IN, None, "revoked")),
+        Deed.STOP: (FailureCause.STOP, Ending(EndingKind.STOP, None, "done")),
+    }
+    cause, ending = kinds[deed]
+    return Answer(spec.run_id, seconds, failure=Failure(cause, ending.why), ending=ending)
+
+
 def payload_of(charm_id: str, count: int) -> str:
     """Name the event that a sender posts with its success of this number."""
     return f"{charm_id[-8:]}/{count}"
+
+
+def reminder_of(run_id: str) -> str:
+    """Name the event that a mailbox asks to be reminded of with a poll."""
+    return f"later {run_id}"
 
 
 def good_answer(spec: RunSpec, seconds: float) -> Answer:
@@ -134,4 +191,11 @@ def good_answer(spec: RunSpec, seconds: float) -> Answer:
     if "out" in spec.links:
         event = {"n": payload_of(spec.charm_id, counter)}
         sends = (Send("out", json.dumps(event).encode()),)
-    return Answer(spec.run_id, seconds, reads=reads, writes=writes, sends=sends)
+    reminds: tuple[Remind, ...] = ()
+    if "seen" in spec.values and spec.stream != POST:
+        later = json.dumps({"n": reminder_of(spec.run_id)}).encode()
+        # Some replace the one before, some stand by themselves, some are taken back at once.
+        name = ["", "", "same", "gone"][counter % 4]
+        reminds = (Remind(name, POST, later, after=float(counter % 7) * 20),)
+        reminds += (Remind("gone"),) if name == "gone" else ()
+    return Answer(spec.run_id, seconds, reads=reads, writes=writes, sends=sends, reminds=reminds)

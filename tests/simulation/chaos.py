@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 
 from bg_charm_service.service.bootstrap import Service
+from tests.simulation.cast import HOSTS
 from tests.simulation.disk import Armed, Fault
 from tests.simulation.plan import draw_temper
 from tests.simulation.world import World
@@ -60,6 +61,7 @@ class Chaos:
             (2, self._lock_disk),
             (2, self._fill_disk),
             (4, self._change_temper),
+            (2, self._fail_provider),
         ]
 
     async def work(self, world: World, service: Service) -> None:
@@ -122,7 +124,7 @@ class Chaos:
         self._world.timeline.jump(self._random.uniform(-48, 48) * _HOUR)
 
     def _suspend(self) -> None:
-        self._world.timeline.jump(self._random.uniform(0, 24) * _HOUR)
+        self._world.timeline.sleep(self._random.uniform(0, 24) * _HOUR)
 
     def _stall(self) -> None:
         # After an interval every charm is due at once.
@@ -173,6 +175,10 @@ class Chaos:
         members = list(self._world.members.values())
         if members:
             self._random.choice(members).temper = draw_temper(self._random)
+
+    def _fail_provider(self) -> None:
+        """Let a provider be down, or come back."""
+        self._world.down ^= {self._random.choice(HOSTS)}
 
     def _arm(self, fault: Fault, after: int) -> None:
         self._world.disk.armed.append(Armed(fault, after))

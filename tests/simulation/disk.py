@@ -90,6 +90,8 @@ class Disk:
         self.written: list[_Statement] | None = None
         #: Called when a transaction failed once it was written.
         self.on_written: Callable[[], None] = lambda: None
+        #: Called with what a process had open, when that is over and before it is closed.
+        self.on_cut: Callable[[FaultyConnection], None] = lambda connection: None
         #: Changes SQL on its way, where a bug is planted in it.
         self.rewrite: Callable[[str], str] | None = None
 
@@ -128,6 +130,7 @@ class Disk:
         """Let the process that has it open be gone."""
         connection, self.connection = self.undo(), None
         if connection is not None:
+            self.on_cut(connection)
             # One that was loaded from an image keeps its log beside it, which the image lacks.
             connection.bare("PRAGMA wal_checkpoint(TRUNCATE)")
             self.image = connection.serialize()

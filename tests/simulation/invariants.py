@@ -7,29 +7,56 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from bg_charm_service.domain.schedule_words import NO_WORDS
+from bg_charm_service.domain.schedules import out_of_quiet
 from bg_charm_service.service.bootstrap import Service
+from bg_charm_service.storage.sqlite.database import Database
+from bg_charm_service.storage.sqlite.plain_polls import PlainPolls
+from bg_charm_service.supervisor.timetable import first_time
 from tests.simulation.disk import FaultyConnection
+
+#: The wall clock is set by two days at most, and what was set before may count for some hours.
+_SET_SECONDS = 60 * 3600.0
 
 _SCHEDULE = """SELECT c.charm_key, h.due_at, h.disabled_by, h.interval_seconds
     FROM charms AS c JOIN health AS h USING (charm_key) WHERE c.removed_at IS NULL"""
 _COUNTERS = """SELECT h.successes, cells.value FROM charms AS c
     JOIN health AS h USING (charm_key) JOIN cells ON cells.charm_key = c.charm_key
     WHERE c.removed_at IS NULL AND cells.field = 'counter' AND c.charm_key = ?"""
-_STATUSES = "SELECT status, count(*) FROM ack_queue_jobs GROUP BY status"
-_DEAD_TWICE = """SELECT charm_key FROM ack_queue_jobs WHERE status = 9
+_STATUSES = "SELECT status, count(*) FROM ack_queue_jobs WHERE origin <> 'batch' GROUP BY status"
+_DONE = "SELECT count(*) FROM ack_queue_jobs WHERE status = 5"
+_CLAIMED = "SELECT _id FROM ack_queue_jobs WHERE status = 2 AND origin <> 'batch'"
+_BATCHES = """SELECT batch._id, json_extract(poll.value, '$[0]'),
+        json_extract(poll.value, '$[0]') > coalesce(last_poll, json_extract(poll.value, '$[0]'))
+    FROM ack_queue_jobs AS batch, json_each(CAST(batch.data AS TEXT)) AS stream,
+        json_each(stream.value) AS poll
+    LEFT JOIN health ON health.charm_key = json_extract(poll.value, '$[1]')
+    WHERE batch.status = 2 AND batch.origin = 'batch'"""
+_DEAD_TWICE = """SELECT charm_key FROM ack_queue_jobs WHERE status = 9 AND origin <> 'send'
     GROUP BY charm_key HAVING count(*) > 1"""
+_WAITS = "SELECT charm_key, kind, until FROM waits"
 _LONG_HISTORY = """SELECT run_key >> 32 FROM runs GROUP BY run_key >> 32 HAVING count(*) > ?"""
 _TOTALS = "SELECT name, value FROM totals WHERE name IN ('executions', 'successes', 'failures')"
-_ORPHANS = """SELECT _id FROM ack_queue_jobs WHERE status IN (1, 2) AND charm_key NOT IN
+_ORPHANS = """SELECT _id FROM ack_queue_jobs WHERE status IN (1, 2) AND origin <> 'batch'
+    AND charm_key NOT IN
     (SELECT charm_key FROM charms)"""
 _OVERDUE = """SELECT _id, charm_key, origin, run_at FROM ack_queue_jobs
     WHERE status = 1 AND is_held = 0 AND run_at < ?"""
+
+_REMINDERS = "SELECT reminder_id, remind_at FROM reminders WHERE remind_at < ?"
+_HELD_FOR_EVER = """SELECT job.charm_key FROM ack_queue_jobs AS job
+    JOIN health USING (charm_key)
+    WHERE job.status IN (1, 2) AND job.origin = 'send' AND disabled_by IS NULL
+    GROUP BY job.charm_key HAVING min(is_held) = 1"""
 
 
 def broken(service: Service, connection: FaultyConnection, touched: Iterable[int]) -> Iterator[str]:
     """Name every invariant that does not hold now; counters are those of the touched charms."""
     yield from _schedule(service, connection)
     yield from _claims(service, connection)
+    yield from _owed(service, connection)
+    yield from _held(connection)
+    yield from _waiting(service, connection)
     yield from miscounted(connection, touched)
     yield from _bounds(service, connection)
 
@@ -39,15 +66,32 @@ def overdue(service: Service, connection: FaultyConnection, bound_seconds: float
     oldest = service.parts.clock.steady() - bound_seconds
     for job_id, charm_key, origin, run_at in connection.bare(_OVERDUE, (oldest,)):
         yield f"job {job_id}, a {origin} of charm {charm_key}, is due for {oldest - run_at:.0f} s"
+    for poll in _plain(service).by_job.values():
+        if not poll.batch and poll.run_at < oldest:
+            late = oldest - poll.run_at
+            yield f"job {poll.job_id}, a poll of charm {poll.charm_key}, is due for {late:.0f} s"
     for charm_key, *_ in connection.bare(_SCHEDULE).fetchall():
         due = service.parts.planner.due_at(charm_key)
         if due is not None and due < oldest:
             yield f"charm {charm_key} is due and not polled for {oldest - due:.0f} s"
 
 
+def forgotten(connection: FaultyConnection, before: float, calm_since: float) -> Iterator[str]:
+    """Name reminders that were due before a moment, once it lies in the calm."""
+    if before > calm_since:
+        for reminder_id, remind_at in connection.bare(_REMINDERS, (before,)):
+            yield f"reminder {reminder_id} is due for {before - remind_at:.0f} s"
+
+
+def _held(connection: FaultyConnection) -> Iterator[str]:
+    for (charm_key,) in connection.bare(_HELD_FOR_EVER):
+        yield f"the events of charm {charm_key} are held, and it is enabled"
+
+
 def _schedule(service: Service, connection: FaultyConnection) -> Iterator[str]:
     planner, polled_charms = service.parts.planner, service.polled_charms
     now = service.parts.clock.steady()
+    waits = {key: until for key, _, until in connection.bare(_WAITS) if until > now}
     for charm_key, stored, disabled_by, own_interval in connection.bare(_SCHEDULE).fetchall():
         planned = planner.due_at(charm_key)
         if disabled_by is not None:
@@ -57,17 +101,73 @@ def _schedule(service: Service, connection: FaultyConnection) -> Iterator[str]:
             interval = own_interval or service.config.interval_seconds
             if planned is None or stored is None:
                 yield f"charm {charm_key} is enabled and due at {planned}, stored {stored}"
-            elif planned > now + 1.5 * interval + 1:
+            elif charm_key in waits:
+                if planned != waits[charm_key]:
+                    late = waits[charm_key] - planned
+                    yield f"charm {charm_key} waits, and is due {late:.0f} s before that is over"
+            elif planned > _latest(service, charm_key, own_interval, now, 1.5 * interval + 1):
                 yield f"charm {charm_key} is due only in {planned - now:.0f} s"
         elif planned is not None:
             yield f"charm {charm_key} is not registered and due at {planned}"
 
 
+def _latest(
+    service: Service, charm_key: int, own_interval: float | None, now: float, within: float
+) -> float:
+    """Give the latest moment for which a charm may be planned.
+
+    By a schedule it is the next time of that. The wall clock may have been set by two days a moment
+    ago, and back by a few hours before, in which nothing was to be repeated.
+    """
+    words = service.parts.store.schedules.of_charm(charm_key)
+    if words == NO_WORDS:
+        return now + within
+    counts = service.parts.planner.schedules.joined(NO_WORDS, words, own_interval)
+    ahead = service.parts.clock.now() - now
+    latest = out_of_quiet(counts, now + within + ahead)
+    if counts.cron:
+        latest = max(latest, first_time(counts, now + ahead + _SET_SECONDS))
+    return latest - ahead + _SET_SECONDS
+
+
 def _claims(service: Service, connection: FaultyConnection) -> Iterator[str]:
-    claimed = {row[0] for row in connection.bare("SELECT _id FROM ack_queue_jobs WHERE status = 2")}
+    claimed = {row[0] for row in connection.bare(_CLAIMED)}
+    owed: dict[int, set[int]] = {}
+    for batch, job_id, is_owed in connection.bare(_BATCHES):
+        owed.setdefault(batch, set()).update([job_id] if is_owed else [])
+    for batch, jobs in owed.items():
+        claimed |= jobs
+        if not jobs:
+            yield f"batch {batch} is out, and all of its polls are over"
     out = {run.claim.job.job_id for run in service.parts.dispatcher.runs}
     if claimed != out:
         yield f"jobs {sorted(claimed)} are claimed, and {sorted(out)} are out"
+
+
+def _owed(service: Service, connection: FaultyConnection) -> Iterator[str]:
+    """The stored due time of a charm stands for its poll, until that is over or has a row."""
+    for poll in _plain(service).by_job.values():
+        sql = "SELECT due_at FROM health WHERE charm_key = ?"
+        (due,) = connection.bare(sql, (poll.charm_key,)).fetchone()
+        if due is None or due > poll.run_at:
+            yield f"charm {poll.charm_key} is due at {due}, and owes poll {poll.job_id} before that"
+
+
+def _plain(service: Service) -> PlainPolls:
+    database = service.parts.database
+    assert isinstance(database, Database)
+    return database.sole_writer.plain_polls
+
+
+def _waiting(service: Service, connection: FaultyConnection) -> Iterator[str]:
+    """What is remembered of charms that wait is what is stored."""
+    waiting = service.parts.waiting
+    for charm_key, kind, until in connection.bare(_WAITS):
+        shown = waiting.view(charm_key)
+        known = (None if shown is None else shown.kind, waiting.not_before(charm_key))
+        stored = (kind, until if kind in ("wait", "down") else 0.0)
+        if known != stored:
+            yield f"charm {charm_key} waits for {stored}, and it is remembered as {known}"
 
 
 def miscounted(connection: FaultyConnection, charm_keys: Iterable[int]) -> Iterator[str]:
@@ -81,17 +181,20 @@ def miscounted(connection: FaultyConnection, charm_keys: Iterable[int]) -> Itera
 def _bounds(service: Service, connection: FaultyConnection) -> Iterator[str]:
     queue, totals = service.parts.queue, service.parts.store.totals
     counts = dict(connection.bare(_STATUSES).fetchall())
-    stored = tuple(counts.get(status, 0) for status in (1, 2, 9))
+    owed = sum(is_owed for *_, is_owed in connection.bare(_BATCHES))
+    waiting = _plain(service).waiting
+    stored = (counts.get(1, 0) + waiting, counts.get(2, 0) + owed, counts.get(9, 0))
     shown = (queue.pending, queue.claimed, queue.dead)
     if stored != shown:
         yield f"the queue holds {stored} jobs (waiting, claimed, dead) and shows {shown}"
     for name, value in connection.bare(_TOTALS):
         if totals.get(name) != value:
             yield f"the total {name} is {value:g} and shows {totals.get(name)}"
-    if counts.get(5, 0) > service.config.history_jobs:
-        yield f"{counts[5]} finished jobs are kept"
+    (done,) = connection.bare(_DONE).fetchone()
+    if done > service.config.history_jobs:
+        yield f"{done} finished jobs are kept"
     for (charm_key,) in connection.bare(_DEAD_TWICE):
-        yield f"charm {charm_key} has more than one dead letter"
+        yield f"charm {charm_key} has more than one dead letter of a poll"
     for (charm_key,) in connection.bare(_LONG_HISTORY, (service.config.history_runs,)):
         yield f"charm {charm_key} has too many runs in its history"
     for (job_id,) in connection.bare(_ORPHANS):

@@ -7,19 +7,30 @@ told has to be true all the same.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from bg_charm_service.domain.errors import ChangeInDoubt, CommitInDoubt, ServiceError
+from bg_charm_service.domain.errors import (
+    ChangeInDoubt,
+    CommitInDoubt,
+    Conflict,
+    NotFound,
+    ServiceError,
+)
 from bg_charm_service.domain.model import CharmRef
 from bg_charm_service.domain.views import NewCharm
 from bg_charm_service.service.bootstrap import Service
+from bg_charm_service.service.commands.letters import LetterChoice
 from bg_charm_service.supervisor.batch_policy import MOST_RUNS
 from tests.simulation.cast import POST, Kind, source_of
 from tests.simulation.plan import Plan, draw_temper
 from tests.simulation.world import LISTER, Member, Violated, World
+
+#: Expressions that people set; each names a time within a day.
+SCHEDULES = ("*/5 * * * *", "0 * * * *", "30 2 * * *", "15,45 */6 * * *", "0 8,20 * * *")
 
 Command = Callable[[Service, Member], Coroutine[Any, Any, object]]
 
@@ -43,13 +54,21 @@ class Operators:
             (1, self._unregister),
             (1, self._remove),
             (2, self._requeue),
+            (1, self._drop_letters),
             (2, self._set_note),
             (2, self._update),
             (1, self._set_interval),
+            (1, self._set_schedule),
             (2, self._add),
             (1, self._flood),
             (2, self._list),
             (1, self._look),
+            (2, self._pause),
+            (3, self._resume),
+            (3, self._cancel),
+            (1, self._purge),
+            (2, self._send_later),
+            (1, self._forget),
         ]
 
     async def work(self, world: World, service: Service) -> None:
@@ -81,8 +100,19 @@ class Operators:
 
     async def settle(self, service: Service) -> None:
         """Have every charm polled again, once nothing goes wrong any more."""
+        # Commands that were given a moment ago begin before these.
+        await asyncio.sleep(0)
+        with contextlib.suppress(Conflict):
+            await service.commands.pauses.resume_all()
+        for space in service.commands.system.spaces():
+            with contextlib.suppress(Conflict):
+                await service.commands.pauses.resume_space(space.did)
         for member in self._world.members.values():
             try:
+                # Times of its own may be further away than it is calm.
+                service.commands.polling.reset_schedule(member.ref)
+                with contextlib.suppress(Conflict, NotFound):
+                    await service.commands.pauses.resume_charm(member.ref)
                 await service.commands.polling.register(member.ref, "manual")
             except ServiceError as error:
                 if service.parts.store.charms.find(member.ref) is not None:
@@ -190,7 +220,41 @@ class Operators:
         await service.commands.charms.remove(member.ref)
 
     async def _requeue(self, service: Service, member: Member) -> None:
-        service.commands.polling.requeue(member.ref)
+        await service.commands.letters.requeue(self._letters(member))
+
+    async def _drop_letters(self, service: Service, member: Member) -> None:
+        await service.commands.letters.drop(self._letters(member))
+
+    def _letters(self, member: Member) -> LetterChoice:
+        """Those of one charm, or all there are."""
+        return LetterChoice(ref=member.ref if self._random.random() < 0.5 else None)
+
+    async def _send_later(self, service: Service, member: Member) -> None:
+        self._number += 1
+        n = f"later op{self._number}"
+        stream = POST if member.kind is Kind.MAILBOX else None
+        after = self._random.choice([0.0, 20.0, 300.0, self._plan.interval_seconds])
+        event = json.dumps({"n": n}).encode()
+        reminders = service.commands.reminders
+        try:
+            reminders.send_later(member.ref, stream, event, at=None, after=after)
+        except (ChangeInDoubt, CommitInDoubt):
+            raise
+        except ServiceError:
+            self._world.refused.add(n)
+            raise
+        self._world.check_written(self._world.disk.connection, "an event is promised")
+        self._world.promised.add(n)
+
+    async def _forget(self, service: Service, member: Member) -> None:
+        charm = service.parts.store.charms.find(member.ref)
+        kept = service.parts.store.reminders.of(charm.charm_key) if charm is not None else []
+        if not kept:
+            await self._send_later(service, member)
+            return
+        one = self._random.choice(kept)
+        self._world.ledger.unasked.add(json.loads(one.event)["n"])
+        service.commands.reminders.forget(member.ref, one.shown_name)
 
     async def _set_note(self, service: Service, member: Member) -> None:
         self._number += 1
@@ -206,6 +270,19 @@ class Operators:
         own = self._plan.interval_seconds * self._random.choice([0.1, 0.5, 2.0])
         service.commands.polling.set_interval(
             member.ref, self._random.choice([None, max(1.0, own)])
+        )
+
+    async def _set_schedule(self, service: Service, member: Member) -> None:
+        polling, chance = service.commands.polling, self._random
+        if chance.random() < 0.2:
+            polling.reset_schedule(member.ref)
+            return
+        polling.set_schedule(
+            member.ref,
+            cron=chance.choice([None, *SCHEDULES]),
+            time_zone=chance.choice([None, "Europe/Berlin", "Australia/Lord_Howe"]),
+            quiet=chance.choice([None, "none", "22:00-07:00"]),
+            missed=chance.choice(["once", "skip"]),
         )
 
     async def _add(self, service: Service, member: Member) -> None:
@@ -227,6 +304,64 @@ class Operators:
         refs = [one.ref for one in self._world.members.values()]
         self._world.listed = self._random.sample(refs, self._random.randint(0, len(refs)))
         self._world.report.faults["list changed"] += 1
+
+    async def _pause(self, service: Service, member: Member) -> None:
+        pauses = service.commands.pauses
+        wide = self._random.random()
+        if wide < 0.15:
+            await pauses.pause_all()
+        elif wide < 0.4:
+            await pauses.pause_space(member.ref.space)
+        else:
+            await pauses.pause_charm(member.ref)
+
+    async def _resume(self, service: Service, member: Member) -> None:
+        pauses = service.parts.store.pauses.all()
+        if not pauses:
+            return
+        space_key, charm_key, *_ = self._random.choice(pauses)
+        commands = service.commands.pauses
+        if charm_key:
+            charm = service.parts.store.charms.get(charm_key)
+            assert charm is not None
+            await commands.resume_charm(charm.ref)
+        elif space_key:
+            space = service.parts.store.spaces.get(space_key)
+            assert space is not None
+            await commands.resume_space(space.did)
+        else:
+            await commands.resume_all()
+
+    async def _cancel(self, service: Service, member: Member) -> None:
+        charm = service.parts.store.charms.find(member.ref)
+        if charm is None:
+            return
+        if self._random.random() < 0.5:
+            # Before the service takes its next step: it waits, and others behind it.
+            await self._send(service, member)
+            await self._send(service, member)
+        jobs = service.parts.queue.page(0, 100, charm_key=charm.charm_key)
+        live = [job for job in jobs if job.status in ("pending", "processing")]
+        if not live:
+            return
+        job_id = self._random.choice([live[0], *live]).job_id
+        self._world.ledger.withdrawn.add(job_id)
+        await service.commands.jobs.cancel(job_id)
+        if service.parts.queue.is_live(job_id):
+            raise Violated(f"job {job_id} was cancelled, and is live")
+
+    async def _purge(self, service: Service, member: Member) -> None:
+        charm = service.parts.store.charms.find(member.ref)
+        if charm is None or member.kind is not Kind.MAILBOX:
+            return
+        ledger, newest = self._world.ledger, service.parts.queue.newest()
+        ledger.purged[(charm.charm_key, POST)] = newest
+        ledger.may_forget.add(charm.charm_key)
+        await service.commands.jobs.purge(member.ref, POST)
+        left = service.parts.queue.page(0, 10_000, charm_key=charm.charm_key)
+        for job in left:
+            if job.job_id <= newest and job.status == "pending" and job.stream == POST:
+                raise Violated(f"job {job.job_id} was purged, and waits")
 
     async def _look(self, service: Service, member: Member) -> None:
         status, workers = service.commands.queries.status(), self._plan.workers

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,11 +31,16 @@ def simulate(seed: int, bug: Bug | None = None, prepare: Prepare | None = None) 
 def simulate_plan(plan: Plan, bug: Bug | None = None, prepare: Prepare | None = None) -> Report:
     """Simulate a plan."""
     logger.disable("bg_charm_service")
-    try:
-        with tempfile.TemporaryDirectory(dir=_memory_folder()) as directory:
-            return _Simulation(World(plan, Path(directory), bug), prepare).run()
-    finally:
-        logger.enable("bg_charm_service")
+    # A process that dies closes nothing by itself; what it had open goes with its last object, here
+    # and not in a test to come.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        try:
+            with tempfile.TemporaryDirectory(dir=_memory_folder()) as directory:
+                return _Simulation(World(plan, Path(directory), bug), prepare).run()
+        finally:
+            logger.enable("bg_charm_service")
+            gc.collect()
 
 
 def _memory_folder() -> str | None:

@@ -11,7 +11,7 @@ from tests.simulation.simulate import simulate
 from tests.simulation.world import Bug
 
 #: Within so many seeds each bug has to show.
-_SEEDS = 40
+_SEEDS = 60
 
 
 @pytest.mark.parametrize(("bug", "said"), BUGS, ids=[bug.name for bug, _ in BUGS])

@@ -19,7 +19,8 @@ from loguru import logger
 from bg_charm_service.domain.errors import ServiceError
 from bg_charm_service.domain.model import CharmRef
 from bg_charm_service.service.bootstrap import Service
-from bg_charm_service.service.commands import CharmQuery, Commands
+from bg_charm_service.service.commands import CharmQuery, Commands, JobQuery
+from bg_charm_service.service.commands.letters import LetterChoice
 from bg_charm_service.storage.records import CharmOrder, Standing
 from bg_charm_service.storage.sqlite.database import Database
 from tests.simulation.operators import Operators
@@ -40,8 +41,15 @@ ALLOWED = {
     "SELECT space_key, did FROM spaces": "with the schedule, at the start",
     "SELECT space_key, changes FROM space_limits": "kept in memory from the start on",
     "SELECT charm_key, changes FROM charm_limits": "kept in memory from the start on",
+    "SELECT charm_key, words FROM charm_schedules": "kept in memory from the start on",
     "INDEXED BY jobs_live WHERE status IN (1, 2) AND status = 2": "an index, hourly",
+    "paused_by FROM pauses": "kept in memory from the start on",
+    "space_key, lock_hash FROM charm_packages": "kept in memory from the start on",
+    "SELECT lock_hash, size_bytes FROM package_locks": "kept in memory from the start on",
+    "space_key, kind, until, since, tries, host, why, url FROM waits": "who waits, at the start",
+    "FROM ack_queue_jobs WHERE status = 9 AND origin <> 'send'": "dead letters, at the start",
     # Few rows.
+    "UPDATE sqlite_sequence SET seq": "a row for each table that gives ids out",
     "SELECT 1 FROM data_keys LIMIT 1": "one row is enough",
     "SELECT 1 FROM spaces LIMIT 1": "one row is enough",
     "DELETE FROM sessions WHERE expires_at": "of people; when one begins",
@@ -53,6 +61,9 @@ ALLOWED = {
     "DELETE FROM ack_queue_jobs WHERE status = 5": "an index of the few finished jobs",
     "FROM health INDEXED BY health_off": "an index of the disabled charms; stops at some",
     "FROM health INDEXED BY health_slow": "an index of the slow charms; stops at some",
+    "SELECT charm_key FROM pauses WHERE charm_key > 0": "what people paused; stops at some charms",
+    "count(DISTINCT charm_key) FROM freshness": "an index of the stale charms",
+    "FROM reminders WHERE charm_key = ? ORDER BY": "sorts those of one charm, which are bounded",
     "FROM json_each(?) AS k CROSS JOIN charms": "sorts a bounded number of charms",
     # Lists, in the order of an index, or of one that would be written with every run.
     "FROM charms AS c NOT INDEXED": "stops at the end of the page, or at what a filter leaves",
@@ -84,12 +95,19 @@ async def look_around(world: World, service: Service) -> None:
     _list(commands)
     for member in world.members.values():
         if service.parts.store.charms.find(member.ref) is not None:
-            _show(commands, member.ref)
+            await _show(commands, member.ref)
     await commands.system.examine()
     commands.queries.status()
+    _scrape(world, commands)
     commands.queries.bulletin()
     commands.system.spaces()
     commands.queries.dead_letters(0, 10)
+    commands.queries.paused(10)
+    for member in world.members.values():
+        if service.parts.store.charms.find(member.ref) is not None:
+            await commands.jobs.list_jobs(JobQuery(member.ref))
+            commands.reminders.of(member.ref)
+    await commands.jobs.list_jobs(JobQuery())
     commands.queries.audit(None, 10)
     commands.tokens.take_nonce("did:key:somebody", "nonce", 1e10)
     text = commands.tokens.begin_session(None)
@@ -101,6 +119,21 @@ async def look_around(world: World, service: Service) -> None:
     world.is_over = True
     world.deploy.set()
     await asyncio.Event().wait()
+
+
+def _scrape(world: World, commands: Commands) -> None:
+    """A scrape asks the database for nothing but the number of its schema."""
+    before, asked = world.disk.rewrite, []
+
+    def note(sql: str) -> str:
+        asked.append(sql)
+        return sql
+
+    world.disk.rewrite = note
+    text, _ = commands.monitoring.metrics("")
+    world.disk.rewrite = before
+    assert b"bg_charm_runs_total" in text
+    assert ["PRAGMA user_version"] == asked
 
 
 def _list(commands: Commands) -> None:
@@ -117,14 +150,15 @@ def _list(commands: Commands) -> None:
         )
 
 
-def _show(commands: Commands, ref: CharmRef) -> None:
+async def _show(commands: Commands, ref: CharmRef) -> None:
     assert ref.charm_id == commands.queries.show_charm(ref).charm.charm_id
     commands.queries.state(ref)
     commands.queries.source(ref)
     commands.limits.of_charm(ref)
     commands.queries.recent_outcomes(ref, 10)
     with contextlib.suppress(ServiceError):
-        commands.polling.requeue(ref)
+        await commands.letters.requeue(LetterChoice(ref=ref))
+        await commands.letters.drop(LetterChoice(ref=ref))
     for run in commands.queries.runs(ref, None, 3):
         commands.queries.run(ref, run.number)
     commands.limits.set_for_charm(ref, {"timeout": 9.0})

@@ -30,11 +30,20 @@ class Stuck(AssertionError):
 
 
 class Timeline:
-    """The machine's clocks, in seconds: `monotonic` only grows, `wall` can be set."""
+    """The machine's clocks, in seconds: `monotonic` only grows, `wall` can be set.
+
+    While the machine sleeps `monotonic` stands still, and timers with it; `boottime` goes on.
+    """
 
     def __init__(self, wall: float) -> None:
         self.wall = wall
         self.monotonic = 1000.0
+        self._slept = 0.0
+
+    @property
+    def boottime(self) -> float:
+        """Give the clock that goes on while the machine sleeps."""
+        return self.monotonic + self._slept
 
     def advance(self, seconds: float) -> None:
         """Let time pass."""
@@ -49,8 +58,13 @@ class Timeline:
         self.wall, self.monotonic = wall, monotonic
 
     def jump(self, seconds: float) -> None:
-        """Set the wall clock, as a person, NTP or a suspended machine does."""
+        """Set the wall clock, as a person or NTP does."""
         self.wall += seconds
+
+    def sleep(self, seconds: float) -> None:
+        """Suspend the machine: no timer comes nearer, and nobody is told."""
+        self.wall += seconds
+        self._slept += seconds
 
 
 class LifeClock:
@@ -58,7 +72,7 @@ class LifeClock:
 
     def __init__(self, timeline: Timeline) -> None:
         self._timeline = timeline
-        self._offset = timeline.wall - timeline.monotonic
+        self._offset = timeline.wall - timeline.boottime
 
     def now(self) -> float:
         """Give the wall clock."""
@@ -66,7 +80,11 @@ class LifeClock:
 
     def steady(self) -> float:
         """Give the clock that never jumps in this life."""
-        return self._offset + self._timeline.monotonic
+        return self._offset + self._timeline.boottime
+
+    def awake(self) -> float:
+        """Give the clock that stands still while the machine sleeps."""
+        return self._timeline.monotonic
 
 
 class _Selector(selectors.PollSelector):
@@ -85,6 +103,10 @@ class _Selector(selectors.PollSelector):
         self._registered += 1
         self._order[key.fd] = self._registered
         return key
+
+    def forget_turns(self) -> None:
+        """Let the loop take as many turns without sleeping as a new one."""
+        self._turns = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         self.on_turn()
@@ -144,6 +166,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         """Let the rest of a process end undisturbed."""
         self._callbacks_left = None
         self._polls.on_turn = lambda: None
+        self._polls.forget_turns()
 
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None

@@ -18,6 +18,7 @@ from typing import Any
 
 from bg_charm_service.domain.errors import SPENT_WORKER, FailureCause
 from bg_charm_service.domain.model import Failure, Send
+from bg_charm_service.domain.run_endings import Ending, EndingKind
 from bg_charm_service.workers.pool.process_usage import Processes, Usage
 from bg_charm_service.workers.pool.zygote_client import ZygoteLink
 from bg_charm_service.workers.protocol.messages import (
@@ -36,7 +37,17 @@ from bg_charm_service.workers.protocol.messages import (
     Spawned,
     WorkerSettings,
 )
-from tests.simulation.cast import DESERVED, DONE_WELL, SPOILS_NEXT, Deed, good_answer, schema_of
+from tests.simulation.cast import (
+    DESERVED,
+    DONE_WELL,
+    NAMED_SECONDS,
+    NEITHER,
+    SPOILS_NEXT,
+    Deed,
+    good_answer,
+    neither,
+    schema_of,
+)
 
 #: Beyond every real process, so that a stray signal can hit nobody.
 _FIRST_PID = 100_000_000
@@ -53,8 +64,12 @@ class Truth:
     deserved: dict[str, set[FailureCause]] = field(default_factory=dict)
     #: Runs that some worker has begun.
     begun: set[str] = field(default_factory=set)
+    #: Runs that some worker ended neither well nor badly, and as what.
+    neither: set[tuple[str, str]] = field(default_factory=set)
     #: Runs for which some worker gave a valid good answer.
     done_well: set[str] = field(default_factory=set)
+    #: Those of them that asked for a reminder, and did not take it back.
+    asked: set[str] = field(default_factory=set)
     #: The worker that makes a run of a charm now.
     running: dict[str, int] = field(default_factory=dict)
     executions: int = 0
@@ -98,11 +113,13 @@ class SimulatedProcesses(Processes):
         self.truth = truth
         self.manners = manners
         self.zygote: SimulatedZygote | None = None
+        self._zygotes: list[SimulatedZygote] = []
         self.workers: dict[int, SimulatedWorker] = {}
         self.next_pid = _FIRST_PID + first_pid
 
     def open_zygote(self) -> ZygoteLink:
         self.zygote = SimulatedZygote(self)
+        self._zygotes.append(self.zygote)
         return self.zygote
 
     def usage(self, pid: int) -> Usage | None:
@@ -127,6 +144,11 @@ class SimulatedProcesses(Processes):
         """Let everything die that lives by the service's sockets."""
         if self.zygote is not None:
             self.zygote.die()
+
+    def close_all(self) -> None:
+        """Close what is left open of a life, as its death does."""
+        for zygote in self._zygotes:
+            zygote.close()
 
 
 class SimulatedZygote:
@@ -319,7 +341,7 @@ class SimulatedWorker:
     def _inspect(self, request: Inspect) -> None:
         schema = schema_of(request.source)
         problems: tuple[dict[str, str], ...] = tuple({} for _ in request.values)
-        answer = Inspected(request.request_id, schema, "", request.values, problems)
+        answer = Inspected(request.request_id, schema, None, request.values, problems)
         self._loop.call_later(0.01, self._say, answer)
 
     def _run(self, spec: RunSpec) -> None:
@@ -365,8 +387,17 @@ class SimulatedWorker:
         # From here on it is over: nothing of it goes on beside whatever comes next.
         self._end_run()
         answer = good_answer(spec, seconds)
+        named = self._manners.random.choice(NAMED_SECONDS)
+        if deed in NEITHER or deed is Deed.NO_HOST:
+            answer = neither(spec, deed, seconds, named)
+        if deed is Deed.AGAIN:
+            answer = replace_struct(answer, ending=Ending(EndingKind.AGAIN, named))
+        if deed in NEITHER:
+            self._truth.neither.add((spec.run_id, NEITHER[deed]))
         if deed in DONE_WELL:
             self._truth.done_well.add(spec.run_id)
+            if answer.reminds and all(one.stream for one in answer.reminds):
+                self._truth.asked.add(spec.run_id)
         if deed is Deed.EARLY_READY:
             self._say(Ready())
         if deed is Deed.STEAL:

@@ -33,7 +33,7 @@ from bg_charm_service.supervisor.completer import Settled
 from bg_charm_service.workers.pool.contract import PoolLimits
 from bg_charm_service.workers.protocol.messages import RunSpec
 from tests.simulation import invariants
-from tests.simulation.cast import Deed, Kind, Temper, payload_of
+from tests.simulation.cast import NEITHER, Deed, Kind, Temper, host_of, payload_of, reminder_of
 from tests.simulation.disk import Disk, FaultyConnection
 from tests.simulation.ledger import Ledger, RecordedRun
 from tests.simulation.plan import OVERDUE_SECONDS, Plan
@@ -116,14 +116,19 @@ class World:
         self.bug = bug or Bug("none")
         self.timeline = Timeline(EPOCH)
         self.disk = Disk(self.bug.database, self.note)
-        self.ledger = Ledger()
+        self.ledger = Ledger(plan.interval_seconds)
+        self.disk.on_cut = self._read_last
         self.truth = Truth()
         self.report = Report(plan.seed)
         self.members: dict[str, Member] = {}
         self.listed: list[CharmRef] = []
+        #: The providers that answer nobody now.
+        self.down: set[str] = set()
         #: Payloads of events that a caller was told are queued, or are not.
         self.accepted: set[str] = set()
         self.refused: set[str] = set()
+        #: Those that a caller was told are sent later.
+        self.promised: set[str] = set()
         #: The command that is given most often, where a test wants one.
         self.favourite = self.bug.favourite
         #: Where the process is to die at once; empty while it is not.
@@ -197,6 +202,8 @@ class World:
             # What is left of a process takes no time of the next one's.
             with self.timeline.stopped():
                 _bury(loop)
+            if self.processes is not None:
+                self.processes.close_all()
             self.truth.running.clear()
 
     async def bad_moment(self, chance: random.Random) -> None:
@@ -258,7 +265,7 @@ class World:
     def _open(self, path: Path) -> Database:
         database = self.disk.open(path)
         assert self.disk.connection is not None
-        self.ledger.attach(self.disk.connection)
+        self.ledger.attach(self.disk.connection, database.sole_writer.plain_polls)
         self._watch_callbacks(database, self.disk.connection)
         return database
 
@@ -349,6 +356,9 @@ class World:
         bound_seconds = OVERDUE_SECONDS + self.service.parts.trial.target_seconds
         problems = [
             *invariants.overdue(self.service, self.disk.connection, bound_seconds),
+            *invariants.forgotten(
+                self.disk.connection, self.timeline.wall - bound_seconds, self.calm_since
+            ),
             *self._lost_sends(),
             *self._unsent(self.service),
         ]
@@ -364,6 +374,17 @@ class World:
             if problems:
                 raise Violated("; ".join(problems[:3]))
 
+    def _read_last(self, connection: FaultyConnection) -> None:
+        """Take over what a process wrote last, which may have been with no turn of its loop after.
+
+        Whatever is wrong with it is told with the next reading: nobody hears of it here.
+        """
+        if self._clock is not None:
+            try:
+                self._read_ledger(connection)
+            except Violated as violated:
+                self.truth.problems.append(str(violated))
+
     def _read_ledger(self, connection: FaultyConnection, *, is_start: bool = False) -> set[int]:
         """Take over what was committed; gives the charms that had runs."""
         touched = set()
@@ -374,6 +395,8 @@ class World:
             touched.add(run.charm_key)
             self.note(f"{run.run_id} {run.charm_key} {run.status} {run.cause}")
             self._check_blame(run)
+            if run.status == "success" and run.run_id in self.truth.asked:
+                self._check_asked(run)
         for run_id in self.ledger.delivered:
             if run_id not in self.truth.begun:
                 raise Violated(f"run {run_id} never began, and counts as delivered")
@@ -383,9 +406,16 @@ class World:
             raise Violated("; ".join(problems[:3]))
         return touched
 
+    def _check_asked(self, run: RecordedRun) -> None:
+        if reminder_of(run.run_id) not in self.ledger.asked:
+            raise Violated(f"run {run.run_id} asked for a reminder, and none was kept")
+
     def _check_blame(self, run: RecordedRun) -> None:
         if run.status == "success" and run.run_id not in self.truth.done_well:
             raise Violated(f"run {run.run_id} is a success, and no worker did it")
+        is_neither = run.status in NEITHER.values()
+        if is_neither and (run.run_id, run.status) not in self.truth.neither:
+            raise Violated(f"run {run.run_id} ended as {run.status}, and no worker said so")
         if run.status != "failure":
             return
         deserved = self.truth.deserved.get(run.run_id, set())
@@ -404,8 +434,13 @@ class World:
         for n in self.accepted:
             if not 1 <= queued[n] <= 1 + again[n]:
                 yield f"event {n} was accepted once, and queued {queued[n]} times"
+        for n in self.ledger.asked:
+            if queued[n] > 1 + again[n]:
+                yield f"the reminder {n!r} was sent {queued[n]} times"
+        for n in self.promised - self.ledger.asked:
+            yield f"event {n} was to be sent later, and was never kept"
         for n in self.refused:
-            if queued[n]:
+            if queued[n] or n in self.ledger.asked:
                 yield f"event {n} was refused, and queued all the same"
 
     def _unsent(self, service: Service) -> Iterator[str]:
@@ -423,7 +458,11 @@ class World:
         self._run_began.set()
         self._run_began = asyncio.Event()
         member = self.members.get(spec.charm_id)
-        if self.is_calm or member is None or not self.manners.is_drawn(member.temper.rate):
+        if self.is_calm or member is None:
+            return Deed.WELL
+        if host_of(spec.charm_id) in self.down:
+            return Deed.DOWN
+        if not self.manners.is_drawn(member.temper.rate):
             return Deed.WELL
         return self.manners.random.choice(member.temper.deeds)
 

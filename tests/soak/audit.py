@@ -24,13 +24,16 @@ from tests.soak.ledger import Ledger, numbers_in
 FORBIDDEN = {
     "a charm has two polls that wait or run": """
         SELECT charm_key FROM ack_queue_jobs WHERE status IN (1, 2) AND origin <> 'send'
-        GROUP BY charm_key HAVING count(*) > 1""",
+        AND origin <> 'batch' GROUP BY charm_key HAVING count(*) > 1""",
     "a charm has two claimed jobs": """
-        SELECT charm_key FROM ack_queue_jobs WHERE status = 2
+        SELECT charm_key FROM ack_queue_jobs WHERE status = 2 AND origin <> 'batch'
         GROUP BY charm_key HAVING count(*) > 1""",
-    "a charm has two dead letters": """
-        SELECT charm_key FROM ack_queue_jobs WHERE status = 9
+    "a charm has two dead letters of polls": """
+        SELECT charm_key FROM ack_queue_jobs WHERE status = 9 AND origin <> 'send'
         GROUP BY charm_key HAVING count(*) > 1""",
+    "a charm has more dead letters of events than are kept": """
+        SELECT charm_key FROM ack_queue_jobs WHERE status = 9 AND origin = 'send'
+        GROUP BY charm_key HAVING count(*) > 1000""",
     "a job has a status that there is not": """
         SELECT _id FROM ack_queue_jobs WHERE status NOT IN (1, 2, 5, 9)""",
     "a run id has two ends": """
@@ -41,6 +44,12 @@ FORBIDDEN = {
     "an enabled charm has no next poll": """
         SELECT charm_key FROM registrations JOIN health USING (charm_key)
         WHERE disabled_by IS NULL AND due_at IS NULL""",
+    "a charm waits and is due sooner": """
+        SELECT charm_key FROM waits JOIN health USING (charm_key)
+        WHERE kind IN ('wait', 'down') AND due_at < until""",
+    "a charm waits for a sign-in and is polled": """
+        SELECT charm_key FROM waits JOIN health USING (charm_key)
+        WHERE kind = 'sign_in' AND disabled_by IS NOT 'sign_in'""",
     "a disabled charm has a poll that waits": """
         SELECT charm_key FROM health JOIN ack_queue_jobs AS job USING (charm_key)
         WHERE disabled_by IS NOT NULL AND job.status = 1 AND origin = 'poll'""",

@@ -34,7 +34,7 @@ FLAGS = (
     f"--max-concurrent={WORKERS}",
     # A death by our own hand must not use up the attempts of an event.
     "--max-retries=8",
-    "--failures=9",
+    "--failures=1",
     "--disabled-retry=5",
     "--drain-timeout=3",
     "--worker-memory=128M",

@@ -57,7 +57,7 @@ def kill_worker(service: Service, chance: random.Random) -> bool:
 
 
 def terminate_worker(service: Service, chance: random.Random) -> bool:
-    """TERM a worker."""
+    """TERM a worker, which leaves that to the main process."""
     return _hit(workers(service), signal.SIGTERM, chance)
 
 

@@ -56,7 +56,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
         receiver.wait_for("run.succeeded", times=4)
         failing = service.add(SOAKED, values={"mode": "fail"})
         failing.wait_until_settled(failing.send(number=0))
-        assert failing.show()["dead_letter"]
+        assert failing.show()["dead_letters"]
         failing.remove()
         # A charm with a history that is whole, and a failure in it.
         failed = service.add(SOAKED, values={"mode": "fail"})
@@ -119,9 +119,10 @@ DAMAGES = {
     "the whole history has": """
         UPDATE runs SET status = 'stale' WHERE run_key >> 32 = :receiver""",
     "7 runs are kept, 6 at most": """
-        INSERT INTO runs SELECT run_key - 6, run_id || 'x', job_id, attempt, stream, origin, status,
-        cause, error, traceback, finished_at, duration_ms, lag_ms, worker, writes, log FROM runs
-        WHERE run_key = (SELECT max(run_key) FROM runs WHERE run_key >> 32 = :counter)""",
+        CREATE TEMP TABLE spare AS SELECT * FROM runs
+        WHERE run_key = (SELECT max(run_key) FROM runs WHERE run_key >> 32 = :counter);
+        UPDATE spare SET run_key = run_key - 6, run_id = run_id || 'x';
+        INSERT INTO runs SELECT * FROM spare""",
     "a run has a number that its charm did not give": """
         UPDATE runs SET run_key = run_key + 100 WHERE run_key = (SELECT max(run_key) FROM runs
         WHERE run_key >> 32 = :counter)""",
@@ -131,9 +132,16 @@ DAMAGES = {
     "a charm has two claimed jobs": ";".join(
         [JOB.format(status=2, charm=":counter", origin="send")] * 2
     ),
-    "a charm has two dead letters": ";".join(
-        [JOB.format(status=9, charm=":counter", origin="send")] * 2
+    "a charm has two dead letters of polls": ";".join(
+        [JOB.format(status=9, charm=":sender", origin="poll")] * 2
     ),
+    "a charm has more dead letters of events than are kept": ";".join(
+        [JOB.format(status=9, charm=":counter", origin="send")] * 1001
+    ),
+    "a charm waits and is due sooner": """
+        INSERT INTO waits VALUES (:counter, 1, 'down', 9e9, 1, 1, 'example.org', '', '')""",
+    "a charm waits for a sign-in and is polled": """
+        INSERT INTO waits VALUES (:counter, 1, 'sign_in', 0, 1, 1, '', '', '')""",
     "a charm has two polls that wait or run": ";".join(
         [JOB.format(status=1, charm=":sender", origin="poll")] * 2
     ),

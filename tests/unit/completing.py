@@ -21,11 +21,13 @@ from bg_charm_service.storage.sqlite.checks.examination import Doctor
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
 from bg_charm_service.storage.sqlite.store import open_store
+from bg_charm_service.supervisor.charm_switch import CharmSwitch
 from bg_charm_service.supervisor.completer import Completer, CompletionRules, Settled
 from bg_charm_service.supervisor.in_flight import InFlight, RunsInFlight
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.supervisor.poll_planner import PollPlanner
 from bg_charm_service.supervisor.polled_charms import PolledCharms
+from bg_charm_service.supervisor.waiting_charms import WaitingCharms
 from bg_charm_service.workers.pool.events import RunFinished
 from bg_charm_service.workers.protocol.messages import Answer, RunSpec
 
@@ -42,6 +44,9 @@ class StillClock:
     def steady(self) -> float:
         return NOW
 
+    def awake(self) -> float:
+        return self.steady()
+
 
 class Bench:
     """A store, a queue, a schedule and a completer on an empty database."""
@@ -55,14 +60,18 @@ class Bench:
         clock = StillClock()
         self.planner = PollPlanner(storage, clock, interval_seconds=60, max_concurrent=1)
         self.limits = LimitResolver(Limits(), self.store.limits)
-        policy = FailurePolicy(max_retries=3, max_failures=2)
+        policy = FailurePolicy(max_retries=0, max_failures=2)
+        polled = PolledCharms(self.store)
+        self.waiting = WaitingCharms(storage, clock, self.planner)
         self.completer = Completer(
             storage,
             clock,
             lambda: 0.5,
             RunsInFlight(),
             self.planner,
-            PolledCharms(self.store),
+            polled,
+            self.waiting,
+            CharmSwitch(storage, clock, self.planner, polled, self.waiting),
             CompletionRules(policy, self.limits, history_runs=10),
         )
 

@@ -176,11 +176,16 @@ class Time:
 
     def __init__(self) -> None:
         self.ahead_seconds = 0.0
+        #: For how long the machine slept.
+        self.asleep_seconds = 0.0
 
     def now(self) -> float:
         return time.time()
 
     def steady(self) -> float:
+        return self.awake() + self.asleep_seconds
+
+    def awake(self) -> float:
         return time.monotonic() + self.ahead_seconds
 
 

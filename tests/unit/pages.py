@@ -24,7 +24,7 @@ PAGES = [
 
 PROGRAM = "bin/bg-charm-service"
 VARIABLES = {each.name for setting in SETTINGS for each in setting.variables} | {"OPERATOR_PASS"}
-FLAGS = {setting.flag for setting in SETTINGS if setting.flag} | {"--help"}
+FLAGS = {setting.flag for setting in SETTINGS if setting.flag} | {"--help", "--json", "--version"}
 TARGETS = set(re.findall(r"^([a-z][a-z-]*)%?:(?: |$)", MAKEFILE, re.MULTILINE))
 
 #: What may stand in the right column beside commands, flags and variables.

@@ -6,30 +6,12 @@ import pytest
 
 from bg_charm_service.domain.errors import FailureCause
 from bg_charm_service.domain.json_values import PART_BYTES, CheckedJson, check_json
-from bg_charm_service.domain.limits import Limits
 from bg_charm_service.domain.model import Failure, Send
 from bg_charm_service.supervisor.answer_checks import AnswerChecks
 from bg_charm_service.workers.pool.events import RunFinished
-from bg_charm_service.workers.protocol.messages import Answer, RunSpec
+from bg_charm_service.workers.protocol.messages import Answer
+from tests.unit.plain_run import RUN
 
-RUN = RunSpec(
-    run_id="1.1",
-    job_id=1,
-    attempt=1,
-    space="did:key:here",
-    charm_id="charm",
-    source_hash="",
-    source=None,
-    file_name="some.py",
-    class_name="Some",
-    stream="bgUpdater",
-    event=b"{}",
-    values={},
-    large=(),
-    links={},
-    last_success=None,
-    limits=Limits(),
-)
 LARGE = b"[" + b"[]," * PART_BYTES + b"1]"
 TOO_DEEP = b"[" + b"[1]," * PART_BYTES + b"[" * 100 + b"]" * 101
 

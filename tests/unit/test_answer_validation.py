@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from bg_charm_service.domain.errors import FailureCause
 from bg_charm_service.domain.limits import LimitChanges, Limits
 from bg_charm_service.domain.model import Failure, FieldKind, Send
 from bg_charm_service.domain.outcome_policy import RunStatus, Step
+from bg_charm_service.domain.run_endings import Ending, EndingKind
 from bg_charm_service.storage.records import CharmRecord, Link
 from bg_charm_service.supervisor.in_flight import InFlight
 from bg_charm_service.workers.protocol.messages import Answer
@@ -217,3 +219,83 @@ def test_value_through_a_link_to_a_field_that_is_gone_is_refused(bench: Bench) -
     answer = Answer(run.run_id, 0.1, writes={"link": b"1"})
     assert FailureCause.STATE is failure_of(bench, run, answer).cause
     assert bench.value(target, "former") is None
+
+
+DOWN = Ending(EndingKind.DOWN, None, "refused", "API.example.org")
+REFUSED = Failure(FailureCause.DOWN, "ConnectError: refused")
+
+
+def ending_of(bench: Bench, failure: Failure | None, ending: Ending) -> tuple[str, Ending | None]:
+    """Settle a run whose worker says that it ended so; gives as what it is recorded, and why."""
+    run = bench.claim(bench.charm())
+    settled = bench.settle(run, Answer(run.run_id, 0.1, failure, ending=ending))
+    assert settled is not None
+    return settled.decision.status, settled.outcome.ending
+
+
+def test_ending_is_taken_as_it_may_be(bench: Bench) -> None:
+    """Its host is a host, and its reason no longer than what is stored."""
+    status, ending = ending_of(bench, REFUSED, replace(DOWN, why="x" * 10_000))
+    assert RunStatus.DOWN == status
+    assert ending is not None
+    assert ("api.example.org", 2_000) == (ending.host, len(ending.why))
+
+
+@pytest.mark.parametrize(
+    ("failure", "ending", "cause"),
+    [
+        (REFUSED, replace(DOWN, host=""), FailureCause.ERROR),
+        (REFUSED, replace(DOWN, host="<b>"), FailureCause.ERROR),
+        (REFUSED, replace(DOWN, kind=EndingKind.STOP), FailureCause.ERROR),
+        (Failure(FailureCause.MEMORY, "no"), DOWN, FailureCause.MEMORY),
+        (Failure(FailureCause.TLS, "no"), replace(DOWN, host=""), FailureCause.TLS),
+        (REFUSED, Ending(EndingKind.AGAIN, 0.0), FailureCause.ERROR),
+        (None, DOWN, FailureCause.PROTOCOL),
+        (None, Ending(EndingKind.STOP), FailureCause.PROTOCOL),
+    ],
+)
+def test_ending_that_cannot_be_is_a_failure(
+    bench: Bench, failure: Failure | None, ending: Ending, cause: FailureCause
+) -> None:
+    """Nobody is told of a host that is none, and no other failure is talked away."""
+    run = bench.claim(bench.charm())
+    settled = bench.settle(run, Answer(run.run_id, 0.1, failure, ending=ending))
+    assert settled is not None
+    assert settled.outcome.failure is not None
+    assert (RunStatus.FAILURE, None, cause) == (
+        settled.decision.status,
+        settled.outcome.ending,
+        settled.outcome.failure.cause,
+    )
+
+
+def test_nobody_is_led_astray(bench: Bench) -> None:
+    """An address that is none to sign in at is left out; a time that is none names none."""
+    failure = Failure(FailureCause.SIGN_IN, "revoked")
+    said = Ending(EndingKind.SIGN_IN, None, "revoked", url="javascript:alert(1)")
+    _, ending = ending_of(bench, failure, said)
+    assert ending is not None
+    assert "" == ending.url
+    status, ending = ending_of(bench, None, Ending(EndingKind.AGAIN, float("inf")))
+    assert RunStatus.SUCCESS == status
+    assert ending is not None
+    assert ending.seconds is None
+
+
+def test_secrets_stand_in_no_ending(bench: Bench) -> None:
+    """A reason is redacted as any other text, and an address with a secret in it leads nowhere."""
+    charm = bench.charm(token=FieldKind.SECRET)
+    run = replace(bench.claim(charm), secrets=("hunter2hunter2",))
+    failure = Failure(FailureCause.SIGN_IN, "hunter2hunter2 was revoked")
+    said = Ending(
+        EndingKind.SIGN_IN,
+        None,
+        "hunter2hunter2 was revoked",
+        url="https://example.org/?t=hunter2hunter2",
+    )
+    settled = bench.settle(run, Answer(run.run_id, 0.1, failure, ending=said))
+    assert settled is not None
+    assert "Sign in again: [secret] was revoked" == settled.decision.health.status
+    waiting = bench.store.waits.get(charm.charm_key)
+    assert waiting is not None
+    assert ("[secret] was revoked", "") == (waiting.why, waiting.url)

@@ -19,6 +19,9 @@ class StillClock:
     def steady(self) -> float:
         return 1_790_000_000.0
 
+    def awake(self) -> float:
+        return self.steady()
+
 
 def test_no_name_is_given_twice(tmp_path: Path) -> None:
     """Whoever was told of a backup finds that one under its name, or none: never a later one."""

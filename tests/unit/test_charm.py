@@ -177,7 +177,10 @@ def test_rich_types_keep_their_type() -> None:
 def test_context_has_defaults_for_tests() -> None:
     """A charm made by hand has a context of its own."""
     assert Mail(address="a").context == CharmContext()
-    assert Mail(address="a").context.scratch.is_dir()
+    context = Mail(address="a").context
+    assert context.scratch.is_dir()
+    assert (context.scheduled_at, context.previous) == (None, None)
+    assert (context.seconds_left, context.room) == (30.0, 16 * 1024 * 1024)
 
 
 def test_subclass_inherits_and_overrides() -> None:

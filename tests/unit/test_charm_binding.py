@@ -25,10 +25,12 @@ from bg_charm_service.domain.model import CharmSchema, FieldKind, FieldSchema
 from bg_charm_service.workers.runtime.charm_binding import (
     Changes,
     LinkInfo,
+    MemorySnapshot,
     bind,
     changes,
     describe,
     handler,
+    load_class,
     validate_field,
 )
 
@@ -324,6 +326,46 @@ def _deep(levels: int) -> list[Any]:
     return value
 
 
+class Scalar:
+    """Shaped as a number of numpy."""
+
+    shape = ()
+
+    def item(self) -> int:
+        """Give the number."""
+        return 1
+
+    tolist = item
+
+
+class Array:
+    """Shaped as an array of numpy."""
+
+    shape = (1,)
+
+    def item(self) -> int:
+        """Give its only number."""
+        return 1
+
+    def tolist(self) -> list[int]:
+        """Give the numbers."""
+        return [1]
+
+
+class Frame:
+    """Shaped as a table of polars."""
+
+    shape = (1, 1)
+
+    def to_dicts(self) -> list[dict[str, int]]:
+        """Give the rows."""
+        return [{"a": 1}]
+
+    def to_dict(self) -> dict[str, Array]:
+        """Give the columns."""
+        return {"a": Array()}
+
+
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
@@ -339,7 +381,20 @@ def _deep(levels: int) -> list[Any]:
         ("maybe", float("nan"), "maybe: cannot be stored as JSON: NaN or infinity"),
         ("maybe", float("-inf"), "maybe: cannot be stored as JSON: NaN or infinity"),
         ("nested", {"a": [float("inf")]}, "nested: cannot be stored as JSON: NaN or infinity"),
-        ("nested", {"a": object()}, "nested: cannot be stored as JSON: .*<class 'object'>"),
+        ("nested", {"a": object()}, r"nested\.a: cannot be stored as JSON: .*<class 'object'>\Z"),
+        (
+            "anything",
+            {"a": [1, {"b\nc": Scalar()}]},
+            r"anything\.a\.1\.b c: .*Scalar.*`\.item\(\)`",
+        ),
+        ("anything", {"\udfff": Array()}, "anything: cannot be stored as JSON: .*surrogates"),
+        (
+            "anything",
+            Settings.model_construct(names=Array()),
+            "anything: cannot be stored as JSON: .*Array",
+        ),
+        ("names", Array(), r"names: cannot be stored as JSON: .*\(store what its `\.tolist\(\)`"),
+        ("nested", {"a": Frame()}, r"nested\.a: .*\(store what its `\.to_dicts\(\)` gives\)"),
         ("anything", lambda: None, "anything: cannot be stored as JSON: .*function"),
         ("anything", _endless(), "anything: cannot be stored as JSON: .*Circular reference"),
         ("anything", _deep(5000), "anything: cannot be stored as JSON: .*depth"),
@@ -487,3 +542,26 @@ def test_any_json_value_is_written_exactly_when_it_differs(before: object, after
     assert json.loads(writes.get("anything", json.dumps(before))) == after
     if json.dumps(before) == json.dumps(after):
         assert writes == {}
+
+
+def test_own_field_or_stream_wins_over_a_method_that_charms_gained() -> None:
+    """A class from before has its stream `forget` and its field `remind`, and runs as it did."""
+    source = """\
+from bg_charm_service import Charm
+
+class Old(Charm):
+    remind: int = 1
+    kept: list[int] = []
+    def bg_updater(self, event: dict) -> None:
+        self.remind += 1
+    def forget(self, event: dict) -> None:
+        self.kept = []
+"""
+    old = load_class(source, "old.py", None)
+    schema = describe(old)
+    assert ["remind", "kept"] == [field.name for field in schema.fields]
+    assert {"bgUpdater", "forget"} == set(schema.streams)
+    charm = bind(old, MemorySnapshot({"remind": b"5", "kept": b"[1]"}), CharmContext())
+    handler(charm, "bgUpdater")({})
+    handler(charm, "forget")({})
+    assert {"remind": b"6", "kept": b"[]"} == changes(charm).writes

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bg_charm_service.api.pages import charts
+from bg_charm_service.domain.outcome_policy import RunStatus
 from bg_charm_service.service.status.views import MinuteView
 
 OUTCOMES = st.lists(
@@ -33,6 +35,19 @@ def test_bars_of_runs_fit(outcomes: list[tuple[str, float]]) -> None:
     assert ends == [x for x, _, _, _ in bars]
     assert all(0 < height and y >= 0 for _, _, y, height in bars)
     assert all(abs(y + height - charts.SPARK_HEIGHT) < 0.01 for _, _, y, height in bars)
+
+
+def test_every_end_of_a_run_has_a_colour() -> None:
+    """A bar without a rule of its own would be black, and cannot be seen on a dark page."""
+    style = (Path(charts.__file__).parents[1] / "static" / "style.css").read_text()
+    assert [] == [each for each in RunStatus if not re.search(rf"\.bar-{each}\b", style)]
+
+
+def test_a_row_of_runs_in_words() -> None:
+    """Failures, and runs that had to wait, are told apart."""
+    runs = [("success", 1.0), ("failure", 1.0), ("down", 1.0), ("waiting", 1.0), ("sign_in", 1.0)]
+    assert "Last 5 runs: 1 failed, 2 had to wait" == charts.describe_outcomes(runs)
+    assert "Last run: 0 failed" == charts.describe_outcomes(runs[:1])
 
 
 def test_bars_of_a_kind_are_one_shape() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bg_charm_service.domain.errors import CompilerError
+from bg_charm_service.domain.errors import CompilerError, StateError
 from bg_charm_service.sdk.charm import CharmContext
 from bg_charm_service.workers.runtime.charm_binding import (
     MemorySnapshot,
@@ -100,7 +100,6 @@ def test_unusable_source_names_file_and_line(source: str, expected: str) -> None
         ("a: Cell[int] = 1", r"3: Mine.a: a link has no default"),
         ("a: Cell[int] = None", r"3: Mine.a: a link has no default, except None after"),
         ("a: Stream = None", r"3: Mine.a: a link has no default"),
-        ("context: int = 1", r"3: Mine.context: this name is the service's own"),
         ("network: bool = True", r"3: Mine.network: this name is the service's own"),
         ("limits: dict = {}", r"3: Mine.limits: this name is the service's own: write it without"),
         ("def limits(self, event): pass", r"3: Mine.limits: this name is the service's own"),
@@ -209,6 +208,87 @@ def test_every_way_to_write_annotations_works() -> None:
         ("point", b"null"),
     ]
     assert cls(tree={"name": "a", "children": [{"name": "b"}]}).tree.children[0].name == "b"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="a syntax of Python 3.12")
+def test_types_have_names() -> None:
+    """Aliases and generic classes of the file are types of fields, a recursive one too."""
+    cls = load(
+        f"""
+        from pydantic import BaseModel
+        {HEADER}
+        type Id = int
+        type Tree = dict[str, Tree] | Id
+
+        class Box[T](BaseModel):
+            content: T
+
+        class Mine(Charm):
+            id: Id = 1
+            tree: Tree = {{}}
+            box: Box[Id] | None = None
+            def bg_updater(self, event: dict) -> None: ...
+        """
+    )
+
+    assert ["id", "tree", "box"] == [one.name for one in describe(cls).fields]
+    assert {"a": {"b": 1}} == cls(tree={"a": {"b": 1}}).tree
+    with pytest.raises(StateError):
+        _ = cls(tree={"a": "b"}).tree
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="a meaning that they have from 3.14 on")
+def test_annotations_that_nobody_has_evaluated() -> None:
+    """A name may come later in the file, or for type checkers only where no field needs it."""
+    cls = load(
+        f"""
+        from typing import TYPE_CHECKING
+        from pydantic import BaseModel
+        {HEADER}
+        if TYPE_CHECKING:
+            from elsewhere import Event
+
+        class Mine(Charm):
+            tree: Tree | None = None
+            _last: Event | None = None
+            def bg_updater(self, event: Event, *, again: Event | None = None) -> None: ...
+
+        class Tree(BaseModel):
+            children: list[Tree] = []
+        """
+    )
+
+    assert (["tree"], ("bgUpdater",)) == (
+        [one.name for one in describe(cls).fields],
+        describe(cls).streams,
+    )
+    assert [] == cls(tree={"children": []}).tree.children
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="before, the line itself fails")
+@pytest.mark.parametrize("annotation", ["Nothing", "list[Nothing]", "Nothing | None"])
+def test_an_annotation_that_cannot_be_evaluated_is_told_of_its_field(annotation: str) -> None:
+    """The error is that of the field, with its line, however far inside the name is."""
+    expected = r"mine\.py:4: Mine.a: its annotation cannot be read: NameError: .*'Nothing'"
+    with pytest.raises(CompilerError, match=expected):
+        load_fields(f"x: int = 1\na: {annotation} = None")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="a syntax of Python 3.14")
+def test_templates_run() -> None:
+    """A charm may use the newest syntax of the Python that the service runs on."""
+    cls = load(
+        f"""
+        {HEADER}
+        class Mine(Charm):
+            parts: list[str] = []
+            def bg_updater(self, event: dict) -> None:
+                self.parts = list(t"a {{event['x']}} b".strings)
+        """
+    )
+    charm = cls()
+    charm.bg_updater({"x": 1})
+    assert ["a ", " b"] == charm.parts
 
 
 def test_mixins_bring_fields_and_streams() -> None:

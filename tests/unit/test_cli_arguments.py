@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import click
 import pytest
@@ -15,9 +20,11 @@ from bg_charm_service.cli.arguments import (
     DidType,
     FieldType,
     LinkType,
+    MomentType,
     SecondsType,
     SpaceType,
     read_json,
+    read_moment,
 )
 from bg_charm_service.domain.identity import space_did
 from bg_charm_service.domain.merkle import refer
@@ -108,14 +115,14 @@ def test_fields_are_set_by_equals() -> None:
 
 @pytest.mark.parametrize("path", ["", "/auth", "/auth/token"])
 def test_links_name_a_cell_and_a_path_in_it(path: str) -> None:
-    """A link's space is replaced by its DID; the path stays."""
-    expected = ("auth", f"{DEMO}/{CHARM_ID}{path}")
-    assert expected == read(LinkType(), f"auth=demo/{CHARM_ID}{path}")[1]
+    """A link is passed on as it was written: the service knows names and causes."""
+    for charm in (CHARM_ID, "counter"):
+        assert ("auth", f"demo/{charm}{path}") == read(LinkType(), f"auth=demo/{charm}{path}")[1]
 
 
-@pytest.mark.parametrize("text", ["auth", "auth=demo", "auth=demo/counter", f"=demo/{CHARM_ID}"])
+@pytest.mark.parametrize("text", ["auth", "auth=demo", "auth=demo//x", f"=demo/{CHARM_ID}"])
 def test_what_is_no_link_is_a_usage_error(text: str) -> None:
-    """A link without a charm's full id is refused."""
+    """A link without a field, or without a charm, is refused."""
     assert 2 == read(LinkType(), text)[0].exit_code
 
 
@@ -125,3 +132,38 @@ def test_intervals_are_seconds_or_the_default() -> None:
     assert 0 == read(SecondsType(), "default")[0].exit_code
     assert None is read(SecondsType(), "default")[1]
     assert [2, 2, 2] == [read(SecondsType(), text)[0].exit_code for text in ("0", "-1", "x")]
+
+
+def test_time_of_day_is_the_next_one() -> None:
+    """One that has passed today is tomorrow's, by the clock on the wall there, over changes too."""
+    with in_zone("Europe/Oslo"):
+        now = datetime(2026, 3, 28, 12, 0, tzinfo=ZoneInfo("Europe/Oslo"))
+        later = datetime(2026, 3, 28, 13, 30, tzinfo=ZoneInfo("Europe/Oslo"))
+        tomorrow = datetime(2026, 3, 29, 8, 5, tzinfo=ZoneInfo("Europe/Oslo"))
+        assert later.timestamp() == read_moment("13:30", now)
+        assert tomorrow.timestamp() == read_moment("8:05", now)
+        assert read_moment("12:00", now) == tomorrow.replace(hour=12, minute=0).timestamp()
+
+
+def test_moment_with_an_offset_is_that_moment() -> None:
+    """Without one it is this machine's time."""
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    with in_zone("Europe/Oslo"):
+        assert read_moment("2030-07-01T10:00+02:00", now) == read_moment("2030-07-01T10:00", now)
+
+
+@pytest.mark.parametrize("text", ["", "soon", "25:00", "8", "2030-13-01T00:00", "99999-01-01"])
+def test_no_moment_is_refused(text: str) -> None:
+    """In one line that shows what is meant."""
+    with pytest.raises(click.BadParameter, match="is no time such as"):
+        MomentType().convert(text, None, None)
+
+
+@contextmanager
+def in_zone(name: str) -> Iterator[None]:
+    """Let this machine be elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", name)
+        time.tzset()
+        yield
+    time.tzset()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -109,6 +111,16 @@ def test_every_error_is_one_line(error: Exception, line: str) -> None:
     assert caught.value.message.startswith(line)
     assert 1 == caught.value.exit_code
     assert "\n" not in caught.value.message
+
+
+def test_what_a_command_may_not_need_is_not_loaded() -> None:
+    """The command line is there before what makes services, loops and requests is loaded."""
+    heavy = {"asyncio", "loguru", "httpx2", "fastapi", "sqlite3", "pydantic", "rich", "tomllib"}
+    code = "import sys, bg_charm_service.cli.root; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert set() == heavy & {*loaded.stdout.split()}
 
 
 def test_space_dids_need_no_service() -> None:

@@ -6,14 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from bg_charm_service.domain.errors import FailureCause
+from bg_charm_service.domain.http_requests import HttpRequest
 from bg_charm_service.domain.model import Failure, FieldKind
 from bg_charm_service.domain.outcome_policy import RunStatus, Step
+from bg_charm_service.domain.refusals import Refusal, RefusalKind
 from bg_charm_service.storage.records import Link
 from bg_charm_service.supervisor.in_flight import InFlight
+from bg_charm_service.workers.pool.events import RunFinished
 from bg_charm_service.workers.protocol.messages import Answer
 from tests.unit.completing import ELSEWHERE, NOW, Bench
+from tests.unit.plain_run import RUN
 
 
 @pytest.fixture
@@ -154,3 +159,70 @@ def test_what_is_no_json_is_not_stored(bench: Bench, value: bytes) -> None:
     assert settled.outcome.failure is not None
     assert FailureCause.STATE is settled.outcome.failure.cause
     assert (b"0", b"0") == (bench.value(charm, "count"), bench.value(charm, "other"))
+
+
+def test_credentials_in_what_a_run_says_are_masked(bench: Bench) -> None:
+    """A failure's text and traceback are kept without them, in the run and with the charm."""
+    charm = bench.charm()
+    run = bench.claim(charm)
+    failure = Failure(
+        FailureCause.ERROR,
+        "OSError: https://me:pa55@h.example/?appid=abc",
+        "Traceback …\nOSError: https://me:pa55@h.example/?appid=abc\nCookie: a=b",
+    )
+    settled = bench.settle(run, Answer(run.run_id, 0.1, failure))
+    assert settled is not None
+    shown = "OSError: https://[secret]@h.example/?[secret]"
+    assert (shown, shown) == (settled.record.error, settled.decision.health.last_error)
+    assert f"Traceback …\n{shown}\nCookie: [secret]" == settled.record.traceback
+    assert settled.outcome.failure is not None
+    assert shown == settled.outcome.failure.message
+
+
+@pytest.mark.parametrize("is_together", [False, True])
+def test_requests_of_a_run_are_kept_without_secrets(bench: Bench, *, is_together: bool) -> None:
+    """Its own, and what looks like a credential; also where runs are settled together."""
+    charm = bench.charm(count=FieldKind.VALUE)
+    path = f"/bot4711-swordfish/{'x' * 150}/{'y' * 150}/send?token=abc"
+    asked = (HttpRequest(1, "GET", "h.example", path, 200, 1.0, 10),)
+    run = replace(bench.claim(charm), secrets=() if is_together else ("4711-swordfish",))
+    answer = Answer(run.run_id, 0.1, requests=asked)
+    if is_together:
+        finished = RunFinished(RUN, 1, "", answer=answer, seconds=1.0)
+        with bench.database.transaction():
+            (settled,) = bench.completer.settle_together([(run, finished)])
+    else:
+        found = bench.settle(run, answer)
+        assert found is not None
+        settled = found
+    (row,) = settled.record.requests
+    who = "bot4711-swordfish" if is_together else "bot[secret]"
+    assert f"/{who}/{'x' * 150}/…" == row.path
+    (recorded,) = bench.store.runs.of(charm.charm_key)
+    assert (row,) == recorded.requests
+
+
+def test_what_was_refused_is_told_in_the_log(bench: Bench) -> None:
+    """A success under which something was refused says so in its log, also beside other runs."""
+    charm = bench.charm(count=FieldKind.VALUE)
+    run = bench.claim(charm)
+    refused = (Refusal(RefusalKind.PROGRAM, subject="convert"),)
+    answer = Answer(run.run_id, 0.1, refused=refused)
+    settled = bench.settle(run, answer)
+    assert settled is not None
+    assert RunStatus.SUCCESS is settled.decision.status
+    (recorded,) = bench.store.runs.of(charm.charm_key)
+    assert recorded.log.startswith(
+        "a line\n[refused] starting programs is not possible here (convert)"
+    )
+
+
+def test_refusal_is_told_with_what_to_do(bench: Bench) -> None:
+    """A failure names the port, and the command that opens it to this space."""
+    charm = bench.charm(count=FieldKind.VALUE)
+    run = bench.claim(charm)
+    failure = Failure(FailureCause.FORBIDDEN, "no", refusal=Refusal(RefusalKind.PORT, 5432))
+    bench.settle(run, Answer(run.run_id, 0.1, failure))
+    (recorded,) = bench.store.runs.of(charm.charm_key)
+    expected = f"bg-charm-service limits {charm.ref.space} --network=53,80,443,5432"
+    assert f"no (port 5432 is not open to it: `{expected}`)" == recorded.error

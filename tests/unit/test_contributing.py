@@ -14,7 +14,7 @@ PAGE = "CONTRIBUTING.md"
 FINDINGS = sorted((ROOT / "findings").iterdir())
 
 #: What tests need beside tests.
-NO_KINDS = {"fixtures"}
+NO_KINDS = {"fakes", "fixtures"}
 
 
 @pytest.mark.parametrize("target", sorted(TARGETS))

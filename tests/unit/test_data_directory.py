@@ -13,8 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from bg_charm_service.domain.errors import DataDirectoryBusy, DataDirectoryError
-from bg_charm_service.storage.data_directory import DataDirectory, user_name, why_unusable
+from bg_charm_service.domain.errors import DataDirectoryBusy, DataDirectoryError, NotFound
+from bg_charm_service.storage.data_directory import (
+    DataDirectory,
+    check_has_database,
+    user_name,
+    why_unusable,
+)
 
 NOBODY = pwd.getpwnam("nobody")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -46,6 +51,24 @@ def test_directory_that_was_open_to_others_is_closed(tmp_path: Path) -> None:
     path.mkdir(mode=0o755)
     with DataDirectory.open(path):
         assert 0o700 == mode(path)
+
+
+def test_a_database_is_looked_for(tmp_path: Path) -> None:
+    """Where nothing was stored yet, whoever only looks hears so, and nothing is made."""
+    path = tmp_path / "data"
+    for _ in range(2):
+        with pytest.raises(NotFound, match=f"{path} has no database"):
+            check_has_database(path)
+        assert not path.exists()
+    with DataDirectory.open(path) as directory:
+        # Somebody else has it, and is about to make the database: that is waited for.
+        with pytest.raises(DataDirectoryBusy):
+            check_has_database(path)
+        directory.database_path.touch()
+        check_has_database(path)
+        directory.database_path.unlink()
+    with pytest.raises(NotFound):
+        check_has_database(path)
 
 
 def test_second_owner_is_refused_by_name(tmp_path: Path) -> None:
@@ -120,7 +143,7 @@ def test_foreign_directory_names_owner_and_command(tmp_path: Path) -> None:
             "print(why_unusable(Path(sys.argv[1]), PermissionError(13, 'no')))"
         )
         told = run_as_nobody(script, tmp_path) if os.geteuid() == 0 else ""
-        assert not told or f"sudo -u {owner} bg-charm-service --data-dir {tmp_path}" in told
+        assert not told or f"`sudo bg-charm-service --data-dir {tmp_path}" in told
 
 
 def run_as_nobody(script: str, path: Path) -> str:
@@ -150,3 +173,70 @@ def test_root_goes_on_as_the_owner(open_to_all: Path, uid: int) -> None:
     )
     assert f"{uid}\n" == ran.stdout, ran.stderr
     assert {uid} == {found.stat().st_uid for found in path.iterdir()}
+
+
+def mount_namespaces() -> bool:
+    """Tell whether root may have a mount namespace here."""
+    done = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False)
+    return os.geteuid() == 0 and done.returncode == 0
+
+
+needs_namespaces = pytest.mark.skipif(
+    not mount_namespaces(), reason="only root with mount namespaces can go where a parent is closed"
+)
+
+#: Opens a directory, and says as whom it then works there, and what else it can see.
+WORKER = """
+import os, sqlite3, subprocess, sys
+from pathlib import Path
+from bg_charm_service.storage.data_directory import DataDirectory
+
+with DataDirectory.open(Path(sys.argv[1])) as directory:
+    with sqlite3.connect(directory.path / "some.db") as database:
+        database.execute("CREATE TABLE some (x)")
+    database.close()
+    child = subprocess.run(["ls", directory.path], stdout=subprocess.PIPE, text=True, check=True)
+    print(os.geteuid(), "some.db" in child.stdout, os.listdir(directory.path.resolve().parent))
+"""
+
+
+def opened_by_root(path: Path) -> subprocess.CompletedProcess[str]:
+    """Open a directory as root, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", WORKER, str(path)], capture_output=True, text=True, check=False
+    )
+
+
+@needs_namespaces
+def test_root_reaches_what_lies_below_a_closed_parent(open_to_all: Path) -> None:
+    """As systemd keeps it: the parent is root's alone, and a link leads to the directory."""
+    closed = open_to_all / "private"
+    path = closed / "data"
+    path.mkdir(parents=True)
+    closed.chmod(0o700)
+    (closed / "of another unit").mkdir()
+    os.chown(path, 54_321, 54_321)
+    (open_to_all / "data").symlink_to("private/data")
+
+    done = opened_by_root(open_to_all / "data")
+
+    assert "54321 True ['data']\n" == done.stdout, done.stderr
+    assert {54_321} == {found.stat().st_uid for found in path.iterdir()}
+    assert {"data", "of another unit"} == set(os.listdir(closed))
+    assert str(closed) not in Path("/proc/self/mountinfo").read_text()
+
+
+@needs_namespaces
+def test_a_closed_parent_of_another_user_is_not_mounted_over(open_to_all: Path) -> None:
+    """Whoever owns a parent could lead root elsewhere: that is refused, and nothing is changed."""
+    closed = open_to_all / "private"
+    path = closed / "data"
+    path.mkdir(parents=True)
+    closed.chmod(0o700)
+    os.chown(path, 54_321, 54_321)
+    os.chown(closed, NOBODY.pw_uid, NOBODY.pw_gid)
+
+    done = opened_by_root(path)
+
+    assert f"{closed} is not root's alone" in done.stderr
+    assert [] == list(path.iterdir())

@@ -53,6 +53,20 @@ def test_nothing_is_written_after_sqlite_gave_up(database: Database) -> None:
     assert ["c"] == names(database)
 
 
+def test_what_was_deleted_is_in_no_file(tmp_path: Path) -> None:
+    """A deleted value is overwritten, however SQLite was built."""
+    path = tmp_path / "test.db"
+    database = Database.open(path)
+    with database.transaction():
+        add(database, "what nobody shall read")
+    with database.transaction():
+        database.execute("DELETE FROM totals WHERE name <> 'commits'")
+    (mode,) = database.row("PRAGMA secure_delete")
+    database.close()
+    assert 1 == mode
+    assert b"nobody shall" not in b"".join(each.read_bytes() for each in tmp_path.iterdir())
+
+
 def test_nothing_written_is_nothing_on_disk(database: Database, tmp_path: Path) -> None:
     """A transaction that changed no row writes nothing to the disk, and is no commit."""
     add_one = "INSERT OR IGNORE INTO totals VALUES ('a', 1)"

@@ -29,17 +29,32 @@ def _strike_at_call_of(code: object) -> Callable[[FrameType, str, Any], None]:
     def look(frame: FrameType, event: str, _argument: Any) -> None:
         if event == "call" and frame.f_code is code:
             sys.setprofile(None)
+            # The timer has run down to where only the reminders are left.
+            signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
             signal.raise_signal(signal.SIGALRM)
 
     return look
 
 
+def _pause_for_ever() -> None:
+    while True:
+        signal.pause()
+
+
 def test_the_alarm_interrupts_a_run() -> None:
     """A run at its limit gets an exception, and the reason is kept."""
-    deadline = Deadline(3600)
+    deadline = Deadline(0.001)
     with pytest.raises(RunTimeout), deadline:
-        signal.raise_signal(signal.SIGALRM)
+        _pause_for_ever()
     assert deadline.is_over
+
+
+@pytest.mark.parametrize("number", [signal.SIGALRM, signal.SIGPROF])
+def test_an_alarm_from_outside_ends_no_run(number: signal.Signals) -> None:
+    """A run that has time left goes on when somebody sends the signal to the whole service."""
+    with Deadline(3600, 3600) as deadline:
+        signal.raise_signal(number)
+        assert not deadline.is_over
 
 
 def test_no_alarm_escapes_from_a_run_that_is_over() -> None:

@@ -23,7 +23,8 @@ PACKAGE = ROOT / "bg_charm_service"
 
 #: Flags of other programs, and of the benchmarks, that the guides use or name.
 FOREIGN_FLAGS = {
-    *("--now", "--unix-socket", "--unstable-kv", "--unstable-worker-options"),
+    *("--now", "--unix-socket", "--block-signal", "--unstable-kv", "--unstable-worker-options"),
+    *("--no-install-recommends", "--no-pager", "--lines", "--silent", "--show-error", "--fail"),
     *("--osv-url", "--quick", "--write", "--rounds", "--runs", "--minutes", "--charms", "--folder"),
 }
 
@@ -54,25 +55,32 @@ def test_charms_can_be_added(source: str) -> None:
 
 def test_the_first_charm_has_five_lines() -> None:
     """README keeps its word about the five lines."""
-    (source,) = examples("README.md", "(Charm)")
+    source = examples("README.md", "(Charm)")[0]
 
     assert 5 == len(source.splitlines())
 
 
-def test_the_example_of_a_test_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The test that the author's guide shows passes on the charm that it shows."""
-    (weather,) = examples("docs/charms.md", "class Weather")
-    (test,) = examples("docs/charms.md", "def test_")
-    (tmp_path / "weather.py").write_text(weather)
-    (tmp_path / "test_weather.py").write_text(test)
+@pytest.mark.parametrize("test", examples("docs/charms.md", "def test_"))
+def test_the_examples_of_tests_pass(
+    test: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tests that the author's guide shows pass on the charms that it shows."""
+    modules = set()
+    for source in examples("docs/charms.md", "(Charm)"):
+        (name,) = re.findall(r"^class (\w+)\(Charm\)", source, re.M)
+        (tmp_path / f"{name.lower()}.py").write_text(source)
+        modules.add(name.lower())
+    (tmp_path / "test_charms.py").write_text(test)
     monkeypatch.syspath_prepend(str(tmp_path))
 
-    tests = runpy.run_path(str(tmp_path / "test_weather.py"))
-    sys.modules.pop("weather")
+    found = runpy.run_path(str(tmp_path / "test_charms.py"))
+    for name in modules & sys.modules.keys():
+        sys.modules.pop(name)
 
+    tests = [name for name in found if name.startswith("test_")]
+    assert tests
     for name in tests:
-        if name.startswith("test_"):
-            tests[name]()
+        found[name]()
 
 
 @pytest.mark.parametrize("source", examples("docs/integrations.md", "integration = "))

@@ -29,6 +29,13 @@ DAMAGE = {
         False,
     ),
     "schema number": ("PRAGMA user_version = 1", "schema", "has schema 1", False),
+    "batch": (
+        "INSERT INTO ack_queue_jobs (data, timestamp, status, space_key, charm_key, origin,"
+        """ priority, run_at) VALUES ('{"bgUpdater":[]}', 1, 2, 1, 0, 'batch', 50, 1)""",
+        "claims",
+        "Batches that are out, and whose polls are all over: 1",
+        True,
+    ),
     "orphaned job": (
         "UPDATE ack_queue_jobs SET charm_key = 77, unique_key = 77",
         "jobs",
@@ -84,7 +91,7 @@ DAMAGE = {
         " priority, run_at) SELECT data, timestamp, 9, space_key, charm_key, origin, priority,"
         " run_at FROM ack_queue_jobs, (VALUES (1), (2))",
         "jobs",
-        "Charms with more than one dead letter: 1",
+        "Charms with more than one dead letter of a poll: 1",
         True,
     ),
     "no next run": (
@@ -127,6 +134,30 @@ DAMAGE = {
         "have rows in charm_texts",
         True,
     ),
+    "pause of nobody": (
+        "INSERT INTO pauses VALUES (1, 77, 0, 'me')",
+        "leftovers",
+        "have rows in pauses",
+        True,
+    ),
+    "reminder of nobody": (
+        "INSERT INTO reminders VALUES (1, 77, 'a', 's', '{}', 1e9, 0)",
+        "leftovers",
+        "have rows in reminders",
+        True,
+    ),
+    "reminder without a time": (
+        "INSERT INTO reminders VALUES (1, 1, 'a', 's', '{}', -1e300, 0)",
+        "reminders",
+        "Reminders whose time is none, which can never be sent: 1 (1)",
+        True,
+    ),
+    "freshness of nobody": (
+        "INSERT INTO freshness VALUES (77, 'a', 0)",
+        "leftovers",
+        "have rows in freshness",
+        True,
+    ),
     "orphaned source": (
         "INSERT INTO sources VALUES ('abc', 'pass')",
         "leftovers",
@@ -162,6 +193,12 @@ class Memory:
 
     def schedule(self, charm_key: int, space: str) -> None:
         self._bench.planner.poll_now(charm_key, space)
+
+    def next_reminder(self) -> float | None:
+        return self._bench.store.reminders.next_at()
+
+    def remember_reminders(self) -> None:
+        self._bench.store.reminders.take(())
 
 
 @pytest.fixture
@@ -298,6 +335,18 @@ def test_forgotten_schedule_of_a_running_service_is_found(bench: Bench) -> None:
     running(bench).repair()
     assert [] == running(bench).findings()
     assert bench.planner.is_polled(1)
+
+
+def test_reminder_that_a_running_service_does_not_wait_for_is_found(bench: Bench) -> None:
+    """It would never be sent; after the repair the service looks when it is due."""
+    bench.planner.load()
+    damage(bench, "INSERT INTO reminders VALUES (1, 1, 'a', 'bgUpdater', '{}', 1e9, 0)")
+    assert [] == stopped(bench).findings()
+    (finding,) = running(bench).findings()
+    assert ("reminders", True) == (finding.check, finding.repairable)
+    running(bench).repair()
+    assert [] == running(bench).findings()
+    assert 1e9 == bench.store.reminders.next_at()
 
 
 def test_late_jobs_are_told_by_a_running_service_only(bench: Bench) -> None:

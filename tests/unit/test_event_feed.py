@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,16 +14,16 @@ from bg_charm_service.service.event_feed import EventFeed, Reader
 def numbers(feed: EventFeed, reader: Reader) -> list[int] | None:
     """Read what is there; None when the reader was dropped."""
     found = asyncio.run(reader.read(0.0))
-    return None if found is None else [event.data["n"] for event in found]
+    return None if found is None else [cast("int", event.data) for event in found]
 
 
 def test_a_reader_gets_what_comes() -> None:
     """Following starts now; each event is read once."""
     events = EventFeed(1.0)
-    events.publish("run", n=1)
+    events.publish("run", None, 1)
     reader = events.follow()
-    events.publish("run", n=2)
-    events.publish("run", n=3)
+    events.publish("run", None, 2)
+    events.publish("run", None, 3)
     assert [2, 3] == numbers(events, reader)
     assert [] == numbers(events, reader)
 
@@ -33,7 +34,7 @@ def test_following_goes_on_behind_a_known_event(known: int, kept: int) -> None:
     events = EventFeed(1.0, keep=kept)
     first = events.oldest
     for number in range(12):
-        events.publish("run", n=number)
+        events.publish("run", None, number)
     reader = events.follow(first + known - 1)
     is_kept = known >= 12 - kept
     assert (not is_kept) == reader.has_missed
@@ -43,10 +44,10 @@ def test_following_goes_on_behind_a_known_event(known: int, kept: int) -> None:
 def test_an_event_of_another_life_is_unknown() -> None:
     """After a restart ids go on growing, and what was before is missed, not mixed up."""
     before = EventFeed(1.0)
-    before.publish("run", n=1)
+    before.publish("run", None, 1)
     known = before.oldest
     after = EventFeed(2.0)
-    after.publish("run", n=2)
+    after.publish("run", None, 2)
     assert after.oldest > known
     assert after.follow(known).has_missed
     assert after.follow(10**18).has_missed
@@ -57,9 +58,9 @@ def test_a_slow_reader_is_dropped() -> None:
     events = EventFeed(1.0, keep=3)
     slow, quick = events.follow(), events.follow()
     for number in range(3):
-        events.publish("run", n=number)
+        events.publish("run", None, number)
     assert [0, 1, 2] == numbers(events, quick)
-    events.publish("run", n=3)
+    events.publish("run", None, 3)
     assert None is numbers(events, slow)
     assert [3] == numbers(events, quick)
 

@@ -2,46 +2,52 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+from asyncio import Future
 from collections.abc import Callable
 
 import pytest
+from msgspec import structs
 
 from bg_charm_service.domain.errors import CompilerError, FailureCause, StateError, StateTooLarge
 from bg_charm_service.domain.limits import Limits
 from bg_charm_service.domain.model import Failure
-from bg_charm_service.workers.protocol.messages import RunSpec
 from bg_charm_service.workers.runtime.deadline import RunCpuLimit, RunFlood, RunTimeout
-from bg_charm_service.workers.runtime.failure_report import failure_of, refused_cause
+from bg_charm_service.workers.runtime.failure_report import failure_of, refused
+from bg_charm_service.workers.runtime.host_watch import HostWatch
+from bg_charm_service.workers.runtime.refusals import NO_WALLS, Surroundings
+from bg_charm_service.workers.sandbox import Wall
+from tests.unit.plain_run import RUN
 
 LIMITS = Limits(timeout_seconds=3.5, cpu_seconds=2.0, threads=8, log_bytes=1024)
 
-SPEC = RunSpec(
-    run_id="1.1",
-    job_id=1,
-    attempt=1,
-    space="did:key:here",
-    charm_id="charm",
-    source_hash="",
-    source=None,
-    file_name="some.py",
-    class_name="Some",
-    stream="bgUpdater",
-    event=b"{}",
-    values={},
-    large=(),
-    links={},
-    last_success=None,
-    limits=LIMITS,
-)
+SPEC = structs.replace(RUN, limits=LIMITS)
+
+#: All walls, as around every run where the machine can have them.
+BEHIND = Surroundings(frozenset(Wall), "/nowhere/scratch")
+
+
+def by_the_system(error: BaseException) -> BaseException:
+    """An error as a call of the interpreter raises it, and no statement."""
+    future: Future[None] = Future(loop=asyncio.new_event_loop())
+    future.get_loop().close()
+    future.set_exception(error)
+    try:
+        future.result()
+    except BaseException as raised:
+        return raised
+    raise AssertionError
 
 
 def told(error: BaseException, leak: str = "") -> Failure:
     """What is said of an error that was raised behind walls."""
-    try:
-        raise error
-    except BaseException as raised:
-        return failure_of(raised, SPEC, leak, has_walls=True)
+    return failure_of(by_the_system(error), SPEC, leak, HostWatch(), BEHIND)
+
+
+def cause_of(error: BaseException, around: Surroundings = BEHIND) -> FailureCause:
+    """What was refused, where the run has connected to nothing."""
+    return refused(error, LIMITS, HostWatch(), around)[0]
 
 
 @pytest.mark.parametrize(
@@ -72,8 +78,7 @@ def told(error: BaseException, leak: str = "") -> Failure:
         (
             PermissionError(errno.EACCES, "Permission denied", "/etc/shadow"),
             FailureCause.FORBIDDEN,
-            "PermissionError: [Errno 13] Permission denied: '/etc/shadow' "
-            "(its walls do not allow that: see docs/security.md)",
+            "PermissionError: [Errno 13] Permission denied: '/etc/shadow'",
         ),
         (ValueError("no"), FailureCause.ERROR, "ValueError: no"),
     ],
@@ -95,9 +100,9 @@ def test_what_still_runs_is_told() -> None:
 
 def test_long_texts_are_cut_and_keep_the_hint() -> None:
     """A text of any length stays short, and what to read stays at its end."""
-    message = told(PermissionError(errno.EACCES, "x" * 10_000)).message
+    message = told(OSError(errno.EMFILE, "x" * 10_000)).message
     assert len(message) <= 1_901
-    assert message.endswith("see docs/security.md)")
+    assert message.endswith("files and connections open)")
 
 
 def test_an_error_without_text_has_its_name() -> None:
@@ -125,7 +130,7 @@ def during(inner: BaseException) -> BaseException:
     """An error raised while another was looked at."""
     try:
         try:
-            raise inner
+            raise by_the_system(inner)
         except type(inner):
             raise ValueError("meanwhile")  # noqa: B904 - the context is what this is about
     except ValueError as error:
@@ -141,7 +146,7 @@ def handed_on(inner: BaseException) -> BaseException:
     """An error that has the other as its argument, and hides that it came from it."""
     try:
         try:
-            raise inner
+            raise by_the_system(inner)
         except type(inner) as error:
             raise ValueError(error) from None
     except ValueError as error:
@@ -161,7 +166,6 @@ def handed_on(inner: BaseException) -> BaseException:
         (OSError(errno.ENOSPC, "No space left on device"), FailureCause.SCRATCH),
         (DENIED, FailureCause.FORBIDDEN),
         (PermissionError(errno.EACCES, "Permission denied"), FailureCause.FORBIDDEN),
-        (OSError("Multiple exceptions: [Errno 13] Connect call failed"), FailureCause.FORBIDDEN),
         (FileNotFoundError(errno.ENOENT, "No such file"), FailureCause.ERROR),
         (ValueError("no"), FailureCause.ERROR),
     ],
@@ -170,12 +174,12 @@ def test_cause_is_found_wherever_it_is(
     wrap: Callable[[BaseException], BaseException], error: BaseException, cause: FailureCause
 ) -> None:
     """What was refused gives the cause: raised itself, as a cause, a context or in a group."""
-    assert cause is refused_cause(wrap(error), has_walls=True)
+    assert cause is cause_of(wrap(error))
 
 
 def test_without_walls_nothing_is_forbidden_by_them() -> None:
     """Where no walls are up, a refusal of the system is an error of the charm like any other."""
-    assert FailureCause.ERROR is refused_cause(DENIED, has_walls=False)
+    assert FailureCause.ERROR is cause_of(DENIED, NO_WALLS)
 
 
 def test_a_hidden_context_does_not_count() -> None:
@@ -183,7 +187,7 @@ def test_a_hidden_context_does_not_count() -> None:
     error = during(MemoryError())
     error.__suppress_context__ = True
 
-    assert FailureCause.ERROR is refused_cause(error, has_walls=True)
+    assert FailureCause.ERROR is cause_of(error)
 
 
 def test_exceptions_that_lead_to_themselves_are_looked_at_once() -> None:
@@ -191,7 +195,7 @@ def test_exceptions_that_lead_to_themselves_are_looked_at_once() -> None:
     first, second = ValueError("a"), ValueError("b")
     first.__cause__, second.__cause__ = second, first
 
-    assert FailureCause.ERROR is refused_cause(first, has_walls=True)
+    assert FailureCause.ERROR is cause_of(first)
 
 
 def test_an_exception_that_fails_when_asked_is_an_error() -> None:
@@ -205,4 +209,4 @@ def test_an_exception_that_fails_when_asked_is_an_error() -> None:
         def __cause__(self) -> BaseException:  # type: ignore[override]
             raise SystemError("no cause")
 
-    assert FailureCause.ERROR is refused_cause(Sly(), has_walls=True)
+    assert FailureCause.ERROR is cause_of(Sly())

@@ -28,6 +28,9 @@ class Clock:
     def steady(self) -> float:
         return 0.0
 
+    def awake(self) -> float:
+        return self.steady()
+
 
 def left(followers: Followers, opened: list[OpenStream]) -> list[int]:
     """Which of the opened streams are still there, by their order."""

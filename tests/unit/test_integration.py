@@ -166,14 +166,20 @@ def test_what_is_no_list_is_refused(items: object) -> None:
 
 def test_manual_charms_keep_the_originals_messages() -> None:
     """Invalid entries of --charms are skipped, with the texts that people know."""
-    text = f" {REF} ,,nonsense,did:x/{CHARM},{SPACE}/abc,{SPACE}/{OTHER},{REF}"
-    refs, problems = parse_manual_charms(text)
+    entries = [str(REF), "nonsense", f"did:x/{CHARM}", f"{SPACE}/{OTHER}", str(REF)]
+    refs, problems = parse_manual_charms(entries)
     assert [REF, CharmRef(SPACE, OTHER)] == refs
     assert [
         "Invalid charm format: nonsense. Expected format: space/charmId",
         "Invalid space ID: did:x. Must be a valid DID.",
-        "Invalid charm ID: abc. Must be a valid merkle ID.",
     ] == problems
+
+
+def test_manual_charms_may_be_named() -> None:
+    """A space's name, which may hold slashes, gives its DID; a cause is kept for the service."""
+    refs, problems = parse_manual_charms(["demo/hello", f"a/b/{OTHER}"])
+    assert [CharmRef(space_did("demo"), "hello"), CharmRef(space_did("a/b"), OTHER)] == refs
+    assert [] == problems
 
 
 def test_gmail_reads_its_list_from_its_cell() -> None:

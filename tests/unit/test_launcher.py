@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,3 +60,21 @@ def test_missing_venv_is_one_line_that_says_what_to_do(checkout: Path) -> None:
     assert (1, "") == (ran.returncode, ran.stdout)
     (line,) = ran.stderr.splitlines()
     assert f"make -C '{checkout}' venv" in line
+
+
+@pytest.mark.skipif(
+    subprocess.run(["env", "--block-signal=INT", "true"], capture_output=True).returncode != 0,
+    reason="env holds no signals here (coreutils 8.31 do)",
+)
+def test_signals_wait_for_the_program(checkout: Path) -> None:
+    """While Python starts it would answer Ctrl-C with a traceback: until then signals are held."""
+    install_program(checkout)
+    program = checkout / ".venv" / "bin" / "bg-charm-service"
+    # A shell would let them come.
+    program.write_text(f"#!{sys.executable}\nprint(open('/proc/self/status').read())\n")
+
+    status = launch(checkout / "bin" / "bg-charm-service").stdout
+
+    held = int(status.partition("SigBlk:")[2].split()[0], 16)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        assert held >> (number - 1) & 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,18 @@ from bg_charm_service.workers.protocol.leftovers import Leftovers
 
 
 @pytest.fixture
-def scratch(tmp_path: Path) -> Path:
+def root(tmp_path: Path) -> Iterator[ScratchRoot]:
+    """A directory of scratch directories."""
+    root = ScratchRoot(tmp_path)
+    root.open()
+    yield root
+    root.close()
+
+
+@pytest.fixture
+def scratch(root: ScratchRoot) -> Path:
     """A scratch directory as a worker gets it."""
-    return ScratchRoot(tmp_path).make(7)
+    return root.make(7)
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "link", "file that is gone again"])
@@ -36,13 +46,13 @@ def test_files_are_noticed(scratch: Path, kind: str) -> None:
     assert leftovers.are_there()
 
 
-def test_emptied_directory_is_as_new(tmp_path: Path, scratch: Path) -> None:
+def test_emptied_directory_is_as_new(root: ScratchRoot, scratch: Path) -> None:
     """Once the supervisor has emptied it, nothing is left to notice; what comes later is."""
     leftovers = Leftovers(str(scratch))
     for _ in range(3):
         (scratch / "left").touch()
         assert leftovers.are_there()
-        assert ScratchRoot(tmp_path).empty(7)
+        assert root.empty(7)
         assert not leftovers.are_there()
 
 

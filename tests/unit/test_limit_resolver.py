@@ -128,11 +128,25 @@ def test_people_see_whose_word_counts(bench: Bench) -> None:
         "memory": ("1G", "space"),
         "files": ("128", "service"),
         "threads": ("64", "service"),
+        "processors": ("1", "service"),
         "log": ("64K", "service"),
         "state": ("16M", "service"),
         "scratch": ("64M", "service"),
         "network": ("deny", "charm"),
     } == shown
+
+
+def test_processors_are_shown_as_allowed_until_a_class_asks(bench: Bench) -> None:
+    """A class that says nothing has one processor, and is not said to have asked for that."""
+    silent, asking = bench.charm(), bench.charm(LimitChanges(processors=2), charm_id="b")
+    bench.store.limits.put_space(bench.space_key, LimitChanges(processors=4))
+
+    assert [1, 2] == [bench.limits.of(charm).processors for charm in (silent, asking)]
+    shown = [
+        {one.name: (one.value, one.set_by) for one in bench.limits.shown_for_charm(charm).limits}
+        for charm in (silent, asking)
+    ]
+    assert [("4", "space"), ("2", "class")] == [each["processors"] for each in shown]
 
 
 def test_people_see_what_a_class_asks_for_in_vain(bench: Bench) -> None:

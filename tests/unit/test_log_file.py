@@ -6,6 +6,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,12 @@ def names(database: Database) -> list[str]:
     """Give the names of all rows but the database's own."""
     sql = "SELECT name FROM totals WHERE name <> 'commits' ORDER BY name"
     return [row[0] for row in database.rows(sql)]
+
+
+def names_in(path: Path) -> list[str]:
+    """Open a database as a start does, give the names in it, and close it."""
+    with closing(Database.open(path)) as database:
+        return names(database)
 
 
 def killed(data: Path, to: Path) -> Path:
@@ -95,7 +102,7 @@ def test_file_that_is_gone_is_noticed_by_the_next_commit(
     put_back(tmp_path / "data" / file)
     add(database, "c")
     copy = killed(tmp_path / "data", tmp_path / "copy")
-    assert ["a", "c"] == names(Database.open(copy))
+    assert ["a", "c"] == names_in(copy)
 
 
 def test_what_is_gone_can_still_be_saved(database: Database, tmp_path: Path) -> None:
@@ -104,7 +111,7 @@ def test_what_is_gone_can_still_be_saved(database: Database, tmp_path: Path) -> 
     shutil.rmtree(tmp_path / "data")
     copy_database(database.connection, tmp_path / "copy.db")
     assert [] == problems_of(tmp_path / "copy.db")
-    assert ["a"] == names(Database.open(tmp_path / "copy.db"))
+    assert ["a"] == names_in(tmp_path / "copy.db")
 
 
 def test_another_database_in_its_place_is_left_alone(database: Database, tmp_path: Path) -> None:
@@ -138,7 +145,7 @@ def test_log_that_was_lost_is_noticed_at_the_start(
             opening(copy)
     assert before == copy.read_bytes()
     shutil.copy(tmp_path / "data" / "test.db-wal", log)
-    assert ["a"] == names(Database.open(copy))
+    assert ["a"] == names_in(copy)
 
 
 def test_log_of_an_earlier_version_that_was_lost_is_noticed(tmp_path: Path) -> None:
@@ -181,12 +188,13 @@ def test_killed_while_it_is_made(tmp_path: Path) -> None:
         home = tmp_path / str(steps)
         home.mkdir()
         try:
-            Database.open(home / "test.db", stop_after(steps, home))
+            made = Database.open(home / "test.db", stop_after(steps, home))
         except Stopped:
             copy = home.with_suffix(".killed")
             copy.joinpath("test.db-wal").unlink(missing_ok=True)
             Database.open(copy / "test.db").close()
             continue
+        made.connection.close()
         assert steps > 10
         break
 
@@ -202,7 +210,7 @@ def test_log_that_another_program_folds_in_is_not_missed(
         other.execute("SELECT * FROM totals").fetchall()
         other.close()
         assert not copy.with_name("test.db-wal").exists()
-        assert name in names(Database.open(copy))
+        assert name in names_in(copy)
 
 
 def test_lost_log_is_noticed_after_it_was_folded_in(database: Database, tmp_path: Path) -> None:
@@ -227,7 +235,7 @@ def test_copy_of_a_closed_database_needs_no_log(database: Database, tmp_path: Pa
     database.close()
     shutil.copy(tmp_path / "data" / "test.db", tmp_path / "closed.db")
     for path in (tmp_path / "copy.db", tmp_path / "closed.db"):
-        assert ["a"] == names(Database.open(path))
+        assert ["a"] == names_in(path)
 
 
 def test_database_that_was_only_read_is_not_written(database: Database, tmp_path: Path) -> None:
@@ -260,7 +268,7 @@ def test_log_of_an_earlier_process_is_seen_to_the_disk(
         with pytest.raises(DataDirectoryError, match="Input/output error"):
             Database.open(copy)
     assert [(str(log), before)] == synced
-    assert ["a"] == names(Database.open(copy))
+    assert ["a"] == names_in(copy)
 
 
 def test_schema_is_in_the_file_before_anything_else(database: Database, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from loguru import logger
 from msgspec.structs import replace
 
-from bg_charm_service.daemon.logs import open_logs
+from bg_charm_service.daemon.logs import LOGIN_LINK, open_logs
 from bg_charm_service.daemon.run_log import RunLog
 from bg_charm_service.daemon.settings import Settings
 from bg_charm_service.domain.errors import FailureCause, InvalidInput
@@ -363,3 +364,100 @@ def test_the_default_limit_is_200_lines_a_second() -> None:
             runs.succeeded(JOB, duration_seconds=0.0)
 
     assert 200 == len(written(speak))
+
+
+def in_journal(write: Callable[[], None], file: Path, **settings: Any) -> list[str]:
+    """Give the lines that a service writes whose output is the journal."""
+    with open(file, "w+") as stream:
+        found = os.fstat(stream.fileno())
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
+            with logging_to(stream, **settings):
+                write()
+        stream.seek(0)
+        return stream.read().splitlines()
+
+
+def test_each_line_in_the_journal_has_its_priority(tmp_path: Path) -> None:
+    """By the mark of sd-daemon(3), also each line of a text of several lines."""
+
+    def write() -> None:
+        logger.info("all is well")
+        logger.warning("first\nsecond")
+        logger.error("bad")
+        logger.critical("worse")
+
+    lines = in_journal(write, tmp_path / "text", log_format="text")
+    assert ["<6>", "<4>", "<4>", "<3>", "<2>"] == [line[:3] for line in lines]
+    lines = in_journal(write, tmp_path / "json")
+    assert ["<6>", "<4>", "<3>", "<2>"] == [line[:3] for line in lines]
+    assert "bad" == json.loads(lines[2][3:])["message"]
+
+
+def test_what_is_not_the_journal_gets_no_marks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream that was redirected, a log file, and what is no file have the lines alone."""
+    log = tmp_path / "service.log"
+    lines = in_journal(lambda: logger.error("bad"), tmp_path / "journal", log_file=log)
+    assert lines[0].startswith("<3>{")
+    assert log.read_text().startswith("{")
+    monkeypatch.setenv("JOURNAL_STREAM", "1:2")
+    with open(tmp_path / "redirected", "w") as stream, logging_to(stream):
+        logger.error("bad")
+    assert (tmp_path / "redirected").read_text().startswith("{")
+    assert [] != written(lambda: logger.error("bad"))
+
+
+def test_a_login_code_is_for_a_terminal_only(tmp_path: Path) -> None:
+    """A log that is kept never has one, also beside a terminal."""
+    log, terminal = tmp_path / "service.log", Terminal()
+    with logging_to(terminal, log_file=log):
+        logger.bind(event=LOGIN_LINK).info("Sign in: http://localhost/login?code=abc")
+        logger.info("on both")
+    assert "code=abc" in terminal.getvalue()
+    assert "code=abc" not in log.read_text()
+    assert "on both" in log.read_text()
+
+
+def test_commands_in_the_log_name_the_service(tmp_path: Path) -> None:
+    """Whoever reads the log can type them as they stand."""
+
+    def write() -> None:
+        logger.warning("Not initialised: run `bg-charm-service --initialize`")
+
+    (line,) = written(write, data_dir=tmp_path)
+    assert f"bg-charm-service --data-dir {tmp_path} --initialize`" in line["message"]
+
+
+def test_credentials_are_masked_in_every_line() -> None:
+    """In message, in what was bound, and in a traceback, as JSON and as text; whoever wrote it."""
+
+    def speak() -> None:
+        logger.bind(event="x", about="token=abc-1").info("GET https://me:abc-2@h/?q=abc-3")
+        logging.getLogger("library").warning("Authorization: Bearer abc-4")
+        try:
+            raise ValueError('{"password": "abc-5"}')
+        except ValueError:
+            logger.exception("It failed")
+
+    def speak_as_text() -> str:
+        stream = io.StringIO()
+        with logging_to(stream, log_format="text"):
+            speak()
+        return stream.getvalue()
+
+    lines = written(speak)
+    for told in (json.dumps(lines), speak_as_text()):
+        assert "abc-" not in told
+        assert "https://[secret]@h/?[secret]" in told
+        assert "Authorization: [secret]" in told
+    assert "token=[secret]" == lines[0]["about"]
+    assert "[secret]" in lines[2]["exception"]
+
+
+def test_the_login_link_can_be_followed() -> None:
+    """A link that is told so that somebody opens it is not masked."""
+    link = "http://localhost:8000/login?code=abc"
+    (line,) = written(lambda: logger.bind(event="login_link").info("Sign in: {}", link))
+    assert link in line["message"]

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from loguru import logger
@@ -26,6 +27,7 @@ from bg_charm_service.domain.model import (
     CharmHealth,
     CharmRef,
     CharmSchema,
+    DisabledBy,
     Failure,
     FieldKind,
     FieldSchema,
@@ -34,11 +36,12 @@ from bg_charm_service.domain.model import (
 from bg_charm_service.domain.outcome_policy import FailurePolicy, RunStatus
 from bg_charm_service.storage.contract import Storage
 from bg_charm_service.storage.disk_reserve import RESERVE_NAME, DiskReserve
-from bg_charm_service.storage.records import SUSPECT_DELIVERIES, CharmRecord, Link
+from bg_charm_service.storage.records import SUSPECT_DELIVERIES, CharmRecord, Link, Pause
 from bg_charm_service.storage.sqlite.checks.examination import Doctor
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
 from bg_charm_service.storage.sqlite.store import open_store
+from bg_charm_service.supervisor.charm_switch import CharmSwitch
 from bg_charm_service.supervisor.completer import Completer, CompletionRules, Settled
 from bg_charm_service.supervisor.dispatcher import Dispatcher
 from bg_charm_service.supervisor.fair_share import Caps
@@ -47,9 +50,12 @@ from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.supervisor.loop import Parts, Supervisor
 from bg_charm_service.supervisor.poll_planner import PollPlanner
 from bg_charm_service.supervisor.polled_charms import PolledCharms
+from bg_charm_service.supervisor.refusal_advice import Place, RefusalAdvice
+from bg_charm_service.supervisor.reminders import ReminderSchedule
 from bg_charm_service.supervisor.run_inputs import RunInputs
 from bg_charm_service.supervisor.source_inspections import SourceInspections
 from bg_charm_service.supervisor.suspects import SuspectTrial
+from bg_charm_service.supervisor.waiting_charms import WaitingCharms
 from bg_charm_service.workers.pool.contract import FreeWorkers, WorkerPool
 from bg_charm_service.workers.pool.events import FieldWanted, PoolEvent, RunFinished
 from bg_charm_service.workers.protocol.messages import Answer, FieldValue, Inspect, RunSpec
@@ -60,12 +66,17 @@ class Time:
 
     def __init__(self) -> None:
         self.seconds = 1_790_000_000.0
+        #: What the wall clock was set ahead of the steady one since.
+        self.ahead = 0.0
 
     def now(self) -> float:
-        return self.seconds
+        return self.seconds + self.ahead
 
     def steady(self) -> float:
         return self.seconds
+
+    def awake(self) -> float:
+        return self.steady()
 
 
 class FakePool:
@@ -132,6 +143,11 @@ class FakePool:
         death = Failure(FailureCause.EXIT, "It ended its worker.")
         self.events.append(RunFinished(run, 1, "", death=death))
 
+    def answer(self, run: RunSpec, answer: Answer) -> None:
+        """Let a run be answered."""
+        self._take_off(run)
+        self.events.append(RunFinished(run, 1, "", answer=answer, seconds=0.1))
+
     def end(
         self,
         run: RunSpec,
@@ -160,6 +176,9 @@ class FakePool:
 class Bench:
     """A supervisor on an empty database, stepped by hand."""
 
+    #: The databases of all benches that `close_all` has not closed.
+    _opened: ClassVar[list[Database]] = []
+
     def __init__(
         self,
         path: Path,
@@ -169,8 +188,10 @@ class Bench:
         caps: Caps | None = None,
         open_pool: Callable[[Clock, Callable[[], None]], WorkerPool] | None = None,
         reserve: DiskReserve | None = None,
+        policy: FailurePolicy | None = None,
     ) -> None:
         self.database = Database.open(path)
+        self._opened.append(self.database)
         self.store, self.queue = open_store(self.database), JobQueue(self.database)
         self.pool, self.clock, self.wake = FakePool(workers), Time(), asyncio.Event()
         pool = open_pool(self.clock, self.wake.set) if open_pool else self.pool
@@ -179,12 +200,14 @@ class Bench:
         clock = self.clock
         self.planner = PollPlanner(storage, clock, interval_seconds=60, max_concurrent=1)
         limits = LimitResolver(Limits(), self.store.limits)
-        self.inspections = SourceInspections(pool, limits)
+        self.inspections = SourceInspections(pool, RefusalAdvice(self.store, limits))
         runs = RunsInFlight()
         inputs = RunInputs(storage, limits, runs.durations)
-        rules = CompletionRules(FailurePolicy(), limits, history_runs=10)
+        rules = CompletionRules(policy or FailurePolicy(), limits, history_runs=10)
         polled = PolledCharms(self.store)
         trial = SuspectTrial(storage, clock)
+        waiting = WaitingCharms(storage, clock, self.planner)
+        switch = CharmSwitch(storage, clock, self.planner, polled, waiting)
         self.supervisor = Supervisor(
             Parts(
                 storage=storage,
@@ -193,10 +216,24 @@ class Bench:
                 runs=runs,
                 inputs=inputs,
                 planner=self.planner,
-                dispatcher=Dispatcher(self.queue, pool, clock, runs, inputs, trial, caps or Caps()),
-                completer=Completer(storage, clock, lambda: 0.5, runs, self.planner, polled, rules),
+                dispatcher=Dispatcher(
+                    self.queue,
+                    self.store.pauses,
+                    pool,
+                    clock,
+                    runs,
+                    inputs,
+                    trial,
+                    caps or Caps(),
+                ),
+                completer=Completer(
+                    storage, clock, lambda: 0.5, runs, self.planner, polled, waiting, switch, rules
+                ),
                 inspections=self.inspections,
                 trial=trial,
+                reminders=ReminderSchedule(storage, clock, waiting),
+                waiting=waiting,
+                switch=switch,
             ),
             polling=polling,
             watch_seconds=0.1,
@@ -205,6 +242,12 @@ class Bench:
         )
         self.told: list[Settled] = []
         self.supervisor.on_settled.append(self.told.extend)
+
+    @classmethod
+    def close_all(cls) -> None:
+        """Close the databases of all benches, at the end of a test."""
+        while cls._opened:
+            cls._opened.pop().close()
 
     def charm(self, space: str = "did:key:here", **fields: FieldKind) -> CharmRecord:
         """Add a charm."""
@@ -272,17 +315,16 @@ def logged() -> Iterator[list[str]]:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """The place of a database."""
-    return tmp_path / "test.db"
+def path(tmp_path: Path) -> Iterator[Path]:
+    """The place of a database; the benches on it are closed after the test."""
+    yield tmp_path / "test.db"
+    Bench.close_all()
 
 
 @pytest.fixture
-def bench(path: Path) -> Iterator[Bench]:
+def bench(path: Path) -> Bench:
     """A bench with one worker."""
-    made = Bench(path)
-    yield made
-    made.database.close()
+    return Bench(path)
 
 
 def test_suspect_gets_its_turn_on_a_busy_day(path: Path) -> None:
@@ -320,11 +362,17 @@ def test_charm_that_a_settlement_disables_is_not_planned(path: Path) -> None:
     """A charm that becomes due in the step that disables it is polled no more."""
     bench = Bench(path)
     charm = bench.charm()
-    bench.supervisor.run_job(bench.put(charm))
+    bench.supervisor.run_job(bench.put(charm), charm.space_key)
     bench.step()
     with bench.database.transaction():
         health = CharmHealth(consecutive_failures=4)
         bench.store.health.put(charm.charm_key, health)
+    for _ in range(3):
+        bench.pool.fail(bench.pool.out[0])
+        bench.step()
+        bench.clock.seconds += 30
+        bench.step()
+    with bench.database.transaction():
         bench.planner.poll_now(charm.charm_key, charm.ref.space)
     bench.pool.fail(bench.pool.out[0])
     assert [] == bench.step()
@@ -504,7 +552,7 @@ def test_job_that_came_back_runs_again_without_polling(path: Path) -> None:
     """A poll that was asked for runs again when its worker ended by nobody's fault."""
     bench = Bench(path, polling=False)
     charm = bench.charm()
-    bench.supervisor.run_job(bench.put(charm))
+    bench.supervisor.run_job(bench.put(charm), charm.space_key)
     bench.step()
     bench.pool.end(bench.pool.out[0], is_orphaned=True)
     assert [charm.ref.charm_id] == bench.step()
@@ -534,7 +582,9 @@ def test_end_of_the_loop_lets_everybody_go(bench: Bench) -> None:
 
     async def fail() -> None:
         waiting = bench.supervisor.settlement_of(bench.put(bench.charm()))
-        inspecting = asyncio.create_task(bench.inspections.inspect("", "some.py"))
+        inspecting = asyncio.create_task(
+            bench.inspections.inspect("", "some.py", place=Place("demo"))
+        )
         await asyncio.sleep(0)
         bench.pool.error = WorkerBootError("no worker boots")
         with pytest.raises(WorkerBootError):
@@ -543,7 +593,7 @@ def test_end_of_the_loop_lets_everybody_go(bench: Bench) -> None:
         with pytest.raises(WorkerBootError):
             await asyncio.wait_for(inspecting, 1)
         with pytest.raises(WorkerBootError):
-            await asyncio.wait_for(bench.inspections.inspect("", "some.py"), 1)
+            await asyncio.wait_for(bench.inspections.inspect("", "some.py", place=Place("demo")), 1)
         assert await asyncio.wait_for(bench.supervisor.settlement_of(1), 1) is None
 
     asyncio.run(fail())
@@ -756,3 +806,147 @@ def test_a_run_whose_answer_waits_is_given_back_at_a_stop(path: Path) -> None:
         claim = bench.queue.claim_job(job_id)
     assert claim is not None
     assert 1 == claim.job.attempt
+
+
+def pause(bench: Bench, space_key: int = 0, charm_key: int = 0) -> None:
+    """Pause everything, a space, or a charm."""
+    with bench.database.transaction():
+        bench.store.pauses.put(Pause(space_key, charm_key, bench.clock.now(), "me"))
+
+
+def resume(bench: Bench, space_key: int = 0, charm_key: int = 0) -> None:
+    """Lift a pause."""
+    with bench.database.transaction():
+        bench.store.pauses.drop(space_key, charm_key)
+        bench.queue.look_everywhere()
+
+
+@pytest.mark.parametrize("wide", ["charm", "space", "everything"])
+def test_what_is_paused_is_not_polled_and_not_made_up_for(bench: Bench, wide: str) -> None:
+    """Its polls are left out and counted nowhere; once it is resumed its next time counts."""
+    charm = bench.charm()
+    with bench.database.transaction():
+        bench.planner.poll_now(charm.charm_key, charm.ref.space)
+    place = {
+        "charm": (charm.space_key, charm.charm_key),
+        "space": (charm.space_key,),
+        "everything": (),
+    }[wide]
+    pause(bench, *place)
+    for _ in range(5):
+        assert [] == bench.step()
+        bench.clock.seconds += 60
+    health = bench.store.health.get(charm.charm_key)
+    assert (0, 0) == (health.skipped_polls, bench.queue.pending)
+    bench.step()
+    resume(bench, *place)
+    assert [] == bench.step(), "it is due at its next time, not now"
+    due = bench.planner.due_at(charm.charm_key)
+    assert due is not None
+    assert bench.clock.seconds < due <= bench.clock.seconds + 60
+    bench.clock.seconds = due
+    assert [charm.ref.charm_id] == bench.step()
+
+
+def test_events_of_what_is_paused_wait_in_their_place(bench: Bench) -> None:
+    """They are not claimed, move no workers, and run in order once it is resumed."""
+    charm = bench.charm()
+    for wide in ((charm.space_key, charm.charm_key), (charm.space_key,), ()):
+        pause(bench, *wide)
+    bench.pool.bound[99] = 1
+    with bench.database.transaction():
+        now = bench.clock.now()
+        for n in (b"1", b"2"):
+            job = (charm.space_key, charm.charm_key, charm.ref, "bgUpdater", n)
+            bench.queue.put_send(*job, run_at=now, now=now, is_held=False)
+    for wide in ((), (charm.space_key,), (charm.space_key, charm.charm_key)):
+        assert [] == bench.step()
+        assert [] == bench.pool.needs
+        resume(bench, *wide)
+    bench.pool.bound.clear()
+    bench.step()
+    (first,) = bench.pool.out
+    assert b"1" == first.event
+
+
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_run_by_hand_passes_a_pause(bench: Bench, *, is_whole: bool) -> None:
+    """What a person waits for runs, and nothing else of what is paused."""
+    charm, other = bench.charm(), bench.charm()
+    bench.put(other)
+    pause(bench, charm.space_key)
+    if not is_whole:
+        resume(bench, charm.space_key)
+        for one in (charm, other):
+            pause(bench, charm.space_key, one.charm_key)
+    with bench.database.transaction():
+        now = bench.clock.now()
+        job = (charm.space_key, charm.charm_key, charm.ref, "bgUpdater", POLL_EVENT)
+        job_id = bench.queue.put_poll(*job, origin=Origin.RUN_NOW, run_at=now, now=now)
+    assert job_id is not None
+    bench.supervisor.run_job(job_id, charm.space_key)
+    assert [charm.ref.charm_id] == bench.step()
+
+
+def test_reminder_becomes_an_event_when_its_time_has_come(bench: Bench) -> None:
+    """By the wall clock, behind what waits, once; that of a charm that was removed never."""
+    charm, gone = bench.charm(), bench.charm()
+    with bench.database.transaction():
+        for one in (charm, gone):
+            bench.store.reminders.put(
+                one.charm_key,
+                name=None,
+                stream="bgUpdater",
+                event=b'{"n":1}',
+                remind_at=bench.clock.now() + 10,
+                now=bench.clock.now(),
+            )
+        bench.store.charms.mark_removed(gone.charm_key, bench.clock.now())
+    bench.clock.seconds += 9
+    assert [] == bench.step()
+    assert bench.clock.seconds + 1 == bench.supervisor.parts.reminders.next_due
+    bench.clock.seconds += 1
+    bench.step()
+    bench.step()
+    (run,) = bench.pool.out
+    assert (charm.ref.charm_id, b'{"n":1}') == (run.charm_id, run.event)
+    assert [None] == [bench.supervisor.parts.reminders.next_due]
+    assert (0, 1) == (bench.queue.pending, bench.queue.claimed)
+
+
+def test_reminder_of_a_disabled_charm_waits_as_an_event(bench: Bench) -> None:
+    """It is not lost: it takes its place behind the events that wait until it is enabled."""
+    charm = bench.charm()
+    with bench.database.transaction():
+        health = CharmHealth(disabled_by=DisabledBy.HAND)
+        bench.store.health.put(charm.charm_key, health)
+        now = bench.clock.now()
+        bench.store.reminders.put(
+            charm.charm_key, name="a", stream="bgUpdater", event=b"{}", remind_at=now, now=now
+        )
+    bench.step()
+    assert [] == bench.step()
+    assert 1 == bench.queue.waiting(charm.charm_key)
+    with bench.database.transaction():
+        bench.store.health.put(charm.charm_key, CharmHealth())
+        bench.queue.unhold(charm.space_key, charm.charm_key, now)
+    assert [charm.ref.charm_id] == bench.step()
+
+
+def test_answer_of_a_withdrawn_run_is_refused(bench: Bench) -> None:
+    """A run that was taken back after its worker had answered is cancelled all the same."""
+    charm = bench.charm(field=FieldKind.VALUE)
+    job_id = bench.put(charm)
+    bench.step()
+    (run,) = bench.pool.out
+    bench.pool.end(run, writes={"field": b"1"})
+    bench.supervisor.parts.runs.withdrawn.add(job_id)
+    bench.step()
+    (settled,) = bench.told
+    assert RunStatus.CANCELLED == settled.decision.status
+    health = bench.store.health.get(charm.charm_key)
+    assert (0, 0) == (health.executions, health.consecutive_failures)
+    cell = bench.store.cells.read(charm, "field")
+    assert cell is not None
+    assert b"0" == cell.value
+    assert not bench.supervisor.parts.runs.withdrawn

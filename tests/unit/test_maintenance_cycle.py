@@ -25,20 +25,32 @@ class NoHealthChecks:
     async def run_if_due(self) -> None: ...
 
 
+class NoPackages:
+    """Has nothing to tidy up."""
+
+    async def tidy(self, bound: object) -> None: ...
+
+
 def make_cycle(
-    bench: Bench, scanner: Any = None, integrations: tuple[str, ...] = ()
+    bench: Bench,
+    scanner: Any = None,
+    integrations: tuple[str, ...] = (),
+    *,
+    interval_seconds: float = 60.0,
 ) -> MaintenanceCycle:
     """Make the maintenance cycle of a bench, where no worker has a process."""
     polled_charms = PolledCharms(bench.store)
     health_checks: Any = NoHealthChecks()
+    no_packages: Any = NoPackages()
     return MaintenanceCycle(
         bench.supervisor,
         polled_charms,
         IntegrationScans(bench.supervisor, polled_charms, scanner, integrations),
         health_checks,
+        packages=no_packages,
         workers=(),
         limits=CycleLimits(
-            interval_seconds=60.0,
+            interval_seconds=interval_seconds,
             maintenance_timeout_seconds=60.0,
             history_seconds=86400.0,
             disabled_retry_seconds=86400.0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,8 @@ OTHERS = {
     *(
         "test",
         "test-lowest",
+        "test-systemd",
+        "test-pythons",
         "simulate",
         "soak",
         "audit",
@@ -37,7 +40,17 @@ OTHERS = {
         "fmt",
         "lint",
     ),
-    *("bench", "profile", "reference", "build-binaries", "clean", "install-systemd", "help"),
+    *(
+        "bench",
+        "demo-outage",
+        "screenshots",
+        "profile",
+        "reference",
+        "build-binaries",
+        "clean",
+        "help",
+    ),
+    *("install-systemd", "uninstall-systemd"),
 }
 
 
@@ -107,6 +120,12 @@ def test_lowest_versions_have_a_venv_of_their_own() -> None:
     assert ".venv/" not in printed
 
 
+def test_each_python_is_given_the_tests() -> None:
+    """`make test-pythons` runs all tests or those of ARGS; only a release needs every Python."""
+    assert ".ci/pythons  -- tests/unit\n" in make("-n", "test-pythons", "ARGS=tests/unit")
+    assert ".ci/pythons  -- --numprocesses=logical" in make("-n", "test-pythons")
+
+
 def test_check_is_every_gate() -> None:
     """`make check` holds format, lint, types and layers."""
     printed = make("-n", "check")
@@ -116,10 +135,10 @@ def test_check_is_every_gate() -> None:
 
 
 def test_a_release_needs_every_gate() -> None:
-    """`make release-check` tests with the oldest dependencies too, and looks up known holes."""
+    """`make release-check` tests on every Python, with the oldest too, and looks up known holes."""
     printed = make("-n", "release-check")
 
-    for gate in ("mypy", ".venv/bin/pytest -", ".venv-lowest/bin/pytest", "tests.simulation"):
+    for gate in ("mypy", ".ci/pythons --every -- -", ".venv-lowest/bin/pytest", "tests.simulation"):
         assert gate in printed
     assert ".ci/audit  constraints.txt .venv/lowest.txt\n" in printed
 
@@ -143,6 +162,51 @@ def test_unit_is_installed_with_its_full_path() -> None:
     assert "ExecStart=/srv/charms/bin/bg-charm-service" in printed
     assert "> /stage/etc/systemd/system/bg-charm-service.service" in printed
     assert "-m venv /stage/srv/charms" in printed
+
+
+def test_an_operators_configuration_is_kept(tmp_path: Path) -> None:
+    """The first installation writes a configuration with the data directory; no other does."""
+    line = next(
+        line
+        for line in make("-n", "install-systemd", f"DESTDIR={tmp_path}").splitlines()
+        if "config.toml" in line and "sed" in line
+    )
+    file = tmp_path / "etc" / "bg-charm-service" / "config.toml"
+    file.parent.mkdir(parents=True)
+    subprocess.run(["sh", "-ec", line], check=True, cwd=ROOT)
+
+    assert {"data_dir": "/var/lib/bg-charm-service"} == tomllib.loads(file.read_text())
+    assert 0o644 == file.stat().st_mode & 0o777
+    file.write_text("failures = 2\n")
+    subprocess.run(["sh", "-ec", line], check=True, cwd=ROOT)
+    assert "failures = 2\n" == file.read_text()
+
+
+def test_what_is_installed_for_elsewhere_starts_nothing_here() -> None:
+    """Under DESTDIR no command goes to this machine's systemd, neither to start nor to stop."""
+    for task in ("install-systemd", "uninstall-systemd"):
+        assert "systemctl daemon-reload &&" not in make("-n", task, "DESTDIR=/stage")
+        assert "disable --now" not in make("-n", task, "DESTDIR=/stage")
+
+
+def test_a_prefix_is_removed_only_as_a_whole(tmp_path: Path) -> None:
+    """`make uninstall-systemd` takes its own files, and no folder that holds something else."""
+    kept = tmp_path / "usr" / "local" / "kept"
+    unit = tmp_path / "etc" / "systemd" / "system" / "bg-charm-service.service"
+    link = tmp_path / "usr" / "local" / "bin" / "bg-charm-service"
+    for file in (kept, unit):
+        file.parent.mkdir(parents=True)
+        file.write_text("")
+    link.parent.mkdir()
+    link.symlink_to("/usr/local/bin/elsewhere")
+    make("uninstall-systemd", f"DESTDIR={tmp_path}", "PREFIX=/usr/local")
+    assert (True, True, False) == (kept.exists(), link.is_symlink(), unit.exists())
+    (tmp_path / "opt").mkdir()
+    (tmp_path / "opt" / "pyvenv.cfg").write_text("")
+    link.unlink()
+    link.symlink_to("/opt/bin/bg-charm-service")
+    make("uninstall-systemd", f"DESTDIR={tmp_path}", "PREFIX=/opt")
+    assert (False, False) == ((tmp_path / "opt").exists(), link.is_symlink())
 
 
 def test_kill_loop_has_a_length_and_a_seed() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import asdict
 
 import msgspec
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from bg_charm_service.domain.errors import FailureCause
+from bg_charm_service.domain.http_requests import MOST_REQUESTS, TOLD_PATH_CHARACTERS, HttpRequest
 from bg_charm_service.domain.model import Failure
 from bg_charm_service.workers.protocol.messages import (
     FROM_WORKER,
@@ -58,6 +60,9 @@ def endless(piece: bytes) -> Callable[[str], bytes]:
     return lambda _: piece * (4 * LARGEST // len(piece))
 
 
+#: As a worker tells of a request.
+REQUEST = asdict(HttpRequest(1, "GET", "h.example", "/", 200, 1.0, 10))
+
 ATTACKS: dict[str, Callable[[str], bytes]] = {
     "a second ready": lambda _: frame(Ready()),
     "an answer for another run": lambda _: frame(Answer("999.1", 0.1)),
@@ -78,6 +83,9 @@ ATTACKS: dict[str, Callable[[str], bytes]] = {
     "deep behind an answer": lambda run_id: framed(
         b"\x9b" + answer(run_id)[5:] + b"\x91" * 100_000 + b"\xc0"
     ),
+    "more than an answer has": lambda run_id: tagged(
+        "answer", *structs.asdict(Answer(run_id, 0.1)).values(), "more"
+    ),
     "not utf-8": lambda _: framed(b"\x93\xa3log\xa31.1\xa2\xff\xfe"),
     "a map": lambda run_id: framed(
         msgspec.msgpack.encode({"type": "answer", "run_id": run_id, "duration_seconds": 0.1})
@@ -93,6 +101,13 @@ ATTACKS: dict[str, Callable[[str], bytes]] = {
     "too many reads": lambda run_id: answer(run_id, reads=[""] * 1_000_000),
     "too many events": lambda run_id: answer(
         run_id, sends=[{"field": "", "event": b""} for _ in range(10_001)]
+    ),
+    "too many requests": lambda run_id: answer(run_id, requests=[REQUEST] * (MOST_REQUESTS + 1)),
+    "a request of a long path": lambda run_id: answer(
+        run_id, requests=[{**REQUEST, "path": "x" * (TOLD_PATH_CHARACTERS + 1)}]
+    ),
+    "a request that took no time": lambda run_id: answer(
+        run_id, requests=[{**REQUEST, "duration_ms": float("nan")}]
     ),
     "a state that is too large": lambda run_id: answer(run_id, writes={"x": bytes(2 * LARGEST)}),
     "a huge log": lambda run_id: frame(LogText(run_id, "x" * (2 * LARGEST))),

@@ -91,6 +91,7 @@ def test_a_cycle_survives_what_has_no_room(tmp_path: Path) -> None:
         asyncio.run(cycle.run_cycle())
     assert ["upkeep_failed"] == events
     assert cycle.last_ended_at > 0
+    bench.database.close()
 
 
 def test_free_descriptors_are_counted() -> None:

@@ -27,6 +27,8 @@ from bg_charm_service.domain.outcome_policy import (
     decide_outcome,
     disabled_by_hand,
     enabled_again,
+    kept_in_line,
+    registered_again,
 )
 
 NOW, STEADY = 1_790_000_000.0, 1_790_000_100.0
@@ -85,7 +87,7 @@ def test_failure_is_tried_again_later() -> None:
     """A failed attempt waits on the clock that never jumps, and its cause is kept."""
     decision = decide(FAILURE, attempt=2)
     assert (Step.RETRY, STEADY + 2) == (decision.step, decision.run_at)
-    assert ("ValueError: no", FailureCause.ERROR, NOW, 1) == (
+    assert ("ValueError: no", FailureCause.ERROR, NOW, 0) == (
         decision.health.last_error,
         decision.health.last_error_cause,
         decision.health.last_error_at,
@@ -101,15 +103,17 @@ def test_job_ends_after_its_retries(retries: int, attempts: int) -> None:
     assert [Step.RETRY] * retries + [Step.BURY] == steps
 
 
-def test_charm_that_always_fails_is_disabled_on_its_fifth_attempt() -> None:
-    """With the defaults: four attempts of the first job, one of the second, then it is over."""
+def test_charm_that_always_fails_is_disabled_by_its_fifth_poll() -> None:
+    """With the defaults: four attempts of each of five polls, then it is over."""
     health, steps = CharmHealth(), []
-    for attempt in (1, 2, 3, 4, 1):
+    for attempt in 5 * (1, 2, 3, 4):
         decision = decide(FAILURE, health, attempt=attempt)
         health = decision.health
-        steps.append((decision.step, decision.disables))
-    retry = (Step.RETRY, False)
-    assert [retry, retry, retry, (Step.BURY, False), (Step.BURY, True)] == steps
+        steps.append((decision.step, decision.disables, health.consecutive_failures))
+    polls = [
+        [*([(Step.RETRY, False, poll)] * 3), (Step.BURY, poll == 4, poll + 1)] for poll in range(5)
+    ]
+    assert [step for poll in polls for step in poll] == steps
     assert (DisabledBy.FAILURES, NOW) == (health.disabled_by, health.disabled_at)
     assert "Disabled: ValueError: no" == health.status
 
@@ -129,6 +133,25 @@ def test_disabled_charm_stays_disabled(outcome: Outcome) -> None:
         decision.health.disabled_at,
         decision.disables,
     )
+
+
+@pytest.mark.parametrize("attempt", [1, 4])
+def test_failing_events_disable_nobody(attempt: int) -> None:
+    """The failure of an event is no poll's: it is tried again, and then a dead letter."""
+    decision = decide(
+        FAILURE, CharmHealth(consecutive_failures=4), attempt=attempt, origin=Origin.SEND
+    )
+    assert (Step.BURY if attempt == 4 else Step.RETRY, False, 4) == (
+        decision.step,
+        decision.disables,
+        decision.health.consecutive_failures,
+    )
+
+
+def test_event_that_cannot_be_a_dead_letter_stays_in_line() -> None:
+    """Where its charm has as many as are kept, it is tried again after ten minutes."""
+    kept = kept_in_line(decide(FAILURE, attempt=4, origin=Origin.SEND), steady=STEADY)
+    assert (Step.RETRY, STEADY + 600) == (kept.step, kept.run_at)
 
 
 def test_run_asked_for_by_a_person_is_not_counted() -> None:
@@ -185,7 +208,7 @@ def test_enabling_starts_afresh() -> None:
 
 @dataclass
 class Charm:
-    """The plain model: what a person would say happened."""
+    """The plain model: what a person would say happened; polls that failed since a success."""
 
     results: list[str] = field(default_factory=list)
     since_last_success: int = 0
@@ -237,14 +260,14 @@ class SettlementMachine(RuleBasedStateMachine):
         """The attempt fails."""
         decision = self.decide_outcome(FAILURE, Origin.POLL)
         self.charm.results.append("failure")
-        self.charm.since_last_success += 1
         self.charm.stale = 0
         is_over = self.attempt > self.policy.max_retries
         is_enabled = self.charm.disabled is None
-        if is_enabled and self.charm.since_last_success >= self.policy.max_failures:
-            self.charm.disabled = DisabledBy.FAILURES
-            is_over = True
-            assert decision.disables
+        if is_enabled and is_over:
+            self.charm.since_last_success += 1
+            if self.charm.since_last_success >= self.policy.max_failures:
+                self.charm.disabled = DisabledBy.FAILURES
+                assert decision.disables
         assert (Step.BURY if is_over else Step.RETRY) == decision.step
         if is_over:
             self.end()
@@ -308,7 +331,7 @@ def test_second_death_of_the_service_holds_the_charm() -> None:
     first = decide(death)
     assert (1, 1, None) == (
         first.health.service_deaths,
-        first.health.consecutive_failures,
+        first.health.failures,
         first.health.disabled_by,
     )
     between = decide(FAILURE, decide(SUCCESS, first.health).health)
@@ -323,3 +346,11 @@ def test_second_death_of_the_service_holds_the_charm() -> None:
         )
         assert "charm enable" in second.health.status
     assert 0 == enabled_again(second.health, "Re-enabled").service_deaths
+
+
+def test_a_registration_alone_forgives_nothing() -> None:
+    """Failures are counted on, unless they had disabled the charm; deaths of the service always."""
+    failing = CharmHealth(consecutive_failures=3, service_deaths=1, status="no")
+    assert replace(failing, status="on") == registered_again(failing, "on")
+    disabled = replace(failing, disabled_at=NOW, disabled_by=DisabledBy.FAILURES)
+    assert CharmHealth(service_deaths=1, status="on") == registered_again(disabled, "on")

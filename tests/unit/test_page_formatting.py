@@ -8,42 +8,13 @@ import pytest
 
 from bg_charm_service.api.pages import formatting
 from bg_charm_service.domain.errors import FailureCause
-from bg_charm_service.domain.views import CharmView
+from bg_charm_service.domain.run_endings import WaitingView
+from tests.unit.plain_charm import CHARM
 
-CHARM = CharmView(
-    space="did:key:z1",
-    space_name="demo",
-    charm_id="baed1",
-    name="Counter",
-    short_name="#key1/#aed1",
-    cause="counter",
-    integration="manual",
-    registered=True,
-    listed_by=(),
-    enabled=True,
-    disabled_by=None,
-    disabled_at=0.0,
-    status="Success",
-    created_at=1.0,
-    updated_at=1.0,
-    registered_at=1.0,
-    last_run=2.0,
-    last_success=2.0,
-    next_due=None,
-    interval_seconds=60.0,
-    consecutive_failures=0,
-    last_error="",
-    last_error_cause=None,
-    last_error_at=0.0,
-    executions=1,
-    successes=1,
-    failures=0,
-    skipped_polls=0,
-    avg_ms=1.0,
-    min_ms=1.0,
-    max_ms=1.0,
-    last_ms=1.0,
-)
+
+def waiting(kind: str) -> WaitingView:
+    """What a charm waits for."""
+    return WaitingView(kind, 10.0, 5.0, "api.example.org", "because", "")
 
 
 @pytest.mark.parametrize(
@@ -51,12 +22,22 @@ CHARM = CharmView(
     [
         ({}, "ok", "Running"),
         ({"last_ms": 1000.0}, "ok", "Running, slow"),
+        ({"stale_since": 1.0, "last_ms": 1000.0}, "unknown", "Stale"),
+        ({"runs_late": True, "last_ms": 61_000.0}, "unknown", "Runs late"),
+        ({"stale_since": 1.0, "consecutive_failures": 1}, "failed", "Failing"),
         ({"last_success": 0.0, "status": ""}, "unknown", "Waiting"),
         ({"status": "Re-initializing"}, "unknown", "Waiting"),
         ({"consecutive_failures": 2}, "failed", "Failing"),
         ({"enabled": False, "disabled_by": "hand"}, "off", "Disabled"),
+        ({"enabled": False, "disabled_by": "sign_in"}, "failed", "Sign in again"),
+        ({"enabled": False, "disabled_by": "stopped"}, "off", "Stopped"),
+        ({"waiting": waiting("wait")}, "unknown", "Waiting"),
+        ({"waiting": waiting("down"), "consecutive_failures": 2}, "unknown", "Down"),
+        ({"waiting": waiting("again")}, "ok", "Goes on"),
         ({"enabled": False, "disabled_by": "failures"}, "failed", "Disabled by failures"),
         ({"registered": False}, "unregistered", "Not registered"),
+        ({"paused": "charm", "consecutive_failures": 2}, "failed", "Paused"),
+        ({"paused": "everything", "enabled": False}, "failed", "Paused"),
         ({"registered": False, "listed_by": ("gmail",)}, "ok", "Running"),
     ],
 )

@@ -14,6 +14,7 @@ from bg_charm_service.domain.redaction import (
     MOST_BYTES,
     MOST_TEXTS,
     WITHHELD,
+    mask,
     redact,
     secret_texts,
 )
@@ -70,3 +71,113 @@ def test_too_many_secrets_withhold_the_whole(values: list[bytes], *, is_withheld
     assert "" == redact("", secrets)
     more = tuple(sorted({*secrets, "another one"}, key=len, reverse=True))
     assert is_withheld == (WITHHELD == redact("another one", more))
+
+
+#: Texts that hold credentials, as libraries and people print them, and what is shown of them.
+MASKED = {
+    # URLs: the user part, the query, and what follows a hash by its name.
+    "GET https://me:pa55@api.example/v1?appid=abc failed": (
+        "GET https://[secret]@api.example/v1?[secret] failed"
+    ),
+    "postgres://me:pa/55@db.example/name": "postgres://[secret]@db.example/name",
+    "redis://:pa55@db.example:6379/0": "redis://[secret]@db.example:6379/0",
+    "http://a/b:c@d": "http://a/b:c@d",
+    "https://h.example/x?opaque": "https://h.example/x?[secret]",
+    "https://h.example/#access_token=abc&state=1": "https://h.example/#access_token=[secret]&state=1",
+    '{"url": "https:\\/\\/me:pa55@h.example\\/x?a=1"}': (
+        '{"url": "https:\\/\\/[secret]@h.example\\/x?[secret]"}'
+    ),
+    "Max retries exceeded with url: /v1?appid=abc (Caused by X)": (
+        "Max retries exceeded with url: /v1?[secret] (Caused by X)"
+    ),
+    # Headers: as lines, as a dict, as pairs, as an argument, inside what was printed by repr.
+    "Authorization: Bearer abc\nHost: x": "Authorization: [secret]\nHost: x",
+    "proxy-authorization: Basic abc==": "proxy-authorization: [secret]",
+    'Authorization: Charm-Signature did="did:key:z", nonce="n"': "Authorization: [secret]",
+    "Cookie: a=b; c=d": "Cookie: [secret]",
+    "Set-Cookie: a=b; Path=/": "Set-Cookie: [secret]",
+    "X-Goog-Api-Key: abc": "X-Goog-Api-Key: [secret]",
+    "{'Authorization': 'Bearer abc', 'Accept': '*/*'}": (
+        "{'Authorization': '[secret]', 'Accept': '*/*'}"
+    ),
+    "[(b'cookie', b'a=b; c=d'), (b'host', b'x')]": "[(b'cookie', b'[secret]'), (b'host', b'x')]",
+    "curl -H 'Authorization: Bearer abc' -H 'Accept: x' h": (
+        "curl -H 'Authorization: [secret]' -H 'Accept: x' h"
+    ),
+    "b'GET / HTTP/1.1\\r\\nAuthorization: Basic abc\\r\\nHost: x'": (
+        "b'GET / HTTP/1.1\\r\\nAuthorization: [secret]\\r\\nHost: x'"
+    ),
+    # Values by the names that they have.
+    "key=abc token=abc secret=abc password=abc": (
+        "key=[secret] token=[secret] secret=[secret] password=[secret]"
+    ),
+    "api_key=abc, access_token=abc; apikey=abc": (
+        "api_key=[secret], access_token=[secret]; apikey=[secret]"
+    ),
+    "clientSecret=abc&accessKey=abc&x=1": "clientSecret=[secret]&accessKey=[secret]&x=1",
+    "AWS_SECRET_ACCESS_KEY=a/b+c OPERATOR_PASS=abc": (
+        "AWS_SECRET_ACCESS_KEY=[secret] OPERATOR_PASS=[secret]"
+    ),
+    "login(user='me', password='p a', retries=3)": (
+        "login(user='me', password='[secret]', retries=3)"
+    ),
+    'password = "p a"': 'password = "[secret]"',
+    '{"token": "a\\"b", "n": 1}': '{"token": "[secret]", "n": 1}',
+    '{"pin_secret": 12345, "n": 1}': '{"pin_secret": [secret], "n": 1}',
+    "{'api_key': b'abc'}": "{'api_key': b'[secret]'}",
+    '"{\\"token\\": \\"abc\\"}"': '"{\\"token\\": \\"[secret]\\"}"',
+    # Tokens of this service, whatever stands around them.
+    "sent bgc_0123456789abcdefghijklmnop to it": "sent [secret] to it",
+}
+
+#: What is shown as it is: ids, DIDs, and words that only look alike.
+PLAIN = [
+    "did:key:z6Mkfuw7h6jDwqVb6wimYGys14JFcyTem4Kqvdj9DjpFhY88/baedreiejlbo3grw733nk7wp5mzjfqyzpa7h",
+    "of:baedreiejlbo3grw733nk7wp5mzjfqyzpa7hquspn4yt4np6zq3375fpavq",
+    "key=did:key:z6Mkfuw7h6jDwqVb6wimYGys14JFcyTem4Kqvdj9DjpFhY88 token=of:baedreiejlbo",
+    "KeyError: 'key'",
+    "Invalid token: unexpected end; the password is wrong, its key: none",
+    "monkey=banana turkey=hot max_tokens=4096 tokens: 5",
+    '{"token": null, "secret": true}',
+    "https://h.example:8080/path/@scope/name#part",
+    "http://[::1]:80/a@b",
+    "Is it so? Then x=y.",
+    "2 + 2 = 4; the key = value pairs",
+    "cookies are sweet, authorization is needed",
+    "",
+]
+
+
+@pytest.mark.parametrize(("text", "shown"), MASKED.items())
+def test_credentials_are_masked(text: str, shown: str) -> None:
+    """What looks like a credential does not show; what was masked stays as it is."""
+    assert shown == mask(text)
+    assert shown == mask(shown)
+
+
+@pytest.mark.parametrize("text", PLAIN)
+def test_ordinary_text_is_not_masked(text: str) -> None:
+    """Ids, DIDs and ordinary words are no credentials."""
+    assert text == mask(text)
+
+
+@given(
+    st.text(st.characters(exclude_categories=["Cs", "Nd"]), max_size=40),
+    st.sampled_from(["token={}", '"token": "{}"', "https://me:{}@h/", "Authorization: {}"]),
+    st.text("0123456789", min_size=12, max_size=40),
+)
+def test_no_value_shows_whatever_stands_before_it(before: str, form: str, value: str) -> None:
+    """No text in front of a credential keeps it from being found."""
+    assert value not in mask(f"{before} {form.format(value)}")
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["/", "://", "?a", "token=", '"token": "', "'key':", "authorization: ", "'cookie: ", "x-a-",
+     "a", "\\", "token=)))", "://a:b/@", "?", "password \"", '\\"key', "=", "key'",
+     "https://a.b/c?d=e "],
+)  # fmt: skip
+def test_a_long_text_ends(piece: str) -> None:
+    """No text is looked at again and again: with the square of its length, this would not end."""
+    text = (piece * 300_000)[:300_000]
+    assert mask(f"{text}\n token=abc").endswith("\n token=[secret]")

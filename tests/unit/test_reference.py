@@ -19,7 +19,8 @@ REFERENCE = "docs/reference.md"
 def settings_row(setting: Setting) -> list[str]:
     """Return the row that a setting with a flag has."""
     variables = ", ".join(f"`{each.name}`" for each in setting.variables)
-    return [f"`{setting.usage}`", variables, setting.default, setting.help]
+    key = f"`{setting.name}`" if setting.in_file else ""
+    return [f"`{setting.usage}`", variables, key, setting.default, setting.help]
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:
@@ -49,11 +50,11 @@ def test_the_page_is_what_is_made_of_the_program() -> None:
 
 
 def test_settings_table() -> None:
-    """The table of flags is the settings table, row by row, with `--help` at its end."""
+    """The table of flags is the settings table, row by row, with what has no setting at its end."""
     shown = rows(REFERENCE, "Flags")
 
-    assert [settings_row(s) for s in SETTINGS if s.flag] == shown[:-1]
-    assert "`--help`" == shown[-1][0]
+    assert [settings_row(s) for s in SETTINGS if s.flag] == shown[:-3]
+    assert ["`--version`", "`--json`", "`--help`"] == [row[0] for row in shown[-3:]]
 
 
 def test_variables_without_a_flag() -> None:
@@ -73,14 +74,15 @@ def test_defaults_of_variables_can_be_given() -> None:
 
     for setting in (s for s in SETTINGS if not s.flag):
         for variable in setting.variables:
-            (default,) = spans(shown[variable.name][1]) or [""]
+            (default,) = spans(shown[variable.name][2]) or [""]
             given = setting.from_environment({variable.name: default})
             assert (getattr(Settings(), setting.name) or None) == given
 
 
 def test_defaults_of_flags_can_be_given() -> None:
-    """What stands as the default of a flag is read as the default; that of a folder is in words."""
-    for setting in (s for s in SETTINGS if s.takes_value and s.default and s.name != "data_dir"):
+    """What stands as the default of a flag is read as the default; that of a place is in words."""
+    in_words = ("data_dir", "config_file")
+    for setting in (s for s in SETTINGS if s.takes_value and s.default and s.name not in in_words):
         assert getattr(Settings(), setting.name) == setting.from_flag(setting.default)
 
 

@@ -26,6 +26,7 @@ from bg_charm_service.workers.pool.process_usage import (
 )
 from bg_charm_service.workers.pool.resource_monitor import (
     ALERT_SECONDS,
+    LESS_MEMORY_BYTES,
     LESS_ROOM_BYTES,
     LONGEST_PAUSE_SECONDS,
     MORE_THREADS,
@@ -174,6 +175,9 @@ class Clock:
     def steady(self) -> float:
         return self.seconds
 
+    def awake(self) -> float:
+        return self.steady()
+
 
 class FakeProcesses(Processes):
     """What a test says that a process uses, by its number; counts how often each was asked for."""
@@ -214,7 +218,7 @@ class CountingScratch(ScratchRoot):
 
 
 #: What a machine has on which nothing happens.
-CALM = Totals(threads=200, free_bytes=1 << 40)
+CALM = Totals(threads=200, free_bytes=1 << 40, unused_bytes=1 << 40)
 
 
 class Watched:
@@ -252,10 +256,12 @@ class Watched:
         self.glance(seconds)
         return self.processes.readings.total()
 
-    def grow(self, *, threads: int = 0, file_bytes: int = 0) -> None:
-        """Let the machine have more threads and less room."""
+    def grow(self, *, threads: int = 0, file_bytes: int = 0, memory_bytes: int = 0) -> None:
+        """Let the machine have more threads, and less room on the disk and in memory."""
         have = self.totals
-        self.totals = Totals(have.threads + threads, have.free_bytes - file_bytes)
+        self.totals = Totals(
+            have.threads + threads, have.free_bytes - file_bytes, have.unused_bytes - memory_bytes
+        )
 
     @property
     def next_glance_seconds(self) -> float:
@@ -361,6 +367,35 @@ def test_threads_are_found_at_once(watch: Callable[[int], Watched]) -> None:
     # It was looked into: who stays as he is is not looked at again.
     bench.workers.pop(2).close()
     assert 0 == bench.measured(10.0)
+
+
+def test_memory_is_found_at_once(watch: Callable[[int], Watched]) -> None:
+    """Much less unused memory on the machine: who took it is found at the next glance."""
+    bench = watch(5)
+    bench.look(1.0)
+    bench.grow(memory_bytes=LESS_MEMORY_BYTES - 1)
+    assert 0 == bench.measured(1.0)
+    bench.processes.uses[3] = Usage(513 * MEGABYTE, 1)
+    bench.grow(memory_bytes=1)
+    assert [Ending.MEMORY] == bench.glance()
+
+
+def test_whose_memory_grows_is_looked_at_often(watch: Callable[[int], Watched]) -> None:
+    """A run with more memory than at the last look is looked at again and again, alone."""
+    bench = watch(5)
+    bench.look(1.0)
+    bench.processes.uses[2] = Usage(5 * MEGABYTE, 1)
+    bench.look(0.25)
+    bench.processes.readings.clear()
+    for megabytes in range(9, 513, 4):
+        bench.processes.uses[2] = Usage(megabytes * MEGABYTE, 1)
+        assert [] == bench.glance()
+    assert Counter({2: 126}) == bench.processes.readings
+    bench.processes.uses[2] = Usage(513 * MEGABYTE, 1)
+    assert [Ending.MEMORY] == bench.glance()
+    bench.processes.uses[2] = Usage(512 * MEGABYTE, 1)
+    bench.glance()
+    assert 0 == bench.measured(1.0)
 
 
 def test_whose_threads_grow_is_looked_at_often(watch: Callable[[int], Watched]) -> None:

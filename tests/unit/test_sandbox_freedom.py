@@ -124,22 +124,64 @@ def test_temporary_files(here: Place) -> None:
     assert ["kept: te"] == run(work, here)
 
 
-def test_copies_of_files(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What copies a file with its attributes finds that there are none, and goes on.
-
-    Modes and times stay closed; a program that copies them too is told so there, and not before.
-    """
+def test_copies_of_files(here: Place) -> None:
+    """What copies a file with mode, times and attributes is not told that it cannot."""
 
     def work(at: Place) -> list[str]:
         (at.scratch / "tree").mkdir()
         (at.scratch / "tree" / "file").write_text("text")
-        for name in ("utime", "chmod"):
-            monkeypatch.setattr(os, name, lambda *_, **__: None)
         shutil.copytree(at.scratch / "tree", at.scratch / "copy")
+        shutil.copy(at.scratch / "tree" / "file", at.scratch / "copy" / "one")
         shutil.copy2(at.scratch / "tree" / "file", at.scratch / "copy" / "other")
         return sorted(path.name for path in (at.scratch / "copy").iterdir())
 
-    assert ["file", "other"] == run(work, here)
+    assert ["file", "one", "other"] == run(work, here)
+
+
+@pytest.mark.parametrize("name", ["scratch", "file"])
+def test_modes_and_times_stay(here: Place, name: str) -> None:
+    """A change of a mode or of times is answered as done and changes nothing, anywhere."""
+    path: Path = getattr(here, name)
+    before = path.stat()
+
+    def work(_: Place) -> None:
+        path.chmod(0o777)
+        os.utime(path, (1, 1))
+        os.utime(path, (1, 1), follow_symlinks=False)
+
+    run(work, here)
+
+    after = path.stat()
+    assert (before.st_mode, before.st_mtime_ns) == (after.st_mode, after.st_mtime_ns)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/proc/self/maps", "/proc/self/cgroup", "/proc/self/status", "/proc/self/statm"),
+        *("/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/sys/devices/system/cpu/online"),
+    ],
+)
+def test_facts_of_the_machine_and_of_itself(here: Place, path: str) -> None:
+    """What libraries look up when they are loaded can be read."""
+    if not Path(path).exists():
+        pytest.skip(f"{path} is not here")
+
+    assert run(lambda _: len(Path(path).read_text()), here)
+
+
+def test_facts_outlive_the_cache_of_the_kernel(here: Place) -> None:
+    """They can still be read once the kernel has forgotten every file that nobody has open."""
+    forget = Path("/proc/sys/vm/drop_caches")
+    if not os.access(forget, os.W_OK):
+        pytest.skip("the kernel's cache cannot be emptied by this user")
+    with forget.open("wb", buffering=0) as opened:
+
+        def work(_: Place) -> int:
+            os.write(opened.fileno(), b"2")
+            return len(Path("/proc/self/maps").read_text()) + len(Path("/proc/meminfo").read_text())
+
+        assert run(work, here)
 
 
 def test_where_links_lead(here: Place) -> None:

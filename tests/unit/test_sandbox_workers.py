@@ -30,6 +30,7 @@ from bg_charm_service.workers.protocol.messages import (
     WorkerSettings,
 )
 from bg_charm_service.workers.protocol.start_tickets import TicketBox
+from bg_charm_service.workers.runtime.data_limit import UNTOUCHED_BYTES
 from bg_charm_service.workers.sandbox import Wall
 from tests.unit.walled import Place, attempt, missing_walls, place
 
@@ -53,7 +54,16 @@ def kind(fd):
     if stat.S_ISDIR(mode):
         is_list = os.path.samestat(os.fstat(fd), os.stat("/proc/self/task"))
         return "threads" if is_list else "something else"
-    return "account" if len(os.pread(fd, 256, 0).split()) == 7 else "something else"
+    try:
+        if os.path.samestat(os.fstat(fd), os.stat("/proc/thread-self/children")):
+            return "children"
+        return "account" if len(os.pread(fd, 256, 0).split()) == 7 else "something else"
+    except OSError:
+        # One that can only be named.
+        names = ("maps", "cgroup", "status", "stat", "statm")
+        own = (os.stat(f"/proc/self/{name}") for name in names)
+        is_own = any(os.path.samestat(os.fstat(fd), one) for one in own)
+        return "own file" if is_own else "something else"
 
 class Asked(Charm):
     told: dict = {}
@@ -170,9 +180,17 @@ def test_nothing_is_left_open(asker: Asker) -> None:
     told = asker.ask("[kind(fd) for fd in range(64) if kind(fd)]")
 
     loop = ["epoll", "socket", "socket"]
-    assert sorted(
-        ["account", "device", "pipe", "pipe", "socket", "socket", "threads", *loop]
-    ) == sorted(told)
+    own = ["account", "threads", "children"] + ["own file"] * 5
+    assert sorted(["device", "pipe", "pipe", "socket", "socket", *own, *loop]) == sorted(told)
+
+
+def test_libraries_start_one_thread(asker: Asker) -> None:
+    """What a library would start for each processor, it starts once, however many there are."""
+    told = asker.ask(
+        "sorted(n for n, v in os.environ.items() if n.endswith('THREADS') and v == '1')"
+    )
+
+    assert {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"} <= set(told)
 
 
 def test_it_knows_its_own_memory_and_threads(asker: Asker) -> None:
@@ -197,10 +215,11 @@ def test_limits_cannot_be_raised(asker: Asker) -> None:
     limits = Limits(memory_bytes=200 * 1024 * 1024, open_files=64, scratch_bytes=1024 * 1024)
     names = ("DATA", "NOFILE", "FSIZE")
     calls = [f"resource.getrlimit(resource.RLIMIT_{name})" for name in names]
-    told = asker.ask(f"[{', '.join(calls)}]", limits)
+    (soft, hard), *told = asker.ask(f"[{', '.join(calls)}]", limits)
 
-    most = [limits.memory_bytes, limits.open_files, limits.scratch_bytes]
-    assert [[each, each] for each in most] == told
+    assert [[each, each] for each in (limits.open_files, limits.scratch_bytes)] == told
+    # Beside what it may use: what is mapped and not touched, up to a bound.
+    assert limits.memory_bytes <= soft < hard == limits.memory_bytes + UNTOUCHED_BYTES
 
 
 def test_ports_are_those_of_the_run(asker: Asker) -> None:

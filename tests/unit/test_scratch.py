@@ -15,8 +15,8 @@ from subprocess import DEVNULL, PIPE, Popen
 
 import pytest
 
+from bg_charm_service.files.removal import remove_tree
 from bg_charm_service.workers.pool.scratch.directory import ScratchRoot
-from bg_charm_service.workers.pool.scratch.removal import remove_tree
 from bg_charm_service.workers.pool.scratch.usage import MOST_ENTRIES, MOST_LEVELS
 
 MEGABYTE = 1024 * 1024
@@ -37,6 +37,15 @@ def wait_until_removed(base: Path) -> None:
     (remover,) = [t for t in threading.enumerate() if t.name == "scratch remover"]
     while remover.is_alive() and any(path.name.startswith("trash-") for path in base.iterdir()):
         remover.join(0.01)
+
+
+def removed(tree: Path, should_stop: Callable[[], bool] = lambda: False) -> list[str]:
+    """Remove a tree; gives what could not be."""
+    parent_fd = os.open(tree.parent, os.O_RDONLY)
+    try:
+        return remove_tree(tree.name, parent_fd, should_stop)
+    finally:
+        os.close(parent_fd)
 
 
 def deep_tree(directory: Path, levels: int) -> None:
@@ -92,7 +101,7 @@ def test_a_number_used_before_gets_an_empty_directory(root: ScratchRoot) -> None
 
 
 def test_a_few_files_are_emptied_at_once(root: ScratchRoot) -> None:
-    """Files, links and empty directories go; what a link names stays."""
+    """Files, links and small trees go; what a link names stays."""
     path = root.make(1)
     outside = path.parent.parent / "outside"
     outside.write_text("keep")
@@ -101,6 +110,10 @@ def test_a_few_files_are_emptied_at_once(root: ScratchRoot) -> None:
     (path / "folder").symlink_to(outside.parent)
     os.mkfifo(path / "fifo")
     (path / "empty").mkdir()
+    (path / "cache" / "fonts").mkdir(parents=True)
+    (path / "cache" / "fonts" / "list.json").write_text("{}")
+    (path / "cache" / "link").symlink_to(outside.parent)
+    (path / "cache").chmod(0)
     assert list(path.iterdir())
 
     assert root.empty(1)
@@ -108,13 +121,17 @@ def test_a_few_files_are_emptied_at_once(root: ScratchRoot) -> None:
     assert "keep" == outside.read_text()
 
 
-@pytest.mark.parametrize("fill", ["nested", "many", "large", "gone", "link"])
+@pytest.mark.parametrize("fill", ["deep", "many", "many below", "large", "gone", "link"])
 def test_what_takes_long_is_not_emptied_at_once(root: ScratchRoot, fill: str) -> None:
-    """Trees, many or large files, and what is no directory any more, cost the worker its life."""
+    """Deep trees, many or large files, and what is no directory, cost the worker its life."""
     path = root.make(1)
-    if fill == "nested":
-        (path / "a").mkdir()
-        (path / "a" / "file").write_text("x")
+    if fill == "deep":
+        path.joinpath(*["a"] * 20).mkdir(parents=True)
+    elif fill == "many below":
+        for number in range(10):
+            (path / str(number)).mkdir()
+            for name in range(10):
+                (path / str(number) / str(name)).touch()
     elif fill == "many":
         for number in range(100):
             (path / str(number)).touch()
@@ -249,9 +266,8 @@ def test_removing_takes_no_room(
         (path / str(number)).mkdir()
         (path / str(number) / "file").write_text("x")
     monkeypatch.setattr(os, "mkdir", no_room)
-    monkeypatch.setattr(Path, "mkdir", no_room)
     if full_for == "new names":
-        monkeypatch.setattr(Path, "rename", no_room)
+        monkeypatch.setattr(os, "rename", no_room)
 
     root.discard(1)
     (remover,) = [t for t in threading.enumerate() if t.name == "scratch remover"]
@@ -279,7 +295,7 @@ def test_what_found_no_room_is_moved_when_there_is_some(
 
     monkeypatch.setattr(os, "rename", rename_where_there_is_room)
 
-    assert [] == remove_tree(tree)
+    assert [] == removed(tree)
     assert not tree.exists()
 
 
@@ -320,10 +336,37 @@ def test_removing_can_be_stopped_and_taken_up_again(tmp_path: Path) -> None:
     deep_tree(tree, 50)
     looks = iter(range(40))
 
-    assert [] == remove_tree(tree, lambda: next(looks, None) is None)
+    assert [] == removed(tree, lambda: next(looks, None) is None)
     assert tree.exists()
-    assert [] == remove_tree(tree)
+    assert [] == removed(tree)
     assert not tree.exists()
+
+
+def test_a_moved_directory_stays_ours_and_what_takes_its_place_does_not(tmp_path: Path) -> None:
+    """Whoever moves a data directory and starts another service there has two that keep apart."""
+    base = tmp_path / "scratch"
+    ours, theirs = ScratchRoot(base), ScratchRoot(base)
+    ours.open()
+    for number in (1, 2):
+        (ours.make(number) / "our file").touch()
+    base.rename(tmp_path / "moved")
+    theirs.open()
+    for number in (1, 2, 3):
+        (theirs.make(number) / "their file").touch()
+
+    assert ours.empty(1)
+    ours.discard(2)
+    made = ours.make(3)
+
+    assert tmp_path / "moved" / "3" == made
+    assert [] == list((tmp_path / "moved" / "1").iterdir())
+    assert not (tmp_path / "moved" / "2").exists()
+    assert ours.measure(3, os.getpid(), MEGABYTE) == ours.measure(1, os.getpid(), MEGABYTE)
+    ours.close()
+    assert [base / str(number) / "their file" for number in (1, 2, 3)] == sorted(
+        base.rglob("*file")
+    )
+    theirs.close()
 
 
 def test_closing_twice_is_fine(root: ScratchRoot) -> None:

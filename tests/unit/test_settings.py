@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bg_charm_service.cli.setting_options import click_options
+from bg_charm_service.daemon import operator_identity as operator_identity_module
+from bg_charm_service.daemon import settings as settings_module
 from bg_charm_service.daemon.operator_identity import operator_identity
 from bg_charm_service.daemon.service_config import service_config
 from bg_charm_service.daemon.settings import SETTINGS, Settings, load_settings
@@ -107,6 +109,17 @@ def test_the_data_directory_is_found_from_the_package(
     assert Path(__file__).resolve().parents[2] / ".cache" == load_settings({}, {}).data_dir
 
 
+def test_a_unit_of_systemd_has_its_own_data_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The default is what systemd names for a unit, else the state directory of the user."""
+    monkeypatch.setattr(settings_module, "PACKAGE_FOLDER", tmp_path / "site-packages" / "package")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert tmp_path / "bg-charm-service" == load_settings({}, {}).data_dir
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/bg-charm-service:/var/lib/more")
+    assert Path("/var/lib/bg-charm-service") == load_settings({}, {}).data_dir
+
+
 @pytest.mark.parametrize(
     "text", ["0", "-1", "abc", "1e3", "nan", "inf", "", " 5", "5_0", "\u0665", "+5"]
 )
@@ -192,6 +205,7 @@ def test_flags_reach_what_they_are_about() -> None:
         "--worker-memory=64M",
         "--open-files=40",
         "--threads=3",
+        "--processors=2",
         "--run-log=2K",
         "--state-size=3K",
         "--scratch-size=4K",
@@ -209,6 +223,7 @@ def test_flags_reach_what_they_are_about() -> None:
         memory_bytes=64 * 2**20,
         open_files=40,
         threads=3,
+        processors=2,
         log_bytes=2048,
         state_bytes=3072,
         scratch_bytes=4096,
@@ -375,3 +390,29 @@ def test_a_passphrase_that_is_not_text_is_named_but_not_shown() -> None:
 def test_settings_never_hold_the_passphrase() -> None:
     """The settings may be logged: the passphrase is not among them."""
     assert "hush" not in repr(load_settings({}, {"OPERATOR_PASS": "hush"}))
+
+
+def test_a_key_is_taken_from_the_credential_that_systemd_hands_over(tmp_path: Path) -> None:
+    """IDENTITY wins over it, it wins over a passphrase, and without one the passphrase counts."""
+    handed_over, named = Identity.generate(), Identity.generate()
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path), "OPERATOR_PASS": "mine"}
+    assert Identity.from_passphrase("mine") == operator_identity(Settings(), environ)
+    (tmp_path / "operator.pem").write_bytes(handed_over.to_pem())
+    assert handed_over == operator_identity(Settings(), environ)
+    (tmp_path / "named.pem").write_bytes(named.to_pem())
+    settings = Settings(identity_file=tmp_path / "named.pem")
+    assert named == operator_identity(settings, environ)
+
+
+def test_the_key_of_the_installed_service_is_for_its_directory_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root's commands act on that directory with the key that its unit is given."""
+    key, installed = Identity.generate(), tmp_path / "installed"
+    (tmp_path / "key.pem").write_bytes(key.to_pem())
+    (tmp_path / "link").symlink_to(installed)
+    monkeypatch.setattr(operator_identity_module, "INSTALLED_KEY", tmp_path / "key.pem")
+    monkeypatch.setattr(operator_identity_module, "INSTALLED_DATA_DIR", tmp_path / "link")
+    assert key == operator_identity(Settings(data_dir=installed), {"OPERATOR_PASS": "mine"})
+    other = operator_identity(Settings(data_dir=tmp_path), {"OPERATOR_PASS": "mine"})
+    assert Identity.from_passphrase("mine") == other

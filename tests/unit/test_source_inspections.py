@@ -14,6 +14,7 @@ from bg_charm_service.domain.model import CharmSchema, Failure, FieldKind, Field
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.store import open_store
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
+from bg_charm_service.supervisor.refusal_advice import Place, RefusalAdvice
 from bg_charm_service.supervisor.source_inspections import SourceInspections
 from bg_charm_service.workers.pool.events import InspectFinished
 from bg_charm_service.workers.protocol.messages import FROM_WORKER, MOST_SETS, Inspect, Inspected
@@ -21,6 +22,12 @@ from tests.unit.test_loop import FakePool
 
 FIELD = FieldSchema("count", FieldKind.VALUE, b"0")
 TRUE = CharmSchema("Some", "Some", "", (FIELD,), ("bgUpdater",))
+
+
+def advice_of(database: Database) -> RefusalAdvice:
+    """Advice on what nobody has set any limits for."""
+    store = open_store(database)
+    return RefusalAdvice(store, LimitResolver(Limits(), store.limits))
 
 
 class Echo(FakePool):
@@ -65,10 +72,10 @@ def inspect(
     pool = Teller(told)
     database = Database.open(tmp_path / "test.db")
     try:
-        pool.inspections = SourceInspections(
-            pool, LimitResolver(Limits(), open_store(database).limits)
+        pool.inspections = SourceInspections(pool, advice_of(database))
+        asking = pool.inspections.inspect(
+            "", "some.py", values=values, place=Place("demo"), limits=limits
         )
-        asking = pool.inspections.inspect("", "some.py", values=values, limits=limits)
         return asyncio.run(asking), pool.asked[0]
     finally:
         database.close()
@@ -136,11 +143,11 @@ def check_many(tmp_path: Path, pool: Echo, count: int) -> Inspected:
     """Have so many sets of values checked by workers that answer in frames."""
     database = Database.open(tmp_path / "test.db")
     try:
-        pool.inspections = SourceInspections(
-            pool, LimitResolver(Limits(), open_store(database).limits)
-        )
+        pool.inspections = SourceInspections(pool, advice_of(database))
         values = [{"count": b"%d" % number} for number in range(count)]
-        return asyncio.run(pool.inspections.inspect("", "some.py", values=values))
+        return asyncio.run(
+            pool.inspections.inspect("", "some.py", values=values, place=Place("demo"))
+        )
     finally:
         database.close()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bg_charm_service.domain.outcome_policy import RunStatus
+from bg_charm_service.service.metrics.run_counters import RunsTogether
 from bg_charm_service.service.status.board import MINUTES, RunHistory, StartLags
 
 
@@ -14,32 +14,30 @@ def test_an_hour_has_sixty_minutes() -> None:
 
 
 def test_runs_are_counted_in_their_minute() -> None:
-    """Successes and failures count; stale and cancelled runs say nothing; old ones go."""
+    """Successes and failures count; other ends say nothing; old ones go."""
     history = RunHistory()
-    history.note(RunStatus.SUCCESS, 10.0)
-    history.note(RunStatus.SUCCESS, 7205.0)
-    history.note(RunStatus.FAILURE, 7259.0)
-    history.note(RunStatus.STALE, 7259.0)
-    history.note(RunStatus.CANCELLED, 7259.0)
-    history.note(RunStatus.SUCCESS, 7260.0)
+    history.note(RunsTogether(successes=1), 10.0)
+    history.note(RunsTogether(successes=1), 7205.0)
+    history.note(RunsTogether(failures=1), 7259.0)
+    history.note(RunsTogether(), 7259.0)
+    history.note(RunsTogether(successes=1), 7260.0)
     shown = history.last_hour(7290.0)
     counts = [(one.minute, one.successes, one.failures) for one in shown if one.successes]
     assert [(7200.0, 1, 1), (7260.0, 1, 0)] == counts
 
 
+def lag(*seconds: float) -> RunsTogether:
+    """Runs that started so late."""
+    return RunsTogether(
+        lags=len(seconds), lag_seconds=sum(seconds), longest_lag_seconds=max(seconds)
+    )
+
+
 def test_lags_are_those_of_the_last_minute() -> None:
     """Average and latest; what is older does not count."""
     lags = StartLags()
-    lags.note(90.0, run_at=10.0, awake_since=0.0, now=100.0)
-    lags.note(1.0, run_at=149.0, awake_since=0.0, now=150.0)
-    lags.note(3.0, run_at=197.0, awake_since=0.0, now=200.0)
-    assert (2000.0, 3000.0) == (lags.mean_ms(205.0), lags.max_ms(205.0))
-
-
-def test_jobs_that_waited_for_the_service_are_not_late() -> None:
-    """What became due before it was there says nothing of how many workers it needs."""
-    lags = StartLags()
-    lags.note(86400.0, run_at=13600.0, awake_since=99999.0, now=100_000.0)
-    assert (0.0, 0.0) == (lags.mean_ms(100_000.0), lags.max_ms(100_000.0))
-    lags.note(1.0, run_at=99999.0, awake_since=99999.0, now=100_000.0)
-    assert (1000.0, 1000.0) == (lags.mean_ms(100_000.0), lags.max_ms(100_000.0))
+    lags.note(lag(90.0), 100.0)
+    lags.note(lag(1.0), 150.0)
+    lags.note(lag(1.0, 4.0), 200.0)
+    lags.note(RunsTogether(), 201.0)
+    assert (2000.0, 4000.0) == (lags.mean_ms(205.0), lags.max_ms(205.0))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bg_charm_service.daemon.operator_identity import CREDENTIAL, INSTALLED_KEY
 from bg_charm_service.daemon.settings import Settings
 from bg_charm_service.workers.pool.contract import PoolLimits
 
@@ -111,3 +112,29 @@ def test_the_kernel_may_be_asked_whose_a_connection_is() -> None:
 def test_the_unit_allows_less_than_root_may() -> None:
     """What no part of the service needs is refused to all of it."""
     assert not allowed_calls() & {"mount", "chroot", "bpf", "ptrace", "reboot", "init_module"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "OOMPolicy=continue",
+        "StartLimitIntervalSec=0",
+        "RestartPreventExitStatus=2",
+        "LoadCredential=operator.pem:bg-charm-service.pem",
+    ],
+)
+def test_what_operators_rely_on_is_in_the_unit(line: str) -> None:
+    """What tests/systemd sees at work, held where no systemd can be booted."""
+    assert line in UNIT.read_text().splitlines()
+
+
+def test_code_may_be_compiled_at_run_time() -> None:
+    """Libraries that do so are not refused memory for it, which docs/security.md explains."""
+    assert "MemoryDenyWriteExecute=yes" not in UNIT.read_text()
+
+
+def test_the_key_is_where_the_unit_and_commands_look_for_it() -> None:
+    """The unit's name of the credential, and the file that root's commands read, are one."""
+    (loaded,) = re.findall(r"^LoadCredential=(.*)$", UNIT.read_text(), re.MULTILINE)
+    name, _, source = loaded.partition(":")
+    assert (CREDENTIAL, INSTALLED_KEY) == (name, Path("/etc/credstore") / source)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bg_charm_service.api.auth.login_codes import CODE_SECONDS, LoginCodes
+from bg_charm_service.api.auth.registration_rate import BURST, RegistrationRate
 from bg_charm_service.api.auth.throttle import FREE_ATTEMPTS, Throttle
 from bg_charm_service.domain.errors import TooManyAttempts
 
@@ -22,6 +23,9 @@ class Clock:
 
     def steady(self) -> float:
         return self.time
+
+    def awake(self) -> float:
+        return self.steady()
 
 
 @pytest.fixture
@@ -103,3 +107,40 @@ def test_codes_that_nobody_uses_are_bounded(clock: Clock) -> None:
     made = [codes.new() for _ in range(101)]
     assert not codes.redeem(made[0])
     assert codes.redeem(made[-1])
+
+
+def test_registrations_come_at_a_rate(clock: Clock) -> None:
+    """So many at once, then one a second; each peer by itself."""
+    rate = RegistrationRate(clock)
+    for _ in range(BURST):
+        rate.take("user 1000")
+    with pytest.raises(TooManyAttempts, match="1 more each second") as refused:
+        rate.take("user 1000")
+    assert 1.0 == refused.value.retry_after_seconds
+    rate.take("user 1001")
+    clock.time += 2.5
+    rate.take("user 1000")
+    rate.take("user 1000")
+    with pytest.raises(TooManyAttempts) as refused:
+        rate.take("user 1000")
+    assert 0.5 == refused.value.retry_after_seconds
+
+
+def test_a_refused_registration_costs_nothing(clock: Clock) -> None:
+    """Who goes on asking while it has to wait does not wait the longer."""
+    rate = RegistrationRate(clock)
+    for _ in range(BURST):
+        rate.take("user 1000")
+    for _ in range(100):
+        with pytest.raises(TooManyAttempts):
+            rate.take("user 1000")
+    clock.time += 1.0
+    rate.take("user 1000")
+
+
+def test_login_codes_are_forgotten(clock: Clock) -> None:
+    """When all sessions are ended, no code that was given out begins another."""
+    codes = LoginCodes(clock)
+    code = codes.new()
+    codes.forget_all()
+    assert not codes.redeem(code)

@@ -150,3 +150,42 @@ def test_time_of_a_run_that_never_began_is_nobodys() -> None:
         assert 1 == len(bench.idle_deaths)
 
     with_fake_workers(work)
+
+
+def test_deaths_are_counted_by_cause() -> None:
+    """Each once, under what ended it: a signal, nobody's wish, or ours."""
+
+    async def work(bench: PoolBench) -> None:
+        run = bench.out()
+        bench.maker(run).die()
+        await bench.end_of(run)
+        again = bench.out()
+        assert bench.pool.cancel(again.run_id)
+        await bench.end_of(again)
+        bench.pool.stop()
+        counts = {cause: count for cause, count in bench.pool.ended.items() if count}
+        assert (1, 1) == (counts.pop("signal"), counts.pop("cancelled"))
+        assert {"shutdown"} == set(counts)
+        assert bench.pool.created == sum(bench.pool.ended.values())
+
+    with_fake_workers(work)
+
+
+def test_pool_knows_since_when_no_worker_is_ready() -> None:
+    """From the end of the last one to the first that is ready again; never while one is."""
+
+    async def work(bench: PoolBench) -> None:
+        def since() -> float | None:
+            return bench.pool.without_workers_since
+
+        assert since() is None
+        bench.zygotes[-1].has_room = False
+        for worker in bench.workers:
+            worker.die()
+        await bench.until(lambda: since() is not None)
+        assert 0.0 < (since() or 0.0) <= bench.clock.steady()
+        bench.zygotes[-1].has_room = True
+        bench.clock.ahead_seconds += 60
+        await bench.until(lambda: since() is None)
+
+    with_fake_workers(work)

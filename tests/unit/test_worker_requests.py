@@ -21,25 +21,9 @@ from bg_charm_service.workers.protocol.messages import (
 )
 from bg_charm_service.workers.protocol.start_tickets import TicketBox
 from bg_charm_service.workers.runtime.requests import Requests
+from tests.unit.plain_run import RUN as PLAIN_RUN
 
-RUN = RunSpec(
-    run_id="1.1",
-    job_id=1,
-    attempt=1,
-    space="did:key:here",
-    charm_id="charm",
-    source_hash="hash",
-    source=None,
-    file_name="some.py",
-    class_name="Some",
-    stream="bgUpdater",
-    event=b"{}",
-    values={},
-    large=("big",),
-    links={},
-    last_success=None,
-    limits=Limits(),
-)
+RUN = structs.replace(PLAIN_RUN, large=("big",))
 
 
 class Line(NamedTuple):

@@ -235,8 +235,6 @@ DEEDS = [
     Deed("take memory of /dev/shm", F, lambda _: os.listdir("/dev/shm")),
     Deed("truncate what it may read", C, lambda at: _truncated(at.scratch / "mine")),
     Deed("truncate by name", C, lambda at: _truncated_by_name(at.scratch / "mine")),
-    Deed("change a mode", C, lambda at: at.scratch.chmod(0o700)),
-    Deed("change times", C, lambda at: os.utime(at.scratch, (1, 1))),
     Deed("change an owner", C, lambda at: os.chown(at.scratch, os.getuid(), os.getgid())),
     Deed("change an attribute", C, lambda at: os.setxattr(at.scratch, "user.a", b"1"), XATTR),
     Deed("list attributes", C, lambda at: os.listxattr(at.file), XATTR, _UNSUPPORTED),

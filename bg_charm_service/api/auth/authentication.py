@@ -19,6 +19,7 @@ from bg_charm_service.api.auth.allowed_origins import RequestOrigin, is_loopback
 from bg_charm_service.api.auth.authorization import Caller, CredentialKind, Permission
 from bg_charm_service.api.auth.listeners import SOCKET, TCP
 from bg_charm_service.api.auth.origin_middleware import request_origin
+from bg_charm_service.api.auth.registration_rate import RegistrationRate
 from bg_charm_service.api.auth.request_signing import SCHEME, WINDOW_SECONDS, RequestText, Signature
 from bg_charm_service.api.auth.throttle import Throttle
 from bg_charm_service.domain.errors import AuthorizationError, InvalidInput, NotSignedIn
@@ -54,6 +55,7 @@ class Authenticator:
     def __init__(self, commands: Commands, throttle: Throttle) -> None:
         self._commands = commands
         self._throttle = throttle
+        self._registrations = RegistrationRate(commands.clock)
         public = (DEFAULT_PASSPHRASE, COMMON_USER_PASSPHRASE)
         self._public_dids = {Identity.from_passphrase(each).did() for each in public}
 
@@ -71,7 +73,7 @@ class Authenticator:
         secret = request.cookies.get(cookie_name(request), "")
         session = self._commands.tokens.find_session(secret) if secret else None
         if session is None:
-            return self._anonymous(request)
+            return self._anonymous(request, permission)
         if request.method in _SAFE_METHODS or permission is Permission.NONE:
             return _session_caller(secret, session)
         if await _has_csrf_token(request, secret):
@@ -79,7 +81,11 @@ class Authenticator:
         if permission is Permission.REGISTERING:
             # The button sends no token; that its page is ours is known by its origin.
             is_ours = request_origin(request) is RequestOrigin.SAME_ORIGIN
-            return _session_caller(secret, session) if is_ours else self._anonymous(request)
+            return (
+                _session_caller(secret, session)
+                if is_ours
+                else self._anonymous(request, permission)
+            )
         raise AuthorizationError("The form carries no valid CSRF token: reload its page.")
 
     def check_login(self, request: Request, is_good: Callable[[], bool]) -> None:
@@ -144,9 +150,12 @@ class Authenticator:
             raise NotSignedIn("This request was sent before: sign it again, with another nonce.")
         return _unrestricted_caller(f"key {did}", CredentialKind.KEY, spaces=spaces)
 
-    def _anonymous(self, request: Request) -> Caller:
+    def _anonymous(self, request: Request, permission: Permission) -> Caller:
         is_direct = not any(name in request.headers for name in _FORWARDED)
         is_local = is_direct and is_loopback(_client_host(request))
+        if is_local and permission is Permission.REGISTERING:
+            peer = getattr(request.state, "peer", None)
+            self._registrations.take(peer.name if peer is not None else _client_host(request))
         return Caller(
             "anonymous",
             CredentialKind.ANONYMOUS,

@@ -4,6 +4,7 @@ Each route declares one permission by taking one of the annotated callers below,
 before its body is read; a route that declares none cannot be made. A caller that is limited to
 spaces gets only to routes with such a `space` in their path, and to those that take `Bounded` and
 promise to ask `check_space` for each space that they touch.
+Whoever may not read what charms wrote is answered without it, whatever the route gives.
 """
 
 from __future__ import annotations
@@ -11,17 +12,22 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
+from starlette.routing import Match
+from starlette.types import Receive, Scope, Send
 
 from bg_charm_service.api.auth.body_limit import LimitedRequest, body_kind, body_limit
+from bg_charm_service.domain.disclosure import for_anybody
 from bg_charm_service.domain.errors import AuthorizationError, NotSignedIn
 from bg_charm_service.domain.identity import space_did
 from bg_charm_service.service.commands import ACTOR, Commands
+
+Given = TypeVar("Given")
 
 _SIGN_IN = (
     "Sign in with the link that `bg-charm-service open` prints, or send a token that "
@@ -67,8 +73,25 @@ class Caller:
         return min(self.spaces) if self.spaces is not None and len(self.spaces) == 1 else None
 
     @property
+    def shown_name(self) -> str:
+        """Who it is, as people are told: a session is that of whom it was begun with."""
+        if self.kind is not CredentialKind.SESSION:
+            return self.name
+        return self.name.removeprefix("session").removeprefix(" of ") or "operator"
+
+    @property
     def is_unlimited(self) -> bool:
         return self.spaces is None
+
+    @property
+    def may_name_any_package(self) -> bool:
+        """Whether a source of its may ask for any package: only the operator's own hands may."""
+        is_operator = self.kind is CredentialKind.SESSION and self.shown_name == "operator"
+        return self.kind is CredentialKind.SOCKET or is_operator
+
+    def shown(self, view: Given) -> Given:
+        """Give a view as this caller may see it: texts of charms only to those who may read."""
+        return view if self.may_read else for_anybody(view)
 
     def may_touch(self, space: str) -> bool:
         """Whether a space, by name or DID, is within its limit."""
@@ -156,9 +179,28 @@ Authenticate = Callable[[Request, Permission], Awaitable[Caller]]
 
 
 class GuardedRoute(APIRoute):
-    """A route that declares a permission, and lets nobody in who does not have it."""
+    """A route that declares a permission, and lets nobody in who does not have it.
+
+    What can be read is answered for HEAD too, as GET is, without the body (RFC 9110, 9.3.2).
+    """
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        match, child_scope = super().matches(scope)
+        if match is Match.PARTIAL and self._answers_head(scope):
+            match = Match.FULL
+        return match, child_scope
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._answers_head(scope):
+            await self.app(scope, receive, send)
+        else:
+            await super().handle(scope, receive, send)
+
+    def _answers_head(self, scope: Scope) -> bool:
+        return scope["method"] == "HEAD" and "GET" in (self.methods or ())
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        self.dependant.call = _shown_to_caller(self.dependant.call)
         respond = super().get_route_handler()
         permission, is_bounded = _declared_permission(self.path, self.dependant)
         path, kind = self.path, body_kind(self.path)
@@ -182,7 +224,8 @@ class GuardedRoute(APIRoute):
             check_permission(caller, permission)
             if not is_bounded and permission not in (Permission.NONE, Permission.PAGE):
                 _check_space_of_path(caller, request.path_params)
-            return await respond(request)
+            response = await respond(request)
+            return _without_body(response) if request.method == "HEAD" else response
 
         return guarded
 
@@ -221,6 +264,25 @@ def check_permission(caller: Caller, permission: Permission) -> None:
     if caller.kind is CredentialKind.ANONYMOUS:
         raise NotSignedIn(f"To {permission} takes a credential. {_SIGN_IN}")
     raise AuthorizationError(f"{caller.name} may not {permission}.")
+
+
+def _without_body(response: Response) -> Response:
+    """Give the head of an answer: its body may be long, or be made while it is sent."""
+    head = Response(status_code=response.status_code)
+    head.raw_headers = response.raw_headers
+    return head
+
+
+def _shown_to_caller(call: Callable[..., Any] | None) -> Callable[..., Any]:
+    """Have a route's answer shown as its caller may see it; a whole response is left alone."""
+    assert call is not None
+
+    async def answer(**values: Any) -> Any:
+        given = await call(**values)
+        caller = next(value for value in values.values() if isinstance(value, Caller))
+        return caller.shown(given)
+
+    return answer
 
 
 def _check_space_of_path(caller: Caller, path: dict[str, Any]) -> None:

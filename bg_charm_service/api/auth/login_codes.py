@@ -29,6 +29,10 @@ class LoginCodes:
             self._ends.popitem(last=False)
         return code
 
+    def forget_all(self) -> None:
+        """Let no code that was made be good any more."""
+        self._ends.clear()
+
     def redeem(self, code: str) -> bool:
         """Use a code up; says whether it was good."""
         ends = self._ends.pop(code, None)

@@ -12,7 +12,8 @@ from bg_charm_service.api.pages import (
     charm_page,
     reference,
     service_pages,
+    session_page,
 )
 
 #: Modules with a `router` each; a fixed path comes before one with a name in it.
-PAGES = (assets, charm_list, charm_actions, charm_page, service_pages, reference)
+PAGES = (assets, charm_list, charm_actions, charm_page, service_pages, session_page, reference)

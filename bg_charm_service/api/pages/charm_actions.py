@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
+from typing import Annotated
 
-from fastapi import Request
+from fastapi import Path, Request
 from fastapi.responses import Response
 
-from bg_charm_service.api.auth.authorization import Changing
+from bg_charm_service.api.auth.authorization import Bounded, Changing
 from bg_charm_service.api.dependencies import Charm, Service
 from bg_charm_service.api.pages.formatting import duration
 from bg_charm_service.api.pages.forms import Form
 from bg_charm_service.api.pages.rendering import done, make_page_router, moved, page
 from bg_charm_service.api.requests import to_json
 from bg_charm_service.domain.errors import InvalidInput
-from bg_charm_service.domain.model import CharmRef
+from bg_charm_service.domain.model import DISABLED_ON_PAGE_STATUS, CharmRef
 from bg_charm_service.service.commands import Commands
+from bg_charm_service.service.commands.letters import LetterChoice
 
 router = make_page_router()
 
@@ -30,6 +32,8 @@ class Action(StrEnum):
     REGISTER = "register"
     UNREGISTER = "unregister"
     REQUEUE = "requeue"
+    PAUSE = "pause"
+    RESUME = "resume"
 
     @property
     def past(self) -> str:
@@ -44,6 +48,8 @@ _PAST = {
     Action.REGISTER: "Registered",
     Action.UNREGISTER: "Unregistered",
     Action.REQUEUE: "Requeued",
+    Action.PAUSE: "Paused",
+    Action.RESUME: "Resumed",
 }
 
 
@@ -51,20 +57,25 @@ async def perform_action(service: Commands, ref: CharmRef, action: Action) -> st
     """Do it; gives what is to be told."""
     if action is Action.RUN:
         run = (await service.polling.run_now(ref)).run
-        ended = "succeeded" if run.status == "success" else f"ended with {run.status}"
-        return f"The run {ended} in {duration(run.duration_ms)}."
+        ended = "succeeded" if run.status == "success" else f"ended as {run.status}"
+        return f"The run {ended.replace('_', ' ')} in {duration(run.duration_ms)}."
+    not_done: tuple[str, ...] = ()
     if action is Action.REGISTER:
-        await service.polling.register(ref, "manual")
+        not_done = (await service.polling.register(ref, "manual")).not_done or ()
     elif action is Action.ENABLE:
         service.polling.enable(ref)
     elif action is Action.DISABLE:
-        service.polling.disable(ref, "Disabled via UI")
+        service.polling.disable(ref, DISABLED_ON_PAGE_STATUS)
+    elif action is Action.PAUSE:
+        await service.pauses.pause_charm(ref)
+    elif action is Action.RESUME:
+        await service.pauses.resume_charm(ref)
     elif action is Action.UNREGISTER:
         service.polling.unregister(ref)
     else:
-        service.polling.requeue(ref)
+        await service.letters.requeue(LetterChoice(ref=ref))
     name = service.queries.show_charm(ref).charm.name
-    return f"{action.past} {name}."
+    return " ".join([f"{action.past} {name}.", *not_done])
 
 
 @router.post("/charms/{space}/{charm_id}/do/{action}")
@@ -73,6 +84,32 @@ async def act_on_charm(
 ) -> Response:
     """Do one thing to a charm."""
     return done(request, await perform_action(service, ref, action), path_of(ref))
+
+
+class LetterAction(StrEnum):
+    """What can be done to a dead letter."""
+
+    REQUEUE = "requeue"
+    DROP = "drop"
+
+
+@router.post("/letters/{job_id}/{action}")
+async def act_on_letter(
+    request: Request,
+    service: Service,
+    caller: Changing,
+    bounds: Bounded,
+    job_id: Annotated[int, Path(ge=1, le=2**62)],
+    action: LetterAction,
+) -> Response:
+    """Try one dead letter again, or drop it for good."""
+    caller.check_space(service.letters.charm_of(job_id).space)
+    choice = LetterChoice(job_id=job_id)
+    if action is LetterAction.REQUEUE:
+        await service.letters.requeue(choice)
+        return done(request, f"Requeued job {job_id}.", "/attention")
+    await service.letters.drop(choice)
+    return done(request, f"Dropped job {job_id}.", "/attention")
 
 
 @router.post("/charms/{space}/{charm_id}/interval")

@@ -17,6 +17,7 @@ from bg_charm_service.api.pages import charts
 from bg_charm_service.api.pages.charm_actions import Action, perform_action
 from bg_charm_service.api.pages.forms import Form
 from bg_charm_service.api.pages.rendering import done, make_page_router, page
+from bg_charm_service.domain.disclosure import OpenText
 from bg_charm_service.domain.errors import InvalidInput, ServiceError
 from bg_charm_service.domain.model import CharmRef
 from bg_charm_service.domain.views import CharmView, SpaceView
@@ -46,7 +47,12 @@ _ORDERS = {
 }
 _STANDINGS = {
     Standing.FAILING: "Failing",
+    Standing.SIGN_IN: "Sign in again",
+    Standing.WAITING: "Waiting",
     Standing.DISABLED: "Disabled",
+    Standing.STOPPED: "Stopped",
+    Standing.PAUSED: "Paused",
+    Standing.STALE: "Stale",
     Standing.SLOW: "Slow",
     Standing.UNREGISTERED: "Not registered",
 }
@@ -58,7 +64,7 @@ class Row:
 
     charm: CharmView
     shapes: list[charts.Shape]
-    runs_text: str
+    runs_text: OpenText
 
 
 @router.get("/")

@@ -12,6 +12,7 @@ from bg_charm_service.api.dependencies import Charm, Service
 from bg_charm_service.api.pages import charts
 from bg_charm_service.api.pages.rendering import make_page_router, page
 from bg_charm_service.api.pages.state_view import read_state, shown_fields
+from bg_charm_service.domain.http_requests import KEPT_AT_EACH_END, requests_left_out
 from bg_charm_service.domain.text_limits import PAGE_LOG_CHARACTERS
 
 router = make_page_router()
@@ -69,7 +70,17 @@ async def show_run(
     caller: Reading,
     ref: Charm,
     number: Annotated[int, Path(ge=1, lt=2**32)],
+    show: Annotated[str, Query(max_length=20)] = "",
 ) -> Response:
-    """Show one run with its whole log and traceback."""
-    charm = service.queries.show_charm(ref).charm
-    return page(request, "run.html", charm=charm, ref=ref, run=service.queries.run(ref, number))
+    """Show one run with its traceback, and with its whole log or its requests."""
+    charm, run = service.queries.show_charm(ref).charm, service.queries.run(ref, number)
+    return page(
+        request,
+        "run.html",
+        charm=charm,
+        ref=ref,
+        run=run,
+        shows_requests=show == "requests" and bool(run.requests),
+        left_out=requests_left_out(run.requests),
+        kept_at_each_end=KEPT_AT_EACH_END,
+    )

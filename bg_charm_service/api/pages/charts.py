@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bg_charm_service.domain.disclosure import OpenText
 from bg_charm_service.service.status.views import MinuteView
 
 #: A sparkline's height, and each bar's width with its gap.
@@ -35,8 +36,8 @@ class Bar:
 class Shape:
     """All bars of a kind, as the outline of one path: a page has very many bars."""
 
-    kind: str
-    outline: str
+    kind: OpenText
+    outline: OpenText
 
 
 def spark_shapes(outcomes: Sequence[tuple[str, float]], places: int) -> list[Shape]:
@@ -81,4 +82,6 @@ def describe_outcomes(outcomes: Sequence[tuple[str, float]]) -> str:
     if not outcomes:
         return "No runs yet"
     failed = sum(status == "failure" for status, _ in outcomes)
-    return f"Last {len(outcomes)} runs: {failed} failed"
+    waited = sum(status in ("waiting", "down") for status, _ in outcomes)
+    last = f"Last {len(outcomes)} runs" if len(outcomes) > 1 else "Last run"
+    return f"{last}: {failed} failed{f', {waited} had to wait' if waited else ''}"

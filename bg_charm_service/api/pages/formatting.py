@@ -5,11 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from bg_charm_service.domain.model import ADDED_AGAIN_STATUS, ADDED_STATUS
 from bg_charm_service.domain.text_limits import PAGE_LINE_CHARACTERS, cut
+from bg_charm_service.domain.time_zones import wall_at
 from bg_charm_service.domain.views import CharmView
 from bg_charm_service.storage.records import SLOW_MS
 
 _UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"))
+
+#: A moment that is nearer than this is written with its second; page.js does the same.
+_NEAR_SECONDS = 120.0
 
 #: What to do about a failed run, by its cause.
 _ADVICE = {
@@ -36,10 +41,19 @@ _ADVICE = {
     "forbidden": "The run tried what no charm may do: files outside its scratch directory, other "
     "programs, listening, or a port that is not open to it. docs/security.md has the list. An "
     "operator can open a port: limits --network.",
+    "tls": "The connection to its provider could not be made safe. Look at the host's certificate; "
+    "one of your own belongs into SSL_CERT_FILE.",
+    "down": "Its provider could not be reached, or failed itself. It is asked again by itself; run "
+    "it by hand to try now.",
+    "wait": "It was asked to wait, and runs again by itself when its time comes.",
+    "sign_in": "Sign in where it says, and set its field or the one that it has a link to.",
+    "stop": "It said that there is nothing to do any more. Enable it to have it polled again.",
     "exit": "The charm ended its worker process. Remove the call that exits.",
     "signal": "The worker was killed during the run: by the system for memory, or by a crash in "
     "a compiled library.",
     "protocol": "What came back from the worker was not a valid answer. See the service's log.",
+    "packages": "The packages that it needs were taken away. They are fetched again, and it runs "
+    "when they are there.",
     "supervisor": "The service died several times while this ran. Run it alone with Run now and "
     "watch the service's log.",
 }
@@ -56,22 +70,46 @@ class Mark:
 
 def mark_of(charm: CharmView) -> Mark:
     """How a charm is doing, as the original's dots say it: green, yellow, grey, red."""
+    if charm.paused:
+        return Mark("failed", "Paused", paused_text(charm))
+    if charm.disabled_by == "sign_in":
+        return Mark("failed", "Sign in again", charm.status)
+    if charm.disabled_by == "stopped":
+        return Mark("off", "Stopped", charm.status)
     if charm.disabled_by == "failures":
         return Mark("failed", "Disabled by failures", charm.status)
     if charm.disabled_by == "service":
         return Mark("failed", "Held", charm.status)
     if not charm.enabled:
         return Mark("off", "Disabled", charm.status)
+    waiting = charm.waiting
+    if waiting is not None and waiting.kind == "packages":
+        return Mark("unknown", "Waiting", "Its packages are not there yet.")
+    if waiting is not None and waiting.kind in ("wait", "down"):
+        return Mark("unknown", "Waiting" if waiting.kind == "wait" else "Down", charm.status)
     if charm.consecutive_failures:
-        count = charm.consecutive_failures
-        return Mark("failed", "Failing", f"{count} failure{'s' * (count > 1)} in a row")
+        count = f"{charm.consecutive_failures} of {charm.disabled_after}"
+        return Mark("failed", "Failing", f"{count} polls in a row have failed")
     if not charm.registered and not charm.listed_by:
         return Mark("unregistered", "Not registered", "It is not polled.")
-    if not charm.last_success or charm.status in ("Initializing", "Re-initializing"):
+    if not charm.last_success or charm.status in (ADDED_STATUS, ADDED_AGAIN_STATUS):
         return Mark("unknown", "Waiting", charm.status or "It has not run yet.")
+    if charm.stale_since:
+        return Mark("unknown", "Stale", "What it stores did not change as it should.")
+    if charm.runs_late:
+        took = duration(charm.last_ms)
+        return Mark("unknown", "Runs late", f"A run takes {took}; it is due {charm.schedule}.")
     if charm.last_ms >= SLOW_MS:
         return Mark("ok", "Running, slow", f"The last run took {duration(charm.last_ms)}.")
+    if waiting is not None:
+        return Mark("ok", "Goes on", "It names the time of its next run itself.")
     return Mark("ok", "Running")
+
+
+def paused_text(charm: CharmView) -> str:
+    """Say what keeps a paused charm from running, and whose word that is."""
+    what = {"space": "Its space was", "everything": "Everything was"}
+    return f"{what.get(charm.paused or '', 'It was')} paused by {charm.paused_by}"
 
 
 def ago(moment: float, now: float) -> str:
@@ -98,6 +136,17 @@ def moment_text(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+def clock_text(moment: float, now: float) -> str:
+    """Write a moment by the clock, in universal time: with its second where it is near.
+
+    With the day, unless it is today.
+    """
+    at, today = datetime.fromtimestamp(moment, UTC), datetime.fromtimestamp(now, UTC)
+    day = "" if at.date() == today.date() else f"{at:%Y-%m-%d} "
+    is_near = abs(moment - now) < _NEAR_SECONDS
+    return f"{day}{at:%H:%M:%S} UTC" if is_near else f"{day}{at:%H:%M} UTC"
+
+
 def iso(moment: float) -> str:
     """Write a moment for machines."""
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
@@ -120,6 +169,17 @@ def interval(seconds: float) -> str:
     if seconds < 120 or seconds % 60:
         return f"{seconds:g} s"
     return f"{seconds / 60:g} min" if seconds < 7200 or seconds % 3600 else f"{seconds / 3600:g} h"
+
+
+def zoned(at: float, time_zone: str, now: float) -> str:
+    """Write a moment as the clocks of a time zone show it: with its day, unless it is that of now.
+
+    A second is written unless it is the first of its minute.
+    """
+    wall = wall_at(time_zone, at)
+    time = f"{wall:%H:%M:%S}" if wall.second else f"{wall:%H:%M}"
+    is_today = wall.date() == wall_at(time_zone, now).date()
+    return time if is_today else f"{wall:%a %d %b}, {time}"
 
 
 def size(count: float) -> str:

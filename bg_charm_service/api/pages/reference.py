@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import Request
 from fastapi.responses import Response
 
 from bg_charm_service.api.auth.authorization import Public
 from bg_charm_service.api.pages.rendering import make_page_router, page
+from bg_charm_service.domain.disclosure import OPEN, OpenText
 
 router = make_page_router()
 
@@ -21,13 +22,13 @@ _METHODS = ("get", "post", "put", "delete", "patch")
 class Operation:
     """One operation as the reference shows it."""
 
-    method: str
-    path: str
-    name: str
-    text: str
-    parameters: list[dict[str, Any]]
-    body: str
-    answer: str
+    method: OpenText
+    path: OpenText
+    name: OpenText
+    text: OpenText
+    parameters: Annotated[list[dict[str, Any]], OPEN]
+    body: OpenText
+    answer: OpenText
 
 
 @router.get("/docs")

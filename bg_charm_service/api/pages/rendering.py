@@ -28,6 +28,8 @@ from bg_charm_service.api.pages import charts, formatting
 from bg_charm_service.api.pages.assets import asset_url
 from bg_charm_service.api.requests import first_problem
 from bg_charm_service.domain.errors import ServiceError
+from bg_charm_service.domain.run_endings import sign_in_host
+from bg_charm_service.domain.typed_commands import Reader
 from bg_charm_service.domain.version import VERSION
 from bg_charm_service.service.commands import Commands
 
@@ -73,7 +75,7 @@ def make_page_router() -> APIRouter:
 
 
 def page(request: Request, template: str, code: int = 200, **values: Any) -> Response:
-    """Fill a template for the caller; `code` is the status of the answer."""
+    """Fill a template with values as the caller may see them; `code` is the answer's status."""
     caller = caller_of(request)
     commands = cast("Commands", request.app.state.commands)
     text = (
@@ -85,9 +87,11 @@ def page(request: Request, template: str, code: int = 200, **values: Any) -> Res
             is_session=caller.kind is CredentialKind.SESSION,
             csrf=csrf_token(request),
             bulletin=commands.queries.bulletin(),
+            pause=commands.queries.paused_all() if caller.may_see_lists else None,
             path=request.url.path,
             now=time.time(),
-            **values,
+            program=_reader(request).typed,
+            **caller.shown(values),
         )
     )
     return HTMLResponse(text, code, _HEADERS)
@@ -100,7 +104,15 @@ def error_page(request: Request, text: str, status: int) -> Response:
     if not hasattr(request.state, "caller"):
         plain = _templates().get_template("refused.html").render(text=text, status=status)
         return HTMLResponse(plain, status, _HEADERS)
+    text = _reader(request).typeable(text)
     return page(request, "error.html", status, text=text, status_code=status)
+
+
+def _reader(request: Request) -> Reader:
+    """Give who reads a page; a stranger is not told where the service keeps its data."""
+    if caller_of(request).kind is CredentialKind.ANONYMOUS:
+        return Reader()
+    return cast("Reader", request.app.state.reader)
 
 
 def done(request: Request, message: str, then: str) -> Response:
@@ -128,14 +140,26 @@ def _templates() -> jinja2.Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    for name in ("duration", "size", "percent", "counted", "first_line", "short_did", "interval"):
+    for name in (
+        "duration",
+        "size",
+        "percent",
+        "counted",
+        "first_line",
+        "short_did",
+        "interval",
+        "zoned",
+    ):
         environment.filters[name] = getattr(formatting, name)
     environment.filters["moment"] = formatting.moment_text
     environment.filters["iso"] = formatting.iso
+    environment.filters["clock"] = formatting.clock_text
     environment.globals.update(
         ago=formatting.ago,
         mark_of=formatting.mark_of,
+        paused_text=formatting.paused_text,
         advice=formatting.advice,
+        sign_in_host=sign_in_host,
         charts=charts,
         asset=asset_url,
         version=VERSION,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import Query, Request
@@ -21,7 +22,13 @@ from bg_charm_service.api.dependencies import (
 from bg_charm_service.api.requests import CharmBody, SourceBody, check_import, read_charm
 from bg_charm_service.api.responses import CharmPage, CharmSource, Done, Imported
 from bg_charm_service.domain.errors import AuthorizationError, InvalidInput, ServiceError
-from bg_charm_service.domain.views import AddedCharm, CharmDetail, NewCharm, UpdateReport
+from bg_charm_service.domain.views import (
+    AddedCharm,
+    CharmDetail,
+    NewCharm,
+    PackageStep,
+    UpdateReport,
+)
 from bg_charm_service.service.commands import CharmQuery
 from bg_charm_service.storage.records import CharmOrder, Standing
 
@@ -60,7 +67,7 @@ async def add_charm(
     service: Service, caller: Changing, bounds: Bounded, body: CharmBody
 ) -> AddedCharm:
     """Add a charm; its source is loaded in a worker first."""
-    charm = body.to_charm()
+    charm = _by(caller, body.to_charm())
     _check_spaces(caller, charm)
     return await service.charms.add(charm)
 
@@ -91,6 +98,12 @@ async def export_charms(service: Service, caller: Reading) -> StreamingResponse:
     return StreamingResponse(_pieces(service.queries.export()), media_type="application/x-ndjson")
 
 
+@router.get("/api/spaces/{space}/packages")
+async def list_package_steps(service: Service, caller: Reading, space: str) -> list[PackageStep]:
+    """List what is being done for the packages of a space's charms now, while they are added."""
+    return service.queries.package_steps(space)
+
+
 @router.get("/api/charms/{space}/{charm_id}")
 async def show_charm(service: Service, caller: Reading, ref: Charm) -> CharmDetail:
     """Show a charm with its registration, health and newest runs."""
@@ -116,7 +129,13 @@ async def update_charm(
 ) -> UpdateReport:
     """Give a charm new source, if its state fits."""
     return await service.updates.update_source(
-        ref, body.source, body.file_name, body.class_name, dry_run=body.dry_run
+        ref,
+        body.source,
+        body.file_name,
+        body.class_name,
+        dry_run=body.dry_run,
+        may_name_any=caller.may_name_any_package,
+        upgrade=body.upgrade,
     )
 
 
@@ -148,9 +167,13 @@ async def set_field(
     return Done()
 
 
+def _by(caller: Caller, charm: NewCharm) -> NewCharm:
+    return replace(charm, may_name_any=caller.may_name_any_package)
+
+
 def _charm_or_error(caller: Caller, value: object) -> NewCharm | ServiceError:
     try:
-        charm = read_charm(value)
+        charm = _by(caller, read_charm(value))
         _check_spaces(caller, charm)
     except (InvalidInput, AuthorizationError) as error:
         return error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from fastapi import Header, Query, Request
 from fastapi.responses import Response
@@ -15,7 +15,7 @@ from bg_charm_service.api.dependencies import Service, make_router
 from bg_charm_service.api.event_stream import HEARTBEAT, EventStream, frame
 from bg_charm_service.domain.model import CharmRef
 from bg_charm_service.service.commands import Commands
-from bg_charm_service.service.event_feed import Event
+from bg_charm_service.service.event_feed import Event, PauseChange
 from bg_charm_service.service.followers import Follower, OpenStream
 
 router = make_router("events")
@@ -29,7 +29,7 @@ _PULSE_SECONDS = 1.0
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
-        "description": "Server-sent events: run, charm, worker, status, missed",
+        "description": "Server-sent events: run, charm, pause, worker, status, missed",
     }
 }
 
@@ -54,8 +54,10 @@ async def follow_events(
     after = None
     if last_event_id is not None:
         after = int(last_event_id) if last_event_id.isdecimal() and len(last_event_id) < 20 else -1
+    if request.method == "HEAD":
+        return _no_stream()
     stream = _open_stream(service, request, caller)
-    return EventStream(_events(service, wanted, after), stream, service.clock)
+    return EventStream(_events(service, caller, wanted, after), stream, service.clock)
 
 
 @router.get("/live", include_in_schema=False, response_class=Response)
@@ -67,14 +69,17 @@ async def follow_changes(
     charm: Annotated[str | None, Query(max_length=300)] = None,
 ) -> Response:
     """Tell a page when what it shows has changed, once a second at most."""
-    ref = CharmRef.parse(charm) if charm else None
+    named = CharmRef.of_names(charm) if charm else None
+    ref = service.queries.resolve(named.space, named.charm_id) if named else None
     wanted = _spaces(service, caller, ref.space if ref else None)
+    if request.method == "HEAD":
+        return _no_stream()
     stream = _open_stream(service, request, caller)
     return EventStream(_pulse(service, wanted, ref), stream, service.clock)
 
 
 async def _events(
-    service: Commands, spaces: frozenset[str] | None, after: int | None
+    service: Commands, caller: Caller, spaces: frozenset[str] | None, after: int | None
 ) -> AsyncIterator[bytes]:
     reader = service.events.follow(after)
     loop = asyncio.get_running_loop()
@@ -86,11 +91,11 @@ async def _events(
         while True:
             if spaces is None and loop.time() >= status_at:
                 status_at = loop.time() + _STATUS_SECONDS
-                yield frame("status", asdict(service.queries.status()))
+                yield frame("status", asdict(caller.shown(service.queries.status())))
             events = await reader.read(_STATUS_SECONDS)
             if events is None:
                 return
-            frames = [_framed(event) for event in events if _is_wanted(event, spaces)]
+            frames = [_framed(event, caller) for event in events if _is_wanted(event, spaces)]
             yield b"".join(frames) or HEARTBEAT
     finally:
         reader.leave()
@@ -111,7 +116,8 @@ async def _pulse(
                 reader.leave()
                 reader = service.events.follow()
             if events is None or any(
-                _is_wanted(event, spaces) and ref in (None, event.ref) for event in events
+                _is_wanted(event, spaces) and (event.ref is None or ref in (None, event.ref))
+                for event in events
             ):
                 yield frame("changed", data={})
                 await asyncio.sleep(_PULSE_SECONDS)
@@ -122,13 +128,19 @@ async def _pulse(
         reader.leave()
 
 
-def _framed(event: Event) -> bytes:
+def _framed(event: Event, caller: Caller) -> bytes:
     about = {"space": event.ref.space, "charm_id": event.ref.charm_id} if event.ref else {}
-    return frame(event.kind, {**about, **event.data}, event.event_id)
+    data = asdict(cast("Any", caller.shown(event.data)))
+    return frame(event.kind, {**about, **data}, event.event_id)
 
 
 def _is_wanted(event: Event, spaces: frozenset[str] | None) -> bool:
-    return spaces is None or (event.ref is not None and event.ref.space in spaces)
+    if spaces is None:
+        return True
+    if event.ref is not None:
+        return event.ref.space in spaces
+    # What is paused as a whole, a space or everything, is so for each charm in it.
+    return isinstance(event.data, PauseChange) and event.data.space in ("", *spaces)
 
 
 def _spaces(service: Commands, caller: Caller, space: str | None) -> frozenset[str] | None:
@@ -138,6 +150,13 @@ def _spaces(service: Commands, caller: Caller, space: str | None) -> frozenset[s
     caller.check_space(space)
     found = service.queries.space(space)
     return frozenset([found.did] if found else [])
+
+
+def _no_stream() -> Response:
+    """What a stream begins with: nobody follows it, so no other has to end for it."""
+    head = Response(media_type=EventStream.media_type)
+    del head.headers["content-length"]
+    return head
 
 
 def _open_stream(service: Commands, request: Request, caller: Caller) -> OpenStream:

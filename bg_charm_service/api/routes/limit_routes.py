@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from fastapi import Path
+
 from bg_charm_service.api.auth.authorization import Governing, Reading
 from bg_charm_service.api.dependencies import Charm, Service, make_router
-from bg_charm_service.api.requests import LimitsBody
+from bg_charm_service.api.requests import LimitsBody, Name
 from bg_charm_service.domain.views import LimitsView
 
 router = make_router("limits")
+
+#: One that is not there yet is made by its first limits, and keeps its name.
+_Space = Annotated[Name, Path(description="A space's DID or name")]
 
 
 @router.get("/api/charms/{space}/{charm_id}/limits")
@@ -31,16 +38,19 @@ async def reset_charm_limits(service: Service, caller: Governing, ref: Charm) ->
 
 
 @router.get("/api/spaces/{space}/limits")
-async def show_space_limits(service: Service, caller: Reading, space: str) -> LimitsView:
-    """Show what the charms of a space may use, and whose word that is."""
+async def show_space_limits(service: Service, caller: Reading, space: _Space) -> LimitsView:
+    """Show what the charms of a space may use, and whose word that is; also before the first."""
     return service.limits.of_space(space)
 
 
 @router.put("/api/spaces/{space}/limits")
 async def set_space_limits(
-    service: Service, caller: Governing, space: str, body: LimitsBody
+    service: Service, caller: Governing, space: _Space, body: LimitsBody
 ) -> LimitsView:
-    """Set some limits of a space; null takes one back, and what is left out stays."""
+    """Set some limits of a space; null takes one back, and what is left out stays.
+
+    A space that is not there yet is made.
+    """
     return service.limits.set_for_space(space, body.given())
 
 

@@ -55,7 +55,8 @@ async def show_login(
     code: Annotated[str | None, Query(max_length=200)] = None,
 ) -> Response:
     """Sign in with a one-time code, or show the form for a token."""
-    if code is None:
+    if code is None or request.method == "HEAD":
+        # Looking whether there is a page must not use a code up.
         return HTMLResponse(_PAGE.format(problem=""))
     if "prefetch" in request.headers.get("sec-purpose", request.headers.get("purpose", "")):
         # Looking ahead must not use the code up.

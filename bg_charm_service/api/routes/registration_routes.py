@@ -17,7 +17,7 @@ from bg_charm_service.api.requests import AdminCharmBody, GrantBody, Registratio
 from bg_charm_service.api.responses import Done
 from bg_charm_service.domain.errors import AuthorizationError, InvalidInput, NotFound
 from bg_charm_service.domain.identity import space_did
-from bg_charm_service.domain.views import IntegrationView, SpaceView
+from bg_charm_service.domain.views import IntegrationView, Registered, SpaceView
 from bg_charm_service.service.status.views import ServiceStatus
 
 router = make_router("service")
@@ -32,9 +32,12 @@ _REGISTRATION_BODY = {
                     "type": "object",
                     "required": ["space", "integration"],
                     "properties": {
-                        "pieceId": {"type": "string", "description": "The charm's id"},
+                        "pieceId": {
+                            "type": "string",
+                            "description": "The charm's id, or the cause it was added for",
+                        },
                         "charmId": {"type": "string", "description": "Another name for pieceId"},
-                        "space": {"type": "string", "description": "The space's DID"},
+                        "space": {"type": "string", "description": "The space's DID or name"},
                         "integration": {"type": "string"},
                     },
                 }
@@ -56,20 +59,34 @@ async def get_status(service: Service, caller: Listing) -> ServiceStatus:
     return service.queries.status()
 
 
-@router.post("/api/integrations/bg", openapi_extra=_REGISTRATION_BODY)
+@router.post(
+    "/api/integrations/bg",
+    openapi_extra=_REGISTRATION_BODY,
+    response_model_exclude_none=True,
+)
 async def register_charm(
     service: Service, caller: Registering, bounds: Bounded, request: Request
-) -> Done:
-    """Register a charm for polling, or enable it again; it is polled at once."""
+) -> Registered:
+    """Register a charm for polling, or enable it again; it is polled at once.
+
+    Without a credential an operator's word stays: that a charm is disabled, and its integration.
+    `not_done` of the answer says so.
+    """
     body = RegistrationBody.read(await request.body())
-    ref = body.to_ref()
-    caller.check_space(ref.space)
+    member = body.charm_member
+    caller.check_space(body.space)
     try:
-        await service.polling.register(ref, body.integration.strip())
+        ref = service.queries.resolve(body.space, body.charm)
+    except InvalidInput as error:
+        raise InvalidInput(f"{member}: {error}") from None
+    try:
+        registered = await service.polling.register(
+            ref, body.integration.strip(), is_vouched_for=caller.may_change
+        )
     except NotFound as error:
         # As the original does: what is missing here is not the address, but a member's value.
-        raise InvalidInput(f"{body.charm_member}: {error}") from None
-    return Done()
+        raise InvalidInput(f"{member}: {error}") from None
+    return registered
 
 
 @router.delete("/api/integrations/bg/{space}/{charm_id}")

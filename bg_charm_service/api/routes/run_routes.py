@@ -10,7 +10,7 @@ import msgspec
 from fastapi import Query
 from fastapi.responses import Response, StreamingResponse
 
-from bg_charm_service.api.auth.authorization import Changing, Listing, Reading
+from bg_charm_service.api.auth.authorization import Bounded, Caller, Changing, Listing, Reading
 from bg_charm_service.api.dependencies import (
     Charm,
     Cursor,
@@ -19,11 +19,13 @@ from bg_charm_service.api.dependencies import (
     make_router,
     stored_json,
 )
-from bg_charm_service.api.requests import IntervalBody, SendBody
-from bg_charm_service.api.responses import Done, JobPage, QueuedJob
+from bg_charm_service.api.requests import IntervalBody, LettersBody, ScheduleBody, SendBody
+from bg_charm_service.api.responses import Done, JobPage, QueuedJob, SentEvent
+from bg_charm_service.domain.errors import InvalidInput
 from bg_charm_service.domain.model import CharmRef, RunRecord
-from bg_charm_service.domain.views import RunReport
+from bg_charm_service.domain.views import LettersReport, ReminderView, RunReport, ScheduleView
 from bg_charm_service.service.commands import Commands
+from bg_charm_service.service.commands.letters import LetterChoice
 
 router = make_router("runs")
 
@@ -32,9 +34,30 @@ _RUNS_A_PIECE = 20
 
 
 @router.post("/api/charms/{space}/{charm_id}/send")
-async def send_event(service: Service, caller: Changing, ref: Charm, body: SendBody) -> QueuedJob:
-    """Send an event to a stream; events are run in order, and none is dropped."""
-    return QueuedJob(service.polling.send(ref, body.stream, body.event_json()))
+async def send_event(service: Service, caller: Changing, ref: Charm, body: SendBody) -> SentEvent:
+    """Send an event to a stream, now or later; events are run in order, and none is dropped."""
+    event = body.event_json()
+    if body.at is None and body.after is None:
+        return SentEvent(service.polling.send(ref, body.stream, event))
+    if body.at is not None and body.after is not None:
+        raise InvalidInput("after: Give this or `at`, not both.")
+    later = service.reminders.send_later(
+        ref, body.stream, event, at=body.at, after=body.after or 0.0
+    )
+    return SentEvent(None, later)
+
+
+@router.get("/api/charms/{space}/{charm_id}/reminders")
+async def list_reminders(service: Service, caller: Listing, ref: Charm) -> list[ReminderView]:
+    """List the events that are to be sent to a charm later, the next one first."""
+    return service.reminders.of(ref)
+
+
+@router.delete("/api/charms/{space}/{charm_id}/reminders/{name:path}")
+async def forget_reminder(service: Service, caller: Changing, ref: Charm, name: str) -> Done:
+    """Take back an event that is to be sent later, by its name, or its number behind a #."""
+    service.reminders.forget(ref, name)
+    return Done()
 
 
 @router.post("/api/charms/{space}/{charm_id}/run", response_model=RunReport)
@@ -78,10 +101,29 @@ async def set_interval(service: Service, caller: Changing, ref: Charm, body: Int
     return Done()
 
 
+@router.put("/api/charms/{space}/{charm_id}/schedule")
+async def set_schedule(
+    service: Service, caller: Changing, ref: Charm, body: ScheduleBody
+) -> ScheduleView:
+    """Say when a charm runs; an expression of cron takes the place of its interval."""
+    service.polling.set_schedule(
+        ref, cron=body.cron, time_zone=body.time_zone, quiet=body.quiet, missed=body.missed
+    )
+    return service.queries.show_charm(ref).schedule
+
+
+@router.delete("/api/charms/{space}/{charm_id}/schedule")
+async def reset_schedule(service: Service, caller: Changing, ref: Charm) -> ScheduleView:
+    """Let a charm run as its class says, or else in the service's interval."""
+    service.polling.reset_schedule(ref)
+    return service.queries.show_charm(ref).schedule
+
+
 @router.post("/api/charms/{space}/{charm_id}/requeue")
 async def requeue_charm(service: Service, caller: Changing, ref: Charm) -> QueuedJob:
-    """Try a charm's dead letter again."""
-    return QueuedJob(service.polling.requeue(ref))
+    """Try a charm's dead letters again; gives the first of the jobs that stand for them."""
+    report = await service.letters.requeue(LetterChoice(ref=ref))
+    return QueuedJob(report.requeued[0])
 
 
 @router.get("/api/dead-letters")
@@ -91,6 +133,37 @@ async def list_dead_letters(
     """List the jobs that were given up."""
     jobs = tuple(service.queries.dead_letters(cursor, limit))
     return JobPage(jobs, jobs[-1].job_id if len(jobs) == limit else None)
+
+
+@router.post("/api/dead-letters/requeue")
+async def requeue_dead_letters(
+    service: Service, caller: Changing, bounds: Bounded, body: LettersBody
+) -> LettersReport:
+    """Try jobs again that were given up: one, those of a charm, or all."""
+    return await service.letters.requeue(_choice(service, caller, body))
+
+
+@router.post("/api/dead-letters/drop")
+async def drop_dead_letters(
+    service: Service, caller: Changing, bounds: Bounded, body: LettersBody
+) -> LettersReport:
+    """Drop jobs for good that were given up: one, those of a charm, or all."""
+    return await service.letters.drop(_choice(service, caller, body))
+
+
+def _choice(service: Commands, caller: Caller, body: LettersBody) -> LetterChoice:
+    """Which dead letters a request means, of those that its caller may change."""
+    if (body.job is not None) + (body.charm is not None) + body.all != 1:
+        raise InvalidInput("Say which dead letters: one of job, charm and all.")
+    if body.job is not None:
+        caller.check_space(service.letters.charm_of(body.job).space)
+        return LetterChoice(job_id=body.job)
+    if body.charm is not None:
+        space, _, charm = body.charm.partition("/")
+        ref = service.queries.resolve(space, charm)
+        caller.check_space(ref.space)
+        return LetterChoice(ref=ref)
+    return LetterChoice(spaces=caller.spaces)
 
 
 async def _runs(

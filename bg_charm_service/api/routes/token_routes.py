@@ -1,4 +1,4 @@
-"""Routes of who may come over the network: tokens, login codes, and the audit log."""
+"""Routes of who may: tokens, login codes, the operator's identity, and the audit log."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from bg_charm_service.api.auth.allowed_origins import ServiceAddress
 from bg_charm_service.api.auth.authorization import Governing, Local, Reading
 from bg_charm_service.api.auth.login_codes import CODE_SECONDS, LoginCodes
 from bg_charm_service.api.dependencies import Limit, Service, make_router
-from bg_charm_service.api.requests import TokenBody
-from bg_charm_service.api.responses import Done, LoginLink, MadeToken
-from bg_charm_service.domain.errors import Conflict
+from bg_charm_service.api.requests import RotationBody, TokenBody
+from bg_charm_service.api.responses import Done, LoginLink, MadeToken, Rotated
+from bg_charm_service.domain.errors import Conflict, InvalidInput
 from bg_charm_service.storage.records import AuditEntry, TokenRecord
 
 router = make_router("access")
@@ -62,6 +62,16 @@ async def make_login_code(service: Service, caller: Local, request: Request) -> 
         cast("ServiceAddress", request.app.state.service_address),
         cast("LoginCodes", request.app.state.login_codes),
     )
+
+
+@router.post("/api/identity")
+async def rotate_identity(service: Service, caller: Local, body: RotationBody) -> Rotated:
+    """Give all that the operator owns to a new key, which signs that it takes it over."""
+    try:
+        proof = bytes.fromhex(body.proof)
+    except ValueError:
+        raise InvalidInput("proof: Not a signature in hex.") from None
+    return Rotated(service.operator.rotate(body.did, proof), body.did)
 
 
 def login_link(service_address: ServiceAddress, codes: LoginCodes) -> LoginLink:

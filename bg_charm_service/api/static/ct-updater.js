@@ -7,7 +7,8 @@
 //
 // As a property, `state` may also be an object {space, charm | charmId | pieceId}, or a text like
 // that of the attribute. Attribute `token` (or the property) is sent as a bearer token. Tells of
-// its end with the events `ct-registered` and `ct-failed` (detail.error says why).
+// its end with the events `ct-registered` (detail.notDone says what was not done, such as enabling a
+// charm that an operator disabled) and `ct-failed` (detail.error says why).
 
 const service = new URL("/", import.meta.url);
 
@@ -15,6 +16,7 @@ const labels = {
   idle: "Register Charm for Updates",
   busy: "Registering...",
   done: "Successfully Registered!",
+  partly: "Registered, With a Note",
   failed: "Registration Failed",
 };
 
@@ -33,6 +35,7 @@ const style = `
   button:disabled { cursor: default; }
   :host([status="busy"]) button { background: #5a6472; }
   :host([status="done"]) button { background: #1a7440; }
+  :host([status="partly"]) button { background: #7a5a00; }
   :host([status="failed"]) button { background: #b3261e; }
   @media (prefers-reduced-motion: reduce) { button { transition: none; } }
 `;
@@ -98,7 +101,8 @@ class CtUpdater extends HTMLElement {
       if (!answer.ok || !told.success) {
         throw new Error(told.error || `The service answered ${answer.status}.`);
       }
-      this.#end("done", "ct-registered", {});
+      const notDone = told.not_done ?? [];
+      this.#end(notDone.length ? "partly" : "done", "ct-registered", { notDone });
     } catch (error) {
       this.#end("failed", "ct-failed", { error: error.message });
     }
@@ -121,7 +125,7 @@ class CtUpdater extends HTMLElement {
   }
 
   #end(status, event, detail) {
-    this.#show(status, detail.error);
+    this.#show(status, detail.error ?? detail.notDone.join(" "));
     this.dispatchEvent(new CustomEvent(event, { bubbles: true, composed: true, detail }));
     this.#return = setTimeout(() => this.#show("idle"), shownFor);
   }

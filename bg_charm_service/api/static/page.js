@@ -39,6 +39,7 @@
     }
     refreshing = false;
     tellAges();
+    tellClocks();
     if (again) {
       again = false;
       setTimeout(refresh, 500);
@@ -106,7 +107,25 @@
       }
     }
   }
+  // Moments by the clock of whoever looks; with the second where they are near.
+  function tellClocks() {
+    const today = new Date().toDateString();
+    for (const element of document.querySelectorAll("time[data-clock]")) {
+      const moment = new Date(element.dateTime);
+      const form = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+      if (Math.abs(moment - Date.now()) < 120000) {
+        form.second = "2-digit";
+      }
+      const time = moment.toLocaleTimeString([], form);
+      const text = moment.toDateString() === today ? time : `${moment.toLocaleDateString()} ${time}`;
+      if (element.textContent !== text) {
+        element.textContent = text;
+      }
+    }
+  }
   setInterval(tellAges, 1000);
+  setInterval(tellClocks, 1000);
+  tellClocks();
 
   // What buttons did.
   let hiding = 0;

@@ -9,9 +9,15 @@ from dataclasses import dataclass
 from bg_charm_service.domain.clock import Clock
 from bg_charm_service.service.commands.charms import CharmCommands
 from bg_charm_service.service.commands.context import ACTOR, CommandContext
+from bg_charm_service.service.commands.jobs import JobCommands, JobQuery
+from bg_charm_service.service.commands.letters import LetterCommands
 from bg_charm_service.service.commands.limits import LimitCommands
+from bg_charm_service.service.commands.monitoring import MonitoringCommands
+from bg_charm_service.service.commands.pausing import PauseCommands
 from bg_charm_service.service.commands.polling import PollingCommands
 from bg_charm_service.service.commands.queries import CharmQuery, Queries
+from bg_charm_service.service.commands.reminders import ReminderCommands
+from bg_charm_service.service.commands.rotation import OperatorCommands
 from bg_charm_service.service.commands.system import SystemCommands
 from bg_charm_service.service.commands.tokens import TokenCommands
 from bg_charm_service.service.commands.updates import UpdateCommands
@@ -27,14 +33,20 @@ class Commands:
     charms: CharmCommands
     updates: UpdateCommands
     polling: PollingCommands
+    pauses: PauseCommands
+    reminders: ReminderCommands
+    jobs: JobCommands
+    letters: LetterCommands
     limits: LimitCommands
     tokens: TokenCommands
     queries: Queries
     system: SystemCommands
+    monitoring: MonitoringCommands
+    operator: OperatorCommands
     events: EventFeed
     about: About
     clock: Clock
     steps: LoopSteps
 
 
-__all__ = ["ACTOR", "CharmQuery", "CommandContext", "Commands"]
+__all__ = ["ACTOR", "CharmQuery", "CommandContext", "Commands", "JobQuery"]

@@ -11,6 +11,9 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import PurePath
+from typing import NamedTuple
+
+from msgspec import structs
 
 from bg_charm_service.domain.errors import (
     Conflict,
@@ -20,32 +23,71 @@ from bg_charm_service.domain.errors import (
     StorageError,
 )
 from bg_charm_service.domain.identity import space_did
-from bg_charm_service.domain.limits import LimitChanges, read_changes, write_given
+from bg_charm_service.domain.limits import (
+    NO_CHANGES,
+    LimitChanges,
+    Limits,
+    read_changes,
+    write_given,
+)
 from bg_charm_service.domain.merkle import refer
-from bg_charm_service.domain.model import CharmRef, CharmSchema, FieldKind
+from bg_charm_service.domain.model import CharmRef, CharmSchema, Failure, FieldKind
+from bg_charm_service.domain.package_lock import encode_lock
+from bg_charm_service.domain.schedule_words import NO_WORDS
+from bg_charm_service.domain.script_block import has_block
 from bg_charm_service.domain.views import AddedCharm, NewCharm
+from bg_charm_service.service.charm_names import find_linked
+from bg_charm_service.service.charm_packages import CharmPackages, Locked, told_of_packages
 from bg_charm_service.service.commands.context import CommandContext
 from bg_charm_service.service.commands.polling import PollingCommands
-from bg_charm_service.service.commands.updates import check_source, raise_problems, schema_of
-from bg_charm_service.storage.records import CharmRecord, Link
+from bg_charm_service.service.commands.updates import (
+    check_source,
+    notes_on,
+    raise_problems,
+    schema_of,
+)
+from bg_charm_service.storage.records import CharmRecord, Link, Space
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.supervisor.polled_charms import PolledCharms
+from bg_charm_service.supervisor.refusal_advice import Place
 from bg_charm_service.workers.protocol.messages import Inspected
 
 #: Charms that one transaction adds, and about how many bytes of values: it is one step of the loop.
 _PORTION_CHARMS = 100
 _PORTION_BYTES = 1024 * 1024
 
-_Portion = list[tuple[NewCharm, Inspected | InvalidInput]]
+
+class _Source(NamedTuple):
+    """What is loaded once for all charms of it; what follows `limits` where it names packages."""
+
+    source: str
+    file_name: str
+    class_name: str | None
+    limits: Limits
+    space: str = ""
+    before: str = ""
+    given: bytes = b""
+    may_name_any: bool = False
+
+
+class _Loaded(NamedTuple):
+    """A charm to add, what loading its source showed, and the packages that it has."""
+
+    new: NewCharm
+    found: Inspected | InvalidInput
+    locked: Locked | None = None
+
+
+_Portion = list[_Loaded]
 
 
 def _portions(charms: _Portion) -> Iterator[_Portion]:
     """Cut charms to add into what one transaction takes."""
     portion: _Portion = []
     size_bytes = 0
-    for new, found in charms:
-        portion.append((new, found))
-        size_bytes += len(new.source) + sum(map(len, new.values.values()))
+    for one in charms:
+        portion.append(one)
+        size_bytes += len(one.new.source) + sum(map(len, one.new.values.values()))
         if len(portion) == _PORTION_CHARMS or size_bytes >= _PORTION_BYTES:
             yield portion
             portion, size_bytes = [], 0
@@ -62,6 +104,7 @@ class CharmCommands:
         polling: PollingCommands,
         polled_charms: PolledCharms,
         limits: LimitResolver,
+        packages: CharmPackages,
     ) -> None:
         self._context = context
         self._supervisor = context.supervisor
@@ -70,6 +113,7 @@ class CharmCommands:
         self._polling = polling
         self._polled_charms = polled_charms
         self._limits = limits
+        self._packages = packages
 
     async def add(self, new: NewCharm) -> AddedCharm:
         """Add a charm from its source; the same one again changes nothing but a registration."""
@@ -85,12 +129,21 @@ class CharmCommands:
         none could be written.
         """
         self._context.check_open()
-        inspected = await self._inspect_all(charms)
+        loaded = await self._load_all(charms)
+        try:
+            results = await self._put_all(loaded)
+        finally:
+            for one in loaded:
+                self._packages.release(one.locked)
+        self._supervisor.wake()
+        return results
+
+    async def _put_all(self, loaded: list[_Loaded]) -> list[AddedCharm | ServiceError]:
         results: list[AddedCharm | ServiceError] = []
-        for portion in _portions(list(zip(charms, inspected, strict=True))):
+        for portion in _portions(loaded):
             try:
                 with self._parts.database.transaction():
-                    added = [self._try_put(new, found) for new, found in portion]
+                    added = [self._try_put(one) for one in portion]
             except StorageError as error:
                 if not results:
                     raise
@@ -99,13 +152,12 @@ class CharmCommands:
                 continue
             results += added
             await asyncio.sleep(0)
-        self._supervisor.wake()
         return results
 
-    def _try_put(self, new: NewCharm, found: Inspected | InvalidInput) -> AddedCharm | ServiceError:
+    def _try_put(self, loaded: _Loaded) -> AddedCharm | ServiceError:
         try:
             with self._parts.database.savepoint():
-                return self._put(new, found)
+                return self._put(loaded)
         except StorageError:
             raise
         except ServiceError as error:
@@ -118,9 +170,13 @@ class CharmCommands:
         with self._context.change("remove", ref):
             self._store.registrations.drop(key)
             self._store.limits.put_charm(key, LimitChanges())
+            self._packages.take(key, charm.space_key)
+            self._store.schedules.put(key, NO_WORDS)
+            self._parts.waiting.forget(ref, key, charm.space_key)
             self._store.charms.mark_removed(key, self._parts.clock.now())
             self._parts.planner.drop(key)
             self._parts.queue.discard(key)
+            self._store.pauses.drop(charm.space_key, key)
         self._polled_charms.forget(key)
         self._context.tell(ref, "removed")
         run = self._parts.dispatcher.runs.of_charm(key)
@@ -129,41 +185,123 @@ class CharmCommands:
             if self._parts.pool.cancel(run.run_id):
                 await settlement
 
-    async def _inspect_all(self, charms: list[NewCharm]) -> list[Inspected | InvalidInput]:
-        """Load each different source once, with all the values that are to go with it."""
-        groups: dict[tuple[str, str, str | None], list[int]] = defaultdict(list)
-        for index, new in enumerate(charms):
-            groups[(new.source, new.file_name, new.class_name)].append(index)
-        found: dict[int, Inspected | InvalidInput] = {}
-        for (source, file_name, class_name), members in groups.items():
-            values = [charms[index].values for index in members]
-            try:
-                check_source(source, file_name)
-                inspected = await self._parts.inspections.inspect(
-                    source, file_name, class_name, values
-                )
-            except InvalidInput as error:
-                found.update(dict.fromkeys(members, error))
-                continue
-            for place, index in enumerate(members):
-                found[index] = Inspected(
-                    inspected.request_id,
-                    inspected.schema,
-                    values=(inspected.values[place],),
-                    problems=(inspected.problems[place],),
-                )
-        return [found[index] for index in range(len(charms))]
+    async def _load_all(self, charms: list[NewCharm]) -> list[_Loaded]:
+        """Load each different source once, with all the values that are to go with it.
 
-    def _put(self, new: NewCharm, found: Inspected | InvalidInput) -> AddedCharm:
+        Within the limits that its runs will have: once for each of these. What it needs of packages
+        is there then; each one that is given is to be released.
+        """
+        groups: dict[_Source, list[int]] = defaultdict(list)
+        loaded: dict[int, _Loaded] = {}
+        places = list(self._places(charms))
+        for index, (new, place) in enumerate(zip(charms, places, strict=True)):
+            try:
+                changes = read_changes(new.limits) if place.charm is None else NO_CHANGES
+            except InvalidInput as error:
+                loaded[index] = _Loaded(new, error)
+                continue
+            limits = self._limits.allowed(place.space_key, place.charm_key, changes)
+            groups[self._source_of(new, limits)].append(index)
+        try:
+            for source, members in groups.items():
+                group = [(charms[index], places[index]) for index in members]
+                loaded.update(zip(members, await self._load(group, source), strict=True))
+        except BaseException:
+            for one in loaded.values():
+                self._packages.release(one.locked)
+            raise
+        return [loaded[index] for index in range(len(charms))]
+
+    def _places(self, charms: list[NewCharm]) -> Iterator[Place]:
+        """Where the limits of charms to add are set; a space that is not there has none."""
+        spaces: dict[str, Space | None] = {}
+        for new in charms:
+            if new.space not in spaces:
+                spaces[new.space] = self._context.space(new.space)
+            space = spaces[new.space]
+            if space is None:
+                yield Place(new.space)
+                continue
+            cause = new.cause or PurePath(new.file_name).stem
+            yield Place(
+                space.name or space.did,
+                space.space_key,
+                self._store.charms.find_by_cause(space.space_key, cause),
+            )
+
+    def _source_of(self, new: NewCharm, limits: Limits) -> _Source:
+        if not has_block(new.source):
+            return _Source(new.source, new.file_name, new.class_name, limits)
+        # Packages are a space's: they count for its quota, and it is told what is done for them.
+        did = space_did(new.space)
+        charm = self._store.charms.find(self._ref_of(new, did))
+        before = self._store.packages.of_charm(charm.charm_key) if charm is not None else ""
+        given = encode_lock(new.lock) if new.lock is not None else b""
+        return _Source(
+            new.source, new.file_name, new.class_name, limits, did, before, given, new.may_name_any
+        )
+
+    async def _load(self, group: list[tuple[NewCharm, Place]], source: _Source) -> list[_Loaded]:
+        """Load one source for all its charms, each with its place."""
+        locked = None
+        inspections = self._parts.inspections
+        limits = source.limits
+        try:
+            check_source(source.source, source.file_name)
+            if source.space:
+                locked = await self._packages.prepare(
+                    source.source,
+                    source.file_name,
+                    space=source.space,
+                    may_name_any=source.may_name_any,
+                    actor=self._context.actor(),
+                    before=source.before,
+                    given=group[0][0].lock,
+                )
+            if locked is not None:
+                limits = limits.with_packages(locked.folder)
+            inspected = await inspections.load(
+                source.source,
+                source.file_name,
+                source.class_name,
+                [new.values for new, _ in group],
+                limits=limits,
+            )
+        except InvalidInput as error:
+            self._packages.release(locked)
+            return [_Loaded(new, error) for new, _ in group]
+        except BaseException:
+            self._packages.release(locked)
+            raise
+        if isinstance(inspected, Failure):
+            self._packages.release(locked)
+            return [
+                _Loaded(new, inspections.error_of(inspected, place, limits)) for new, place in group
+            ]
+        found = []
+        for number, (new, _) in enumerate(group):
+            values, problems = (inspected.values[number],), (inspected.problems[number],)
+            own = structs.replace(inspected, values=values, problems=problems)
+            found.append(_Loaded(new, own, locked))
+        for _ in group[1:]:
+            self._packages.share(locked)
+        return found
+
+    def _ref_of(self, new: NewCharm, did: str) -> CharmRef:
+        cause = new.cause or PurePath(new.file_name).stem
+        return CharmRef(did, refer({"space": did, "cause": cause, "source": new.source}))
+
+    def _put(self, loaded: _Loaded) -> AddedCharm:
+        new, found, locked = loaded
         if isinstance(found, InvalidInput):
             raise found
-        schema = schema_of(found)
+        schema = schema_of(found, new.file_name)
         raise_problems(found, 0)
         did = space_did(new.space)
         cause = new.cause or PurePath(new.file_name).stem
         if not cause.strip():
             raise InvalidInput("A charm needs a cause: give --cause TEXT.")
-        ref = CharmRef(did, refer({"space": did, "cause": cause, "source": new.source}))
+        ref = self._ref_of(new, did)
         space = self._context.ensure_owned(new.space)
         charm = self._store.charms.find(ref)
         is_new = charm is None
@@ -171,15 +309,27 @@ class CharmCommands:
             self._check_cause(space.space_key, cause, new.file_name)
             with self._context.change("add charm", ref, detail=schema.name):
                 charm = self._create(ref, space.space_key, cause, new, schema, found.values[0])
+                self._packages.give(charm.charm_key, space.space_key, locked)
         if new.register:
             if charm.updater is None:
                 raise InvalidInput(f"{charm.name} has no updater stream: it cannot be registered.")
             label = new.integration or "manual"
             with self._context.change("register", ref, detail=label):
                 self._polling.put_registration(charm, label)
+        if is_new and (new.schedule or new.interval_seconds is not None):
+            self._polling.put_schedule(charm, new.schedule, new.interval_seconds)
         is_registered = self._store.registrations.find(charm.charm_key, ref) is not None
         unmet = self._limits.shown_for_charm(charm).unmet
-        return AddedCharm(did, ref.charm_id, charm.name, is_new, is_registered, unmet)
+        unmet += tuple(self._parts.planner.schedules.unmet(charm))
+        notes = notes_on(found, charm.schema) if is_new else ()
+        if new.limits and not is_new:
+            notes += (
+                "Its limits were not changed: `bg-charm-service limits "
+                f"{charm.ref}` with the same options changes them.",
+            )
+        if is_new and locked is not None:
+            notes += (told_of_packages(locked),)
+        return AddedCharm(did, ref.charm_id, charm.name, is_new, is_registered, unmet, notes)
 
     def _create(
         self,
@@ -216,6 +366,10 @@ class CharmCommands:
             now=self._parts.clock.now(),
         )
         self._store.health.create(charm.charm_key)
+        now = self._parts.clock.now()
+        self._store.freshness.put(
+            charm.charm_key, {field: now + after for field, after in schema.expects.items()}
+        )
         for name, value in state.items():
             self._store.cells.write(charm, name, value)
         for link in links.values():
@@ -260,15 +414,11 @@ class CharmCommands:
         field = schema.field(name)
         if field is None or field.kind not in (FieldKind.CELL, FieldKind.STREAM):
             raise InvalidInput(f"{schema.name} has no link field {name}.")
-        parts = text.split("/")
-        if len(parts) < 2 or not all(parts):
-            raise InvalidInput(f"Not a link: {text!r}. Expected format: SPACE/CHARM[/path].")
-        ref = CharmRef.parse(f"{space_did(parts[0])}/{parts[1]}")
-        path = tuple(parts[2:])
-        target = self._store.charms.find(ref)
-        if target is None:
-            raise NotFound(f"The link {name} leads to {ref}, which does not exist.")
-        self._context.check_owner(target.space_key, ref.space)
+        found = find_linked(self._store, text)
+        if found is None:
+            raise NotFound(f"The link {name} leads to {text}, which does not exist.")
+        target, path = found
+        self._context.check_owner(target.space_key, target.ref.space)
         self._context.check_owner(space_key, "it is added to")
         if field.kind is FieldKind.STREAM:
             if len(path) != 1 or path[0] not in target.schema.streams:

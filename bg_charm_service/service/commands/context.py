@@ -18,7 +18,8 @@ from bg_charm_service.domain.errors import (
 from bg_charm_service.domain.identity import space_did
 from bg_charm_service.domain.merkle import is_merkle_id
 from bg_charm_service.domain.model import CharmRef
-from bg_charm_service.service.event_feed import EventFeed
+from bg_charm_service.service.charm_names import find_named
+from bg_charm_service.service.event_feed import CharmChange, EventFeed, PauseChange
 from bg_charm_service.storage.records import CharmRecord, Space
 from bg_charm_service.supervisor.loop import Supervisor
 
@@ -33,9 +34,17 @@ class CommandContext:
         self.supervisor = supervisor
         self.parts = supervisor.parts
         self.store = supervisor.parts.store
-        #: The DID that the commands act as.
-        self.operator = operator
+        self._operator = operator
         self._events = events
+
+    @property
+    def operator(self) -> str:
+        """The DID that the commands act as."""
+        return self._operator
+
+    def act_as(self, did: str) -> None:
+        """Act as another identity, once it is on disk that it owns what the last one did."""
+        self._operator = did
 
     def charm(self, ref: CharmRef) -> CharmRecord:
         """Find a charm; raises NotFound."""
@@ -56,8 +65,7 @@ class CommandContext:
     def resolve(self, space: str, text: str) -> CharmRef:
         """Read a charm's address, whose second half may be the cause that it was added for."""
         if not is_merkle_id(text):
-            found = self.space(space)
-            charm = self.store.charms.find_by_cause(found.space_key, text) if found else None
+            charm = find_named(self.store, CharmRef(space_did(space), text))
             if charm is not None:
                 return charm.ref
             raise InvalidInput(
@@ -129,7 +137,13 @@ class CommandContext:
 
     def tell(self, ref: CharmRef, change: str) -> None:
         """Tell those who follow the events of a charm's change, once it is on disk."""
-        self.parts.database.after_commit(lambda: self._events.publish("charm", ref, change=change))
+        data = CharmChange(change)
+        self.parts.database.after_commit(lambda: self._events.publish("charm", ref, data))
+
+    def tell_all(self, change: str, space: str = "") -> None:
+        """Tell those who follow the events of what concerns a whole space, or all of them."""
+        data = PauseChange(change, space)
+        self.parts.database.after_commit(lambda: self._events.publish("pause", None, data))
 
     def end_streams(self, credential: str) -> None:
         """End what follows by a credential, once it is on disk that it is good no more."""

@@ -6,8 +6,10 @@ Only the operator may set any, also for spaces of others: an owner of a space ca
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from bg_charm_service.domain.limits import LimitChanges, change_limits, write_given
+from bg_charm_service.domain.identity import space_did
+from bg_charm_service.domain.limits import NO_CHANGES, LimitChanges, change_limits, write_given
 from bg_charm_service.domain.model import CharmRef
 from bg_charm_service.domain.views import LimitsView
 from bg_charm_service.service.commands.context import CommandContext
@@ -27,8 +29,13 @@ class LimitCommands:
         return self._limits.shown_for_charm(self._context.charm(ref))
 
     def of_space(self, name_or_did: str) -> LimitsView:
-        """The limits of a space's charms, and who set each."""
-        return self._limits.shown_for_space(self._context.known_space(name_or_did).space_key)
+        """The limits of a space's charms, and who set each; also of a space that is not there."""
+        space = self._context.space(name_or_did)
+        shown = self._limits.shown_for_space(space.space_key if space is not None else None)
+        if space is not None:
+            return shown
+        note = f"There is no space {name_or_did} yet: these would count for its first charm."
+        return replace(shown, notes=(note,))
 
     def state_bytes(self, ref: CharmRef | None) -> int:
         """How large the state of a charm may be; without one that is there, of one to be added."""
@@ -46,12 +53,22 @@ class LimitCommands:
         return self.of_charm(ref)
 
     def set_for_space(self, name_or_did: str, given: Mapping[str, object]) -> LimitsView:
-        """Set limits of a space by name, None to take one back; others stay."""
-        space = self._context.known_space(name_or_did)
-        changes = change_limits(self._store.limits.of_space(space.space_key), given)
-        with self._context.change("set limits", space=space.did, detail=write_given(given)):
+        """Set limits of a space by name, None to take one back; others stay.
+
+        A space that is not there yet is made, so that its first charm has them.
+        """
+        known = self._context.space(name_or_did)
+        before = self._store.limits.of_space(known.space_key) if known is not None else NO_CHANGES
+        changes = change_limits(before, given)
+        did = space_did(name_or_did)
+        with self._context.change("set limits", space=did, detail=write_given(given)):
+            space = known or self._context.ensure_owned(name_or_did)
             self._store.limits.put_space(space.space_key, changes)
-        return self.of_space(space.did)
+        shown = self.of_space(did)
+        if known is not None:
+            return shown
+        note = f"The space {name_or_did} is new: it was made, without any charm."
+        return replace(shown, notes=(note,))
 
     def reset_for_charm(self, ref: CharmRef) -> LimitsView:
         """Take back all limits that were set for a charm itself."""

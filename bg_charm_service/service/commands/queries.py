@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import msgspec
 
@@ -11,15 +11,21 @@ from bg_charm_service.domain.errors import NotFound
 from bg_charm_service.domain.identity import SYSTEM_SPACE_NAME, space_did
 from bg_charm_service.domain.limits import write_limits
 from bg_charm_service.domain.model import CharmHealth, CharmRef, FieldKind, JobStatus, RunRecord
+from bg_charm_service.domain.schedules import seconds_between
 from bg_charm_service.domain.views import (
     Bulletin,
     CharmDetail,
     CharmView,
+    ExpectationView,
     FieldView,
     JobView,
     LinkView,
+    PackageStep,
+    PauseView,
 )
+from bg_charm_service.service.charm_packages import CharmPackages
 from bg_charm_service.service.commands.context import CommandContext
+from bg_charm_service.service.commands.reminders import reminder_view
 from bg_charm_service.service.state_reader import StateReader
 from bg_charm_service.service.status.board import StatusBoard
 from bg_charm_service.service.status.views import ServiceStatus
@@ -29,7 +35,9 @@ from bg_charm_service.storage.records import (
     CharmOrder,
     CharmRecord,
     Claim,
+    Pause,
     RunOutcome,
+    ScheduleEntry,
     Space,
     Standing,
 )
@@ -37,6 +45,12 @@ from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.supervisor.polled_charms import PolledCharms
 
 _EXPORT_PAGE = 200
+
+#: Of those of a charm so many are shown with it, the next ones.
+_SHOWN_REMINDERS = 20
+
+#: Dead letters that are shown with their charm.
+_SHOWN_LETTERS = 10
 
 #: A longer title or notice is not shown on pages, in bytes.
 _BULLETIN_BYTES = 64 * 1024
@@ -68,7 +82,9 @@ class Queries:
         limits: LimitResolver,
         states: StateReader,
         board: StatusBoard,
+        packages: CharmPackages,
         interval_seconds: float,
+        max_failures: int,
     ) -> None:
         self._context = context
         self._parts = context.parts
@@ -77,7 +93,9 @@ class Queries:
         self._limits = limits
         self._states = states
         self._board = board
+        self._packages = packages
         self._interval_seconds = interval_seconds
+        self._max_failures = max_failures
 
     def resolve(self, space: str, text: str) -> CharmRef:
         """Read a charm's address, whose second half may be the cause that it was added for."""
@@ -102,6 +120,7 @@ class Queries:
             space_key=space_key,
             integration=query.integration,
             listed=frozenset(listed),
+            now=self._parts.clock.now(),
         )
         charms, more = self._store.charm_lists.page(wanted, query.order, query.cursor, query.limit)
         return self._views(charms), more
@@ -137,9 +156,13 @@ class Queries:
     def show_charm(self, ref: CharmRef) -> CharmDetail:
         """All that is known of a charm but its state and logs."""
         charm = self._context.charm(ref)
-        letter = self._parts.queue.dead_letter(charm.charm_key)
+        planner = self._parts.planner
+        entry = self._store.health.entry(charm.charm_key)
+        letters = self._parts.queue.dead_letters_of(charm.charm_key, limit=_SHOWN_LETTERS)
+        reminders = self._store.reminders.of(charm.charm_key)
+        (shown,) = self._views([charm])
         return CharmDetail(
-            charm=self._views([charm])[0],
+            charm=shown,
             file_name=charm.file_name,
             doc=charm.schema.doc,
             streams=charm.schema.streams,
@@ -147,10 +170,20 @@ class Queries:
             fields=tuple(FieldView(field.name, field.kind) for field in charm.schema.fields),
             links=tuple(self._links(charm)),
             limits=self._limits.shown_for_charm(charm),
-            dead_letter=job_view(letter, JobStatus.FAILED) if letter else None,
+            packages=self._packages_of(charm.charm_key),
+            schedule=planner.schedules.shown(charm, entry.interval_seconds, shown.next_due),
+            expects=tuple(self._expectations(charm)),
+            dead_letters=tuple(job_view(letter, JobStatus.FAILED) for letter in letters),
+            dead_letter_count=self._parts.queue.count_dead_letters(charm.charm_key),
             waiting_jobs=self._parts.queue.waiting(charm.charm_key),
+            reminders=tuple(map(reminder_view, reminders[:_SHOWN_REMINDERS])),
+            reminders_waiting=len(reminders),
             history=tuple(self.runs(ref, before=None, limit=10)),
         )
+
+    def package_steps(self, space: str) -> list[PackageStep]:
+        """What is being done for the packages of a space now."""
+        return self._packages.steps(space_did(space))
 
     def state(self, ref: CharmRef) -> bytes:
         """A charm's whole state as one JSON object, secrets redacted."""
@@ -188,6 +221,27 @@ class Queries:
         letters = self._parts.queue.dead_letters(after, limit)
         return [job_view(letter, JobStatus.FAILED) for letter in letters]
 
+    def paused_all(self) -> Pause | None:
+        """The pause of everything, if there is one."""
+        return self._store.pauses.at()
+
+    def paused(self, limit: int) -> list[PauseView]:
+        """What is paused, the widest first."""
+        shown = []
+        for pause in self._store.pauses.all()[:limit]:
+            charm = self._store.charms.get(pause.charm_key) if pause.charm_key else None
+            space = self._store.spaces.get(pause.space_key) if pause.space_key else None
+            shown.append(
+                PauseView(
+                    space=space.did if space is not None else None,
+                    space_name=space.name if space is not None else "",
+                    charm_id=charm.ref.charm_id if charm is not None else None,
+                    paused_at=pause.paused_at,
+                    paused_by=pause.paused_by,
+                )
+            )
+        return shown
+
     def status(self) -> ServiceStatus:
         """The snapshot of the service."""
         return self._board.snapshot()
@@ -212,6 +266,10 @@ class Queries:
         writable = {link.field: link.target for link in self._links(charm) if link.writable}
         space = self._store.spaces.find(charm.ref.space)
         limits = write_limits(self._store.limits.of_charm(charm.charm_key))
+        said = self._store.schedules.of_charm(charm.charm_key)
+        schedule = {name: word for name, word in asdict(said).items() if word is not None}
+        interval_seconds = self._store.health.entry(charm.charm_key).interval_seconds
+        lock = self._packages.lock_of(charm.charm_key)
         return msgspec.json.encode(
             {
                 "source": self._store.charms.source(charm.source_hash),
@@ -225,8 +283,25 @@ class Queries:
                 "register": registration is not None,
                 "integration": registration.integration if registration else "",
                 **({"limits": limits} if limits else {}),
+                **({"schedule": schedule} if schedule else {}),
+                **({"interval": interval_seconds} if interval_seconds else {}),
+                **({"lock": lock} if lock is not None else {}),
             }
         )
+
+    def _packages_of(self, charm_key: int) -> tuple[str, ...]:
+        lock = self._packages.lock_of(charm_key)
+        return tuple(map(str, lock.packages)) if lock is not None else ()
+
+    def expectations(self, shown: CharmView) -> tuple[ExpectationView, ...]:
+        """How often a charm's state should change."""
+        charm = self._context.charm(CharmRef(shown.space, shown.charm_id))
+        return tuple(self._expectations(charm))
+
+    def _expectations(self, charm: CharmRecord) -> Iterator[ExpectationView]:
+        stale_at = self._store.freshness.of(charm.charm_key)
+        for field, seconds in charm.schema.expects.items():
+            yield ExpectationView(field, seconds, stale_at.get(field, 0.0))
 
     def _links(self, charm: CharmRecord) -> list[LinkView]:
         shown = []
@@ -243,6 +318,7 @@ class Queries:
         health = self._store.health.get_many(keys)
         entries = self._store.health.entries(keys)
         registered_at = self._store.registrations.times(keys)
+        stale_at = self._store.freshness.first(keys)
         names = self._store.spaces.names({charm.space_key for charm in charms})
         return [
             self._view(
@@ -250,7 +326,8 @@ class Queries:
                 health[charm.charm_key],
                 names.get(charm.space_key, ""),
                 registered_at.get(charm.charm_key),
-                entries[charm.charm_key].interval_seconds,
+                entries[charm.charm_key],
+                stale_at.get(charm.charm_key),
             )
             for charm in charms
         ]
@@ -261,11 +338,19 @@ class Queries:
         health: CharmHealth,
         space_name: str,
         registered_at: float | None,
-        interval_seconds: float | None,
+        entry: ScheduleEntry,
+        stale_at: float | None,
     ) -> CharmView:
         key = charm.charm_key
-        clock = self._parts.clock
-        due = self._parts.planner.due_at(key)
+        planner = self._parts.planner
+        schedule = planner.schedules.of(charm, entry.interval_seconds)
+        interval_seconds = entry.interval_seconds or self._interval_seconds
+        if schedule is not None:
+            interval_seconds = 0.0 if schedule.cron else schedule.every_seconds
+        between_seconds = interval_seconds
+        if schedule is not None and schedule.cron:
+            between_seconds = seconds_between(schedule, health.last_scheduled or health.last_run)
+        pause = self._store.pauses.over(charm.space_key, key)
         return CharmView(
             space=charm.ref.space,
             space_name=space_name,
@@ -279,27 +364,48 @@ class Queries:
             enabled=health.is_enabled,
             disabled_by=health.disabled_by,
             disabled_at=health.disabled_at,
+            paused=paused_as(pause),
+            paused_at=pause.paused_at if pause is not None else 0.0,
+            paused_by=pause.paused_by if pause is not None else "",
             status=health.status,
             created_at=charm.created_at,
             updated_at=charm.updated_at,
             registered_at=registered_at or 0.0,
             last_run=health.last_run,
             last_success=health.last_success,
-            next_due=None if due is None else due - clock.steady() + clock.now(),
-            interval_seconds=interval_seconds or self._interval_seconds,
+            next_due=None if pause is not None else planner.next_poll_at(charm, entry),
+            interval_seconds=interval_seconds,
+            schedule=planner.schedules.words(charm, entry.interval_seconds),
             consecutive_failures=health.consecutive_failures,
+            disabled_after=self._max_failures,
             last_error=health.last_error,
             last_error_cause=health.last_error_cause,
             last_error_at=health.last_error_at,
             executions=health.executions,
             successes=health.successes,
             failures=health.failures,
+            waits=health.waits,
+            downs=health.downs,
             skipped_polls=health.skipped_polls,
+            stale_since=stale_at
+            if stale_at is not None and stale_at < self._parts.clock.now()
+            else 0.0,
+            runs_late=entry.due_at is not None and between_seconds < health.last_ms / 1000,
             avg_ms=health.total_ms / health.executions if health.executions else 0.0,
             min_ms=health.min_ms,
             max_ms=health.max_ms,
             last_ms=health.last_ms,
+            waiting=self._packages.view(key) or self._parts.waiting.view(key),
         )
+
+
+def paused_as(pause: Pause | None) -> str | None:
+    """Say what a pause is of."""
+    if pause is None:
+        return None
+    if pause.charm_key:
+        return "charm"
+    return "space" if pause.space_key else "everything"
 
 
 def job_view(claim: Claim, status: JobStatus) -> JobView:

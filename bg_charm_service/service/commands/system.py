@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 from bg_charm_service.domain.errors import AuthorizationError, InvalidInput
 from bg_charm_service.domain.identity import SYSTEM_SPACE_NAME, is_did, space_did
@@ -10,7 +11,7 @@ from bg_charm_service.domain.views import IntegrationView, NewCharm, SpaceView
 from bg_charm_service.scanning.scanner import Scanner
 from bg_charm_service.service.commands.charms import CharmCommands
 from bg_charm_service.service.commands.context import CommandContext
-from bg_charm_service.service.maintenance.backups import BackupFile, backups_in
+from bg_charm_service.service.maintenance.backups import BackupFile, backups_in, check_shared
 from bg_charm_service.service.maintenance.cycle import Maintenance
 from bg_charm_service.service.maintenance.health_checks import Report
 from bg_charm_service.service.status.board import StatusBoard
@@ -42,8 +43,15 @@ class SystemCommands:
         """Every space with its owners, or so many of them from behind the one with a DID."""
         last = self._store.spaces.find(after) if after else None
         found = self._store.spaces.page(last.space_key if last is not None else 0, limit)
+        paused_at = {one.space_key: one.paused_at for one in self._store.pauses.of_spaces()}
         return [
-            SpaceView(space.did, space.name, tuple(owners), space.created_at)
+            SpaceView(
+                space.did,
+                space.name,
+                tuple(owners),
+                space.created_at,
+                paused_at.get(space.space_key, 0.0),
+            )
             for space, owners in found
         ]
 
@@ -138,20 +146,35 @@ class SystemCommands:
         granted = f"; {grant} may act on the system space now" if grant else ""
         return f"{done} the admin charm {did}/{added.charm_id}{granted}"
 
-    async def backup(self, target: str) -> BackupFile:
-        """Make a verified backup in a file; raises Conflict, BackupError."""
+    async def backup(self, target: str, folder: tuple[int, int] | None = None) -> BackupFile:
+        """Make a verified backup in a file; raises Conflict, BackupError.
+
+        Raises NotShared when the file's folder has another device and inode than these, or is
+        not one that this process may write to.
+        """
         path = Path(target)
         if not path.is_absolute() or not path.name or "\0" in target:
             raise InvalidInput(f"{target!r} is no absolute path of a file.")
+        if folder is not None:
+            check_shared(path.parent, folder)
         made = await self._maintenance.backups.make(path)
+        self._note_backup(target)
+        return made
+
+    async def backup_content(self) -> BinaryIO:
+        """Make a verified backup that has no name, and give it open; raises BackupError."""
+        made = await self._maintenance.backups.make_nameless()
+        self._note_backup("sent to a command")
+        return made
+
+    def _note_backup(self, detail: str) -> None:
         # The backup is there, whether that can be written down or not: it may be for that reason
         # that somebody makes one.
         with (
             self._supervisor.storage_health.noting(),
-            self._context.change("backup", detail=target),
+            self._context.change("backup", detail=detail),
         ):
             pass
-        return made
 
     async def examine(self) -> Report:
         """Check all that must always hold, and read the newest backup from end to end."""

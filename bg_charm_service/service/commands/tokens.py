@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from bg_charm_service.domain.errors import Conflict, InvalidInput, NotFound
 from bg_charm_service.domain.identity import space_did
+from bg_charm_service.domain.views import SessionView
 from bg_charm_service.service.commands.context import CommandContext
-from bg_charm_service.storage.records import TokenRecord
+from bg_charm_service.storage.records import SessionRecord, TokenRecord
 
 #: What every token begins with, so that scanners of repositories and logs know one.
 TOKEN_PREFIX = "bgc_"
@@ -127,6 +128,22 @@ class TokenCommands:
         self._store.sessions.drop(digest(secret))
         self._context.end_streams(session_credential(secret))
 
+    def list_sessions(self) -> list[SessionView]:
+        """Every session under way, the newest first."""
+        return [
+            SessionView(token.name if token else None, session.created_at, session.expires_at)
+            for _, session, token in self._live_sessions()
+        ]
+
+    def end_all_sessions(self) -> int:
+        """End every session, with the streams that were opened in it; gives how many."""
+        live = self._live_sessions()
+        with self._context.change("end sessions", detail=f"{len(live)} sessions"):
+            for hashed, _ in self._store.sessions.all(self._parts.clock.now()):
+                self._store.sessions.drop(hashed)
+                self._context.end_streams(_session_name(hashed))
+        return len(live)
+
     def spaces_of(self, did: str) -> frozenset[str]:
         """The DIDs of the spaces that a signer may act on: none for the key of a space itself."""
         if self._store.spaces.find(did) is not None:
@@ -139,11 +156,26 @@ class TokenCommands:
         with self._parts.database.transaction():
             return self._store.nonces.take(did, nonce, expires_at=expires_at, now=now)
 
+    def _live_sessions(self) -> list[tuple[bytes, SessionRecord, TokenRecord | None]]:
+        """The sessions that are not over by themselves, nor by the end of their token."""
+        now = self._parts.clock.now()
+        found = []
+        for hashed, session in self._store.sessions.all(now):
+            token = None
+            if session.token_id is not None:
+                token = self._store.tokens.get(session.token_id)
+                if token is None or not token.is_valid(now):
+                    continue
+            found.append((hashed, session, token))
+        return found
+
     def _used(self, token: TokenRecord | None) -> TokenRecord | None:
         now = self._parts.clock.now()
         if token is None or not token.is_valid(now):
             return None
-        self._store.tokens.note_use(token, now)
+        # Who may look may look most of all while nothing can be written.
+        with self._context.supervisor.storage_health.noting():
+            self._store.tokens.note_use(token, now)
         return token
 
 
@@ -154,7 +186,11 @@ def token_credential(token: TokenRecord) -> str:
 
 def session_credential(secret: str) -> str:
     """Name a session, as what is opened in it remembers it."""
-    return f"session {digest(secret).hex()}"
+    return _session_name(digest(secret))
+
+
+def _session_name(hashed: bytes) -> str:
+    return f"session {hashed.hex()}"
 
 
 def digest(secret: str) -> bytes:

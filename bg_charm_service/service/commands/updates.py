@@ -6,12 +6,24 @@ The state is checked against the class in a worker before anything changes.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 
+from bg_charm_service.domain.class_words import told_of_names
 from bg_charm_service.domain.errors import Conflict, InvalidInput, NotFound, StateError
 from bg_charm_service.domain.json_values import CheckedJson
-from bg_charm_service.domain.model import CharmRef, CharmSchema, FieldKind
+from bg_charm_service.domain.model import (
+    UPDATED_STATUS,
+    CharmRef,
+    CharmSchema,
+    DisabledBy,
+    FieldKind,
+)
+from bg_charm_service.domain.run_endings import EndingKind
+from bg_charm_service.domain.schedules import read_class_words
+from bg_charm_service.domain.script_block import has_block
 from bg_charm_service.domain.views import UpdateReport
+from bg_charm_service.service.charm_packages import CharmPackages, Locked, told_of_packages
 from bg_charm_service.service.commands.context import CommandContext
 from bg_charm_service.storage.records import CharmRecord
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
@@ -29,7 +41,11 @@ class UpdateCommands:
     """What changes charms."""
 
     def __init__(
-        self, context: CommandContext, polled_charms: PolledCharms, limits: LimitResolver
+        self,
+        context: CommandContext,
+        polled_charms: PolledCharms,
+        limits: LimitResolver,
+        packages: CharmPackages,
     ) -> None:
         self._context = context
         self._supervisor = context.supervisor
@@ -37,6 +53,7 @@ class UpdateCommands:
         self._store = context.store
         self._polled_charms = polled_charms
         self._limits = limits
+        self._packages = packages
 
     async def update_source(
         self,
@@ -46,22 +63,63 @@ class UpdateCommands:
         class_name: str | None,
         *,
         dry_run: bool,
+        may_name_any: bool = False,
+        upgrade: bool = False,
     ) -> UpdateReport:
-        """Give a charm new source, if its state fits; its id, state and history stay."""
+        """Give a charm new source, if its state fits; its id, state and history stay.
+
+        Its packages stay too while the source asks for the same, unless an `upgrade` is wanted.
+        """
         charm = self._context.owned_charm(ref)
         check_source(source, file_name)
+        locked = None
+        if has_block(source):
+            locked = await self._packages.prepare(
+                source,
+                file_name,
+                space=ref.space,
+                may_name_any=may_name_any,
+                actor=self._context.actor(),
+                before=self._store.packages.of_charm(charm.charm_key),
+                upgrade=upgrade,
+            )
+        try:
+            return await self._update(charm, source, file_name, class_name, locked, dry_run=dry_run)
+        finally:
+            self._packages.release(locked)
+
+    async def _update(
+        self,
+        charm: CharmRecord,
+        source: str,
+        file_name: str,
+        class_name: str | None,
+        locked: Locked | None,
+        *,
+        dry_run: bool,
+    ) -> UpdateReport:
+        ref = charm.ref
         state = {
             field.name: value
             for field in charm.schema.fields
             if (value := self._value(charm, field.name)) is not None
         }
-        # The new class may ask for other limits than the old one.
-        limits = self._limits.allowed(charm.space_key, charm.charm_key)
+        # Not the limits of its runs: the new class may ask for others than the old one.
+        advice = self._parts.inspections.advice
+        place = advice.place_of(charm)
+        limits = advice.allowed(place)
+        if locked is not None:
+            limits = limits.with_packages(locked.folder)
         inspect = partial(
-            self._parts.inspections.inspect, source, file_name, class_name, limits=limits
+            self._parts.inspections.inspect,
+            source,
+            file_name,
+            class_name,
+            place=place,
+            limits=limits,
         )
         inspected = await inspect()
-        schema = schema_of(inspected)
+        schema = schema_of(inspected, file_name, before=charm.schema)
         kept = {name: value for name, value in state.items() if schema.field(name)}
         checked = await inspect([kept])
         before = {field.name for field in charm.schema.fields}
@@ -74,12 +132,19 @@ class UpdateCommands:
                 self._check_same_source(charm)
                 self._check_same_state(charm, state)
                 self._apply_update(charm, source, file_name, schema, removed)
+                self._packages.give(charm.charm_key, charm.space_key, locked)
+                self._let_run_again(charm)
                 self._context.tell(ref, "updated")
-        return UpdateReport(is_applied, added, removed, problems)
+            self._supervisor.wake()
+        notes = notes_on(inspected, schema)
+        if locked is not None:
+            notes += (told_of_packages(locked),)
+        return UpdateReport(is_applied, added, removed, problems, notes)
 
     async def set_field(self, ref: CharmRef, name: str, value: bytes) -> None:
         """Write one field from outside, once a worker has checked it against its type."""
         charm = self._context.owned_charm(ref)
+        self._packages.check(charm.charm_key)
         field = charm.schema.field(name)
         if field is None:
             names = ", ".join(one.name for one in charm.schema.fields) or "none"
@@ -93,6 +158,7 @@ class UpdateCommands:
             charm.file_name,
             class_name,
             [{name: value}],
+            place=self._parts.inspections.advice.place_of(charm),
             limits=self._limits.of(charm),
         )
         raise_problems(checked, 0)
@@ -100,7 +166,9 @@ class UpdateCommands:
         with self._context.change("set field", ref, detail=name):
             self._check_same_source(charm)
             self._store.cells.write(charm, name, checked.values[0][name])
+            self._parts.switch.sign_in(charm.charm_key, (name,))
             self._context.tell(ref, "state")
+        self._supervisor.wake()
 
     def _update_problems(
         self,
@@ -137,9 +205,20 @@ class UpdateCommands:
             schema=schema,
             now=self._parts.clock.now(),
         )
+        self._expect(charm, schema)
         for name in removed:
             self._store.cells.drop(charm.charm_key, name)
             self._store.links.drop(charm.charm_key, name)
+        is_due = self._store.health.entry(charm.charm_key).due_at is not None
+        if is_due and schema.schedule != charm.schema.schedule:
+            waiting = self._parts.waiting.get(charm.charm_key)
+            if waiting is not None and waiting.kind is EndingKind.AGAIN:
+                # The next run that the old source named is none of the new one's.
+                self._parts.waiting.forget(charm.ref, charm.charm_key, charm.space_key)
+            if waiting is not None and waiting.holds_events:
+                self._parts.planner.move(charm.charm_key, waiting.until)
+            else:
+                self._parts.planner.begin(charm.charm_key, charm.ref.space)
         updated = self._context.charm(charm.ref)
         for field in schema.fields:
             old = charm.schema.field(field.name)
@@ -149,6 +228,26 @@ class UpdateCommands:
                 # Also when only its secrecy changed: it is stored in another form then.
                 # It was stored, or came with the schema: it is checked.
                 self._store.cells.write(updated, field.name, CheckedJson(value))
+
+    def _expect(self, charm: CharmRecord, schema: CharmSchema) -> None:
+        """Say when what the new source expects to change is stale: from its last change on."""
+        now, before = self._parts.clock.now(), charm.schema.expects
+        stale_at = self._store.freshness.of(charm.charm_key)
+        self._store.freshness.put(
+            charm.charm_key,
+            {
+                name: after + (stale_at[name] - before[name] if name in stale_at else now)
+                for name, after in schema.expects.items()
+            },
+        )
+
+    def _let_run_again(self, charm: CharmRecord) -> None:
+        """Let a charm run that its old source had stopped, or that needed a sign-in."""
+        off_by = self._store.health.get(charm.charm_key).disabled_by
+        if off_by in (DisabledBy.STOPPED, DisabledBy.SIGN_IN):
+            updated = self._context.charm(charm.ref)
+            is_polled = charm.charm_key in self._polled_charms
+            self._parts.switch.enable(updated, UPDATED_STATUS, is_polled=is_polled)
 
     def _value(self, charm: CharmRecord, name: str) -> bytes | None:
         cell = self._store.cells.read(charm, name)
@@ -185,10 +284,31 @@ def check_source(source: str, file_name: str) -> None:
         raise InvalidInput(f"{file_name} is no text: it has a zero byte.")
 
 
-def schema_of(inspected: Inspected) -> CharmSchema:
-    """Give what an inspected source declares; without that there is no answer at all."""
-    assert inspected.schema is not None
-    return inspected.schema
+def schema_of(
+    inspected: Inspected, file_name: str, before: CharmSchema | None = None
+) -> CharmSchema:
+    """Give what an inspected source declares, with what its class says of when it runs.
+
+    A stream that the charm had `before` stays one, whatever word it is called like. Raises
+    InvalidInput for words that cannot be read.
+    """
+    schema = inspected.schema
+    # Without one there is no answer at all.
+    assert schema is not None
+    try:
+        said = read_class_words(inspected.said)
+    except InvalidInput as error:
+        raise InvalidInput(f"{file_name}: {schema.class_name}.{error}") from None
+    had = before.streams if before is not None else ()
+    kept = tuple(name for name in inspected.withheld if name in had)
+    return replace(schema, schedule=said, streams=schema.streams + kept)
+
+
+def notes_on(inspected: Inspected, schema: CharmSchema) -> tuple[str, ...]:
+    """Say what names of a class mean beside the service's own, a sentence each."""
+    withheld = [name for name in inspected.withheld if name not in schema.streams]
+    fields = {field.name for field in schema.fields}
+    return tuple(told_of_names(fields, inspected.hidden, withheld))
 
 
 def raise_problems(inspected: Inspected, place: int) -> None:

@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 from bg_charm_service.domain.errors import BackupError
+from bg_charm_service.domain.redaction import mask
 from bg_charm_service.domain.text_limits import HOOK_OUTPUT_CHARACTERS
 from bg_charm_service.workers.protocol.processes import end_group
 from bg_charm_service.workers.protocol.python_child import operator_environment
@@ -19,6 +20,14 @@ from bg_charm_service.workers.protocol.python_child import operator_environment
 HOOK_SECONDS = 3600.0
 
 _READ_BYTES = 65536
+
+
+class HookFailed(BackupError):
+    """The command ended with an error; `output` is the end of what it printed."""
+
+    def __init__(self, text: str, output: str) -> None:
+        super().__init__(text)
+        self.output = output
 
 
 async def run_hook(command: tuple[str, ...], file: Path) -> None:
@@ -48,8 +57,7 @@ async def run_hook(command: tuple[str, ...], file: Path) -> None:
         end_group(child.pid)
         await child.wait()
     if code:
-        said = f": {printed}" if printed else "."
-        raise BackupError(f"{command[0]} ended with {code}{said}")
+        raise HookFailed(f"{command[0]} ended with {code}.", printed)
 
 
 async def _end_of(stream: asyncio.StreamReader) -> str:
@@ -57,4 +65,5 @@ async def _end_of(stream: asyncio.StreamReader) -> str:
     kept = b""
     while piece := await stream.read(_READ_BYTES):
         kept = (kept + piece)[-HOOK_OUTPUT_CHARACTERS * 4 :]
-    return kept.decode(errors="replace").strip()[-HOOK_OUTPUT_CHARACTERS:]
+    # Masked first: where the text is cut, what shows a value to be secret may be cut off.
+    return mask(kept.decode(errors="replace").strip())[-HOOK_OUTPUT_CHARACTERS:]

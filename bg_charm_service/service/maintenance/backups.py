@@ -8,6 +8,7 @@ by none of it. Run by the daemon; asked by the commands and the status.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import threading
 import time
@@ -15,12 +16,20 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from loguru import logger
 
 from bg_charm_service.domain.clock import Clock
-from bg_charm_service.domain.errors import BackupError, Conflict, ServiceStopping
-from bg_charm_service.service.maintenance.backup_hook import run_hook
+from bg_charm_service.domain.disclosure import OpenText
+from bg_charm_service.domain.errors import (
+    BackupError,
+    Conflict,
+    NotShared,
+    ServiceStopping,
+    StorageError,
+)
+from bg_charm_service.service.maintenance.backup_hook import HookFailed, run_hook
 from bg_charm_service.service.maintenance.verify_child import check_file
 from bg_charm_service.storage.contract import Database
 from bg_charm_service.storage.data_directory import DATABASE_NAME, DataDirectory
@@ -32,6 +41,9 @@ _RETRY_SECONDS = 300.0
 
 #: The longest that a due time is slept towards in one go, so that a set clock is noticed.
 _SLEEP_SECONDS = 60.0
+
+#: What a backup that is only to be sent is called until it is whole; then it has no name at all.
+_NAMELESS = f".bg-charm-service-sent.db{PARTIAL}"
 
 #: The names of regular backups: the time at which each was begun, and a number where that is taken.
 _NAME = re.compile(r"bg-charm-service-(\d{8}T\d{6}Z)(?:-(\d+))?\.db")
@@ -51,20 +63,24 @@ class BackupPlan:
 class BackupFile:
     """One backup; `made_at` is in seconds since the epoch."""
 
-    path: str
+    path: OpenText
     made_at: float
     size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class BackupStatus:
-    """How backups go; `next_at` is null where none are made regularly."""
+    """How backups go; `next_at` is null where none are made regularly.
 
-    directory: str
+    `hook_output` is the end of what a hook that failed has printed.
+    """
+
+    directory: OpenText
     last: BackupFile | None
     next_at: float | None
-    problem: str
-    hook_problem: str
+    problem: OpenText
+    hook_problem: OpenText
+    hook_output: str
 
 
 class Backups:
@@ -76,6 +92,7 @@ class Backups:
         self.directory = plan.directory or directory.path / "backups"
         self._database = database
         self._data_dir = directory.path
+        self._keep_lock = directory.keep_lock
         self._plan = plan
         self._clock = clock
         self._turn = asyncio.Lock()
@@ -83,14 +100,23 @@ class Backups:
         self._hooks: set[asyncio.Task[None]] = set()
         self._last = next(iter(backups_in(self.directory)), None)
         self._problem = ""
-        self._hook_problem = ""
+        self._hook_problem = self._hook_output = ""
         self._next_at: float | None = None
+        # An earlier life may have been killed while it made one.
+        discard(self._data_dir / _NAMELESS)
 
     @property
     def status(self) -> BackupStatus:
         """How backups go."""
         where = str(self.directory)
-        return BackupStatus(where, self._last, self._next_at, self._problem, self._hook_problem)
+        return BackupStatus(
+            where,
+            self._last,
+            self._next_at,
+            self._problem,
+            self._hook_problem,
+            self._hook_output,
+        )
 
     def newest(self) -> Path | None:
         """The newest backup that is still there."""
@@ -143,6 +169,27 @@ class Backups:
         async with self._own_turn():
             return await self._make(target)
 
+    async def make_nameless(self) -> BinaryIO:
+        """Make a backup in no file that stays, and give it open; raises BackupError.
+
+        No hook carries it away: whoever asked for it does.
+        """
+        partial = self._data_dir / _NAMELESS
+        async with self._own_turn():
+            started = time.monotonic()
+            await self._write(partial)
+            try:
+                made = os.fdopen(os.open(partial, os.O_RDONLY | os.O_CLOEXEC), "rb")
+            except OSError as error:
+                raise BackupError(f"The backup cannot be read: {error.strerror}.") from None
+            finally:
+                discard(partial)
+        size, seconds = os.fstat(made.fileno()).st_size, time.monotonic() - started
+        logger.bind(event="backup_sent", duration=round(seconds, 3)).info(
+            "Backup for a command made and verified: {} bytes in {:.1f} s", size, seconds
+        )
+        return made
+
     async def stop(self) -> None:
         """Give up what is under way, and wait for its end; stopping twice is fine."""
         self._stop.set()
@@ -167,6 +214,21 @@ class Backups:
     async def _make(self, target: Path) -> BackupFile:
         started = time.monotonic()
         partial = target.with_name(f".{target.name}{PARTIAL}")
+        await self._write(partial)
+        publish(partial, target)
+        self._last = made = _backup_file(target)
+        seconds = time.monotonic() - started
+        logger.bind(event="backup", file=made.path, duration=round(seconds, 3)).info(
+            "Backup {} made and verified: {} bytes in {:.1f} s", target, made.size_bytes, seconds
+        )
+        if self._plan.hook:
+            hook = asyncio.create_task(self._carry_away(target))
+            self._hooks.add(hook)
+            hook.add_done_callback(self._hooks.discard)
+        return made
+
+    async def _write(self, partial: Path) -> None:
+        """Write a backup that is whole and sound, or none."""
         discard(partial)
         await self._copy(partial)
         try:
@@ -179,17 +241,6 @@ class Backups:
         except BaseException:
             discard(partial)
             raise
-        publish(partial, target)
-        self._last = made = _backup_file(target)
-        seconds = time.monotonic() - started
-        logger.bind(event="backup", file=made.path, duration=round(seconds, 3)).info(
-            "Backup {} made and verified: {} bytes in {:.1f} s", target, made.size_bytes, seconds
-        )
-        if self._plan.hook:
-            hook = asyncio.create_task(self._carry_away(target))
-            self._hooks.add(hook)
-            hook.add_done_callback(self._hooks.discard)
-        return made
 
     async def _copy(self, partial: Path) -> None:
         """Copy in a thread, which is asked to stop, and waited for, when nobody wants it more."""
@@ -215,6 +266,11 @@ class Backups:
         async with self._turn:
             if self._stop.is_set():
                 raise ServiceStopping("The service is stopping and makes no backup.")
+            try:
+                # Where a moved data directory was, another service's backups may be now.
+                self._keep_lock()
+            except StorageError as error:
+                raise BackupError(f"{error}.") from None
             yield
 
     async def _carry_away(self, file: Path) -> None:
@@ -222,11 +278,12 @@ class Backups:
             await run_hook(self._plan.hook, file)
         except (BackupError, OSError) as error:
             self._hook_problem = str(error)
-            logger.bind(event="backup_hook_failed", file=str(file)).error(
-                "The backup was made, but not carried away: {}", error
-            )
+            self._hook_output = error.output if isinstance(error, HookFailed) else ""
+            bound = logger.bind(event="backup_hook_failed", file=str(file))
+            said = f"{str(error).rstrip('.')}: {self._hook_output}" if self._hook_output else error
+            bound.error("The backup was made, but not carried away: {}", said)
             return
-        self._hook_problem = ""
+        self._hook_problem = self._hook_output = ""
         logger.bind(event="backup_hook", file=str(file)).info("Carried {} away", file)
 
     def _check_replaceable(self, target: Path) -> None:
@@ -252,6 +309,21 @@ def _backup_file(path: Path) -> BackupFile:
     """Describe a file by what the file system knows of it; raises FileNotFoundError."""
     found = path.stat()
     return BackupFile(str(path), found.st_mtime, found.st_size)
+
+
+def check_shared(folder: Path, device_and_inode: tuple[int, int]) -> None:
+    """Raise NotShared unless a folder is the one that a caller sees, and one to write to.
+
+    A unit's /tmp, home folders and a read-only system are not what others see under these names.
+    """
+    try:
+        found = folder.stat()
+        is_same = (found.st_dev, found.st_ino) == device_and_inode
+        if is_same and os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+            return
+    except OSError:
+        pass
+    raise NotShared(f"The service cannot write into {folder} as you see it; nothing was made.")
 
 
 def backups_in(directory: Path) -> list[BackupFile]:

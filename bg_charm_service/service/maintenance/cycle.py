@@ -14,17 +14,20 @@ from functools import partial
 from loguru import logger
 
 from bg_charm_service.domain.errors import ServiceError, StorageError
-from bg_charm_service.domain.model import Priority
-from bg_charm_service.domain.outcome_policy import enabled_again
+from bg_charm_service.domain.model import ENABLED_BY_TIME_STATUS, Priority
+from bg_charm_service.service.charm_packages import CharmPackages
 from bg_charm_service.service.maintenance.backups import Backups
 from bg_charm_service.service.maintenance.health_checks import HealthChecks
 from bg_charm_service.service.maintenance.integration_scans import IntegrationScans
 from bg_charm_service.supervisor.loop import Supervisor
 from bg_charm_service.supervisor.polled_charms import PolledCharms
-from bg_charm_service.workers.pool.worker_process import WorkerProcess
+from bg_charm_service.workers.pool.worker_process import Ending, WorkerProcess, WorkerState
 
 #: Rows that one slice of cleanup deletes, so that runs are not held up.
 _SLICE_ROWS = 500
+
+#: Timers stand still while the machine sleeps: the clock is looked at so often, in seconds.
+_LOOK_SECONDS = 60.0
 
 #: The newest runs of a charm stay, whatever their age: the clock may have been wrong.
 _KEPT_RUNS = 10
@@ -68,6 +71,7 @@ class MaintenanceCycle:
         polled_charms: PolledCharms,
         scans: IntegrationScans,
         health_checks: HealthChecks,
+        packages: CharmPackages,
         workers: Iterable[WorkerProcess],
         limits: CycleLimits,
     ) -> None:
@@ -76,12 +80,12 @@ class MaintenanceCycle:
         self._supervisor = supervisor
         self._database = supervisor.parts.database
         self._store = supervisor.parts.store
-        self._queue = supervisor.parts.queue
-        self._planner = supervisor.parts.planner
+        self._switch = supervisor.parts.switch
         self._clock = supervisor.parts.clock
         self._polled_charms = polled_charms
         self._scans = scans
         self._health_checks = health_checks
+        self._packages = packages
         self._workers = workers
         self._limits = limits
 
@@ -92,7 +96,8 @@ class MaintenanceCycle:
             await self.run_cycle()
             now = self._clock.steady()
             due = max(due + self._limits.interval_seconds, now)
-            await asyncio.sleep(due - now)
+            while (left := due - self._clock.steady()) > 0:  # noqa: ASYNC110 - a clock tells nobody
+                await asyncio.sleep(min(left, _LOOK_SECONDS))
 
     async def run_cycle(self) -> None:
         """Do everything of one cycle once; one job's failure does not stop the others."""
@@ -104,6 +109,7 @@ class MaintenanceCycle:
         jobs += [
             _CycleJob(-Priority.RESET, "reset", self.reset),
             _CycleJob(-Priority.CLEANUP, "cleanup", self.cleanup),
+            _CycleJob(-Priority.CLEANUP, "packages", self.tidy_packages),
             _CycleJob(-Priority.STATS, "stats", self.stats),
         ]
         # The checks come last: what they find is what the others have left.
@@ -122,19 +128,10 @@ class MaintenanceCycle:
         while keys := self._store.health.disabled_before(before, _SLICE_ROWS):
             with self._database.transaction():
                 for charm_key in keys:
-                    health = self._store.health.get(charm_key)
-                    enabled = enabled_again(health, "Re-enabled by time")
-                    self._store.health.put(charm_key, enabled, before=health)
                     charm = self._store.charms.get(charm_key)
-                    if charm is None:
-                        continue
-                    # Events are kept for it also where nobody polls it any more.
-                    self._queue.unhold(charm.space_key, charm_key, self._clock.steady())
-                    if charm_key in self._polled_charms:
-                        self._planner.poll_now(charm_key, charm.ref.space)
-            for charm_key in keys:
-                self._polled_charms.disabled.discard(charm_key)
-                self._polled_charms.failing.discard(charm_key)
+                    if charm is not None:
+                        is_polled = charm_key in self._polled_charms
+                        self._switch.enable(charm, ENABLED_BY_TIME_STATUS, is_polled=is_polled)
             logger.bind(event="charm.enabled", count=len(keys)).info(
                 "Enabled {} charms again that failures had disabled", len(keys)
             )
@@ -178,6 +175,17 @@ class MaintenanceCycle:
                 return
             fruitless = 0 if pruned.deleted else fruitless + 1
             await asyncio.sleep(0)
+
+    async def tidy_packages(self) -> None:
+        """Remove packages that no charm has, and no worker reads from; idle ones make way."""
+        bound = set()
+        for worker in self._workers:
+            folder = worker.binding.walls.packages if worker.binding is not None else ""
+            if worker.state is WorkerState.IDLE and not self._packages.is_wanted(folder):
+                worker.end(Ending.RETIRED)
+            elif folder:
+                bound.add(folder)
+        await self._packages.tidy(bound)
 
     async def stats(self) -> None:
         """Read the workers' memory and CPU for the status; others get their turn in between."""

@@ -14,10 +14,12 @@ from pathlib import Path
 from loguru import logger
 
 from bg_charm_service.domain.errors import BackupError
+from bg_charm_service.service.charm_packages import CharmPackages
 from bg_charm_service.service.maintenance.backups import Backups
 from bg_charm_service.service.maintenance.verify_child import check_file
 from bg_charm_service.storage.engines import file_troubles
 from bg_charm_service.storage.records import Finding, Severity, Trouble
+from bg_charm_service.storage.store_contract import Reminders
 from bg_charm_service.supervisor.dispatcher import Dispatcher
 from bg_charm_service.supervisor.loop import Parts
 from bg_charm_service.supervisor.poll_planner import PollPlanner
@@ -38,9 +40,10 @@ class Report:
 class _Memory:
     """What the service holds in memory beside the database, as the checks ask for it."""
 
-    def __init__(self, dispatcher: Dispatcher, planner: PollPlanner) -> None:
+    def __init__(self, dispatcher: Dispatcher, planner: PollPlanner, reminders: Reminders) -> None:
         self._dispatcher = dispatcher
         self._planner = planner
+        self._reminders = reminders
 
     def in_flight(self) -> frozenset[int]:
         return frozenset(run.claim.job.job_id for run in self._dispatcher.runs)
@@ -49,17 +52,26 @@ class _Memory:
         return self._planner.is_polled(charm_key)
 
     def schedule(self, charm_key: int, space: str) -> None:
-        self._planner.poll_now(charm_key, space)
+        self._planner.begin(charm_key, space)
+
+    def next_reminder(self) -> float | None:
+        return self._reminders.next_at()
+
+    def remember_reminders(self) -> None:
+        self._reminders.take(())
 
 
 class HealthChecks:
     """Makes the checks, and remembers what they found."""
 
-    def __init__(self, parts: Parts, backups: Backups, data_dir: Path) -> None:
+    def __init__(
+        self, parts: Parts, backups: Backups, packages: CharmPackages, data_dir: Path
+    ) -> None:
         self._doctor = parts.storage.doctor
         self._clock = parts.clock
-        self._memory = _Memory(parts.dispatcher, parts.planner)
+        self._memory = _Memory(parts.dispatcher, parts.planner, parts.store.reminders)
         self._backups = backups
+        self._packages = packages
         self._data_dir = data_dir
         self._turn = asyncio.Lock()
         self._due = self._clock.steady()
@@ -80,12 +92,19 @@ class HealthChecks:
         if self._clock.steady() >= self._due:
             await self.examine(repair=False)
 
-    async def examine(self, *, repair: bool) -> Report:
-        """Make the cheap checks now, and mend what is safe to mend if that is wanted."""
+    async def examine(self, *, repair: bool, reads_files: bool = False) -> Report:
+        """Make the cheap checks now, and mend what is safe to mend if that is wanted.
+
+        With `reads_files` the packages of charms are read to their ends, which is not cheap.
+        """
         async with self._turn:
             self._due = self._clock.steady() + _EVERY_SECONDS
             findings = []
-            for trouble in [*self._file_troubles(), *(await self._troubles())]:
+            for trouble in [
+                *self._file_troubles(),
+                *(await self._troubles()),
+                *(await self._packages.troubles(reads=reads_files)),
+            ]:
                 is_mended = repair and trouble.is_mendable
                 if is_mended:
                     for _ in self._doctor.mend(trouble, self._clock.steady(), self._memory):
@@ -97,7 +116,7 @@ class HealthChecks:
 
     async def examine_all(self, *, repair: bool) -> Report:
         """Make the cheap checks, and have the newest backup read from end to end."""
-        report = await self.examine(repair=repair)
+        report = await self.examine(repair=repair, reads_files=True)
         newest = self._backups.newest()
         if newest is None:
             text = "There is no backup, so not every page was read: `bg-charm-service backup FILE`"

@@ -13,6 +13,7 @@ from loguru import logger
 from bg_charm_service.domain.errors import ServiceError, ServiceStopping
 from bg_charm_service.domain.model import CharmRef
 from bg_charm_service.scanning.scanner import Scanner
+from bg_charm_service.service.charm_names import find_named
 from bg_charm_service.storage.records import CharmRecord
 from bg_charm_service.supervisor.loop import Supervisor
 from bg_charm_service.supervisor.polled_charms import PolledCharms
@@ -71,7 +72,7 @@ class IntegrationScans:
         found = {}
         state = self.states[integration_id]
         for ref in refs:
-            charm = self._store.charms.find(ref)
+            charm = find_named(self._store, ref)
             if charm is None or charm.updater is None:
                 reason = "is not known here" if charm is None else "has no updater stream"
                 text = f"Integration {integration_id} lists {ref}, which {reason}"

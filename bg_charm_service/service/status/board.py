@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -15,23 +15,34 @@ import psutil
 
 from bg_charm_service.domain.model import CharmRef
 from bg_charm_service.domain.outcome_policy import RunStatus
+from bg_charm_service.domain.run_endings import EndingKind
 from bg_charm_service.domain.sandbox_mode import Sandboxing
 from bg_charm_service.domain.version import VERSION
+from bg_charm_service.service.maintenance.backups import BackupFile
 from bg_charm_service.service.maintenance.cycle import Maintenance
+from bg_charm_service.service.metrics.run_counters import RunCounters, RunsTogether
+from bg_charm_service.service.status.retired_workers import RetiredWorkers
 from bg_charm_service.service.status.views import (
     FailingCharm,
     IntegrationStatus,
     MinuteView,
+    Problem,
+    ProblemKind,
+    RetiringCharmView,
     ServiceStatus,
     WorkerView,
 )
 from bg_charm_service.supervisor.completer import Settled
 from bg_charm_service.supervisor.loop import Parts, Supervisor
 from bg_charm_service.supervisor.polled_charms import PolledCharms
+from bg_charm_service.workers.pool.events import WorkerSpent
 from bg_charm_service.workers.pool.pool import Pool
 
 #: How many of the charms with the most failures in a row are shown.
 TOP_FAILING = 10
+
+#: How many of the hosts that are down are named.
+MOST_HOSTS = 20
 
 #: Over how long lag is averaged, in seconds.
 _LAG_SECONDS = 60
@@ -60,20 +71,16 @@ class StartLags:
     def __init__(self) -> None:
         self._seconds: deque[_LagSecond] = deque(maxlen=_LAG_SECONDS)
 
-    def note(self, lag_seconds: float, *, run_at: float, awake_since: float, now: float) -> None:
-        """Count one start, unless its time came while the service was down or did not run.
-
-        More workers would not have helped there; and a time that an earlier life wrote is that of
-        another clock.
-        """
-        if run_at < awake_since:
+    def note(self, together: RunsTogether, now: float) -> None:
+        """Count the starts of some runs."""
+        if not together.lags:
             return
         if not self._seconds or self._seconds[-1].second != int(now):
             self._seconds.append(_LagSecond(int(now)))
-        second, lag_ms = self._seconds[-1], lag_seconds * 1000
-        second.count += 1
-        second.total_ms += lag_ms
-        second.max_ms = max(second.max_ms, lag_ms)
+        second = self._seconds[-1]
+        second.count += together.lags
+        second.total_ms += together.lag_seconds * 1000
+        second.max_ms = max(second.max_ms, together.longest_lag_seconds * 1000)
 
     def mean_ms(self, now: float) -> float:
         """Give the average."""
@@ -105,13 +112,13 @@ class RunHistory:
     def __init__(self) -> None:
         self._minutes: deque[_Minute] = deque(maxlen=MINUTES)
 
-    def note(self, status: RunStatus, now: float) -> None:
-        """Count a run that ended; one that was cancelled or is run again says nothing."""
+    def note(self, together: RunsTogether, now: float) -> None:
+        """Count runs that ended; those that were cancelled or are run again say nothing."""
         number = int(now // 60)
         if not self._minutes or self._minutes[-1].number < number:
             self._minutes.append(_Minute(number))
-        self._minutes[-1].successes += status is RunStatus.SUCCESS
-        self._minutes[-1].failures += status is RunStatus.FAILURE
+        self._minutes[-1].successes += together.successes
+        self._minutes[-1].failures += together.failures
 
     def last_hour(self, now: float) -> tuple[MinuteView, ...]:
         """Every minute of the last hour, the oldest first, those without runs too."""
@@ -128,7 +135,6 @@ class RunHistory:
 class About:
     """What does not change while the service lives."""
 
-    operator: str
     data_dir: str
     interval_seconds: float
     is_polling: bool
@@ -146,12 +152,16 @@ class StatusBoard:
         polled_charms: PolledCharms,
         maintenance: Maintenance,
         supervisor: Supervisor,
+        operator: Callable[[], str],
     ) -> None:
         self._about = about
+        self._operator = operator
         self._store = parts.store
         self._queue = parts.queue
+        self._waiting = parts.waiting
         self._dispatcher = parts.dispatcher
         self._clock = clock = parts.clock
+        self._stale = 0
         self._steps = parts.steps
         self._pool = pool
         self._polled_charms = polled_charms
@@ -162,28 +172,28 @@ class StatusBoard:
         self._started = clock.steady()
         self._lags = StartLags()
         self._history = RunHistory()
+        self._retired = RetiredWorkers()
         self._longest_queue = 0
-        self._tasks = dict.fromkeys(RunStatus, 0)
-        self._task_ms = 0.0
+        #: How runs ended since the start.
+        self.runs = RunCounters(polled_charms.label, maintenance.scans.states.keys())
         self._process = psutil.Process(os.getpid())
         self._memory_bytes = 0
         self._cpu_seconds = 0.0
 
     def settled(self, settled: Sequence[Settled]) -> None:
         """Count settlements that are on disk."""
-        now, steady = self._clock.now(), self._clock.steady()
         self._longest_queue = max(self._longest_queue, self._queue.pending)
+        together = self.runs.note(settled, awake_since=self._supervisor.awake_since)
+        self._history.note(together, self._clock.now())
+        self._lags.note(together, self._clock.steady())
         for one in settled:
-            status = one.decision.status
-            self._tasks[status] += 1
-            self._task_ms += one.outcome.duration_seconds * 1000
-            self._history.note(status, now)
-            self._lags.note(
-                one.run.lag_seconds,
-                run_at=one.run.claim.job.run_at,
-                awake_since=self._supervisor.awake_since,
-                now=steady,
-            )
+            if one.record.retired:
+                self._retired.note(one.run.claim.job.ref, one.record.run_id, one.record.retired)
+
+    def spent(self, spent: WorkerSpent) -> None:
+        """Count a worker that was replaced for a run that is on disk already."""
+        run = spent.run
+        self._retired.note(CharmRef(run.space, run.charm_id), run.run_id, spent.why)
 
     def _measure_self(self) -> None:
         # Where no file can be opened any more, what was last read stands.
@@ -196,15 +206,21 @@ class StatusBoard:
         """Give the state of the service now."""
         totals = self._store.totals
         executions, successes = totals.get("executions"), totals.get("successes")
-        disabled = sum(key in self._polled_charms for key in self._polled_charms.disabled)
+        enabled, disabled = self.polled()
         workers = tuple(self._workers())
         self._measure_self()
-        done = self._tasks[RunStatus.SUCCESS] + self._tasks[RunStatus.FAILURE]
+        completed = self.runs.ended(RunStatus.SUCCESS)
+        failed = self.runs.ended(RunStatus.FAILURE)
+        done = completed + failed
         # Read first: where that fails, it is one of the problems.
         failing = tuple(self._failing())
+        stale = self._count_stale()
+        retiring = tuple(self._retiring())
         steady = self._clock.steady()
-        mean_lag = self._lags.mean_ms(steady)
-        problems = self._problems(mean_lag)
+        problems = tuple(problem.text for problem in self.problems())
+        pauses = self._store.pauses.all()
+        all_paused = self._store.pauses.at()
+        charms_paused = sum(one.charm_key > 0 for one in pauses)
         step_cpu, step_wall = self._steps.longest_recent()
         return ServiceStatus(
             version=VERSION,
@@ -213,17 +229,28 @@ class StatusBoard:
             backup=self._maintenance.backups.status,
             running=self._about.is_polling,
             pid=os.getpid(),
-            operator=self._about.operator,
+            operator=self._operator(),
             data_dir=self._about.data_dir,
             started_at=self._started_at,
             uptime_seconds=self._clock.steady() - self._started,
             interval_seconds=self._about.interval_seconds,
-            charms_enabled=len(self._polled_charms) - disabled,
+            charms_enabled=enabled,
             charms_disabled=disabled,
             charms_failing=len(self._polled_charms.failing),
+            charms_waiting=self._waiting.of_kind(EndingKind.WAIT),
+            charms_down=self._waiting.of_kind(EndingKind.DOWN),
+            charms_sign_in=self._waiting.of_kind(EndingKind.SIGN_IN),
+            charms_stopped=self._waiting.of_kind(EndingKind.STOP),
+            charms_stale=stale,
+            paused_at=all_paused.paused_at if all_paused is not None else 0.0,
+            paused_by=all_paused.paused_by if all_paused is not None else "",
+            spaces_paused=len(pauses) - charms_paused - (all_paused is not None),
+            charms_paused=charms_paused,
             executions=executions,
             successes=successes,
             failures=totals.get("failures"),
+            waits=totals.get("waiting_runs"),
+            downs=totals.get("down_runs"),
             success_rate=successes / executions if executions else None,
             cycles=totals.get("cycles"),
             last_cycle_started_at=self._maintenance.cycle.last_started_at,
@@ -235,16 +262,16 @@ class StatusBoard:
             jobs_processing=self._queue.claimed,
             dead_letters=self._queue.dead,
             longest_queue=self._longest_queue,
-            lag_ms_last_minute=mean_lag,
+            lag_ms_last_minute=self._lags.mean_ms(steady),
             lag_ms_max_last_minute=self._lags.max_ms(steady),
             longest_step_cpu_ms_last_minute=step_cpu * 1000,
             longest_step_wall_ms_last_minute=step_wall * 1000,
             longest_step_cpu_ms=self._steps.longest_cpu_seconds * 1000,
             longest_step_wall_ms=self._steps.longest_wall_seconds * 1000,
-            tasks_completed=self._tasks[RunStatus.SUCCESS],
-            tasks_failed=self._tasks[RunStatus.FAILURE],
+            tasks_completed=completed,
+            tasks_failed=failed,
             timeouts=totals.get("timeouts"),
-            average_task_ms=self._task_ms / done if done else 0.0,
+            average_task_ms=self.runs.durations.total * 1000 / done if done else 0.0,
             workers_busy=self._pool.workers.busy,
             workers_total=len(self._pool.workers),
             workers_in_reserve=self._pool.workers.in_reserve,
@@ -257,28 +284,53 @@ class StatusBoard:
             workers_cpu_seconds=sum(worker.cpu_seconds for worker in workers),
             integrations=tuple(self._integrations()),
             failing=failing,
+            retiring=retiring,
+            hosts_down=tuple(self._waiting.hosts()[:MOST_HOSTS]),
             sandbox=self._about.sandboxing,
             workers=workers,
             last_hour=self._history.last_hour(self._clock.now()),
         )
 
-    def _problems(self, mean_lag_ms: float) -> tuple[str, ...]:
-        problems = [self._storage.problem] if self._storage.problem else []
-        problems += self._maintenance.health_checks.problems
+    def polled(self) -> tuple[int, int]:
+        """How many charms are polled, and how many would be if they were not disabled.
+
+        Those that stopped, or need a sign-in, are neither: they are counted apart.
+        """
+        off = [key for key in self._polled_charms.disabled if key in self._polled_charms]
+        disabled = sum(not self._waiting.is_off(key) for key in off)
+        return len(self._polled_charms) - len(off), disabled
+
+    @property
+    def last_backup(self) -> BackupFile | None:
+        """The newest verified backup that is known of."""
+        return self._maintenance.backups.status.last
+
+    def problems(self) -> list[Problem]:
+        """What makes the service unhealthy now; reads nothing but memory."""
+        found = self._maintenance.health_checks.problems
+        problems = [Problem(ProblemKind.DATA, text) for text in found]
+        if self._storage.problem:
+            problems.insert(0, Problem(ProblemKind.STORAGE, self._storage.problem))
         backup = self._maintenance.backups.status
         if backup.problem:
-            problems.append(f"The last backup failed: {backup.problem}")
+            text = f"The last backup failed: {backup.problem}"
+            problems.append(Problem(ProblemKind.BACKUP, text))
         if backup.hook_problem:
-            problems.append(f"The last backup was not carried away: {backup.hook_problem}")
+            text = f"The last backup was not carried away: {backup.hook_problem}"
+            problems.append(Problem(ProblemKind.BACKUP_HOOK, text))
+        steady = self._clock.steady()
+        mean_lag_ms = self._lags.mean_ms(steady)
         if mean_lag_ms > _UNHEALTHY_LAG_MS:
-            problems.append(
+            text = (
                 f"Runs start {mean_lag_ms / 1000:.0f} s late: raise --max-concurrent or --interval."
             )
+            problems.append(Problem(ProblemKind.LATE, text))
         if self._about.is_polling and (since := self._dispatcher.waiting_since) is not None:
-            waited = self._clock.steady() - since
+            waited = steady - since
             if waited > _UNHEALTHY_WAIT_SECONDS:
-                problems.append(f"Jobs wait, but none has begun for {waited:.0f} s: {self._why()}")
-        return tuple(problems)
+                text = f"Jobs wait, but none has begun for {waited:.0f} s: {self._why()}"
+                problems.append(Problem(ProblemKind.STUCK, text))
+        return problems
 
     def _why(self) -> str:
         if self._pool.workers.busy:
@@ -309,6 +361,33 @@ class StatusBoard:
             failing += self._read_failing()
         return failing
 
+    def _retiring(self) -> list[RetiringCharmView]:
+        """The charms that cost workers; none while the database cannot be read."""
+        found: list[RetiringCharmView] = []
+        with self._storage.noting():
+            for one in self._retired.most():
+                charm = self._store.charms.find(one.ref)
+                if charm is not None:
+                    space, charm_id = one.ref.space, one.ref.charm_id
+                    found.append(
+                        RetiringCharmView(
+                            space, charm_id, charm.name, one.workers, one.run_id, one.why
+                        )
+                    )
+        return found
+
+    @property
+    def stale(self) -> int:
+        """How many charms were stale when the status was told last: to count them is to read."""
+        return self._stale
+
+    def _count_stale(self) -> int:
+        """How many charms are stale; none while the database cannot be read."""
+        self._stale = 0
+        with self._storage.noting():
+            self._stale = self._store.freshness.count_stale(self._clock.now())
+        return self._stale
+
     def _read_failing(self) -> Iterator[FailingCharm]:
         for charm_key, count, error, cause in self._store.health.most_failing(TOP_FAILING):
             charm = self._store.charms.get(charm_key)
@@ -317,7 +396,8 @@ class StatusBoard:
                 yield FailingCharm(ref.space, ref.charm_id, count, error, cause, charm.name)
 
     def _workers(self) -> list[WorkerView]:
-        now = self._clock.steady()
+        # The pool measures by what has passed while the machine was awake.
+        now = self._clock.awake()
         views = []
         for worker in self._pool.workers:
             run = worker.run

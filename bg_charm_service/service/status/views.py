@@ -7,9 +7,32 @@ never; durations say their unit. Built by the status board.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated
 
+from bg_charm_service.domain.disclosure import Instead, OpenText
+from bg_charm_service.domain.run_endings import HostDown
 from bg_charm_service.domain.sandbox_mode import Sandboxing
 from bg_charm_service.service.maintenance.backups import BackupStatus
+
+
+class ProblemKind(StrEnum):
+    """What makes the service unhealthy, as monitors tell problems apart."""
+
+    STORAGE = "storage"  #: the database cannot be used
+    DATA = "data"  #: the doctor found something
+    BACKUP = "backup"  #: the last one failed
+    BACKUP_HOOK = "backup_hook"  #: the last one was not carried away
+    LATE = "late"  #: runs start late
+    STUCK = "stuck"  #: jobs wait, and none begins
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that makes the service unhealthy, with a text for people."""
+
+    kind: ProblemKind
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +40,10 @@ class WorkerView:
     """One worker process; one in reserve is idle, and bound to nobody yet."""
 
     pid: int
-    state: str
+    state: OpenText
     in_reserve: bool
-    space: str | None
-    charm: str | None
+    space: OpenText | None
+    charm: OpenText | None
     runs: int
     age_seconds: float
     memory_bytes: int
@@ -31,19 +54,31 @@ class WorkerView:
 class FailingCharm:
     """A charm among those with the most failures in a row."""
 
-    space: str
-    charm_id: str
+    space: OpenText
+    charm_id: OpenText
     consecutive_failures: int
-    last_error: str
-    last_error_cause: str | None
-    name: str
+    last_error: Annotated[str, Instead(field="last_error_cause")]
+    last_error_cause: OpenText | None
+    name: OpenText
+
+
+@dataclass(frozen=True, slots=True)
+class RetiringCharmView:
+    """A charm whose runs cost workers: so many since the start, and what the last of them did."""
+
+    space: OpenText
+    charm_id: OpenText
+    name: OpenText
+    workers: int
+    run_id: OpenText
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
 class IntegrationStatus:
     """Counts of one integration label."""
 
-    integration: str
+    integration: OpenText
     charms: int
     executions: int
     success_rate: float | None
@@ -66,23 +101,36 @@ class ServiceStatus:
     time, and the wall time that the longest took.
     """
 
-    version: str
+    version: OpenText
     healthy: bool
-    problems: tuple[str, ...]
+    problems: tuple[OpenText, ...]
     backup: BackupStatus
     running: bool
     pid: int
-    operator: str
-    data_dir: str
+    operator: OpenText
+    data_dir: OpenText
     started_at: float
     uptime_seconds: float
     interval_seconds: float
     charms_enabled: int
     charms_disabled: int
     charms_failing: int
+    charms_waiting: int
+    charms_down: int
+    charms_sign_in: int
+    charms_stopped: int
+    charms_stale: int
+    #: Since when everything is paused, and by whom; else spaces and charms may be, by themselves.
+    paused_at: float
+    paused_by: OpenText
+    spaces_paused: int
+    charms_paused: int
     executions: int
     successes: int
     failures: int
+    #: Runs that were neither: asked to wait, and with a provider that was down.
+    waits: int
+    downs: int
     success_rate: float | None
     cycles: int
     last_cycle_started_at: float
@@ -116,6 +164,21 @@ class ServiceStatus:
     workers_cpu_seconds: float
     integrations: tuple[IntegrationStatus, ...]
     failing: tuple[FailingCharm, ...]
+    #: Charms that cost workers by what their runs leave behind, the most first.
+    retiring: tuple[RetiringCharmView, ...]
+    #: Hosts that charms wait for, the most first.
+    hosts_down: tuple[HostDown, ...]
     sandbox: Sandboxing
     workers: tuple[WorkerView, ...]
     last_hour: tuple[MinuteView, ...]
+
+    @property
+    def waiting_counts(self) -> list[tuple[int, str]]:
+        """How many charms wait for what, in words; nothing for what none waits for."""
+        counts = (
+            (self.charms_waiting, "asked to wait"),
+            (self.charms_down, "with a provider down"),
+            (self.charms_sign_in, "to sign in again"),
+            (self.charms_stopped, "stopped"),
+        )
+        return [(count, what) for count, what in counts if count]

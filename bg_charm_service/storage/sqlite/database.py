@@ -24,12 +24,14 @@ from bg_charm_service.domain.errors import (
     StorageError,
     StorageFull,
 )
+from bg_charm_service.storage.records import DiskUsage
 from bg_charm_service.storage.sqlite.commits import NumberedCommits
 from bg_charm_service.storage.sqlite.copying import copy_database
 from bg_charm_service.storage.sqlite.integrity import problems_of
 from bg_charm_service.storage.sqlite.log_file import LogMark, check_log, log_bytes, see_to_disk
 from bg_charm_service.storage.sqlite.migrations import STEPS, check_version, migrate
 from bg_charm_service.storage.sqlite.open_files import OpenFiles
+from bg_charm_service.storage.sqlite.plain_polls import PlainPolls
 from bg_charm_service.storage.sqlite.schema_version import stored_schema_version
 from bg_charm_service.storage.sqlite.sole_writer import SoleWriter
 from bg_charm_service.storage.whole_files import PARTIAL, discard, publish
@@ -58,8 +60,10 @@ class Database:
         self.commits = 0
         self._depth = 0
         self._commits = NumberedCommits(connection)
+        #: Takes back what was remembered in the transaction that is open, the newest last.
+        self._on_rollback: list[Callable[[], None]] = []
         #: What may be remembered because nobody else writes.
-        self.sole_writer = SoleWriter(self._commits)
+        self.sole_writer = SoleWriter(self._commits, PlainPolls(self.on_rollback))
         #: Kept as keys, in order, so that asking twice gives one call.
         self._before_commit: dict[Callable[[], None], None] = {}
         self._after_commit: list[Callable[[], None]] = []
@@ -157,11 +161,13 @@ class Database:
             self._after_commit.clear()
             with suppress(sqlite3.Error):
                 self._undo()
+            self._take_back(0)
             self._tell_undone()
             raise
         finally:
             self._depth = 0
             self._before_commit.clear()
+            self._on_rollback.clear()
         callbacks, self._after_commit = self._after_commit, []
         for callback in callbacks:
             callback()
@@ -171,13 +177,14 @@ class Database:
         """Undo what is written inside when it fails, and only that; inside a transaction only."""
         if not self._depth:
             raise RuntimeError("a savepoint needs a transaction around it")
-        mark = len(self._after_commit)
+        mark, memory = len(self._after_commit), len(self._on_rollback)
         self.execute("SAVEPOINT step")
         try:
             with self._failures:
                 yield
         except BaseException:
             del self._after_commit[mark:]
+            self._take_back(memory)
             if self.connection.in_transaction:
                 self.execute("ROLLBACK TO step")
                 self.execute("RELEASE step")
@@ -199,9 +206,30 @@ class Database:
         else:
             callback()
 
+    def on_rollback(self, callback: Callable[[], None]) -> None:
+        """Take back what was remembered, the newest first, if what is open is undone."""
+        if self._depth:
+            self._on_rollback.append(callback)
+
     @property
     def in_transaction(self) -> bool:
         return self._depth > 0
+
+    @property
+    def disk_usage(self) -> DiskUsage:
+        """What file and write-ahead log take now; nothing of a database in memory."""
+        return self._files.usage() if self._files is not None else DiskUsage(0, 0)
+
+    @property
+    def schema_version(self) -> int:
+        """The version of the schema as it is stored; raises StorageError."""
+        (version,) = self.row("PRAGMA user_version")
+        return int(version)
+
+    @property
+    def newest_schema(self) -> int:
+        """The version that the steps of this program lead to."""
+        return len(STEPS)
 
     def execute(self, sql: str, parameters: Iterable[Any] | dict[str, Any] = ()) -> sqlite3.Cursor:
         """Run one statement; outside a transaction it commits by itself.
@@ -291,6 +319,10 @@ class Database:
             if not self._depth and _is_of_the_database(error):
                 self._commits.undo_for_good(error)
             raise
+
+    def _take_back(self, mark: int) -> None:
+        while len(self._on_rollback) > mark:
+            self._on_rollback.pop()()
 
     def _tell_undone(self) -> None:
         for listener in self.on_undo:
@@ -398,6 +430,8 @@ def _connect(path: str, factory: type[sqlite3.Connection]) -> sqlite3.Connection
             connection.execute(f"PRAGMA auto_vacuum = {_INCREMENTAL}")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
+        # On or off by how the library was built; the same everywhere: docs/decisions/0073.
+        connection.execute("PRAGMA secure_delete = ON")
         connection.execute("PRAGMA cache_size = -64000")
         connection.execute("PRAGMA temp_store = MEMORY")
         connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")

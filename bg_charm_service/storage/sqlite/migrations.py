@@ -275,8 +275,112 @@ CREATE TABLE service_lives (
 ALTER TABLE health ADD COLUMN service_deaths INTEGER NOT NULL DEFAULT 0
 """
 
+#: When charms run: what the operator says of one, JSON; for when a poll was due, also of the last
+#: one that succeeded, by the wall clock.
+_SCHEDULES = """
+CREATE TABLE charm_schedules (
+    charm_key INTEGER PRIMARY KEY REFERENCES charms,
+    words BLOB NOT NULL
+);
+ALTER TABLE ack_queue_jobs ADD COLUMN scheduled_at REAL;
+ALTER TABLE health ADD COLUMN last_scheduled REAL NOT NULL DEFAULT 0
+"""
+
+#: What is paused (a zero stands for all of them), what charms want to be reminded of, and until
+#: when the state of those that say how often it should change counts as fresh.
+_WAITING = """
+CREATE TABLE pauses (
+    space_key INTEGER NOT NULL,
+    charm_key INTEGER NOT NULL,
+    paused_at REAL NOT NULL,
+    paused_by TEXT NOT NULL,
+    PRIMARY KEY (space_key, charm_key)
+) WITHOUT ROWID;
+CREATE TABLE reminders (
+    reminder_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    charm_key INTEGER NOT NULL REFERENCES charms,
+    name TEXT,
+    stream TEXT NOT NULL,
+    event BLOB NOT NULL,
+    remind_at REAL NOT NULL,
+    created_at REAL NOT NULL
+);
+CREATE UNIQUE INDEX reminders_by_name ON reminders (charm_key, name);
+CREATE INDEX reminders_by_time ON reminders (remind_at);
+CREATE TABLE freshness (
+    charm_key INTEGER NOT NULL REFERENCES charms,
+    field TEXT NOT NULL,
+    stale_at REAL NOT NULL,
+    PRIMARY KEY (charm_key, field)
+) WITHOUT ROWID;
+CREATE INDEX freshness_by_time ON freshness (stale_at)
+"""
+
+#: What charms wait for: a row only for those that do. Runs that ended neither well nor badly are
+#: counted apart.
+_WAITS = """
+CREATE TABLE waits (
+    charm_key INTEGER PRIMARY KEY REFERENCES charms,
+    space_key INTEGER NOT NULL REFERENCES spaces,
+    kind TEXT NOT NULL,
+    until REAL NOT NULL,
+    since REAL NOT NULL,
+    tries INTEGER NOT NULL,
+    host TEXT NOT NULL,
+    why TEXT NOT NULL,
+    url TEXT NOT NULL
+);
+CREATE INDEX waits_by_kind ON waits (kind);
+CREATE INDEX waits_by_host ON waits (space_key, host, until) WHERE kind = 'down';
+ALTER TABLE health ADD COLUMN waits INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE health ADD COLUMN downs INTEGER NOT NULL DEFAULT 0
+"""
+
+#: For what a run did its worker was replaced; of nearly all runs empty, which takes no room.
+_RETIRED = """
+ALTER TABLE runs ADD COLUMN retired TEXT NOT NULL DEFAULT ''
+"""
+
+#: The locks of packages, each by the hash of what it says, and which charm has which: few have one.
+_PACKAGES = """
+CREATE TABLE package_locks (
+    lock_hash TEXT PRIMARY KEY,
+    lock BLOB NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    created_at REAL NOT NULL
+);
+CREATE TABLE charm_packages (
+    charm_key INTEGER PRIMARY KEY REFERENCES charms,
+    space_key INTEGER NOT NULL REFERENCES spaces,
+    lock_hash TEXT NOT NULL REFERENCES package_locks
+);
+CREATE INDEX charm_packages_by_lock ON charm_packages (lock_hash)
+"""
+
+#: A poll that is plain has no row of its own: the row of its batch names it, and its charm's record
+#: says which was the last that ended. Ids of jobs are given out without rows, too.
+_PLAIN_POLLS = """
+ALTER TABLE health ADD COLUMN last_poll INTEGER NOT NULL DEFAULT 0;
+INSERT INTO sqlite_sequence (name, seq) SELECT 'ack_queue_jobs', 0
+    WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'ack_queue_jobs')
+"""
+
 #: Each step as SQL; a step's number is its place, from 1.
-STEPS: tuple[str, ...] = (_FIRST, _LISTS, _ACCESS, _LIMITS, _INTEGRATIONS, _LEAN, _LIVES)
+STEPS: tuple[str, ...] = (
+    _FIRST,
+    _LISTS,
+    _ACCESS,
+    _LIMITS,
+    _INTEGRATIONS,
+    _LEAN,
+    _LIVES,
+    _SCHEDULES,
+    _WAITING,
+    _WAITS,
+    _RETIRED,
+    _PACKAGES,
+    _PLAIN_POLLS,
+)
 
 
 def migrate(connection: sqlite3.Connection) -> None:

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from bg_charm_service.domain.errors import StorageError
+from bg_charm_service.storage.records import DiskUsage
 
 
 class OpenFiles:
@@ -32,11 +33,23 @@ class OpenFiles:
                     "`bg-charm-service backup FILE`, stop the service and restore that file"
                 )
 
+    def usage(self) -> DiskUsage:
+        """How long both files are now."""
+        database, log = map(_size_bytes, self._paths)
+        return DiskUsage(database, log)
+
     def close(self) -> None:
         """Let go of the file, once SQLite has; closing twice is fine."""
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
+
+
+def _size_bytes(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
 
 
 def _identity(path: str) -> tuple[int, int] | None:

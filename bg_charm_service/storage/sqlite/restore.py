@@ -6,6 +6,7 @@ open; what is replaced is kept aside. Called by the command line.
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.integrity import facts_of, problems_of
 from bg_charm_service.storage.sqlite.log_file import needs_log
 from bg_charm_service.storage.sqlite.migrations import check_version
+from bg_charm_service.storage.trusted_paths import open_file
 from bg_charm_service.storage.whole_files import PARTIAL, discard, publish, written
 
 
@@ -37,7 +39,7 @@ def restore_backup(file: Path, data_dir: Path, *, force: bool) -> Restored:
     with _given(file) as content, DataDirectory.open(data_dir) as directory:
         target = directory.database_path
         if target.exists():
-            if target.samefile(file):
+            if os.path.samestat(target.stat(), os.fstat(content.fileno())):
                 raise InvalidInput(f"{file} is the database itself, not a backup of it.")
             if not force:
                 raise Conflict(
@@ -75,7 +77,7 @@ def _given(file: Path) -> Iterator[BinaryIO]:
                 f"{log} holds a part of {file.name}: that is the copy of a database in use, and "
                 "no backup. Let a service open it, and make a backup."
             )
-        with open(file, "rb") as content:
+        with open(open_file(file), "rb") as content:
             yield content
     except FileNotFoundError:
         raise NotFound(f"There is no file {file}.") from None

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 
 from bg_charm_service.storage.sqlite.commits import NumberedCommits
+from bg_charm_service.storage.sqlite.plain_polls import PlainPolls
 
 #: So many charms are told apart; beyond that all count as changed at once, and it starts anew.
 MOST_MARKS = 10_000
@@ -59,7 +60,8 @@ class Backlog:
         self.pending = 0
         self.claimed = 0
         self.dead = 0
-        self._hot: set[int] = set()
+        #: Each with the time since when its oldest job that is ready may have been ready.
+        self._hot: dict[int, float] = {}
         # Hot ones in which nothing was found but what belongs to these integrations.
         self._left_out: dict[int, frozenset[str]] = {}
         self._later: list[tuple[float, int]] = []
@@ -87,21 +89,34 @@ class Backlog:
         if left_out:
             self._left_out[space_key] = left_out
         else:
-            self._hot.discard(space_key)
+            self._hot.pop(space_key, None)
             self._left_out.pop(space_key, None)
+
+    def advance(self, space_key: int, ready_at: float) -> None:
+        """A look found more there than was taken: what is left was not ready before that time."""
+        if space_key in self._hot:
+            self._hot[space_key] = ready_at
 
     def hot_spaces(self, now: float, *, without: Set[str] = frozenset()) -> set[int]:
         """The spaces to look into, for jobs of other integrations than these."""
         while self._later and self._later[0][0] <= now:
-            space_key = heapq.heappop(self._later)[1]
-            self._hot.add(space_key)
+            run_at, space_key = heapq.heappop(self._later)
+            # Without a time, its charm has become free just now.
+            self._hot[space_key] = min(self._hot.get(space_key, now), run_at or now)
             self._left_out.pop(space_key, None)
         vain = {key for key, left_out in self._left_out.items() if left_out <= without}
-        return self._hot - vain
+        return self._hot.keys() - vain
 
     def spaces_left_hot(self) -> set[int]:
         """The spaces of the last look in which more may be; what came since counts later."""
         return set(self._hot)
+
+    def ready_since(self, now: float) -> float | None:
+        """Since when the oldest job that is ready may have been ready; None when none is."""
+        oldest = min(self._hot.values(), default=None)
+        # What came since the last look: the loop may not have taken one for a while.
+        coming = self._later[0][0] if self._later and 0.0 < self._later[0][0] <= now else None
+        return min((one for one in (oldest, coming) if one is not None), default=None)
 
     def next_run_at(self) -> float | None:
         """When the next space becomes hot; None when none will."""
@@ -162,6 +177,7 @@ class SoleWriter:
     """The memory of the one process that has the file."""
 
     commits: NumberedCommits
+    plain_polls: PlainPolls
     changes: ChangeMarks = field(default_factory=ChangeMarks)
     backlog: Backlog = field(default_factory=Backlog)
     due_times: DueTimes = field(default_factory=DueTimes)

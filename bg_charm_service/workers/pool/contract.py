@@ -24,7 +24,10 @@ class PoolLimits:
 
     With `has_walls` workers are sandboxed, but for the `missing_walls`, by name. Under
     `scratch_root` each worker has a directory to write to; None for none. While a run is new, or
-    something grows, it is looked so often whether anything does; never for 0.
+    something grows, it is looked so often whether anything does; never for 0. `processors` are the
+    numbers of those of this machine that workers may use; empty where they cannot be told apart.
+    something grows, it is looked so often whether anything does; never for 0. Under
+    `packages_root` lie the folders of packages that workers are bound to.
     """
 
     max_concurrent: int = 5
@@ -37,7 +40,9 @@ class PoolLimits:
     has_walls: bool = False
     missing_walls: tuple[str, ...] = ()
     scratch_root: Path | None = None
+    packages_root: Path | None = None
     glance_seconds: float = 0.02
+    processors: tuple[int, ...] = ()
 
     @property
     def workers(self) -> int:

@@ -1,4 +1,4 @@
-"""What the pool reports: runs that are over, fields that are wanted, inspections, idle deaths.
+"""What the pool reports: runs that are over, fields that are wanted, inspections, workers' ends.
 
 Used by the pool, the supervisor, and whoever listens for idle deaths.
 """
@@ -32,6 +32,8 @@ class RunFinished(msgspec.Struct, frozen=True):
     #: How long it kept its worker at most, measured from outside: what a worker says is checked by
     #: it. No second is counted for two runs.
     seconds: float = 0.0
+    #: What the run did that its worker is replaced for; empty where it makes other runs.
+    retired: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,16 @@ class IdleDeath:
     after_run: str = ""
 
 
-PoolEvent = RunFinished | FieldWanted | InspectFinished
+@dataclass(frozen=True, slots=True)
+class WorkerSpent:
+    """A worker was replaced for what its last run did, which showed after that had ended."""
+
+    run: RunSpec
+    worker_pid: int
+    why: str
+
+
+PoolEvent = RunFinished | FieldWanted | InspectFinished | WorkerSpent
 
 
 def given_back(run: RunSpec, *, is_cancelled: bool = False) -> RunFinished:

@@ -121,15 +121,17 @@ class MessageHandler:
         if answer.pauses:
             worker.read_output()
         log = worker.finish_run()
+        retired = ""
         if self._is_spent(worker, answer):
             # Stopped for good before its job is settled.
             worker.end(Ending.RETIRED)
+            retired = self._what_it_did(worker, answer)
         else:
             if answer.pauses:
                 worker.channel.send(_GO_ON)
             if not worker.start_next(now):
                 worker.become_idle(now)
-        return RunFinished(run, pid, log, answer=answer, seconds=seconds)
+        return RunFinished(run, pid, log, answer=answer, seconds=seconds, retired=retired)
 
     def _is_spent(self, worker: WorkerProcess, answer: Answer) -> bool:
         """Whether a worker is to make no other run; if it may, its scratch directory is empty."""
@@ -140,6 +142,15 @@ class MessageHandler:
             or (not worker.queued_runs and worker.channel.has_unsent)
             or (answer.pauses and not self._is_emptied(worker))
         )
+
+    def _what_it_did(self, worker: WorkerProcess, answer: Answer) -> str:
+        """Say what a run did that its worker is replaced for; empty for reasons of ours."""
+        if answer.leak:
+            return f"it left {answer.leak}"
+        if answer.failure is not None and answer.failure.cause in SPENT_WORKER:
+            return f"it ran into a limit ({answer.failure.cause})"
+        is_worn_out = worker.runs >= self._limits.runs_a_worker or not answer.pauses
+        return "" if is_worn_out else "it left more files than can be removed quickly"
 
     def _is_emptied(self, worker: WorkerProcess) -> bool:
         return self._scratch is None or self._scratch.empty(worker.worker_no)

@@ -9,6 +9,8 @@ which calls `tick` and `collect` in its loop.
 from __future__ import annotations
 
 import asyncio
+import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
@@ -30,10 +32,11 @@ from bg_charm_service.workers.pool.events import (
 )
 from bg_charm_service.workers.pool.message_handler import MessageHandler
 from bg_charm_service.workers.pool.pending_runs import PendingBatch, PendingRuns, has_sources
+from bg_charm_service.workers.pool.placement import Placement, use_processors
 from bg_charm_service.workers.pool.resource_monitor import ResourceMonitor, Verdict
 from bg_charm_service.workers.pool.scratch.directory import ScratchRoot
 from bg_charm_service.workers.pool.spawner import Spawner
-from bg_charm_service.workers.pool.worker_death import explain_death
+from bg_charm_service.workers.pool.worker_death import CAUSES_OF_DEATH, explain_death
 from bg_charm_service.workers.pool.worker_process import Binding, Ending, WorkerProcess, WorkerState
 from bg_charm_service.workers.pool.worker_set import WorkerSet
 from bg_charm_service.workers.pool.zygote_client import ZygoteClient, ZygoteLink
@@ -63,6 +66,10 @@ class Pool:
         #: How many workers were started, were replaced for good reasons of our own, and ended
         #: without being asked to.
         self.created = self.recycled = self.crashed = 0
+        #: How many ended, by the causes of `worker_death`.
+        self.ended = Counter(dict.fromkeys(CAUSES_OF_DEATH, 0))
+        #: Since when, by the steady clock, no worker is ready; None while one is.
+        self.without_workers_since: float | None = -math.inf
         #: Called with each worker that ended when no run had begun in it.
         self.on_idle_death: list[Callable[[IdleDeath], None]] = [log_idle_death]
         self._clock = clock
@@ -75,6 +82,7 @@ class Pool:
         self._message_handler = MessageHandler(limits, self._scratch, clock)
         self._resource_monitor = ResourceMonitor(limits, clock, self._scratch)
         self._batch_monitor = BatchMonitor(self.workers, clock)
+        self._placement = Placement(limits.processors, use_processors)
         self._batch_timer: asyncio.TimerHandle | None = None
         self._glance_timer: asyncio.TimerHandle | None = None
 
@@ -237,6 +245,7 @@ class Pool:
         self._events += events
         if was_starting and worker.state is not WorkerState.STARTING:
             self._spawner.note_ready()
+            self.without_workers_since = None
         if worker.state is WorkerState.IDLE and not self.workers.has_busy:
             # Not left to its next turn: a short run is to cost no waking up.
             self._stop_glancing()
@@ -315,6 +324,7 @@ class Pool:
     def _start_batch(self, worker: WorkerProcess, batch: PendingBatch) -> None:
         worker.binding = batch.binding
         grace = self.limits.kill_grace_seconds
+        self._placement.place(worker, batch.binding.walls.processors, self.workers)
         room = self.limits.runs_a_worker - worker.runs
         if room < len(batch.runs):
             self._give_back(batch.runs[room:])
@@ -336,6 +346,7 @@ class Pool:
                 return
             request, frame = inspection
             grace = self.limits.kill_grace_seconds
+            self._placement.place(worker, request.limits.processors, self.workers)
             worker.start_inspection(request, frame, self._clock.steady(), grace)
             self._be_alert()
         if self._pending.has_inspections:
@@ -400,7 +411,10 @@ class Pool:
         self._events += death.events
         self.crashed += death.is_crash
         self.recycled += worker.ending is Ending.RETIRED
+        self.ended[death.cause] += 1
         worker.close()
         self.workers.drop(worker)
+        if self.without_workers_since is None and not self.workers.has_ready:
+            self.without_workers_since = self._clock.steady()
         if self._scratch is not None:
             self._scratch.discard(worker.worker_no)

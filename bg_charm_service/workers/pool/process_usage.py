@@ -28,6 +28,7 @@ _SWITCHES = (b"voluntary_ctxt_switches", b"nonvoluntary_ctxt_switches")
 _FIGURE = re.compile(rb"^(%b):\s+(\d+)" % b"|".join((*_MEMORY, _THREADS, *_SWITCHES)), re.MULTILINE)
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 #: Where user and system time stand in a `stat` file, behind the name: of the process, and of
 #: those of its children that it has waited for.
@@ -75,22 +76,30 @@ def read_usage(pid: int) -> Usage | None:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What all processes of the machine have together, threads and room on a disk; 0: unknown."""
+    """What all processes of the machine have together; 0: unknown.
+
+    `free_bytes` is the room on a disk, `unused_bytes` the memory that nothing is kept in, not even
+    files that were read.
+    """
 
     threads: int = 0
     free_bytes: int = 0
+    unused_bytes: int = 0
 
 
 def read_totals(directory: Path | None) -> Totals:
     """Read the totals, the room where a directory lies; takes some microseconds."""
-    threads = free_bytes = 0
+    threads = free_bytes = unused_bytes = 0
     with contextlib.suppress(OSError, ValueError, IndexError):
         threads = int(read_proc(_LOAD).split()[_LOAD_THREADS].partition(b"/")[2])
     if directory is not None:
         with contextlib.suppress(OSError):
             disk = os.statvfs(directory)
             free_bytes = disk.f_bfree * disk.f_frsize
-    return Totals(threads, free_bytes)
+    with contextlib.suppress(OSError, ValueError):
+        # One system call, and no file to read.
+        unused_bytes = os.sysconf("SC_AVPHYS_PAGES") * _PAGE_BYTES
+    return Totals(threads, free_bytes, unused_bytes)
 
 
 def read_cpu_seconds(pid: int) -> float:

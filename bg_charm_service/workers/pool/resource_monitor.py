@@ -2,7 +2,8 @@
 
 Kills nobody itself. Called by the pool at every tick. Each worker is looked at in its own time, and
 seldom enough to cost little, however many there are. In between, glances at what the machine's
-threads and the disk's free room are in all, which are cheap, tell when somebody grows.
+threads, its unused memory and the disk's free room are in all, which are cheap, tell when somebody
+grows; whoever does is measured at every glance.
 """
 
 from __future__ import annotations
@@ -41,9 +42,13 @@ _SCRATCH_PAUSE, _ALARMED_PAUSE = 20, 4
 LONGEST_PAUSE_SECONDS = 1.0
 
 #: Somebody grows when the machine has so many more threads than it had, half of what one run may
-#: have by default; or when the disk has so much less room, a quarter of that.
+#: have by default; or when the disk has so much less room, a quarter of that; or when so much
+#: more of its memory is in use, a sixteenth of that. A worker grows that has so much more memory
+#: than at the look before.
 MORE_THREADS = 32
 LESS_ROOM_BYTES = 16 * 1024 * 1024
+LESS_MEMORY_BYTES = 32 * 1024 * 1024
+MORE_MEMORY_BYTES = 4 * 1024 * 1024
 
 #: After a run has begun, or something has grown, glances follow each other quickly for so long;
 #: then so many times slower: to wake up for them costs more than all looks at runs that wait.
@@ -196,9 +201,10 @@ class ResourceMonitor:
             if now >= worker.deadline:
                 return Ending.TIMEOUT, ""
         elif worker.state is WorkerState.IDLE:
-            is_old = now - worker.started > self._limits.max_age_seconds
-            if is_old or self._is_large(worker):
+            if now - worker.started > self._limits.max_age_seconds:
                 return Ending.RETIRED, ""
+            if self._is_large(worker):
+                return Ending.RETIRED, f"it held {_megabytes(worker.usage.memory_bytes)} of memory"
         elif worker.state is WorkerState.STARTING and now - worker.started > BOOT_SECONDS:
             # Without an ending of ours it counts as a start that failed.
             return None, ""
@@ -215,24 +221,34 @@ class ResourceMonitor:
         calm = self._calm or totals
         has_less_room = calm.free_bytes - totals.free_bytes >= LESS_ROOM_BYTES
         self._is_room_shrinking |= has_less_room
-        if has_less_room or totals.threads - calm.threads >= MORE_THREADS:
+        has_less_memory = calm.unused_bytes - totals.unused_bytes >= LESS_MEMORY_BYTES
+        if has_less_room or has_less_memory or totals.threads - calm.threads >= MORE_THREADS:
             self._calm = totals
             return True
-        # Kept where nothing changed, which is nearly always.
-        if totals.threads < calm.threads or totals.free_bytes > calm.free_bytes:
-            threads = min(totals.threads, calm.threads)
-            self._calm = Totals(threads, max(totals.free_bytes, calm.free_bytes))
+        # Kept where nothing is calmer than before.
+        if (
+            totals.threads < calm.threads
+            or totals.free_bytes > calm.free_bytes
+            or totals.unused_bytes > calm.unused_bytes
+        ):
+            self._calm = Totals(
+                min(totals.threads, calm.threads),
+                max(totals.free_bytes, calm.free_bytes),
+                max(totals.unused_bytes, calm.unused_bytes),
+            )
         return False
 
     def _measure(
         self, worker: WorkerProcess, now: float, *, is_exact: bool = False
     ) -> tuple[Ending, str] | None:
         """Measure a worker, and find what its run uses too much of."""
-        monitoring, threads = worker.monitoring, worker.usage.threads
+        monitoring, before = worker.monitoring, worker.usage
         monitoring.measured_at = now
         monitoring.usage_after = now + self._between_measurements
         worker.measure(is_exact=is_exact)
-        monitoring.is_growing = worker.usage.threads > max(1, threads)
+        more_bytes = worker.usage.memory_bytes - before.memory_bytes
+        has_more_threads = worker.usage.threads > max(1, before.threads)
+        monitoring.is_growing = has_more_threads or more_bytes >= MORE_MEMORY_BYTES
         if worker.state is WorkerState.BUSY and worker.pid:
             return self._judge_run(worker, now)
         return None

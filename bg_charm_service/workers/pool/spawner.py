@@ -85,6 +85,7 @@ class Spawner:
             has_walls=limits.has_walls,
             retire_bytes=limits.retire_bytes,
             missing_walls=limits.missing_walls,
+            packages_root=str(limits.packages_root or ""),
         )
         if self._zygote.spawn(number, settings, worker.channel.their_fds):
             return worker

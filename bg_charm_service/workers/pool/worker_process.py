@@ -69,7 +69,8 @@ class MonitoringState:
     hidden_after: float = 0.0
     #: What it used just before all its files were counted; a run that stands still has no others.
     counted_usage: Usage | None = None
-    #: It had more threads than at the look before, or somebody has: it is looked at very soon.
+    #: It had more threads or memory than at the look before, or somebody has: it is looked at very
+    #: soon.
     is_growing: bool = False
 
 
@@ -121,13 +122,15 @@ class WorkerProcess:
         self.pid = 0
         self.state = WorkerState.STARTING
         self.binding: Binding | None = None
+        #: The processors that it may use, by number; empty for all.
+        self.processors: tuple[int, ...] = ()
         #: The run under way: the first of its batch that is not answered.
         self.run: RunSpec | None = None
         #: Those that come after it, by the numbers of their tickets.
         self.queued_runs: deque[tuple[int, RunSpec]] = deque()
         #: The number of the request under way, or of the last one.
         self.request_no = 0
-        self.last_run_id = ""
+        self.last_run: RunSpec | None = None
         self.request_id: int | None = None
         #: Of a worker that is gone: whether it had begun with the request under way.
         self.has_started = False
@@ -175,6 +178,11 @@ class WorkerProcess:
         self.pid = pid
         if self.ending is not None:
             self.kill()
+
+    @property
+    def last_run_id(self) -> str:
+        """The run that it made last; empty before the first one is over."""
+        return self.last_run.run_id if self.last_run is not None else ""
 
     @property
     def is_changing(self) -> bool:
@@ -267,7 +275,7 @@ class WorkerProcess:
     def finish_run(self) -> str:
         """End the run under way, and give all that it logged."""
         if self.run is not None:
-            self.last_run_id = self.run.run_id
+            self.last_run = self.run
         self.run = None
         self.deadline = math.inf
         return self._log.text
@@ -280,7 +288,8 @@ class WorkerProcess:
         """Take what was written to the raw stdout and stderr; it counts for the run under way."""
         for data in self.channel.read_output():
             self.output_bytes += len(data)
-            is_wanted = self.run is not None or self.state is WorkerState.STARTING
+            is_asked = self.run is not None or self.request_id is not None
+            is_wanted = is_asked or self.state is WorkerState.STARTING
             if is_wanted and not self._log.is_full:
                 self._log.add_raw(data)
 

@@ -172,6 +172,12 @@ class WorkerSet:
         return any(worker.state is WorkerState.BUSY for worker in self._workers.values())
 
     @property
+    def has_ready(self) -> bool:
+        """Whether one is free, or makes a run."""
+        ready = (WorkerState.IDLE, WorkerState.BUSY)
+        return any(worker.state in ready for worker in self._workers.values())
+
+    @property
     def in_reserve(self) -> int:
         """How many are ready, and bound to nobody yet."""
         return sum(worker.is_fresh for worker in self)

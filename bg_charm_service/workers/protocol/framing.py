@@ -23,6 +23,9 @@ _LENGTH = struct.Struct(">I")
 _HEADER_BYTES = _LENGTH.size
 _READ_BYTES = 64 * 1024
 
+#: To copy no more than this, in bytes, is quicker than to look at it where it is.
+_COPIED_BYTES = 2048
+
 Message = TypeVar("Message", bound=msgspec.Struct)
 
 
@@ -72,8 +75,11 @@ class FrameDecoder(Generic[Message]):
         if end > len(data):
             return None
         try:
-            with memoryview(data)[start:end] as body:
-                message: Message = self._decode(body)
+            if length <= _COPIED_BYTES:
+                message: Message = self._decode(data[start:end])
+            else:
+                with memoryview(data)[start:end] as body:
+                    message = self._decode(body)
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             raise self._refuse(f"a frame does not decode: {error}") from None
         self._start = end

@@ -6,7 +6,6 @@ then is there another run. Used by the worker.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import termios
@@ -18,13 +17,17 @@ UNTOUCHED_NS = 0
 #: Both lead into one pipe; a run may have closed one of them.
 _RAW_OUTPUT_FDS = (1, 2)
 
+#: How the system says how many bytes wait in a pipe, and that none do.
+_COUNT_BYTES = 4
+_NO_BYTES = bytes(_COUNT_BYTES)
+
 
 class Leftovers:
     """Looks for them; `scratch` is a path, or empty."""
 
     def __init__(self, scratch: str) -> None:
         self._scratch = scratch
-        self._waiting = bytearray(4)
+        self._waiting = bytearray(_COUNT_BYTES)
 
     def are_there(self) -> bool:
         """Whether there are any."""
@@ -32,9 +35,11 @@ class Leftovers:
 
     def _has_output(self) -> bool:
         for fd in _RAW_OUTPUT_FDS:
-            with contextlib.suppress(OSError):
+            try:
                 fcntl.ioctl(fd, termios.FIONREAD, self._waiting)
-                return any(self._waiting)
+            except OSError:
+                continue
+            return self._waiting != _NO_BYTES
         return False
 
     def _has_files(self) -> bool:

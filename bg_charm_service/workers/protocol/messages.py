@@ -6,20 +6,32 @@ checked again where it is settled.
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
 
+from bg_charm_service.domain.class_words import Said
+from bg_charm_service.domain.http_requests import MOST_REQUESTS, HttpRequest
 from bg_charm_service.domain.limits import Limits
-from bg_charm_service.domain.model import CharmSchema, Failure, Send
+from bg_charm_service.domain.model import CharmSchema, Failure, Remind, Send
+from bg_charm_service.domain.refusals import Refusal
+from bg_charm_service.domain.run_endings import Ending
 from bg_charm_service.workers.protocol.framing import FrameCodec
 
 #: No frame is larger than this, in bytes; what comes from a worker is bounded by its run.
 _LARGEST_BYTES = 1024 * 1024 * 1024
 
+#: With this a worker ends that has begun nothing, and in which nothing else is to run: it is
+#: replaced, at no cost for any charm.
+UNFIT_EXIT_CODE: Final = os.EX_TEMPFAIL
+
 #: One inspection checks no more sets of values.
 MOST_SETS: Final = 1000
+
+#: An answer says no more of what was refused to a run.
+MOST_REFUSED: Final = 5
 
 #: An answer may be larger than the state that it writes by this, in bytes.
 _ANSWER_SLACK_BYTES = 1024 * 1024
@@ -28,6 +40,7 @@ _ANSWER_SLACK_BYTES = 1024 * 1024
 _Names = Annotated[tuple[str, ...], Meta(max_length=10_000)]
 _Values = Annotated[dict[str, bytes], Meta(max_length=10_000)]
 _Texts = Annotated[dict[str, str], Meta(max_length=10_000)]
+_Said = Annotated[dict[str, Said], Meta(max_length=100)]
 _Seconds = Annotated[float, Meta(ge=0.0, le=1e9)]
 
 
@@ -42,12 +55,14 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     `scratch` is the path of its scratch directory. With `has_walls` it is sandboxed before it is
     ready. One that holds more than `retire_bytes` after a run asks to be replaced; 0 for never.
     `missing_walls` are those that this machine cannot have; without any other it must not live.
+    Under `packages_root` lie the folders of packages, of which it may be bound to one.
     """
 
     scratch: str = ""
     has_walls: bool = False
     retire_bytes: int = 0
     missing_walls: tuple[str, ...] = ()
+    packages_root: str = ""
 
 
 class RunSpec(msgspec.Struct, frozen=True, tag="run", array_like=True):
@@ -73,6 +88,11 @@ class RunSpec(msgspec.Struct, frozen=True, tag="run", array_like=True):
     links: dict[str, bool]
     last_success: float | None
     limits: Limits
+    #: What the large fields take that did not come along, in bytes.
+    large_bytes: int = 0
+    #: For when a poll was due, and the same of the last one that succeeded, by the wall clock.
+    scheduled_at: float | None = None
+    previous: float | None = None
 
 
 class FieldValue(msgspec.Struct, frozen=True, tag="field", array_like=True):
@@ -101,27 +121,34 @@ class Inspect(msgspec.Struct, frozen=True, tag="inspect", array_like=True):
     limits: Limits
 
 
-class Ready(msgspec.Struct, frozen=True, tag="ready", array_like=True):
+class _FromWorker(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A message with nothing behind its members: how deep that may be differs by Python."""
+
+
+class Ready(_FromWorker, frozen=True, tag="ready"):
     """The worker has booted."""
 
 
-class FetchField(msgspec.Struct, frozen=True, tag="fetch", array_like=True):
+class FetchField(_FromWorker, frozen=True, tag="fetch"):
     """The run touched a large field."""
 
     run_id: str
     field: str
 
 
-class LogText(msgspec.Struct, frozen=True, tag="log", array_like=True):
+class LogText(_FromWorker, frozen=True, tag="log"):
     """Something that the charm printed or logged."""
 
     run_id: str
     text: str
 
 
-class Answer(msgspec.Struct, frozen=True, tag="answer", array_like=True):
+class Answer(_FromWorker, frozen=True, tag="answer"):
     """The result of one run; `leak` says what outlived it, so that the worker is retired.
 
+    With an `ending` that is no success, `failure` has its text and its traceback.
+    `refused` is what was refused to the run beside that, which no exception may have shown.
+    `requests` are those that went out by the client of the service.
     A worker that `pauses` begins nothing before it is told to go on: the run has left files or
     raw output behind, or something for which the worker is not to make another run.
     """
@@ -135,19 +162,28 @@ class Answer(msgspec.Struct, frozen=True, tag="answer", array_like=True):
     stale: bool = False
     leak: str = ""
     pauses: bool = False
+    reminds: Annotated[tuple[Remind, ...], Meta(max_length=10_000)] = ()
+    ending: Ending | None = None
+    refused: Annotated[tuple[Refusal, ...], Meta(max_length=MOST_REFUSED)] = ()
+    requests: Annotated[tuple[HttpRequest, ...], Meta(max_length=MOST_REQUESTS)] = ()
 
 
-class Inspected(msgspec.Struct, frozen=True, tag="inspected", array_like=True):
-    """What loading a source showed: its description, or why it does not compile.
+class Inspected(_FromWorker, frozen=True, tag="inspected"):
+    """What loading a source showed: its description, or the failure that kept it from loading.
 
     For each set of values, `values` has them normalised, and `problems` what does not fit.
+    `said` are the words of the class, as they stand there; `hidden` and `withheld` are names, as
+    `domain.class_words` tells of them.
     """
 
     request_id: int
     schema: CharmSchema | None = None
-    error: str = ""
+    failure: Failure | None = None
     values: Annotated[tuple[_Values, ...], Meta(max_length=MOST_SETS)] = ()
     problems: Annotated[tuple[_Texts, ...], Meta(max_length=MOST_SETS)] = ()
+    said: _Said = {}
+    hidden: _Names = ()
+    withheld: _Names = ()
 
 
 ToWorker = RunSpec | FieldValue | Inspect | GoOn

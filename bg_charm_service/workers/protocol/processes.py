@@ -12,12 +12,14 @@ import os
 import signal
 import sys
 
-# Called for every run: the one of `signal` takes ten times as long, since it looks for the names
-# of handlers by raising exceptions.
-from _signal import signal as _set_handler  # type: ignore[import-not-found]
-from collections.abc import Callable
+# What is called for every run: those of `signal` take up to ten times as long, since they look for
+# names of signals, and for those of handlers by raising exceptions.
+from _signal import pthread_sigmask as _set_mask  # type: ignore[import-not-found]
+from _signal import signal as _set_handler
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import FrameType
+from typing import Final
 
 _READ_BYTES = 64 * 1024
 
@@ -25,17 +27,20 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 _OWN_SIZES, _OWN_THREADS = "/proc/self/statm", "/proc/self/task"
+_OWN_CHILDREN = "/proc/thread-self/children"
 _OWN_SIZES_BYTES = 256
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
-#: Where a process's sizes stand in that file: what it holds, and what of it others may share.
-_RESIDENT, _SHARED = 1, 2
+#: Where a process's sizes stand in that file: what it holds, what of it others may share, and what
+#: it has mapped to write to.
+_RESIDENT, _SHARED, _DATA = 1, 2, 5
 
 #: A directory is linked from above, from itself, and from each directory in it: one for a thread.
 _LINKS_OF_NONE = 2
 
 _own_sizes_fd = -1
 _own_threads_fd = -1
+_own_children_fd = -1
 
 #: A system call with the same number on every kind of machine, of Linux 5.9.
 _CLOSE_RANGE = 436
@@ -46,12 +51,55 @@ _libc = ctypes.CDLL(None)
 _libc.syscall.argtypes = (ctypes.c_long, ctypes.c_uint, ctypes.c_uint, ctypes.c_uint)
 _libc.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
 
-Handler = Callable[[int, FrameType | None], None] | signal.Handlers
+Handler = Callable[[int, FrameType | None], None] | int
+
+#: What a service manager, a terminal or a person sends to all processes of a service at once, and
+#: what would end one that does not mind it: the main process answers for all. What is a fault of
+#: the process that gets it, or cannot be minded, is not among them.
+SIGNALS_FOR_MAIN = tuple(
+    number
+    for number in sorted(signal.valid_signals())
+    if number
+    in (
+        signal.SIGHUP,
+        signal.SIGINT,
+        signal.SIGQUIT,
+        signal.SIGTERM,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+        signal.SIGALRM,
+        signal.SIGVTALRM,
+        signal.SIGPROF,
+        getattr(signal, "SIGIO", None),
+        getattr(signal, "SIGPWR", None),
+        getattr(signal, "SIGSTKFLT", None),
+    )
+    or number >= getattr(signal, "SIGRTMIN", signal.NSIG)
+)
 
 
-def set_handler(number: signal.Signals, handler: Handler) -> None:
-    """Let a signal call this from now on, whatever it did before."""
-    _set_handler(number, int(handler) if isinstance(handler, signal.Handlers) else handler)
+#: What is to be given to `set_handler` for a signal that is ignored, or does what it does anyway.
+IGNORE: Final = int(signal.SIG_IGN)
+DEFAULT: Final = int(signal.SIG_DFL)
+
+#: Lets a signal call this from now on, whatever it did before.
+set_handler: Final[Callable[[int, Handler], object]] = _set_handler
+
+
+def block_only(signals: Iterable[int]) -> None:
+    """Let the calling thread block these signals, and no others."""
+    _set_mask(signal.SIG_SETMASK, signals)
+
+
+def leave_signals_to_main() -> None:
+    """Go on whatever is sent to the whole service; programs that this process starts do not."""
+    for number in SIGNALS_FOR_MAIN:
+        # A handler, and not SIG_IGN, which a program that is started would inherit.
+        _set_handler(number, _do_nothing)
+
+
+def _do_nothing(_number: int, _frame: FrameType | None) -> None:
+    pass
 
 
 def read_proc(path: str) -> bytes:
@@ -108,25 +156,43 @@ def children_of(pid: int) -> list[int]:
 
 
 def keep_own_status_open() -> None:
-    """Let this process ask for its own memory and threads where it can open no file any more."""
-    global _own_sizes_fd, _own_threads_fd
+    """Let this process ask for its own memory, threads and children, by descriptors that it keeps.
+
+    It asks after each run, and where it can open no file any more. Called in its main thread.
+    """
+    global _own_sizes_fd, _own_threads_fd, _own_children_fd
     with contextlib.suppress(OSError):
         _own_sizes_fd = os.open(_OWN_SIZES, os.O_RDONLY | os.O_CLOEXEC)
         _own_threads_fd = os.open(_OWN_THREADS, os.O_PATH | os.O_CLOEXEC)
+        # The last: not every kernel has it.
+        _own_children_fd = os.open(_OWN_CHILDREN, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def own_memory_bytes() -> int:
     """What this process holds in memory and shares with nobody; 0 where nobody can tell."""
+    held, _ = _own_sizes()
+    return held
+
+
+def own_untouched_bytes() -> int:
+    """What this process has mapped to write to and not touched; 0 where nobody can tell."""
+    held, mapped = _own_sizes()
+    return max(0, mapped - held)
+
+
+def _own_sizes() -> tuple[int, int]:
+    """What this process holds in memory, and what it has mapped to write to, in bytes."""
     try:
         if _own_sizes_fd >= 0:
             text = os.pread(_own_sizes_fd, _OWN_SIZES_BYTES, 0)
         else:
             text = Path(_OWN_SIZES).read_bytes()
         sizes = text.split()
-        return (int(sizes[_RESIDENT]) - int(sizes[_SHARED])) * _PAGE_BYTES
+        held = int(sizes[_RESIDENT]) - int(sizes[_SHARED])
+        return held * _PAGE_BYTES, int(sizes[_DATA]) * _PAGE_BYTES
     except (OSError, ValueError, IndexError):
         # Code that runs in this process may have put another file behind the descriptor.
-        return 0
+        return 0, 0
 
 
 def own_thread_count() -> int:
@@ -136,6 +202,18 @@ def own_thread_count() -> int:
     except OSError:
         return 0
     return max(0, status.st_nlink - _LINKS_OF_NONE)
+
+
+def has_no_children_of_main_thread() -> bool:
+    """Whether it is certain that the main thread has no child processes, also none that ended.
+
+    Those of a thread that is over are the main thread's. Takes a tenth of the time of asking by
+    `waitid`, which says it by an exception.
+    """
+    try:
+        return _own_children_fd >= 0 and not os.pread(_own_children_fd, 1, 0)
+    except OSError:
+        return False
 
 
 def close_all_fds_but(kept: set[int]) -> None:

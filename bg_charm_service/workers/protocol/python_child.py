@@ -15,6 +15,8 @@ import sys
 from collections.abc import Mapping
 from typing import Final, TypedDict
 
+from bg_charm_service.workers.protocol.processes import SIGNALS_FOR_MAIN
+
 #: All that a process gets to see that runs code of others, or has no use for more.
 _PASSED_VARIABLES: Final = (
     "PATH",
@@ -26,17 +28,21 @@ _PASSED_VARIABLES: Final = (
     "SSL_CERT_DIR",
 )
 
-#: What is the service's alone: the operator's keys, and the service manager's channels.
+#: What is the service's alone: keys and credentials, and the service manager's channels.
 _WITHHELD_VARIABLES: Final = frozenset(
     {
         "OPERATOR_PASS",
         "IDENTITY",
+        "CREDENTIALS_DIRECTORY",
         "NOTIFY_SOCKET",
         "WATCHDOG_PID",
         "WATCHDOG_USEC",
         "LISTEN_FDS",
         "LISTEN_FDNAMES",
         "LISTEN_PID",
+        "JOURNAL_STREAM",
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
     }
 )
 
@@ -53,10 +59,14 @@ class ChildOptions(TypedDict):
 def python_command(module: str, *arguments: str | int, is_unbuffered: bool = False) -> list[str]:
     """Give the command that calls `main(*arguments)` of a module of ours in a new interpreter.
 
-    Unbuffered, each line that it prints can be read at once.
+    Unbuffered, each line that it prints can be read at once. Signals that are sent to the whole
+    service it ignores from its first line on.
     """
+    ignored = [int(number) for number in SIGNALS_FOR_MAIN]
     boot = (
-        "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+        "import _signal, json, sys; "
+        f"[_signal.signal(number, _signal.SIG_IGN) for number in {ignored}]; "
+        "sys.path[:] = json.loads(sys.argv[1]); "
         f"from {module} import main; main(*json.loads(sys.argv[2]))"
     )
     import_path = [os.path.abspath(entry) for entry in sys.path if entry]

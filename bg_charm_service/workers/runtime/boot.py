@@ -15,24 +15,35 @@ import sys
 import tempfile
 import threading
 from collections.abc import Collection
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from functools import partial
 from typing import NoReturn
 
 from bg_charm_service.domain.errors import SandboxError
 from bg_charm_service.domain.limits import Limits, Walls
 from bg_charm_service.sdk.fields import prepare_adapters
+from bg_charm_service.sdk.tls_context import prepare_tls_context
 from bg_charm_service.workers import sandbox
-from bg_charm_service.workers.protocol.messages import TO_WORKER, RunSpec, WorkerSettings
+from bg_charm_service.workers.protocol.messages import (
+    TO_WORKER,
+    UNFIT_EXIT_CODE,
+    RunSpec,
+    WorkerSettings,
+)
 from bg_charm_service.workers.protocol.processes import (
+    DEFAULT,
     close_all_fds_but,
     die_with_parent,
     keep_own_status_open,
+    leave_signals_to_main,
     set_handler,
     set_subreaper,
 )
 from bg_charm_service.workers.protocol.start_tickets import TicketBox
-from bg_charm_service.workers.runtime.worker import Worker
+from bg_charm_service.workers.runtime.data_limit import DataLimit
+from bg_charm_service.workers.runtime.host_watch import HOSTS
+from bg_charm_service.workers.runtime.shared_state import shared_state
+from bg_charm_service.workers.runtime.worker import Bound, Worker
 from bg_charm_service.workers.sandbox import Wall, WallPlan
 
 #: A thread's stack, in bytes: small, so that the memory limit allows many threads, and large
@@ -45,6 +56,27 @@ _ADDRESS_BYTES = 64 * 1024**3
 
 #: So many signals and timers of a sandboxed worker may be pending: one store is a user's, for all.
 _PENDING_SIGNALS = 1024
+
+#: Libraries start a thread for each processor, and OpenBLAS takes 40 MB of a worker's data for
+#: each: on a machine of many they would not load within the limits. Each of these is the number of
+#: processors that a worker may use. A charm may set another before it imports the library.
+#: DuckDB asks how many processors the machine has, not which it may use; it believes a cluster's.
+_THREADS_OF_LIBRARIES = (
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS"),
+    *("NUMEXPR_NUM_THREADS", "NUMEXPR_MAX_THREADS", "NUMBA_NUM_THREADS"),
+    *("POLARS_MAX_THREADS", "RAYON_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "SLURM_CPUS_ON_NODE"),
+)
+
+#: What lets threads of libraries rest when a run is over. jemalloc, in polars and pyarrow, has one
+#: that gives memory back for a second or two: without it that is done by who frees memory. Those
+#: of OpenMP and OpenBLAS go round for a while in the hope of more to do: here for 0.1 ms (2 to the
+#: power of 18 cycles).
+_RESTING = {
+    "_RJEM_MALLOC_CONF": "background_thread:false",
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "OPENBLAS_THREAD_TIMEOUT": "18",
+}
 
 #: The zygote makes runs of this: what they build, the first charm of each worker need not wait for.
 _WARM_SOURCE = """
@@ -67,12 +99,18 @@ _WARM_WORKERS, _WARM_RUNS = 8, 4
 def preload() -> None:
     """Import and build what every worker needs, so that forked ones have it already."""
     faulthandler.enable()
-    # Inherited, as are these limits.
+    # Inherited, as are these limits and variables.
     threading.stack_size(_STACK_BYTES)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _let_libraries_start(1)
+    os.environ |= _RESTING
     prepare_adapters()
     for _ in range(_WARM_WORKERS):
         _warm_up()
+    shared_state().prepare()
+    # Where the certificates cannot be read, that is the error of whoever needs them.
+    with suppress(OSError):
+        prepare_tls_context()
 
 
 def _warm_up() -> None:
@@ -88,7 +126,12 @@ def _warm_up() -> None:
         ours.sendall(b"".join(TO_WORKER.encode(_warm_run(number)) for number in numbers))
         ours.shutdown(socket.SHUT_WR)
         worker = Worker(
-            theirs, tickets, lambda _: None, retire_bytes=0, scratch="", has_walls=False
+            theirs,
+            tickets,
+            lambda _: Bound(DataLimit(Walls())),
+            retire_bytes=0,
+            scratch="",
+            walls=(),
         )
         worker.serve()
         worker.close()
@@ -140,14 +183,35 @@ class WorkerPreparation:
         return self._plan.fds if self._plan is not None else set()
 
     def raise_walls(self) -> None:
-        """Put this process behind its walls; raises SandboxError."""
+        """Put this process behind its walls, but for those of `bind`; raises SandboxError."""
         if self._problem:
             raise SandboxError(self._problem)
         if self._plan is not None:
             _lower(resource.RLIMIT_AS, _ADDRESS_BYTES)
             _lower(resource.RLIMIT_SIGPENDING, _PENDING_SIGNALS)
-            self._plan.enforce()
-        self.close()
+            self._plan.enforce_calls()
+
+    def bind(self, walls: Walls) -> Bound:
+        """Raise the walls that depend on whom this process serves, before it loads any code.
+
+        Says what it lacks for that; nothing may be loaded then. Ends this process where a wall
+        cannot be raised.
+        """
+        lack = folder = ""
+        if walls.packages:
+            folder = os.path.join(self.settings.packages_root, walls.packages)
+            if not os.path.isdir(folder):
+                lack = "Its packages were taken away, and are fetched again."
+        try:
+            if self._plan is not None:
+                self._plan.enforce_files(folder)
+            self.close()
+            data_limit = confine(walls, self.missing)
+        except SandboxError as error:
+            _end_for(error)
+        if folder and not lack:
+            _import_from(folder)
+        return Bound(data_limit, lack)
 
     def close(self) -> None:
         """Close what was open for the worker; closing twice is fine."""
@@ -167,8 +231,8 @@ def run_worker(
     os.dup2(err_fd, 2)
     signal.set_wakeup_fd(-1)
     close_all_fds_but({0, 1, 2, connection_fd, tickets_fd} | preparation.fds)
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD):
-        set_handler(name, signal.SIG_DFL)
+    leave_signals_to_main()
+    set_handler(signal.SIGCHLD, DEFAULT)
     set_subreaper()
     faulthandler.enable(2, all_threads=False)
     keep_own_status_open()
@@ -176,36 +240,69 @@ def run_worker(
     _set_environment(settings)
     if settings.scratch:
         os.chdir(settings.scratch)
+    HOSTS.install()
     try:
         preparation.raise_walls()
     except SandboxError as error:
-        sys.stderr.write(f"{error}\n")
-        sys.stderr.flush()
-        os._exit(os.EX_CONFIG)
-    Worker(
+        _end_for(error)
+    worker = Worker(
         socket.socket(fileno=connection_fd),
         socket.socket(fileno=tickets_fd),
-        partial(confine, missing=preparation.missing),
+        preparation.bind,
         retire_bytes=settings.retire_bytes,
         scratch=settings.scratch,
-        has_walls=settings.has_walls,
+        walls=frozenset(Wall) - preparation.missing,
         outdated=partial(_why_outdated, preparation.names),
-    ).serve()
-    os._exit(0)
+    )
+    worker.serve()
+    os._exit(UNFIT_EXIT_CODE if worker.is_unfit else 0)
 
 
-def confine(walls: Walls, missing: Collection[Wall]) -> None:
-    """Set the limits of this process, hard: it can lower them further, but never raise them."""
+def confine(walls: Walls, missing: Collection[Wall]) -> DataLimit:
+    """Set the limits of this process, hard: it can lower them further, but never raise them.
+
+    Gives the one that moves below that.
+
+    To be called before anything of a charm is loaded: libraries look for their number of threads
+    once.
+    """
     # First: it takes a descriptor and some memory.
     if Wall.NETWORK not in missing:
         sandbox.allow_ports(walls.ports)
     for resource_no, most in (
-        (resource.RLIMIT_DATA, walls.memory_bytes),
         (resource.RLIMIT_NOFILE, walls.open_files),
         (resource.RLIMIT_FSIZE, walls.file_bytes),
     ):
         if most:
             _lower(resource_no, most)
+    threads = min(walls.processors, os.cpu_count() or 1)
+    if threads > 1:
+        _let_libraries_start(threads)
+    return DataLimit(walls)
+
+
+def _let_libraries_start(threads: int) -> None:
+    os.environ |= dict.fromkeys(_THREADS_OF_LIBRARIES, str(threads))
+
+
+def _import_from(folder: str) -> None:
+    """Let a folder be imported from before the service's own libraries, and after Python's own.
+
+    It is a path and no more: what `.pth` files in it say is not done.
+    """
+    libraries = (index for index, entry in enumerate(sys.path) if _is_of_libraries(entry))
+    sys.path.insert(next(libraries, len(sys.path)), folder)
+
+
+def _is_of_libraries(entry: str) -> bool:
+    return os.path.basename(entry) in ("site-packages", "dist-packages")
+
+
+def _end_for(error: SandboxError) -> NoReturn:
+    """End this process, which must not go on without a wall."""
+    sys.stderr.write(f"{error}\n")
+    sys.stderr.flush()
+    os._exit(os.EX_CONFIG)
 
 
 def _why_outdated(names: dict[str, tuple[int, int]] | None) -> str:

@@ -11,13 +11,21 @@ from dataclasses import dataclass, field
 from inspect import cleandoc
 from typing import Any
 
+from bg_charm_service.domain.class_words import Said
 from bg_charm_service.domain.errors import NotFound
-from bg_charm_service.domain.model import CharmSchema, FieldKind, FieldSchema, Send
+from bg_charm_service.domain.model import CharmSchema, FieldKind, FieldSchema, Remind, Send
 from bg_charm_service.sdk.charm import Charm, CharmContext, attach, class_schema, run_of
+from bg_charm_service.sdk.class_words import hidden_names, said_by
+from bg_charm_service.sdk.expectations import read_expectations
 from bg_charm_service.sdk.fields import CharmField
 from bg_charm_service.sdk.links import LinkedCell, Run
 from bg_charm_service.sdk.snapshot import LinkInfo, MemorySnapshot, Snapshot
-from bg_charm_service.workers.runtime.class_loader import author_traceback, load_class, show_source
+from bg_charm_service.workers.runtime.class_loader import (
+    author_traceback,
+    load_class,
+    missing_module_hint,
+    show_source,
+)
 
 __all__ = [
     "Changes",
@@ -30,6 +38,8 @@ __all__ = [
     "describe",
     "handler",
     "load_class",
+    "missing_module_hint",
+    "names_used",
     "validate_field",
 ]
 
@@ -41,6 +51,7 @@ class Changes:
     reads: tuple[str, ...] = ()
     writes: dict[str, bytes] = field(default_factory=dict)
     sends: tuple[Send, ...] = ()
+    reminds: tuple[Remind, ...] = ()
 
 
 def describe(cls: type[Charm]) -> CharmSchema:
@@ -55,7 +66,15 @@ def describe(cls: type[Charm]) -> CharmSchema:
         ),
         streams=tuple(declared.streams),
         asks=declared.requested_limits,
+        expects=read_expectations(cls, declared.fields),
     )
+
+
+def names_used(cls: type[Charm]) -> tuple[dict[str, Said], tuple[str, ...], tuple[str, ...]]:
+    """Give the words that a class says, the names of Charm that it hides, the streams withheld."""
+    declared = class_schema(cls)
+    said = said_by(cls, Charm, declared.fields)
+    return said, hidden_names(cls, Charm), tuple(declared.withheld)
 
 
 def validate_field(cls: type[Charm], name: str, value: bytes) -> bytes:
@@ -63,8 +82,10 @@ def validate_field(cls: type[Charm], name: str, value: bytes) -> bytes:
     return _field(cls, name).normalize(value)
 
 
-def bind(cls: type[Charm], snapshot: Snapshot, context: CharmContext) -> Charm:
-    """Make a charm that works on a snapshot; nothing is loaded before it is touched."""
+def bind(
+    cls: type[Charm], snapshot: Snapshot, context: CharmContext | Callable[[], CharmContext]
+) -> Charm:
+    """Make a charm that works on a snapshot; nothing is loaded, or made, before it is touched."""
     class_schema(cls)
     # Another charm's file of the same name may have been shown in between.
     show_source(cls)
@@ -78,11 +99,13 @@ def handler(charm: Charm, stream: str) -> Callable[[Any], Any]:
 
     What it returns must be awaited when it is awaitable.
     """
-    streams = class_schema(type(charm)).streams
-    if stream not in streams:
-        there = ", ".join(streams) or "none"
+    schema = class_schema(type(charm))
+    # The service sends to no others than were streams when the charm was added.
+    name = schema.streams.get(stream) or schema.withheld.get(stream)
+    if name is None:
+        there = ", ".join(schema.streams) or "none"
         raise NotFound(f"{type(charm).__name__} has no stream {stream}; it has {there}")
-    method: Callable[[Any], Any] = getattr(charm, streams[stream])
+    method: Callable[[Any], Any] = getattr(charm, name)
     return method
 
 
@@ -105,7 +128,7 @@ def changes(charm: Charm) -> Changes:
             written = value.changed()
         if written is not None:
             writes[name] = written
-    return Changes(tuple(run.loaded), writes, tuple(run.sends))
+    return Changes(tuple(run.loaded), writes, tuple(run.sends), tuple(run.reminds))
 
 
 def _field(cls: type[Charm], name: str) -> CharmField:

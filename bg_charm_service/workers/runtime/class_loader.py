@@ -11,11 +11,13 @@ import linecache
 import sys
 import traceback
 from collections.abc import Iterator
+from importlib.util import find_spec
 from types import ModuleType, TracebackType
 from typing import Final
 
 from bg_charm_service.domain.errors import CompilerError
 from bg_charm_service.domain.package_folder import PACKAGE_FOLDER
+from bg_charm_service.domain.script_block import has_block
 from bg_charm_service.domain.text_limits import FORMATTED_TRACEBACK_CHARACTERS
 from bg_charm_service.sdk.charm import Charm, class_schema
 from bg_charm_service.sdk.class_schema import DeclarationError
@@ -103,7 +105,36 @@ def _run(source: str, file_name: str, module: ModuleType) -> None:
         raise _compiler_error(file_name, line, f"SyntaxError: {error.msg}") from None
     except (Exception, SystemExit) as error:
         line = _line_in(error.__traceback__, file_name)
-        raise _compiler_error(file_name, line, _reason(error)) from error
+        hint = missing_module_hint(error, file_name)
+        raise _compiler_error(file_name, line, _reason(error) + hint) from error
+
+
+def missing_module_hint(error: BaseException, file_name: str) -> str:
+    """Say what to do about a module that is not there, in the file that was loaded last.
+
+    Empty for other errors, and for a module that a package which is there does not have: that is a
+    mistake in the name. An ImportError that came from one that was missing counts as that.
+    """
+    if not isinstance(error, ImportError) or not any(
+        isinstance(link, ModuleNotFoundError) and _is_missing(link.name)
+        for link in (error, error.__cause__)
+    ):
+        return ""
+    if has_block("".join(linecache.getlines(file_name))):
+        return " (no package that its `# /// script` block names brings it: name the one that does)"
+    return " (it is not installed here: name its package in a `# /// script` block, docs/charms.md)"
+
+
+def _is_missing(module: str | None) -> bool:
+    """Whether the package that a module would belong to is not there."""
+    if not module:
+        return False
+    try:
+        found = find_spec(module.partition(".")[0])
+    except (ImportError, ValueError):
+        return True
+    # Where packages share a name, as with `google`, one of them may be there and another not.
+    return found is None or found.origin is None
 
 
 def _find_class(

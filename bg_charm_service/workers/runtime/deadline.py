@@ -74,6 +74,10 @@ class Deadline:
     def is_over(self) -> bool:
         return self._reason is not None
 
+    def seconds_left(self) -> float:
+        """What is left of the time, in seconds; 0 once the run was stopped."""
+        return 0.0 if self._reason is not None else signal.getitimer(signal.ITIMER_REAL)[0]
+
     def watch(self, task: asyncio.Task[Any] | None) -> None:
         """Cancel this task at the limit, before anything harder."""
         self._task = task
@@ -90,12 +94,16 @@ class Deadline:
             raise self._reason from None
 
     def _strike_for_cpu(self, *_: object) -> None:
-        self.stop(RunCpuLimit)
+        if not signal.getitimer(signal.ITIMER_PROF)[0]:
+            self.stop(RunCpuLimit)
 
     def _strike(self, _number: int, frame: FrameType | None) -> None:
         if self._has_ended:
             # A thread has set it off once more meanwhile.
             signal.setitimer(signal.ITIMER_REAL, 0)
+            return
+        if signal.getitimer(signal.ITIMER_REAL)[0] > _INSIST_SECONDS:
+            # It came from outside, sent to all processes of the service: the timer still runs.
             return
         # An interrupted send would leave half a frame; the next alarm comes soon.
         if not self._may_interrupt():

@@ -111,7 +111,11 @@ def prepare() -> LogCapture:
     logging.basicConfig(
         stream=output, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", force=True
     )
+    # It tells of each request in a line of its own, which fills a log that is bounded.
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
     logger.remove()
+    # Charms remove the sink that loguru begins with by its number, as its documentation says.
+    logger._core.handlers_count = 0  # type: ignore[attr-defined]
     sink = cast(TextIO, output)
     logger.add(sink, level="DEBUG", format="{level} {name}: {message}", diagnose=False)
     return output

@@ -6,6 +6,7 @@ is passed over. Used by the worker.
 
 from __future__ import annotations
 
+import select
 import socket
 from collections import deque
 
@@ -35,21 +36,28 @@ class Requests:
         #: The sources that came along, by their hashes.
         self.sources: dict[str, str] = {}
 
+    def wait(self) -> None:
+        """Wait until there is a ticket to be had, or the supervisor is gone; takes none."""
+        poller = select.poll()
+        poller.register(self._tickets, select.POLLIN)
+        poller.poll()
+
     def next(self) -> Request | None:
         """Wait for a request that may begin now; None when the supervisor is gone."""
         # First of all: from here on the request has begun, whatever reading it does to us.
         wanted = take_ticket(self._tickets)
         while wanted is not None:
             request = self._ahead.popleft() if self._ahead else self._reader.read()
-            if request is None:
+            if isinstance(request, RunSpec):
+                if request.source is not None:
+                    # Of one that is passed over too: it is sent once.
+                    self.sources[request.source_hash] = request.source
+            elif request is None:
                 return None
-            if not isinstance(request, Request):
+            elif not isinstance(request, Inspect):
                 # A field that came too late for its run.
                 continue
             self._number += 1
-            if isinstance(request, RunSpec) and request.source is not None:
-                # Of one that is passed over too: it is sent once.
-                self.sources[request.source_hash] = request.source
             if self._number == wanted:
                 return request
         return None

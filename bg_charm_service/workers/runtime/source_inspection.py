@@ -5,40 +5,65 @@ Runs the code of the source at its import, and so only in a worker. Used by the 
 
 from __future__ import annotations
 
-from bg_charm_service.domain.errors import NotFound, ServiceError, StateError
+from bg_charm_service.domain.errors import (
+    CompilerError,
+    FailureCause,
+    NotFound,
+    ServiceError,
+    StateError,
+)
+from bg_charm_service.domain.model import Failure
 from bg_charm_service.sdk.charm import Charm
 from bg_charm_service.workers.protocol.messages import Inspect, Inspected
-from bg_charm_service.workers.runtime.charm_binding import describe, load_class, validate_field
+from bg_charm_service.workers.runtime.charm_binding import (
+    describe,
+    load_class,
+    names_used,
+    validate_field,
+)
 from bg_charm_service.workers.runtime.deadline import Deadline, RunCpuLimit, RunTimeout
-from bg_charm_service.workers.runtime.failure_report import one_line, short
+from bg_charm_service.workers.runtime.failure_report import one_line, unloadable
+from bg_charm_service.workers.runtime.host_watch import HostWatch
+from bg_charm_service.workers.runtime.refusals import NO_WALLS, Surroundings
 
 
-def inspect_source(request: Inspect) -> Inspected:
+def inspect_source(
+    request: Inspect, hosts: HostWatch, around: Surroundings = NO_WALLS
+) -> Inspected:
     """Load and describe a source, or say why that cannot be done."""
     values: list[dict[str, bytes]] = []
     problems: list[dict[str, str]] = []
+    limits, name = request.limits, request.file_name
     try:
-        with Deadline(request.limits.timeout_seconds, request.limits.cpu_seconds):
-            charm_class = load_class(request.source, request.file_name, request.class_name)
+        with Deadline(limits.timeout_seconds, limits.cpu_seconds):
+            charm_class = load_class(request.source, name, request.class_name)
             schema = describe(charm_class)
+            said, hidden, withheld = names_used(charm_class)
             for given in request.values:
                 fitting, unfit = _check_values(charm_class, given)
                 values.append(fitting)
                 problems.append(unfit)
     except RunCpuLimit:
-        seconds = request.limits.cpu_seconds
-        text = f"{request.file_name}: loading it took over {seconds:g} s of processor time."
-        return Inspected(request.request_id, error=text)
+        text = f"{name}: loading it took over {limits.cpu_seconds:g} s of processor time"
+        return Inspected(request.request_id, failure=Failure(FailureCause.CPU, text))
     except RunTimeout:
-        seconds = request.limits.timeout_seconds
-        text = f"{request.file_name}: loading it took longer than {seconds:g} s."
-        return Inspected(request.request_id, error=text)
+        text = f"{name}: loading it took longer than {limits.timeout_seconds:g} s"
+        return Inspected(request.request_id, failure=Failure(FailureCause.TIMEOUT, text))
     except ServiceError as error:
-        return Inspected(request.request_id, error=short(str(error)))
+        return Inspected(request.request_id, failure=unloadable(error, limits, hosts, around))
     except BaseException as error:
-        text = f"{request.file_name}: {one_line(error)}"
-        return Inspected(request.request_id, error=text)
-    return Inspected(request.request_id, schema, values=tuple(values), problems=tuple(problems))
+        text = f"{name}: {one_line(error)}"
+        failure = unloadable(CompilerError(text), limits, hosts, around, because=error)
+        return Inspected(request.request_id, failure=failure)
+    return Inspected(
+        request.request_id,
+        schema,
+        values=tuple(values),
+        problems=tuple(problems),
+        said=said,
+        hidden=hidden,
+        withheld=withheld,
+    )
 
 
 def _check_values(

@@ -6,30 +6,36 @@ snapshot, runs the handler, waits for everything it started, answers. Forked by 
 
 from __future__ import annotations
 
+import decimal
 import os
 import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextvars import copy_context
-from inspect import isawaitable
+from collections.abc import Callable, Collection, Mapping
+from contextvars import Context, copy_context
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from bg_charm_service.domain.errors import SPENT_WORKER, FailureCause, FrameError
 from bg_charm_service.domain.limits import Limits, Walls
 from bg_charm_service.domain.model import Failure
+from bg_charm_service.domain.run_endings import Ending, EndingKind
 from bg_charm_service.domain.size_limits import check_run_size
-from bg_charm_service.sdk.charm import Charm, CharmContext
+from bg_charm_service.sdk.charm import Charm, CharmContext, next_run_of
+from bg_charm_service.sdk.endings import seconds_until
+from bg_charm_service.sdk.request_log import REQUESTS
 from bg_charm_service.workers.protocol.leftovers import Leftovers
 from bg_charm_service.workers.protocol.messages import (
     FROM_WORKER,
+    MOST_REFUSED,
     Answer,
     FetchField,
     FromWorker,
+    Inspected,
     LogText,
     Ready,
     RunSpec,
@@ -44,16 +50,38 @@ from bg_charm_service.workers.runtime.charm_binding import (
     load_class,
 )
 from bg_charm_service.workers.runtime.cleanup import Cleanup
+from bg_charm_service.workers.runtime.data_limit import DataLimit
 from bg_charm_service.workers.runtime.deadline import Deadline, RunFlood
 from bg_charm_service.workers.runtime.event_loop import RunEventLoop
-from bg_charm_service.workers.runtime.failure_report import failure_of
+from bg_charm_service.workers.runtime.failure_report import end_of
+from bg_charm_service.workers.runtime.host_watch import HOSTS
 from bg_charm_service.workers.runtime.log_capture import capture
-from bg_charm_service.workers.runtime.requests import Requests
+from bg_charm_service.workers.runtime.refusals import Surroundings, hidden_refusals
+from bg_charm_service.workers.runtime.requests import Request, Requests
+from bg_charm_service.workers.runtime.shared_state import Setup, shared_state
 from bg_charm_service.workers.runtime.source_inspection import inspect_source
+from bg_charm_service.workers.sandbox import Wall
 
 
 class StaleRun(BaseException):
     """A value that the run needs moved after the run was dispatched."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedClass:
+    """A class, and what its module has set: in its context, and in the process."""
+
+    charm_class: type[Charm]
+    context: Context
+    setup: Setup
+
+    def new_context(self) -> Context:
+        """Make one for a run."""
+        context = self.context.copy()
+        if len(context):
+            # Its module may have set a precision, in an object that a run would change for others.
+            context.run(_renew_precision)
+        return context
 
 
 class WireSnapshot:
@@ -81,6 +109,13 @@ class WireSnapshot:
         return {name: LinkInfo(writable) for name, writable in self._spec.links.items()}
 
 
+class Bound(NamedTuple):
+    """What a worker is bound to for good: the limit of its data, and what it lacks, if anything."""
+
+    data_limit: DataLimit
+    lack: str = ""
+
+
 class Worker:
     """One worker: a socket to the supervisor and the classes loaded so far."""
 
@@ -88,44 +123,75 @@ class Worker:
         self,
         connection: socket.socket,
         tickets: socket.socket,
-        confine: Callable[[Walls], None],
+        bind_to: Callable[[Walls], Bound],
         retire_bytes: int,
         scratch: str,
         *,
-        has_walls: bool,
+        walls: Collection[Wall],
         outdated: Callable[[], str] = lambda: "",
     ) -> None:
         self._connection = connection
-        self._confine = confine
+        self._bind_to = bind_to
         self._walls: Walls | None = None
+        self._data_limit = DataLimit(Walls())
+        #: Why nothing can be loaded here; empty for nothing.
+        self._lack = ""
         self._requests = Requests(connection, tickets)
         self._leftovers = Leftovers(scratch)
         self._lock = threading.RLock()
-        self._classes: dict[tuple[str, str], type[Charm]] = {}
+        self._classes: dict[tuple[str, str], LoadedClass] = {}
         self._log_capture = capture(lambda run_id, text: self._send(LogText(run_id, text)))
         self._event_loop = RunEventLoop()
-        self._cleanup = Cleanup(self._event_loop, outdated)
+        self._shared = shared_state()
+        self._cleanup = Cleanup(self._event_loop, self._shared, outdated)
         self._pid = os.getpid()
+        #: A thread that a run left has begun to work: nothing else is to run here.
+        self.is_unfit = False
         self._is_talking = False
         self._retire_bytes = retire_bytes
         self._scratch = Path(scratch or tempfile.gettempdir())
-        self._has_walls = has_walls
+        self._around = Surroundings(frozenset(walls), scratch)
 
     def serve(self) -> None:
-        """Answer requests until the supervisor closes the socket."""
+        """Answer requests until the supervisor closes the socket, or this process is unfit."""
         self._send(Ready())
         limits: Limits | None = None
-        while (request := self._requests.next()) is not None:
+        while (request := self._next_request()) is not None:
             if request.limits != limits:
                 limits = request.limits
                 self._enter(limits.walls)
-            if isinstance(request, RunSpec):
+            if self._lack:
+                self._refuse(request)
+            elif isinstance(request, RunSpec):
                 self._answer(self._execute(request), answer_limit_bytes(request.limits))
             else:
-                self._send(inspect_source(request))
+                HOSTS.begin()
+                self._send(inspect_source(request, HOSTS, self._around))
+
+    def _refuse(self, request: Request) -> None:
+        """Answer what cannot be done here, and leave it to another process."""
+        failure = Failure(FailureCause.PACKAGES, self._lack)
+        if isinstance(request, RunSpec):
+            refused = Answer(request.run_id, 0.0, failure, leak="no packages")
+            self._answer(refused, answer_limit_bytes(request.limits))
+        else:
+            self._send(Inspected(request.request_id, failure=failure))
+
+    def _next_request(self) -> Request | None:
+        """Wait for the next request; None when the supervisor is gone, or this process is unfit.
+
+        Its end comes before the ticket is taken: what waits was not begun, and goes elsewhere.
+        """
+        if self._cleanup.has_idle_threads:
+            self._requests.wait()
+            if self._cleanup.has_stirred():
+                self.is_unfit = True
+                return None
+        return self._requests.next()
 
     def close(self) -> None:
         """Close what it opened for itself, where it is not a process of its own."""
+        self._shared.end()
         self._event_loop.close()
 
     def fetch(self, run_id: str, field: str) -> bytes:
@@ -149,7 +215,7 @@ class Worker:
                 # At half of the room that its limit leaves it, however low that is.
                 half = (own_memory_bytes() + walls.memory_bytes) // 2
                 retire_bytes = min(retire_bytes, half)
-            self._confine(walls)
+            self._data_limit, self._lack = self._bind_to(walls)
             self._walls = walls
             self._cleanup.begin(retire_bytes)
         elif walls != self._walls:
@@ -160,54 +226,86 @@ class Worker:
         limits = spec.limits
         answer: dict[str, Any] = {}
         leak = ""
+        HOSTS.begin()
         deadline = Deadline(limits.timeout_seconds, limits.cpu_seconds, self._may_interrupt)
         self._log_capture.begin(spec.run_id, limits, lambda: deadline.stop(RunFlood))
         try:
             with deadline:
-                charm_class = self._load(spec)
+                loaded = self._load(spec)
                 # What the handler sets in it, a precision for one, ends with it.
-                charm = copy_context().run(self._run_handler, charm_class, spec, deadline)
+                context = loaded.new_context()
+                charm = context.run(self._run_handler, loaded.charm_class, spec, deadline)
                 leak = self._cleanup.wait_for_rest()
                 found = changes(charm)
                 deadline.check()
-            events = [send.event for send in found.sends]
+            events = [send.event for send in found.sends] + [one.event for one in found.reminds]
             check_run_size(found.writes, events, limits.state_bytes)
             answer = {"reads": found.reads, "writes": found.writes, "sends": found.sends}
+            if found.reminds:
+                answer["reminds"] = found.reminds
+            next_run = next_run_of(charm)
+            if next_run is not None:
+                seconds = seconds_until(next_run, time.time())
+                answer["ending"] = Ending(EndingKind.AGAIN, seconds)
         except StaleRun:
             answer = {"stale": True}
         except BaseException as error:
             leak = self._cleanup.leftovers()
-            answer = {"failure": failure_of(error, spec, leak, has_walls=self._has_walls)}
+            failure, ending = end_of(error, spec, leak, HOSTS, self._around)
+            answer = {"failure": failure, "ending": ending}
         if os.getpid() != self._pid:
             # A child that the charm forked has come back here: it must not answer.
             os._exit(0)
+        if HOSTS.attempts:
+            failed = answer.get("failure")
+            said = failed.refusal if failed is not None else None
+            answer["refused"] = hidden_refusals(said, limits, HOSTS, self._around)[:MOST_REFUSED]
+        if REQUESTS.count:
+            answer["requests"] = REQUESTS.take()
         self._log_capture.end()
         unfit = self._cleanup.clear_up()
         leak = leak or unfit
         return Answer(spec.run_id, time.perf_counter() - started, leak=leak, **answer)
 
     def _run_handler(self, charm_class: type[Charm], spec: RunSpec, deadline: Deadline) -> Charm:
-        context = CharmContext(
-            run_id=spec.run_id,
-            job_id=spec.job_id,
-            attempt=spec.attempt,
-            space=spec.space,
-            charm_id=spec.charm_id,
-            last_success=spec.last_success,
-            scratch=self._scratch,
-        )
+        def context() -> CharmContext:
+            return CharmContext(
+                run_id=spec.run_id,
+                job_id=spec.job_id,
+                attempt=spec.attempt,
+                space=spec.space,
+                charm_id=spec.charm_id,
+                last_success=spec.last_success,
+                scratch=self._scratch,
+                scheduled_at=spec.scheduled_at,
+                previous=spec.previous,
+                room=_room(spec),
+                time_left=deadline.seconds_left,
+            )
+
         charm = bind(charm_class, WireSnapshot(spec, self), context)
-        result = handler(charm, spec.stream)(msgspec.json.decode(spec.event))
-        if isawaitable(result):
-            self._event_loop.run(result, deadline)
+        event = msgspec.json.decode(spec.event)
+        self._event_loop.call(handler(charm, spec.stream), event, deadline)
         return charm
 
-    def _load(self, spec: RunSpec) -> type[Charm]:
+    def _load(self, spec: RunSpec) -> LoadedClass:
+        """Give a class as its module left it, and the process as it left that."""
         key = (spec.source_hash, spec.class_name)
-        if key not in self._classes:
+        loaded = self._classes.get(key)
+        if loaded is None:
             source = self._requests.sources[spec.source_hash]
-            self._classes[key] = load_class(source, spec.file_name, spec.class_name)
-        return self._classes[key]
+            self._shared.begin_load(source)
+            self._data_limit.widen()
+            try:
+                context = copy_context()
+                charm_class = context.run(load_class, source, spec.file_name, spec.class_name)
+            finally:
+                self._data_limit.narrow()
+            loaded = LoadedClass(charm_class, context, self._shared.end_load())
+            self._classes[key] = loaded
+        else:
+            self._shared.enter(loaded.setup)
+        return loaded
 
     def _answer(self, answer: Answer, limit_bytes: int) -> None:
         """Answer a run; what it left behind is dealt with before there is another one."""
@@ -243,3 +341,13 @@ class Worker:
 
     def _may_interrupt(self) -> bool:
         return not self._is_talking
+
+
+def _renew_precision() -> None:
+    decimal.setcontext(decimal.getcontext().copy())
+
+
+def _room(spec: RunSpec) -> int:
+    """Give what is left of the state's limit, in bytes; links lead to the states of others."""
+    own = [value for name, value in spec.values.items() if name not in spec.links]
+    return max(0, spec.limits.state_bytes - spec.large_bytes - sum(map(len, own)))

@@ -142,8 +142,6 @@ def _next_ended() -> tuple[int, int] | None:
 
 def main(control_fd: int) -> None:
     """Run the zygote on an inherited socket."""
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
-        signal.signal(name, signal.SIG_IGN)
     set_subreaper()
     preload()
     gc.collect()

@@ -11,6 +11,7 @@ import errno
 import os
 import stat
 import struct
+from contextlib import suppress
 from enum import IntFlag, auto
 from functools import cache
 
@@ -59,6 +60,12 @@ _LINUX_VERSIONS = {1: "5.13", PORTS_VERSION: "6.7", SCOPES_VERSION: "6.12"}
 
 #: To read a file, or a directory with all beneath it.
 READ = int(_Right.READ_FILE | _Right.READ_DIR)
+
+#: The same, and to run programs there: for a process that is to start some.
+RUN = READ | int(_Right.EXECUTE)
+
+#: To make symbolic links, beside `WRITE`.
+LINK = int(_Right.MAKE_SYM)
 
 #: No links, devices, fifos or sockets: whoever empties the directory meets files and folders only.
 WRITE = int(
@@ -123,11 +130,23 @@ class Ruleset:
         except OSError:
             return
         try:
-            is_folder = stat.S_ISDIR(os.fstat(fd).st_mode)
-            allowed = rights & self._rights & (self._rights if is_folder else _OVER_FILES)
-            self._add(_PATH_RULE, struct.pack("=Qi", allowed, fd))
+            self._allow(fd, rights)
         finally:
             os.close(fd)
+
+    def allow_held(self, path: str, rights: int) -> None:
+        """Allow this of a file for as long as this process lives; it is held open from now on.
+
+        For files of /proc, which the kernel makes anew when nobody has them open: a rule counts
+        for the one that it was made for. Nothing is allowed of what is not there.
+        """
+        with suppress(OSError):
+            self._allow(os.open(path, os.O_PATH | os.O_CLOEXEC), rights)
+
+    def _allow(self, fd: int, rights: int) -> None:
+        is_folder = stat.S_ISDIR(os.fstat(fd).st_mode)
+        allowed = rights & self._rights & (self._rights if is_folder else _OVER_FILES)
+        self._add(_PATH_RULE, struct.pack("=Qi", allowed, fd))
 
     def allow_port(self, port: int) -> None:
         """Allow TCP connections to this port, of any address."""

@@ -1,7 +1,8 @@
 """Which paths a sandboxed process may read: libraries, certificates, and what names resolve by.
 
-Never a home, a checkout's root, /proc or /sys. Landlock cannot subtract, so nothing that is named
-here may have the data directory beneath it: `folder_around` tells.
+Never a home, a checkout's root, or the folders /proc and /sys: of those, single files. Landlock
+cannot subtract, so nothing that is named here may have the data directory beneath it:
+`folder_around` tells.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import ssl
 import sys
 import sysconfig
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -44,6 +46,33 @@ _PLACE_AND_TIME = (
     *("/etc/mime.types", "/etc/ld.so.cache"),
 )
 
+_FONTS = (
+    *("/usr/share/fonts", "/usr/local/share/fonts", "/etc/fonts", "/usr/share/fontconfig"),
+    "/usr/share/mime",
+)
+
+#: What libraries ask of the machine when they are loaded: how many processors, how much memory.
+#: Nothing of any process. Their inodes go with the kernel's cache, and the rules with them.
+_MACHINE_FACTS = (
+    *("/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/loadavg", "/proc/uptime"),
+    *("/proc/filesystems", "/proc/sys/vm/overcommit_memory"),
+    *("/sys/devices/system/cpu", "/sys/devices/system/node"),
+    "/sys/kernel/mm/transparent_hugepage",
+)
+
+#: How much of the machine a control group may use: by these libraries size their pools.
+_GROUP_FACTS = (
+    *("cpu.max", "memory.max", "memory.high"),
+    *("cpu.cfs_quota_us", "cpu.cfs_period_us", "memory.limit_in_bytes"),
+)
+_GROUPS = "/sys/fs/cgroup"
+
+#: What a process may read of itself. Never its folder, which holds `environ` and `mem`.
+OWN_FILES = (
+    *("/proc/self/maps", "/proc/self/cgroup"),
+    *("/proc/self/status", "/proc/self/stat", "/proc/self/statm"),
+)
+
 #: /dev/zero is not among them: it gives memory, and the limits are to count all of that.
 _DEVICES = ("/dev/urandom", "/dev/random")
 
@@ -59,7 +88,8 @@ def paths() -> tuple[str, ...]:
     # Not Path.exists, which raises for what lies in a folder that this user may not enter.
     code = filter(os.path.exists, (*_libraries(), *_certificates()))
     found = {Path(os.path.realpath(path)) for path in code}
-    found |= {Path(path) for path in (*_PLACE_AND_TIME, *_DEVICES) if os.path.exists(path)}
+    others = (*_PLACE_AND_TIME, *_FONTS, *machine_facts(), *_DEVICES)
+    found |= {Path(path) for path in others if os.path.exists(path)}
     outer = {path for path in found if not found.intersection(path.parents)}
     return (*sorted(map(str, outer)), *_NAMES)
 
@@ -68,6 +98,37 @@ def paths() -> tuple[str, ...]:
 def outer_folders() -> tuple[Path, ...]:
     """Where those paths lead to; worked out once in a process."""
     return tuple(Path(path).resolve() for path in paths())
+
+
+@cache
+def machine_facts() -> tuple[str, ...]:
+    """What tells of the machine, and of the control group of this process."""
+    return (*_MACHINE_FACTS, *filter(os.path.exists, _group_facts()))
+
+
+def _group_facts() -> Iterator[str]:
+    """Where the limits of this process's groups may stand, in both versions of control groups."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        for folder in {f"{_GROUPS}/{controllers}", f"{_GROUPS}/{controllers}{path}"}:
+            for name in _GROUP_FACTS:
+                yield os.path.normpath(f"{folder}/{name}")
+
+
+@cache
+def keep_machine_facts() -> None:
+    """Hold what tells of the machine open, in this process and those that it forks.
+
+    The kernel makes these files anew when its cache was emptied: a rule would stay with one that
+    nobody can open any more.
+    """
+    for path in machine_facts():
+        with suppress(OSError):
+            os.open(path, os.O_PATH | os.O_CLOEXEC)
 
 
 def name_files() -> dict[str, tuple[int, int]]:
@@ -90,6 +151,17 @@ def folder_around(path: Path) -> Path | None:
     inner = path.resolve()
     around = {inner, *inner.parents}
     return next((outer for outer in outer_folders() if outer in around), None)
+
+
+def may_read(path: str) -> bool:
+    """Whether a process behind the wall of files may read a path, as far as its user may."""
+    if path in (*OWN_FILES, NULL):
+        return True
+    try:
+        return folder_around(Path(path)) is not None
+    except OSError:
+        # Where a link of /proc leads is not to be read either.
+        return False
 
 
 def _libraries() -> Iterator[Path]:

@@ -38,7 +38,7 @@ _CLONE_THREAD = 0x00010000
 _CLONE_NAMESPACES = 0x00020000 | 0x02000000 | 0x7C000000
 
 _O_ACCMODE, _O_RDONLY, _O_TRUNC = 0o3, 0o0, 0o1000
-_MAP_TYPE, _MAP_PRIVATE, _MAP_ANONYMOUS = 0xF, 2, 0x20
+_MAP_TYPE, _MAP_PRIVATE, _MAP_ANONYMOUS, _MAP_GROWSDOWN = 0xF, 2, 0x20, 0x100
 
 #: Of the modes to open a file in, all but "for reading, and truncate it".
 _OPEN_MODES = tuple(
@@ -103,12 +103,12 @@ CHECKED: dict[str, tuple[Check, ...]] = {
     # Landlock before version 3 says nothing of truncating.
     "open": (Check(1, allowed=_OPEN_MODES, mask=_O_ACCMODE | _O_TRUNC),),
     "openat": (Check(2, allowed=_OPEN_MODES, mask=_O_ACCMODE | _O_TRUNC),),
-    # Not shared memory without a file, which the limits of memory are not made for.
+    # Not shared memory without a file, nor a stack: the kernel's limit of memory counts neither.
     "mmap": (
         Check(
             3,
             allowed=(1, _MAP_PRIVATE, 3, _MAP_PRIVATE | _MAP_ANONYMOUS),
-            mask=_MAP_TYPE | _MAP_ANONYMOUS,
+            mask=_MAP_TYPE | _MAP_ANONYMOUS | _MAP_GROWSDOWN,
         ),
     ),
 }
@@ -129,6 +129,17 @@ UNSUPPORTED = (
     "fallocate",
 )
 
+#: Calls that are answered as done, where their checks hold, and change nothing. Of the first ones
+#: Landlock says nothing and no filter can see a path, so they cannot be allowed for scratch alone;
+#: and whoever copies a file (`shutil.copy`) or unpacks an archive takes a refusal for a failure.
+#: Which processors a worker may use is the pool's to say, and libraries that bind their threads
+#: take a refusal for one too.
+DONE_NOTHING = (
+    *("chmod", "fchmod", "fchmodat", "fchmodat2"),
+    *("utime", "utimes", "futimesat", "utimensat"),
+    "sched_setaffinity",
+)
+
 _NETWORK = "bind listen accept accept4"
 _PROCESSES = "fork vfork execve execveat setpgid setsid"
 _SIGNALS = "rt_sigqueueinfo rt_tgsigqueueinfo pidfd_open pidfd_send_signal"
@@ -145,9 +156,9 @@ _OTHERS_SHARE = (
 )
 # Landlock says nothing about these, and the owner of a file may make them.
 _ATTRIBUTES = (
-    "chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat"
+    "chown fchown lchown fchownat"
     " setxattr lsetxattr fsetxattr setxattrat removexattr lremovexattr fremovexattr removexattrat"
-    " file_setattr utime utimes futimesat utimensat truncate mknod mknodat"
+    " file_setattr truncate mknod mknodat"
 )
 _PRIVILEGES = (
     "setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid setgroups capset"

@@ -23,6 +23,9 @@ _KILL = 0x80000000
 _ALLOW = 0x7FFF0000
 _ERRNO = 0x00050000
 
+#: A call with this answer is skipped, and whoever made it sees a success.
+_NO_ERROR = 0
+
 #: Where the filter finds the call's number, the kind of machine, and the arguments.
 _NUMBER_OFFSET, _ARCH_OFFSET, _ARGUMENTS_OFFSET = 0, 4, 16
 
@@ -96,10 +99,15 @@ def _sections(machine: str) -> list[tuple[int, Block]]:
     """What happens from each number on, up to the next, for all numbers that there are."""
     allow = [Instruction(_RETURN, _ALLOW)]
     refuse, unknown = _answer(errno.EPERM), _answer(errno.ENOSYS)
-    named = [(name, [*_checked(checks), *allow]) for name, checks in rules.CHECKED.items()]
+    done = _answer(_NO_ERROR)
+    named = [
+        (name, [*_checked(checks), *(done if name in rules.DONE_NOTHING else allow)])
+        for name, checks in rules.CHECKED.items()
+    ]
     named += [(name, refuse) for name in rules.REFUSED]
     named += [(name, unknown) for name in rules.UNKNOWN]
     named += [(name, _answer(errno.EOPNOTSUPP)) for name in rules.UNSUPPORTED]
+    named += [(name, done) for name in rules.DONE_NOTHING if name not in rules.CHECKED]
     answers = {number(machine, name): answer for name, answer in named}
     sections: list[tuple[int, Block]] = []
     for each in range(NEWEST + 1):

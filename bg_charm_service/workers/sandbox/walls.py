@@ -1,6 +1,6 @@
 """The walls around a process that runs charms.
 
-Raised by each worker when it boots, and tightened to its ports when it learns whom it serves. A
+Raised by each worker: when it boots, and, for files and ports, when it learns whom it serves. A
 wall that cannot be raised ends the worker, unless the service said before that it is missing.
 """
 
@@ -51,7 +51,9 @@ class WallPlan:
     """The walls of one process, drawn up by the one that forks it, which has its tools at hand.
 
     The process may write to `scratch` and nowhere else; the walls that are missing here are left
-    out. Raises SandboxError for what cannot be built. To be closed by both.
+    out. Raises SandboxError for what cannot be built. To be closed by both. It is enforced in two
+    steps: `enforce_calls` as soon as the process is there, `enforce_files` once it is known what
+    more it may read, and before any code of others is loaded.
     """
 
     def __init__(self, scratch: str, missing: Collection[Wall] = ()) -> None:
@@ -76,17 +78,31 @@ class WallPlan:
 
     def enforce(self) -> None:
         """Put this process, which must have one thread, behind the walls; raises SandboxError."""
+        self.enforce_calls()
+        self.enforce_files()
+
+    def enforce_calls(self) -> None:
+        """Take away privileges and system calls, but for those that raise the other walls."""
         with _raising(Wall.PRIVILEGES):
             give_up_gaining()
             if Wall.PRIVILEGES not in self._missing:
                 drop_all()
-        if self._ruleset is not None:
-            with _raising(Wall.SIGNALS if Wall.FILES in self._missing else Wall.FILES):
-                self._ruleset.enforce()
-        # The last one: it takes away the calls that raise the others.
         if Wall.CALLS not in self._missing:
             with _raising(Wall.CALLS):
                 filter_calls()
+
+    def enforce_files(self, also_readable: str = "") -> None:
+        """Take away all files but those of the plan, and a folder that may be read as well."""
+        if self._ruleset is None:
+            return
+        with _raising(Wall.SIGNALS if Wall.FILES in self._missing else Wall.FILES):
+            if Wall.FILES not in self._missing:
+                # Here, not in the plan: they are other files for each process.
+                for path in readable.OWN_FILES:
+                    self._ruleset.allow_held(path, landlock.READ)
+                if also_readable:
+                    self._ruleset.allow_path(also_readable, landlock.READ)
+            self._ruleset.enforce()
 
     def close(self) -> None:
         """Close what was open for it; closing twice is fine."""
@@ -146,6 +162,7 @@ def _files(scratch: str = "", *, scopes: bool = False) -> Ruleset:
 
     With `scopes` it also keeps from what `restrict_signals` keeps from.
     """
+    readable.keep_machine_facts()
     ruleset = Ruleset(files=True, scopes=scopes)
     try:
         for path in readable.paths():

@@ -7,6 +7,8 @@ import stat
 import struct
 import threading
 
+from bg_charm_service.domain.errors import FailureCause
+from bg_charm_service.domain.model import Failure
 from bg_charm_service.workers.protocol.messages import (
     FROM_WORKER,
     Answer,
@@ -17,6 +19,8 @@ from bg_charm_service.workers.protocol.messages import (
     Ready,
 )
 from tests.hostile.charms.hostile import Hostile, ends
+
+PLANTED = Failure(FailureCause.COMPILER, "planted")
 
 
 def connection() -> int:
@@ -141,7 +145,7 @@ def answer_for_another_space(charm: Hostile) -> object:
 @ends("protocol", "protocol")
 def report_about_a_source(charm: Hostile) -> object:
     """The report that somebody waits for who adds a charm."""
-    return tell(*(Inspected(number, None, "planted") for number in range(1, 100)))
+    return tell(*(Inspected(number, None, PLANTED) for number in range(1, 100)))
 
 
 @ends("protocol", "protocol")

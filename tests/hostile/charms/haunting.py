@@ -4,7 +4,6 @@ import gc
 import json
 import os
 import stat
-import sys
 import threading
 from typing import Any
 
@@ -14,6 +13,11 @@ from bg_charm_service.sdk import fields
 from bg_charm_service.workers.protocol import messages as wire
 from bg_charm_service.workers.runtime import worker
 from tests.hostile.charms.hostile import Hostile, ends
+
+
+def put(owner: object, name: str, value: object) -> None:
+    """Assign on purpose: what a charm's file assigns in plain words is put back as an accident."""
+    setattr(owner, name, value)
 
 
 @ends("success")
@@ -27,7 +31,7 @@ def forge_answers(charm: Hostile) -> object:
             return answer
         return msgspec.structs.replace(answer, writes={"note": b'"forged"'}, failure=None)
 
-    worker.Worker._execute = forged  # type: ignore[method-assign]
+    put(worker.Worker, "_execute", forged)
     return 1
 
 
@@ -58,14 +62,14 @@ def forge_fields(charm: Hostile) -> object:
     def forged(self: fields.CharmField, value: Any) -> bytes:
         return b'"forged"' if self.name == "note" else dump(self, value)
 
-    fields.CharmField.dump = forged  # type: ignore[method-assign]
+    put(fields.CharmField, "dump", forged)
     return 1
 
 
 @ends("success")
 def forge_the_library(charm: Hostile) -> object:
     """Have a library tell others what it wants them to believe."""
-    json.loads = lambda *_, **__: "forged"
+    put(json, "loads", lambda *_, **__: "forged")
     return 1
 
 
@@ -74,20 +78,20 @@ def rob_the_next(charm: Hostile) -> object:
     """Have the worker keep a copy of all that others are given, where it finds it again."""
     execute = worker.Worker._execute
     kept: list[str] = []
-    sys.modules["planted"] = kept  # type: ignore[assignment]
+    put(fields, "planted", kept)
 
     def robbing(self: worker.Worker, spec: wire.RunSpec) -> wire.Answer:
         kept.append(repr(spec))
         return execute(self, spec)
 
-    worker.Worker._execute = robbing  # type: ignore[method-assign]
+    put(worker.Worker, "_execute", robbing)
     return 1
 
 
 @ends("success")
 def collect(charm: Hostile) -> object:
     """Give what was taken from others meanwhile."""
-    return list(sys.modules.get("planted", []))
+    return list(getattr(fields, "planted", []))
 
 
 @ends("success")

@@ -251,7 +251,8 @@ def by_a_watch(charm: Hostile) -> object:
 def by_what_was_left_open(charm: Hostile) -> object:
     """By descriptors that the service forgot to close."""
     # The worker has its own directory open, and its own files in /proc.
-    own = [os.stat(path) for path in (charm.context.scratch, "/proc/self/statm", "/proc/self/task")]
+    own_files = ("/proc/self/statm", "/proc/self/task", "/proc/thread-self/children")
+    own = [os.stat(path) for path in (charm.context.scratch, *own_files)]
     found: list[object] = []
     for fd in range(3, 1024):
         for look in (os.listdir, lambda file: os.pread(file, 100, 0).decode(errors="replace")):
@@ -266,11 +267,11 @@ def by_what_was_left_open(charm: Hostile) -> object:
 @ends("error", "RuntimeError: nothing of the operator's")
 def own_environment(charm: Hostile) -> object:
     """What the service had in its environment when it started this process."""
-    found = {name: value for name, value in os.environ.items() if "PASS" in name + value}
+    found = {name: value for name, value in os.environ.items() if "OPERATOR_PASS" in name + value}
     environ = ctypes.POINTER(ctypes.c_char_p).in_dll(LIBC, "environ")
     index = 0
     while environ[index]:
-        if b"PASS" in environ[index]:
+        if b"OPERATOR_PASS" in environ[index]:
             found[str(index)] = environ[index].decode()
         index += 1
     if not found:

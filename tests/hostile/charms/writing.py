@@ -15,6 +15,12 @@ RENAME_EXCHANGE = 2
 AT_FDCWD = -100
 
 
+def unchanged(before: os.stat_result, after: os.stat_result) -> None:
+    """Raise RuntimeError when a file has the mode and the time that it had."""
+    if (before.st_mode, before.st_mtime_ns) == (after.st_mode, after.st_mtime_ns):
+        raise RuntimeError("nothing was changed")
+
+
 @ends("forbidden", "Permission denied")
 def create_beside_the_secret(charm: Hostile) -> object:
     """A file in the data directory."""
@@ -168,17 +174,21 @@ def remove_scratch(charm: Hostile) -> None:
     shutil.rmtree(charm.context.scratch)
 
 
-@ends("forbidden", "ermi")
+@ends("error", "RuntimeError: nothing was changed")
 def change_rights(charm: Hostile) -> None:
     """A key that everybody may read."""
+    before = os.stat(charm.target["key"])
     os.chmod(charm.target["key"], 0o666)
+    unchanged(before, os.stat(charm.target["key"]))
 
 
-@ends("forbidden", "ermi")
+@ends("error", "RuntimeError: nothing was changed")
 def change_rights_by_a_descriptor(charm: Hostile) -> None:
     """The same, of a file that it may read."""
     with open(os.__file__) as file:
-        os.fchmod(file.fileno(), stat.S_IMODE(os.fstat(file.fileno()).st_mode))
+        before = os.fstat(file.fileno())
+        os.fchmod(file.fileno(), stat.S_IMODE(before.st_mode) ^ 0o111)
+        unchanged(before, os.fstat(file.fileno()))
 
 
 @ends("forbidden", "ermi")
@@ -187,18 +197,22 @@ def change_owner(charm: Hostile) -> None:
     os.chown(charm.target["key"], 65534, 65534)
 
 
-@ends("forbidden", "ermi")
+@ends("error", "RuntimeError: nothing was changed")
 def make_a_program_of_the_owner(charm: Hostile) -> None:
     """A file that runs as whoever owns it."""
     path = charm.context.scratch / "program"
     path.write_text("#!/bin/sh\n")
+    before = path.stat()
     path.chmod(0o4755)
+    unchanged(before, path.stat())
 
 
-@ends("forbidden", "ermi")
+@ends("error", "RuntimeError: nothing was changed")
 def change_times(charm: Hostile) -> None:
     """A file that seems to be old."""
+    before = os.stat(charm.target["key"])
     os.utime(charm.target["key"], (0, 0))
+    unchanged(before, os.stat(charm.target["key"]))
 
 
 @ends("forbidden", "ermi")

@@ -36,6 +36,11 @@ _OWNED = (
     ("links", "charm_key"),
     ("registrations", "charm_key"),
     ("charm_limits", "charm_key"),
+    ("charm_schedules", "charm_key"),
+    ("pauses", "charm_key"),
+    ("reminders", "charm_key"),
+    ("freshness", "charm_key"),
+    ("waits", "charm_key"),
     ("charm_texts", "rowid"),
 )
 

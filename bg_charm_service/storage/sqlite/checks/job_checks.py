@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bg_charm_service.storage.records import Severity, Trouble
+from bg_charm_service.domain.run_endings import (
+    LONGEST_PAUSE_SECONDS,
+    LONGEST_WAIT_SECONDS,
+    EndingKind,
+)
+from bg_charm_service.storage.records import MOST_DEAD_SENDS, Severity, Trouble
 from bg_charm_service.storage.sqlite.checks.findings import Mend, Scope, charm_names, sliced
 
 #: A job that is ready is late when it waits for so long, in seconds.
@@ -17,8 +22,9 @@ _NEAR_SECONDS = 30.0
 _STATUSES = (1, 2, 5, 9)
 
 _ALL_JOBS = """SELECT job._id, job.status, job.run_at, job.is_held, job.charm_key,
-    charm.charm_key IS NULL, charm.removed_at IS NOT NULL
+    charm.charm_key IS NULL, charm.removed_at IS NOT NULL, coalesce(waits.until, 0)
     FROM ack_queue_jobs AS job LEFT JOIN charms AS charm USING (charm_key)
+    LEFT JOIN waits USING (charm_key)
     WHERE job._id > :after ORDER BY job._id LIMIT :rows"""
 
 _LIVE_BY_CHARM = """SELECT charm_key, sum(status = 2), sum(origin <> 'send'),
@@ -37,8 +43,16 @@ _HELD_OF_ENABLED = """SELECT live.charm_key, health.disabled_by IS NULL AND EXIS
         WHERE status IN (1, 2) AND charm_key > :after ORDER BY charm_key LIMIT :rows) AS live
     LEFT JOIN health USING (charm_key) ORDER BY live.charm_key"""
 
-_DEAD_BY_CHARM = """SELECT charm_key, count(*) FROM ack_queue_jobs
-    WHERE status = 9 AND charm_key > :after GROUP BY charm_key ORDER BY charm_key LIMIT :rows"""
+_DEAD_BY_CHARM = """SELECT charm_key, sum(origin <> 'send'), sum(origin = 'send')
+    FROM ack_queue_jobs WHERE status = 9 AND charm_key > :after
+    GROUP BY charm_key ORDER BY charm_key LIMIT :rows"""
+
+_WAITING_CHARMS = """SELECT charm_key, kind, until FROM waits
+    WHERE charm_key > :after ORDER BY charm_key LIMIT :rows"""
+
+_REMINDERS = """SELECT reminder_id, typeof(remind_at) = 'real' AND remind_at BETWEEN 0 AND 1e12
+    FROM reminders WHERE reminder_id > :after ORDER BY reminder_id LIMIT :rows"""
+_FIRST_REMINDER = "SELECT min(remind_at) FROM reminders WHERE typeof(remind_at) = 'real'"
 
 # The poll that is claimed, or else the oldest, is the one that stays.
 _EXTRA_POLLS = """DELETE FROM ack_queue_jobs WHERE charm_key = ?1 AND status IN (1, 2)
@@ -48,7 +62,23 @@ _EXTRA_POLLS = """DELETE FROM ack_queue_jobs WHERE charm_key = ?1 AND status IN 
 _MARK_POLL = """UPDATE ack_queue_jobs SET unique_key = charm_key WHERE charm_key = ?
     AND status IN (1, 2) AND origin <> 'send'"""
 _OLDER_DEAD = """DELETE FROM ack_queue_jobs WHERE charm_key = ?1 AND status = 9
-    AND _id < (SELECT max(_id) FROM ack_queue_jobs WHERE charm_key = ?1 AND status = 9)"""
+    AND origin <> 'send' AND _id < (SELECT max(_id) FROM ack_queue_jobs
+        WHERE charm_key = ?1 AND status = 9 AND origin <> 'send')"""
+
+
+_BATCHES_OUT = "SELECT _id FROM ack_queue_jobs WHERE charm_key = 0 AND status IN (1, 2)"
+_END_BATCH = "UPDATE ack_queue_jobs SET status = 5 WHERE _id = ? AND origin = 'batch'"
+
+
+def batches(scope: Scope) -> Iterator[Trouble | None]:
+    """Each batch that is out has polls that are not over."""
+    # In the same slice: the service goes on between two.
+    found = {row[0] for row in scope.database.rows(_BATCHES_OUT)}
+    over = tuple(sorted(found - scope.queue.batches_out()))
+    yield None
+    if over:
+        text = "that are out, and whose polls are all over"
+        yield Trouble("claims", Severity.WARNING, text, "Batches", over, mend=_end_batch)
 
 
 def claims(scope: Scope) -> Iterator[Trouble | None]:
@@ -71,12 +101,12 @@ def stuck_jobs(scope: Scope) -> Iterator[Trouble | None]:
     """Each job belongs to a charm, has a known status, and a time that comes and is not past."""
     orphans, unknown, late, far = [], [], [], []
     for rows in sliced(scope, _ALL_JOBS, 0):
-        for job_id, status, run_at, is_held, _, is_lost, is_removed in rows:
+        for job_id, status, run_at, is_held, _, is_lost, is_removed, until in rows:
             if status not in _STATUSES:
                 unknown.append(job_id)
             elif status in (1, 9) and (is_lost or is_removed):
                 orphans.append(job_id)
-            elif status == 1 and run_at > scope.now + _FAR_SECONDS:
+            elif status == 1 and run_at > max(until, scope.now + _FAR_SECONDS):
                 far.append(job_id)
             elif status == 1 and not is_held and run_at < scope.now - _LATE_SECONDS:
                 late.append(job_id)
@@ -122,14 +152,53 @@ def held_jobs(scope: Scope) -> Iterator[Trouble | None]:
 
 
 def dead_letters(scope: Scope) -> Iterator[Trouble | None]:
-    """A charm has at most one dead letter."""
+    """A charm has at most one dead letter of a poll, and of events no more than are kept."""
     several: list[int] = []
+    many: list[int] = []
     for rows in sliced(scope, _DEAD_BY_CHARM, 0):
-        several += [charm_key for charm_key, count in rows if count > 1]
+        several += [charm_key for charm_key, polls, _ in rows if polls > 1]
+        many += [charm_key for charm_key, _, sends in rows if sends > MOST_DEAD_SENDS]
         yield None
     if several:
-        text = "with more than one dead letter"
+        text = "with more than one dead letter of a poll"
         yield _of_charms(scope, "jobs", Severity.WARNING, text, several, _keep_newest_dead)
+    if many:
+        text = f"with more than {MOST_DEAD_SENDS:,} dead letters of events"
+        yield _of_charms(scope, "jobs", Severity.WARNING, text, many)
+
+
+def waits(scope: Scope) -> Iterator[Trouble | None]:
+    """Nobody waits longer than a run can ask for."""
+    far: list[int] = []
+    for rows in sliced(scope, _WAITING_CHARMS, 0):
+        for charm_key, kind, until in rows:
+            is_asked = kind == EndingKind.AGAIN
+            longest = LONGEST_PAUSE_SECONDS if is_asked else LONGEST_WAIT_SECONDS
+            if until > scope.now + longest + _NEAR_SECONDS:
+                far.append(charm_key)
+        yield None
+    if far:
+        text = "that wait for a time that a wrong clock wrote"
+        yield _of_charms(scope, "waits", Severity.WARNING, text, far)
+
+
+def reminders(scope: Scope) -> Iterator[Trouble | None]:
+    """Each reminder has a time, and a running service looks when the first one comes."""
+    timeless: list[int] = []
+    for rows in sliced(scope, _REMINDERS, 0):
+        timeless += [row[0] for row in rows if not row[1]]
+        yield None
+    if timeless:
+        text = "whose time is none, which can never be sent"
+        yield Trouble("reminders", Severity.ERROR, text, "Reminders", tuple(timeless), mend=_forget)
+    if scope.running is None:
+        return
+    # In the same slice: the service may send it between two.
+    (first,) = scope.database.row(_FIRST_REMINDER)
+    next_look = scope.running.next_reminder()
+    if first is not None and (next_look is None or next_look > first):
+        text = "There are reminders that the running service does not wait for"
+        yield Trouble("reminders", Severity.ERROR, text, mend=_remember)
 
 
 def _of_charms(
@@ -149,6 +218,11 @@ def _give_back(scope: Scope, job_id: int) -> None:
         scope.queue.rescue(claim, scope.now)
 
 
+def _end_batch(scope: Scope, batch: int) -> None:
+    if batch not in scope.queue.batches_out():
+        scope.database.execute(_END_BATCH, (batch,))
+
+
 def _delete(scope: Scope, job_id: int) -> None:
     scope.database.execute("DELETE FROM ack_queue_jobs WHERE _id = ? AND status <> 2", (job_id,))
     scope.database.after_commit(scope.queue.recount)
@@ -161,6 +235,15 @@ def _bring_near(scope: Scope, job_id: int) -> None:
         (near, job_id),
     )
     scope.database.after_commit(scope.queue.recount)
+
+
+def _forget(scope: Scope, reminder_id: int) -> None:
+    scope.database.execute("DELETE FROM reminders WHERE reminder_id = ?", (reminder_id,))
+
+
+def _remember(scope: Scope, _: None) -> None:
+    if scope.running is not None:
+        scope.running.remember_reminders()
 
 
 def _keep_one_poll(scope: Scope, charm_key: int) -> None:

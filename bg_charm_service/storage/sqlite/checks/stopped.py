@@ -18,6 +18,8 @@ from bg_charm_service.storage.sqlite.integrity import problems_in, problems_of
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
 from bg_charm_service.storage.sqlite.migrations import STEPS
 from bg_charm_service.storage.sqlite.schema_version import stored_schema_version
+from bg_charm_service.storage.sqlite.store.charms import Charms
+from bg_charm_service.storage.sqlite.store.packages import Packages
 
 
 def examine_stopped(
@@ -37,6 +39,34 @@ def examine_stopped(
     if is_full:
         findings += _read_all(path)
     return findings
+
+
+def locks_of_stopped(path: Path) -> dict[str, dict[int, str]]:
+    """Give the locks that charms have, each with those charms by key and with their names.
+
+    None where the database cannot be read: what is wrong with it `examine_stopped` tells.
+    """
+    try:
+        if stored_schema_version(path) != len(STEPS):
+            return {}
+        database = Database.examine(path)
+    except DataDirectoryError:
+        return {}
+    try:
+        packages, charms = Packages(database), Charms(database)
+        found: dict[str, dict[int, str]] = {}
+        for lock_hash, space_keys in packages.used().items():
+            for space_key in space_keys:
+                for charm_key, one in packages.of_space(space_key).items():
+                    if one == lock_hash:
+                        charm = charms.get(charm_key)
+                        name = f"{charm.name} {charm.ref}" if charm is not None else str(charm_key)
+                        found.setdefault(lock_hash, {})[charm_key] = name
+        return found
+    except ServiceError:
+        return {}
+    finally:
+        database.close()
 
 
 def _finding_of_file(trouble: Trouble, *, repair: bool) -> Finding:

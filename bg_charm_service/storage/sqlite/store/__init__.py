@@ -12,16 +12,22 @@ from bg_charm_service.storage.sqlite.store.cells import Cells
 from bg_charm_service.storage.sqlite.store.charm_lists import CharmLists
 from bg_charm_service.storage.sqlite.store.charms import Charms
 from bg_charm_service.storage.sqlite.store.data_keys import Secrets
+from bg_charm_service.storage.sqlite.store.freshness import Freshness
 from bg_charm_service.storage.sqlite.store.health import HealthRecords
 from bg_charm_service.storage.sqlite.store.limits import LimitOverrides
 from bg_charm_service.storage.sqlite.store.links import Links
 from bg_charm_service.storage.sqlite.store.lives import Lives
+from bg_charm_service.storage.sqlite.store.packages import Packages
+from bg_charm_service.storage.sqlite.store.pauses import Pauses
 from bg_charm_service.storage.sqlite.store.registrations import Registrations
+from bg_charm_service.storage.sqlite.store.reminders import Reminders
 from bg_charm_service.storage.sqlite.store.runs import Runs
+from bg_charm_service.storage.sqlite.store.schedules import Schedules
 from bg_charm_service.storage.sqlite.store.sessions import Nonces, Sessions
 from bg_charm_service.storage.sqlite.store.spaces import Spaces
 from bg_charm_service.storage.sqlite.store.tokens import Tokens
 from bg_charm_service.storage.sqlite.store.totals import Totals
+from bg_charm_service.storage.sqlite.store.waits import Waits
 from bg_charm_service.storage.store_contract import Store
 
 
@@ -45,5 +51,11 @@ def open_store(database: Database) -> Store:
         nonces=Nonces(database),
         audit=Audit(database),
         limits=LimitOverrides(database),
+        schedules=Schedules(database),
         lives=Lives(database),
+        pauses=Pauses(database),
+        reminders=Reminders(database),
+        freshness=Freshness(database),
+        waits=Waits(database),
+        packages=Packages(database),
     )

@@ -174,7 +174,8 @@ class CharmLists:
             query, parameters = condition.found_by
             rows = self._database.rows(f"{query} LIMIT {FEW + 1}", parameters)
             if len(rows) <= FEW:
-                return [row[0] for row in rows]
+                # One that is found twice, by itself and with its space, is listed once.
+                return list(dict.fromkeys(row[0] for row in rows))
         return None
 
 
@@ -182,7 +183,16 @@ def _conditions(wanted: CharmFilter) -> Iterator[_Condition]:
     text = "".join(filter(str.isprintable, " ".join(wanted.text.split())))
     if text:
         yield _text_condition(text)
-    if wanted.standing is not None:
+    if wanted.standing is Standing.STALE:
+        yield _Condition(
+            (
+                "EXISTS (SELECT 1 FROM freshness AS f WHERE f.charm_key = c.charm_key"
+                " AND f.stale_at < ?)",
+                (wanted.now,),
+            ),
+            ("SELECT charm_key FROM freshness WHERE stale_at < ?", (wanted.now,)),
+        )
+    elif wanted.standing is not None:
         yield _STANDINGS[wanted.standing]
     if wanted.integration is not None:
         label, listed = wanted.integration, json.dumps(sorted(wanted.listed))
@@ -202,18 +212,56 @@ def _conditions(wanted: CharmFilter) -> Iterator[_Condition]:
         yield _Condition(("c.space_key = ?", key), (found, key))
 
 
+def _off(condition: str) -> _Sql:
+    """A query of charms that are not polled and that meet a condition."""
+    return (
+        "SELECT charm_key FROM health INDEXED BY health_off"
+        f" WHERE disabled_by IS NOT NULL AND {condition}",
+        (),
+    )
+
+
 _STANDINGS = {
     Standing.FAILING: _Condition(
         ("h.consecutive_failures > 0", ()),
         ("SELECT charm_key FROM health WHERE consecutive_failures > 0", ()),
     ),
     Standing.DISABLED: _Condition(
-        ("h.disabled_by IS NOT NULL", ()),
-        ("SELECT charm_key FROM health INDEXED BY health_off WHERE disabled_by IS NOT NULL", ()),
+        ("h.disabled_by IN ('failures', 'hand', 'service')", ()),
+        _off("disabled_by IN ('failures', 'hand', 'service')"),
+    ),
+    Standing.SIGN_IN: _Condition(
+        ("h.disabled_by = 'sign_in'", ()), _off("disabled_by = 'sign_in'")
+    ),
+    Standing.STOPPED: _Condition(
+        ("h.disabled_by = 'stopped'", ()), _off("disabled_by = 'stopped'")
+    ),
+    Standing.WAITING: _Condition(
+        (
+            "EXISTS (SELECT 1 FROM waits AS w WHERE w.charm_key = c.charm_key"
+            " AND w.kind IN ('wait', 'down'))",
+            (),
+        ),
+        ("SELECT charm_key FROM waits WHERE kind IN ('wait', 'down')", ()),
     ),
     Standing.SLOW: _Condition(
         (f"h.last_ms >= {SLOW_MS}", ()),
         (f"SELECT charm_key FROM health INDEXED BY health_slow WHERE last_ms >= {SLOW_MS}", ()),
+    ),
+    Standing.PAUSED: _Condition(
+        (
+            "EXISTS (SELECT 1 FROM pauses AS p WHERE p.space_key IN (0, c.space_key)"
+            " AND p.charm_key IN (0, c.charm_key))",
+            (),
+        ),
+        (
+            "SELECT charm_key FROM pauses WHERE charm_key > 0 UNION ALL"
+            " SELECT c.charm_key FROM pauses AS p CROSS JOIN charms AS c ON"
+            " c.space_key = p.space_key AND c.removed_at IS NULL WHERE p.charm_key = 0 UNION ALL"
+            " SELECT charm_key FROM charms WHERE removed_at IS NULL AND EXISTS"
+            " (SELECT 1 FROM pauses WHERE space_key = 0)",
+            (),
+        ),
     ),
     Standing.UNREGISTERED: _Condition(
         ("NOT EXISTS (SELECT 1 FROM registrations AS n WHERE n.charm_key = c.charm_key)", ()),

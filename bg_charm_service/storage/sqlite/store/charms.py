@@ -16,9 +16,16 @@ import msgspec
 
 from bg_charm_service.domain.limits import NO_CHANGES
 from bg_charm_service.domain.model import CharmRef, CharmSchema
+from bg_charm_service.domain.schedule_words import NO_WORDS
 from bg_charm_service.storage.records import CharmRecord
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.keys import KEYS, json_keys
+
+#: What of a charm goes with it.
+_DROPPED_WITH_A_CHARM = (
+    *("cells", "links", "registrations", "charm_limits", "charm_schedules"),
+    *("reminders", "freshness", "waits", "charm_packages"),
+)
 
 #: So many charms are remembered, at about 600 bytes each; beyond that it begins anew.
 _RECENT_CHARMS = 120_000
@@ -32,8 +39,10 @@ COLUMNS = (
 @lru_cache(maxsize=4096)
 def _schema(encoded: bytes) -> CharmSchema:
     schema = msgspec.json.decode(encoded, type=CharmSchema)
-    # Most ask for nothing: the one object for that is compared at no cost.
-    return replace(schema, asks=NO_CHANGES) if schema.asks == NO_CHANGES else schema
+    # Most ask for nothing, and say nothing: the one object for that is compared at no cost.
+    if schema.asks == NO_CHANGES:
+        schema = replace(schema, asks=NO_CHANGES)
+    return replace(schema, schedule=NO_WORDS) if schema.schedule == NO_WORDS else schema
 
 
 def charm_record(row: Any) -> CharmRecord:
@@ -211,12 +220,12 @@ class Charms:
     def mark_removed(self, charm_key: int, now: float) -> None:
         """End a charm's life; its state and its right to run are gone, its history stays."""
         self._note_change(charm_key)
-        for table in ("cells", "links", "registrations", "charm_limits"):
-            self._database.execute(f"DELETE FROM {table} WHERE charm_key = ?", (charm_key,))
-        self._database.execute("DELETE FROM charm_texts WHERE rowid = ?", (charm_key,))
         self._database.execute(
             "UPDATE charms SET removed_at = ? WHERE charm_key = ?", (now, charm_key)
         )
+        for table in _DROPPED_WITH_A_CHARM:
+            self._database.execute(f"DELETE FROM {table} WHERE charm_key = ?", (charm_key,))
+        self._database.execute("DELETE FROM charm_texts WHERE rowid = ?", (charm_key,))
 
     def bring_near(self, now: float) -> None:
         """Let no charm have been removed after `now`: the clock was set back since."""

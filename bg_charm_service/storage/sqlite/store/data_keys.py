@@ -46,6 +46,11 @@ class Secrets:
             "INSERT OR REPLACE INTO data_keys VALUES (?, ?)", (did, self._unlocked().seal_to(did))
         )
 
+    def hand_over(self, old: str, new: str) -> None:
+        """Seal the data key to one identity in the place of another; raises InvalidInput."""
+        self.grant(new)
+        self._database.execute("DELETE FROM data_keys WHERE did = ?", (old,))
+
     def encrypt(self, value: bytes, place: str) -> bytes:
         """Encrypt a value, bound to the cell it is stored in."""
         return self._unlocked().encrypt(value, place.encode())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import compress
 from operator import ne
@@ -13,7 +13,13 @@ from msgspec.structs import astuple
 
 from bg_charm_service.domain.errors import FailureCause
 from bg_charm_service.domain.model import CharmHealth, DisabledBy
-from bg_charm_service.storage.records import FailureStreak, ScheduledCharm, ScheduleEntry
+from bg_charm_service.storage.records import (
+    NO_ENDS,
+    FailureStreak,
+    PollEnd,
+    ScheduledCharm,
+    ScheduleEntry,
+)
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.keys import KEYS, json_keys
 
@@ -25,14 +31,17 @@ _DISABLED_BY, _ERROR_CAUSE = _NAMES.index("disabled_by"), _NAMES.index("last_err
 _OF_KEYS = f"FROM {KEYS} CROSS JOIN health ON charm_key = wanted"
 _SET_DUE = "UPDATE health SET due_at = ? WHERE charm_key = ?"
 
+#: What goes with the end of a poll that had no row.
+_END = ("last_poll", "due_at")
+
 #: For each column, whether it changed.
 _Changed = tuple[bool, ...]
 
 
 @lru_cache(maxsize=256)
-def _update(changed: _Changed) -> str:
+def _update(changed: _Changed, more: tuple[str, ...] = ()) -> str:
     # SQLite writes the index entries of every column that is named here, changed or not.
-    columns = ", ".join(f"{name} = ?" for name in compress(_NAMES, changed))
+    columns = ", ".join(f"{name} = ?" for name in [*compress(_NAMES, changed), *more])
     return f"UPDATE health SET {columns} WHERE charm_key = ?"
 
 
@@ -59,13 +68,15 @@ class HealthRecords:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._changes = database.sole_writer.changes
+        self._polls = database.sole_writer.plain_polls
 
     def create(self, charm_key: int) -> None:
         """Start a charm's record afresh; only the number of its last run goes on."""
         self._changes.mark(charm_key)
         self._database.execute(
-            "INSERT OR REPLACE INTO health (charm_key, runs_recorded) VALUES (?1, coalesce("
-            "(SELECT runs_recorded FROM health WHERE charm_key = ?1), 0))",
+            "INSERT OR REPLACE INTO health (charm_key, runs_recorded, last_poll) VALUES (?1,"
+            " coalesce((SELECT runs_recorded FROM health WHERE charm_key = ?1), 0),"
+            " coalesce((SELECT last_poll FROM health WHERE charm_key = ?1), 0))",
             (charm_key,),
         )
 
@@ -91,27 +102,42 @@ class HealthRecords:
         self._changes.mark(charm_key)
         self.put_all([(charm_key, before or self.get(charm_key), health)])
 
-    def put_all(self, changes: Sequence[tuple[int, CharmHealth, CharmHealth]]) -> None:
+    def put_all(
+        self,
+        changes: Sequence[tuple[int, CharmHealth, CharmHealth]],
+        ends: Mapping[int, PollEnd] = NO_ENDS,
+    ) -> None:
         """Replace records, each given by its key, as it is and as it is to be; leaves no marks.
 
-        Only what differs is written. For what plain runs leave behind.
+        Only what differs is written. For what plain runs leave behind: `ends` is what the queue
+        gave for their polls.
         """
-        alike: defaultdict[_Changed, list[tuple[object, ...]]] = defaultdict(list)
+        alike: defaultdict[tuple[_Changed, tuple[str, ...]], list[tuple[object, ...]]] = (
+            defaultdict(list)
+        )
         for charm_key, before, after in changes:
             values = astuple(after)
             changed = tuple(map(ne, astuple(before), values))
-            alike[changed].append((*compress(values, changed), charm_key))
-        for changed, rows in alike.items():
-            if any(changed):
-                self._database.executemany(_update(changed), rows)
+            end = ends.get(charm_key)
+            if end is None:
+                alike[changed, ()].append((*compress(values, changed), charm_key))
+            else:
+                alike[changed, _END].append((*compress(values, changed), *end, charm_key))
+        for (changed, more), rows in alike.items():
+            if more or any(changed):
+                self._database.executemany(_update(changed, more), rows)
 
     def set_due(self, charm_key: int, due_at: float | None) -> None:
         """Say when a charm is due next; None when it is not scheduled."""
         self._database.execute(_SET_DUE, (due_at, charm_key))
 
     def set_due_all(self, rows: Sequence[tuple[float | None, int]]) -> None:
-        """Say when charms are due next, each time before its charm's key."""
-        self._database.executemany(_SET_DUE, rows)
+        """Say when charms are due next, each time before its charm's key.
+
+        Where a due time stands for a poll, that comes with its end.
+        """
+        is_owed = self._polls.is_owed
+        self._database.executemany(_SET_DUE, [row for row in rows if not is_owed(row[1])])
 
     def set_interval(self, charm_key: int, interval_seconds: float | None) -> None:
         """Give a charm its own polling interval; None for the service's."""
@@ -142,9 +168,10 @@ class HealthRecords:
         Leaves no marks: the run that is out leaves this number alone when it is settled.
         """
         self._database.executemany(
-            "UPDATE health SET due_at = ?, skipped_polls = skipped_polls + 1 WHERE charm_key = ?",
-            rows,
+            "UPDATE health SET skipped_polls = skipped_polls + 1 WHERE charm_key = ?",
+            [(charm_key,) for _, charm_key in rows],
         )
+        self.set_due_all(rows)
 
     def bring_near(self, now: float) -> None:
         """Let failures have disabled no charm after `now`; leaves no marks."""

@@ -1,7 +1,8 @@
 """Run history: the newest runs of each charm, with what they logged.
 
 A run's key is its charm's key and its number in one integer, so that a charm's runs lie
-together and pruning deletes one range.
+together and pruning deletes one range. The requests of a run, which few make, stand behind the
+names of the fields that it wrote, in a line of their own: others have no room for them.
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ from typing import Any
 
 from msgspec.structs import astuple
 
+from bg_charm_service.domain.http_requests import pack_requests, unpack_requests
 from bg_charm_service.domain.model import RunRecord
 from bg_charm_service.storage.records import Pruned, RunOutcome
 from bg_charm_service.storage.sqlite.database import Database
 
 _COLUMNS = (
     "run_key, run_id, job_id, attempt, stream, origin, status, cause, error, traceback,"
-    " finished_at, duration_ms, lag_ms, worker, writes, log"
+    " finished_at, duration_ms, lag_ms, worker, writes, log, retired"
 )
-_INSERT = f"INSERT INTO runs ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+_INSERT = f"INSERT INTO runs ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 _SEQUENCE_BITS = 32
 _LAST_NUMBER = (1 << _SEQUENCE_BITS) - 1
 
@@ -39,15 +41,20 @@ def _key(charm_key: int, number: int) -> int:
 
 
 def _record(row: Any) -> RunRecord:
-    run_key, *others, writes, log = row
+    run_key, *others, writes, log, retired = row
+    writes, _, packed = writes.partition("\n")
     fields = tuple(filter(None, writes.split(",")))
-    values: list[Any] = [run_key & _LAST_NUMBER, *others, fields, log]
+    requests = unpack_requests(packed) if packed else ()
+    values: list[Any] = [run_key & _LAST_NUMBER, *others, fields, log, retired, requests]
     return RunRecord(*values)
 
 
 def _row(charm_key: int, run: RunRecord) -> tuple[object, ...]:
-    number, *others, writes, log = astuple(run)
-    return _key(charm_key, number), *others, ",".join(writes), log
+    number, *others, writes, log, retired, requests = astuple(run)
+    written = ",".join(writes)
+    if requests:
+        written = f"{written}\n{pack_requests(requests)}"
+    return _key(charm_key, number), *others, written, log, retired
 
 
 class Runs:
@@ -108,6 +115,14 @@ class Runs:
             (_key(charm_key, 0), _key(charm_key, _LAST_NUMBER), run_id),
         )
         return _record(row) if row else None
+
+    def note_retired(self, charm_key: int, run_id: str, why: str) -> None:
+        """Note why a run's worker was replaced, where that shows only later."""
+        self._database.execute(
+            "UPDATE runs SET retired = ? WHERE run_key = (SELECT max(run_key) FROM runs"
+            " WHERE run_key BETWEEN ? AND ? AND run_id = ?)",
+            (why, _key(charm_key, 0), _key(charm_key, _LAST_NUMBER), run_id),
+        )
 
     def prune(self, before: float, limit: int, *, keep: int) -> Pruned:
         """Look at up to `limit` runs that finished before a moment, and delete what is not kept.

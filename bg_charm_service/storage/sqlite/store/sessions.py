@@ -32,6 +32,15 @@ class Sessions:
         """End a session; says whether there was one."""
         return self._database.execute("DELETE FROM sessions WHERE hash = ?", (hashed,)).rowcount > 0
 
+    def all(self, now: float) -> list[tuple[bytes, SessionRecord]]:
+        """The sessions that are not over, with their hashes, the newest first."""
+        rows = self._database.rows(
+            "SELECT hash, token_id, created_at, expires_at FROM sessions"
+            " WHERE expires_at > ? ORDER BY created_at DESC, hash",
+            (now,),
+        )
+        return [(row[0], SessionRecord(*row[1:])) for row in rows]
+
 
 class Nonces:
     """The table `nonces`: durable, because a replay may come after a restart."""

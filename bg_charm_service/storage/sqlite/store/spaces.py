@@ -29,6 +29,13 @@ class Spaces:
         )
         return Space(*row) if row else None
 
+    def get(self, space_key: int) -> Space | None:
+        """Look a space up by its key."""
+        row = self._database.row(
+            "SELECT space_key, did, name, created_at FROM spaces WHERE space_key = ?", (space_key,)
+        )
+        return Space(*row) if row else None
+
     def ensure(self, did: str, *, name: str, owner: str, now: float) -> Space:
         """Give the space of a DID, created and owned by `owner` when it is new."""
         found = self.find(did)
@@ -68,15 +75,30 @@ class Spaces:
 
     def grant(self, space_key: int, did: str, *, granted_by: str, now: float) -> None:
         """Make an identity an owner; granting twice changes nothing."""
+        self._check_no_space(did)
+        self._database.execute(
+            "INSERT OR IGNORE INTO space_owners VALUES (?, ?, ?, ?)",
+            (space_key, did, granted_by, now),
+        )
+
+    def hand_over(self, old: str, new: str) -> None:
+        """Make one identity the owner of all that another owns, which owns nothing then."""
+        self._check_no_space(new)
+        # Where it was an owner already, by whatever grant, it stays one, and takes over its place.
+        self._database.execute(
+            "INSERT OR REPLACE INTO space_owners SELECT space_key, ?2,"
+            " CASE granted_by WHEN ?1 THEN ?2 ELSE granted_by END, granted_at"
+            " FROM space_owners WHERE did = ?1",
+            (old, new),
+        )
+        self._database.execute("DELETE FROM space_owners WHERE did = ?", (old,))
+
+    def _check_no_space(self, did: str) -> None:
         if self._database.row("SELECT 1 FROM spaces WHERE did = ?", (did,)) is not None:
             raise InvalidInput(
                 f"{did} is the DID of a space, and owns nothing: anyone who knows the space's name "
                 "can compute its key."
             )
-        self._database.execute(
-            "INSERT OR IGNORE INTO space_owners VALUES (?, ?, ?, ?)",
-            (space_key, did, granted_by, now),
-        )
 
     def owners(self, space_key: int) -> list[str]:
         """The DIDs of a space's owners, the creator first."""

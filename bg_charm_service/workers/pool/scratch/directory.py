@@ -1,8 +1,9 @@
 """The workers' scratch directories: made, measured, emptied after a run, removed at last.
 
 A charm may leave anything in its own: nothing here follows a link, and whatever takes long is
-removed in a thread. To remove takes no room, which a charm may have left none of. Called by the
-pool, and by whoever opens a data directory; the directories lie side by side below one of ours.
+removed in a thread. To remove takes no room, which a charm may have left none of. The directories
+lie side by side below one of ours, which is held open: what somebody puts where a moved one was is
+not ours. Called by the pool, and by whoever opens a data directory.
 """
 
 from __future__ import annotations
@@ -11,19 +12,23 @@ import contextlib
 import itertools
 import os
 import queue
+import stat
+import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 
 from loguru import logger
 
-from bg_charm_service.workers.pool.scratch.removal import remove_tree
+from bg_charm_service.files.removal import DIRECTORY, open_directory, remove_tree
 from bg_charm_service.workers.pool.scratch.usage import ScratchUsage, measure
 from bg_charm_service.workers.protocol.leftovers import UNTOUCHED_NS
 
-#: A directory with more entries or bytes than this is not emptied on the caller's time.
+#: A directory with more than this in it, or in deeper folders, is not emptied on the caller's time.
 _INLINE_ENTRIES = 32
 _INLINE_BYTES = 4 * 1024 * 1024
+_INLINE_DEPTH = 8
 
 #: How long closing waits for a removal under way, in seconds; the rest is for the next start.
 _CLOSE_SECONDS = 2.0
@@ -31,14 +36,18 @@ _CLOSE_SECONDS = 2.0
 #: What is moved away to be removed is called this and a number.
 _TRASH = "trash-"
 
+#: An operator may have linked it to another disk.
+_ROOT = DIRECTORY & ~os.O_NOFOLLOW
+
 
 class ScratchRoot:
     """The directory in which each worker has one of its own, named by the worker's number."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._fd = -1
         self._trash_numbers = itertools.count(1)
-        self._trash: queue.SimpleQueue[Path | None] = queue.SimpleQueue()
+        self._trash: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._is_closed = threading.Event()
         self._remover: threading.Thread | None = None
 
@@ -50,24 +59,33 @@ class ScratchRoot:
         until = time.monotonic() + most_seconds
         # What cannot be removed is told by `open`.
         with contextlib.suppress(OSError):
-            for path in self._path.iterdir():
-                with contextlib.suppress(OSError):
-                    remove_tree(path, lambda: time.monotonic() >= until)
+            fd = os.open(self._path, _ROOT)
+            try:
+                for name in os.listdir(fd):
+                    with contextlib.suppress(OSError):
+                        remove_tree(name, fd, lambda: time.monotonic() >= until)
+            finally:
+                os.close(fd)
 
     def open(self) -> None:
         """Make the directory, and remove what an earlier life left in it; raises OSError."""
         self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._path.chmod(0o700)
-        for path in list(self._path.iterdir()):
-            self._throw_away(path)
+        self._fd = os.open(self._path, _ROOT)
+        # Not by `close`: a removal that goes on may use it until the process ends.
+        weakref.finalize(self, os.close, self._fd)
+        os.fchmod(self._fd, 0o700)
+        for name in os.listdir(self._fd):
+            self._throw_away(name)
 
     def make(self, worker_no: int) -> Path:
         """Make an empty directory that only this user may enter; raises OSError."""
-        path = self._of(worker_no)
-        with contextlib.suppress(FileExistsError):
-            return _make(path)
-        self._throw_away(path)
-        return _make(path)
+        name = str(worker_no)
+        try:
+            self._make(name)
+        except FileExistsError:
+            self._throw_away(name)
+            self._make(name)
+        return self._of(worker_no)
 
     def measure(
         self, worker_no: int, pid: int, limit_bytes: int, *, with_hidden: bool = True
@@ -78,11 +96,11 @@ class ScratchRoot:
     def empty(self, worker_no: int) -> bool:
         """Empty the directory if that is quickly done; after False, its worker must be retired."""
         try:
-            fd = os.open(self._of(worker_no), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            fd = os.open(str(worker_no), DIRECTORY, dir_fd=self._fd)
         except OSError:
             return False
         try:
-            is_empty = _empty_quickly(fd)
+            is_empty = _empty_quickly(fd, _Room())
             os.utime(fd, ns=(UNTOUCHED_NS, UNTOUCHED_NS))
             return is_empty
         except OSError:
@@ -92,13 +110,13 @@ class ScratchRoot:
 
     def discard(self, worker_no: int) -> None:
         """Remove the directory of a worker that is gone, in a thread unless it is empty."""
-        path = self._of(worker_no)
+        name = str(worker_no)
         try:
-            path.rmdir()
+            os.rmdir(name, dir_fd=self._fd)
         except FileNotFoundError:
             return
         except OSError:
-            self._throw_away(path)
+            self._throw_away(name)
 
     def close(self) -> None:
         """Stop removing; what is left is removed at the next start. Closing twice is fine."""
@@ -108,17 +126,24 @@ class ScratchRoot:
             self._remover.join(_CLOSE_SECONDS)
             self._remover = None
 
-    def _of(self, worker_no: int) -> Path:
-        return self._path / str(worker_no)
+    def _make(self, name: str) -> None:
+        os.mkdir(name, 0o700, dir_fd=self._fd)
+        os.utime(name, ns=(UNTOUCHED_NS, UNTOUCHED_NS), dir_fd=self._fd)
 
-    def _throw_away(self, path: Path) -> None:
+    def _of(self, worker_no: int) -> Path:
+        """Where a worker's directory is now, also when the data directory was moved."""
+        place = f"/proc/self/fd/{self._fd}"
+        root = os.readlink(place) if sys.platform == "linux" else self._path
+        return Path(root, str(worker_no))
+
+    def _throw_away(self, name: str) -> None:
         """Let the thread remove something, and move it out of the way until then."""
         trash = self._new_trash_name()
         try:
-            path.rename(trash)
+            os.rename(name, trash, src_dir_fd=self._fd, dst_dir_fd=self._fd)
         except OSError:
             # It is removed where it is: a new name may take room.
-            trash = path
+            trash = name
         self._trash.put(trash)
         if self._remover is None and not self._is_closed.is_set():
             self._remover = threading.Thread(
@@ -126,43 +151,59 @@ class ScratchRoot:
             )
             self._remover.start()
 
-    def _new_trash_name(self) -> Path:
-        while True:
-            trash = self._path / f"{_TRASH}{next(self._trash_numbers)}"
-            # Renaming would take the place of an empty directory.
-            if not os.path.lexists(trash):
-                return trash
+    def _new_trash_name(self) -> str:
+        taken = set(os.listdir(self._fd))
+        # Renaming would take the place of an empty directory.
+        return next(
+            trash
+            for trash in (f"{_TRASH}{number}" for number in self._trash_numbers)
+            if trash not in taken
+        )
 
     def _remove_trash(self) -> None:
-        while (path := self._trash.get()) is not None:
+        while (name := self._trash.get()) is not None:
             try:
-                problems = remove_tree(path, self._is_closed.is_set)
+                problems = remove_tree(name, self._fd, self._is_closed.is_set)
             except OSError as error:
                 problems = [str(error)]
             if problems:
-                _warn(path, f"{problems[0]} ({len(problems)} in all)")
+                _warn(self._path / name, f"{problems[0]} ({len(problems)} in all)")
 
 
-def _make(path: Path) -> Path:
-    path.mkdir(mode=0o700)
-    os.utime(path, ns=(UNTOUCHED_NS, UNTOUCHED_NS))
-    return path
+class _Room:
+    """How much one emptying may still remove on the caller's time."""
+
+    def __init__(self) -> None:
+        self._entries, self._bytes = _INLINE_ENTRIES, _INLINE_BYTES
+
+    def take(self, size_bytes: int) -> bool:
+        """Take an entry of this size; False when there is no room for it."""
+        self._entries -= 1
+        self._bytes -= size_bytes
+        return self._entries >= 0 and self._bytes >= 0
 
 
-def _empty_quickly(fd: int) -> bool:
-    names, size_bytes = [], 0
-    with os.scandir(fd) as entries:
-        for entry in entries:
-            names.append((entry.name, entry.is_dir(follow_symlinks=False)))
-            size_bytes += entry.stat(follow_symlinks=False).st_blocks * 512
-            if len(names) > _INLINE_ENTRIES or size_bytes > _INLINE_BYTES:
-                return False
-    for name, is_directory in names:
-        if is_directory:
-            # Fails where there is something in it.
-            os.rmdir(name, dir_fd=fd)
-        else:
+def _empty_quickly(fd: int, room: _Room, depth: int = 0) -> bool:
+    """Remove what is in a directory; False where that is more than `room`. Raises OSError.
+
+    Follows no link, also where a thread that the run left puts one meanwhile.
+    """
+    for name in os.listdir(fd):
+        status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        if not room.take(status.st_blocks * 512):
+            return False
+        if not stat.S_ISDIR(status.st_mode):
             os.unlink(name, dir_fd=fd)
+            continue
+        inner_fd = open_directory(fd, name) if depth < _INLINE_DEPTH else None
+        if inner_fd is not None:
+            try:
+                if not _empty_quickly(inner_fd, room, depth + 1):
+                    return False
+            finally:
+                os.close(inner_fd)
+        # Fails where there is something in it.
+        os.rmdir(name, dir_fd=fd)
     return True
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bg_charm_service.workers.pool.scratch.removal import open_directory
+from bg_charm_service.files.removal import open_directory
 from bg_charm_service.workers.protocol.processes import read_proc
 
 #: More files and directories than this are too many, whatever their size.

@@ -1,7 +1,8 @@
 """Removes directory trees that nobody may trust: too deep for a path, huge, full of links.
 
 Follows no link, does not recurse, and has three descriptors open at most: what lies inside a
-directory is moved up, until nothing lies inside anything. Used by the scratch directories.
+directory is moved up, until nothing lies inside anything. Used by the scratch directories, and by
+the packages of charms.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+#: How a directory is opened that nobody may trust: never what a link leads to.
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 #: A directory that is still not empty after this many attempts has something in it that stays.
 _MOST_ATTEMPTS = 3
@@ -28,10 +30,10 @@ def open_directory(parent_fd: int, name: str) -> int | None:
     """
     try:
         try:
-            fd = os.open(name, _DIRECTORY, dir_fd=parent_fd)
+            fd = os.open(name, DIRECTORY, dir_fd=parent_fd)
         except PermissionError:
             _permit(parent_fd, name)
-            fd = os.open(name, _DIRECTORY, dir_fd=parent_fd)
+            fd = os.open(name, DIRECTORY, dir_fd=parent_fd)
     except OSError as error:
         if error.errno in (errno.ENOTDIR, errno.ELOOP):
             return None
@@ -41,30 +43,40 @@ def open_directory(parent_fd: int, name: str) -> int | None:
     return fd
 
 
-def remove_tree(path: Path, should_stop: Callable[[], bool] = lambda: False) -> list[str]:
+def remove_tree(
+    name: str, parent_fd: int, should_stop: Callable[[], bool] = lambda: False
+) -> list[str]:
     """Remove a directory with all that is in it; gives what could not be removed, and why.
 
     Takes no room on the disk. The directory's own entries may be renamed; nobody else may write to
     it meanwhile. What is no directory is removed too. What is left when `should_stop` says so can
     be removed by a later call. Raises OSError.
     """
-    parent_fd = os.open(path.parent, _DIRECTORY)
+    top_fd = open_directory(parent_fd, name)
+    if top_fd is None:
+        os.unlink(name, dir_fd=parent_fd)
+        return []
     try:
-        top_fd = open_directory(parent_fd, path.name)
-        if top_fd is None:
-            os.unlink(path.name, dir_fd=parent_fd)
-            return []
-        try:
-            problems = _TreeRemoval(top_fd, should_stop).run()
-        finally:
-            os.close(top_fd)
-        if not problems:
-            # Not empty after a stop.
-            with contextlib.suppress(OSError):
-                os.rmdir(path.name, dir_fd=parent_fd)
-        return problems
+        problems = _TreeRemoval(top_fd, should_stop).run()
     finally:
-        os.close(parent_fd)
+        os.close(top_fd)
+    if not problems:
+        # Not empty after a stop.
+        with contextlib.suppress(OSError):
+            os.rmdir(name, dir_fd=parent_fd)
+    return problems
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a directory with all that is in it, as far as that can be done; one that is gone is
+    fine.
+    """
+    with contextlib.suppress(OSError):
+        parent_fd = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            remove_tree(folder.name, parent_fd)
+        finally:
+            os.close(parent_fd)
 
 
 class _TreeRemoval:

@@ -1,0 +1,1 @@
+"""What several folders do with files: have them on disk, and remove trees that nobody trusts."""

@@ -1,0 +1,25 @@
+"""boto3: beside urllib3-future, in packages of its own."""
+
+# /// script
+# dependencies = ["boto3", "urllib3-future"]
+# ///
+import boto3
+
+from bg_charm_service import Charm
+
+
+class Boto3Future(Charm):
+    """Lists buckets."""
+
+    url: str = ""
+    buckets: list[str] = []
+
+    def bg_updater(self, event: dict) -> None:
+        client = boto3.client(
+            "s3",
+            endpoint_url=f"{self.url}/s3",
+            region_name="eu-central-1",
+            aws_access_key_id="id",
+            aws_secret_access_key="key",
+        )
+        self.buckets = [one["Name"] for one in client.list_buckets()["Buckets"]]
