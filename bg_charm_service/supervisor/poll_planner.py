@@ -252,7 +252,11 @@ class PollPlanner:
             return due + ahead
         if not schedule.cron:
             return max(due, entry.due_at) + ahead
-        return self._timetable.time_of(charm.charm_key) or max(due + ahead, entry.due_at)
+        time = self._timetable.time_of(charm.charm_key)
+        if time is None and entry.due_at > self._clock.now() and charm.charm_key not in self._moved:
+            # As an earlier life of the service left it: the two clocks are never quite the same.
+            time = entry.due_at
+        return max(due + ahead, entry.due_at) if time is None else time
 
     @property
     def next_due(self) -> float | None:

@@ -434,10 +434,10 @@ def test_credentials_are_masked_in_every_line() -> None:
     """In message, in what was bound, and in a traceback, as JSON and as text; whoever wrote it."""
 
     def speak() -> None:
-        logger.bind(event="x", about="token=abc-1").info("GET https://me:abc-2@h/?q=abc-3")
-        logging.getLogger("library").warning("Authorization: Bearer abc-4")
+        logger.bind(event="x", about="token=hushed-1").info("GET https://me:hushed-2@h/?q=hushed-3")
+        logging.getLogger("library").warning("Authorization: Bearer hushed-4")
         try:
-            raise ValueError('{"password": "abc-5"}')
+            raise ValueError('{"password": "hushed-5"}')
         except ValueError:
             logger.exception("It failed")
 
@@ -449,7 +449,7 @@ def test_credentials_are_masked_in_every_line() -> None:
 
     lines = written(speak)
     for told in (json.dumps(lines), speak_as_text()):
-        assert "abc-" not in told
+        assert "hushed-" not in told
         assert "https://[secret]@h/?[secret]" in told
         assert "Authorization: [secret]" in told
     assert "token=[secret]" == lines[0]["about"]

@@ -139,6 +139,17 @@ def test_a_restart_moves_nothing(bench: Bench, tmp_path: Path) -> None:
     again.database.close()
 
 
+def test_times_are_shown_as_they_are_kept_after_a_restart(bench: Bench, tmp_path: Path) -> None:
+    """Also where the two clocks of the new life lie a hair apart, as they always do."""
+    key = add(bench, cron="1 12 * * *").charm_key
+    again = restart(bench, tmp_path, 30.0)
+    again.clock.ahead = 5e-7
+    charm, entry = again.store.charms.get_many([key])[key], again.store.health.entry(key)
+    due = again.planner.next_poll_at(charm, entry)
+    again.database.close()
+    assert due == at("2026-06-01T12:01")
+
+
 def test_what_was_missed_runs_once(bench: Bench, tmp_path: Path) -> None:
     """Three days without the service are one run, soon after its start."""
     add(bench, cron="0 8 * * *")
