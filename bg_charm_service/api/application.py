@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
+from pydantic import TypeAdapter
 
 from bg_charm_service.api.auth.allowed_origins import ServiceAddress
 from bg_charm_service.api.auth.authentication import Authenticator
@@ -15,6 +16,7 @@ from bg_charm_service.api.auth.throttle import Throttle
 from bg_charm_service.api.error_responses import add_error_handlers
 from bg_charm_service.api.large_bodies import LargeBodies
 from bg_charm_service.api.pages import PAGES
+from bg_charm_service.api.responses import Problem
 from bg_charm_service.api.routes import (
     backup_routes,
     charm_routes,
@@ -45,6 +47,16 @@ _NO_TELEMETRY: TelemetryConfig = {
 }
 
 
+class _Application(FastAPI):
+    """Describes the form of errors, which its routes only name."""
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            schemas = super().openapi()["components"]["schemas"]
+            schemas["Problem"] = TypeAdapter(Problem).json_schema()
+        return super().openapi()
+
+
 def build_app(
     commands: Commands,
     service_address: ServiceAddress,
@@ -57,7 +69,7 @@ def build_app(
     """
     clock = commands.clock
     authenticator = Authenticator(commands, Throttle(clock))
-    app = FastAPI(
+    app = _Application(
         title="Background Charm Service",
         version=importlib.metadata.version("bg-charm-service"),
         redirect_slashes=False,
