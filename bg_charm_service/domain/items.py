@@ -1,4 +1,4 @@
-"""Collections, `Items[T]`: what crosses between a run, its supervisor and the store, and the bounds.
+"""Collections, `Items[T]`: what a run, its supervisor and the store say of them, and the bounds.
 
 A collection is a field of a charm with a row for each key. A run asks for the keys that it touches,
 and says in the end what it saw of the collection and what it wrote. Keys are in the order of their
@@ -8,8 +8,9 @@ code points. A version is never used twice, also not by a collection that was dr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Final
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -37,6 +38,12 @@ MOST_TOGETHER: Final = 500
 
 #: A page of items is not much larger than this, in bytes: one item may be.
 PAGE_BYTES: Final = 1024 * 1024
+
+#: What a run touched is told in parts, of about so many bytes, or keys.
+_PART_BYTES: Final = 256 * 1024
+_TOLD_TOGETHER: Final = 1000
+
+_Thing = TypeVar("_Thing")
 
 _Key = Annotated[str, Meta(max_length=LONGEST_KEY_BYTES)]
 _Count = Annotated[int, Meta(ge=0, le=2**62)]
@@ -116,6 +123,37 @@ def check_item_size(field: str, key: str, value: bytes) -> None:
 def run_items_limit(state_bytes: int) -> int:
     """How many bytes of items one run may write, where its state may have so many."""
     return min(state_bytes, RUN_ITEMS_BYTES)
+
+
+def parts_of(touched: Iterable[TouchedItems]) -> Iterator[TouchedItems]:
+    """Cut what a run touched into parts that are small enough to be taken in one by one."""
+    for one in touched:
+        yield TouchedItems(one.field, counts=one.counts)
+        for seen in _groups(one.seen.items()):
+            yield TouchedItems(one.field, seen=dict(seen))
+        for ranges in _groups(one.ranges):
+            yield TouchedItems(one.field, ranges=tuple(ranges))
+        part: dict[str, bytes | None] = {}
+        part_bytes = 0
+        for key, value in one.writes.items():
+            part[key] = value
+            part_bytes += item_bytes(key, value)
+            if part_bytes >= _PART_BYTES:
+                yield TouchedItems(one.field, writes=part)
+                part, part_bytes = {}, 0
+        if part:
+            yield TouchedItems(one.field, writes=part)
+
+
+def touched_keys(touched: TouchedItems) -> int:
+    """How many keys a part names, counted as MOST_TOUCHED counts them."""
+    return len(touched.seen) + len(touched.ranges) + len(touched.writes)
+
+
+def _groups(things: Iterable[_Thing]) -> Iterator[list[_Thing]]:
+    rest = iter(things)
+    while group := list(islice(rest, _TOLD_TOGETHER)):
+        yield group
 
 
 def written_bytes(writes: Mapping[str, bytes | None]) -> int:

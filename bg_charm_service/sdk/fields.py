@@ -244,7 +244,9 @@ def _refuse_unusable(annotation: Any) -> None:
         if part is Stream or part is Cell or get_origin(part) is Cell:
             raise TypeError("Cell and Stream are whole fields, alone or with `| None`")
         if _is_items(part):
-            raise TypeError("Items is a whole field: Items[...], or a link to one, Cell[Items[...]]")
+            raise TypeError(
+                "Items is a whole field: Items[...], or a link to one, Cell[Items[...]]"
+            )
         if _is_secret(part):
             raise TypeError("Secret covers a whole field: write Secret[...] outermost")
         if Callable in (part, get_origin(part)) or type in (part, get_origin(part)):

@@ -218,9 +218,7 @@ class RunItems(Items[T]):
             for key, _ in found:
                 yield key
 
-    def _parts(
-        self, chunk: int, *, has_values: bool
-    ) -> Iterator[list[tuple[str, bytes | None]]]:
+    def _parts(self, chunk: int, *, has_values: bool) -> Iterator[list[tuple[str, bytes | None]]]:
         """Give the items in order, in parts: each key with what is stored, if that was read."""
         after = self._gone_until
         is_front = True

@@ -244,7 +244,7 @@ class CellValue(msgspec.Struct, frozen=True):
     size_bytes: int = 0
 
 
-class Collection(msgspec.Struct, frozen=True):
+class CollectionRecord(msgspec.Struct, frozen=True):
     """A collection of a charm: its version, how many items it has, and what they count."""
 
     version: int = 0

@@ -34,7 +34,7 @@ from bg_charm_service.storage.records import (
     CharmFilter,
     CharmOrder,
     CharmRecord,
-    Collection,
+    CollectionRecord,
     FailureStreak,
     Link,
     LockRecord,
@@ -226,10 +226,10 @@ class CharmItems(Protocol):
     writes leave no marks: whatever a run saw of a collection is checked by versions.
     """
 
-    def of(self, charm_key: int) -> dict[str, Collection]:
+    def of(self, charm_key: int) -> dict[str, CollectionRecord]:
         """The collections of a charm that were written to, by field."""
 
-    def get(self, charm_key: int, field: str) -> Collection:
+    def get(self, charm_key: int, field: str) -> CollectionRecord:
         """One collection; one that was never written to is empty, at version 0."""
 
     def find(
@@ -245,7 +245,9 @@ class CharmItems(Protocol):
     def holds(self, charm_key: int, field: str, seen: SeenRange) -> bool:
         """Whether a range is as it was seen: no key more, none less, and none written since."""
 
-    def write(self, charm_key: int, field: str, writes: Mapping[str, bytes | None]) -> Collection:
+    def write(
+        self, charm_key: int, field: str, writes: Mapping[str, bytes | None]
+    ) -> CollectionRecord:
         """Write items of a charm that there is, and remove those whose value is None.
 
         The values are JSON that was checked. Gives the collection as it is then.

@@ -53,6 +53,7 @@ from bg_charm_service.supervisor.polled_charms import PolledCharms
 from bg_charm_service.supervisor.refusal_advice import Place, RefusalAdvice
 from bg_charm_service.supervisor.reminders import ReminderSchedule
 from bg_charm_service.supervisor.run_inputs import RunInputs
+from bg_charm_service.supervisor.run_items import ItemQuotas, RunItems
 from bg_charm_service.supervisor.source_inspections import SourceInspections
 from bg_charm_service.supervisor.suspects import SuspectTrial
 from bg_charm_service.supervisor.waiting_charms import WaitingCharms
@@ -125,6 +126,9 @@ class FakePool:
         self.out += runs
         self.batches.append(list(runs))
         return True
+
+    def give_items(self, message: FoundItems) -> None:
+        self.given_items.append(message)
 
     def give_field(self, run_id: str, message: FieldValue) -> None:
         self.fields.append(message)
@@ -202,7 +206,8 @@ class Bench:
         limits = LimitResolver(Limits(), self.store.limits)
         self.inspections = SourceInspections(pool, RefusalAdvice(self.store, limits))
         runs = RunsInFlight()
-        inputs = RunInputs(storage, limits, runs.durations)
+        items = RunItems(self.store, ItemQuotas())
+        inputs = RunInputs(storage, limits, runs.durations, items)
         rules = CompletionRules(policy or FailurePolicy(), limits, history_runs=10)
         polled = PolledCharms(self.store)
         trial = SuspectTrial(storage, clock)
@@ -227,7 +232,16 @@ class Bench:
                     caps or Caps(),
                 ),
                 completer=Completer(
-                    storage, clock, lambda: 0.5, runs, self.planner, polled, waiting, switch, rules
+                    storage,
+                    clock,
+                    lambda: 0.5,
+                    runs,
+                    self.planner,
+                    polled,
+                    waiting,
+                    switch,
+                    rules,
+                    items,
                 ),
                 inspections=self.inspections,
                 trial=trial,

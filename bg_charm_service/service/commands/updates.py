@@ -149,6 +149,11 @@ class UpdateCommands:
         if field is None:
             names = ", ".join(one.name for one in charm.schema.fields) or "none"
             raise NotFound(f"{charm.name} has no field {name}; it has {names}.")
+        if field.kind is FieldKind.ITEMS:
+            raise Conflict(
+                f"{name} is a collection, whose items are written by {charm.name} itself and by "
+                "charms that link to it; it cannot be set as a whole."
+            )
         if field.kind not in (FieldKind.VALUE, FieldKind.SECRET):
             raise Conflict(f"{name} is a link: set the field of the charm that it leads to.")
         source = self._store.charms.source(charm.source_hash)
@@ -208,6 +213,7 @@ class UpdateCommands:
         self._expect(charm, schema)
         for name in removed:
             self._store.cells.drop(charm.charm_key, name)
+            self._store.items.drop(charm.charm_key, name)
             self._store.links.drop(charm.charm_key, name)
         is_due = self._store.health.entry(charm.charm_key).due_at is not None
         if is_due and schema.schedule != charm.schema.schedule:

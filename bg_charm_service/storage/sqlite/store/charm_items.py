@@ -17,7 +17,7 @@ from bg_charm_service.domain.items import (
     StoredItem,
     item_bytes,
 )
-from bg_charm_service.storage.records import Collection
+from bg_charm_service.storage.records import CollectionRecord
 from bg_charm_service.storage.sqlite.database import Database
 
 #: So many keys are looked up by one statement.
@@ -42,23 +42,23 @@ class CharmItems:
         self._total_bytes: int | None = None
         database.on_undo.append(self._forget_total)
 
-    def of(self, charm_key: int) -> dict[str, Collection]:
+    def of(self, charm_key: int) -> dict[str, CollectionRecord]:
         """The collections of a charm that were written to, by field."""
         rows = self._database.rows(
             f"SELECT field, {_VERSION}, count, size_bytes FROM collections"
             " WHERE charm_key = ? ORDER BY field",
             (charm_key,),
         )
-        return {field: Collection(*facts) for field, *facts in rows}
+        return {field: CollectionRecord(*facts) for field, *facts in rows}
 
-    def get(self, charm_key: int, field: str) -> Collection:
+    def get(self, charm_key: int, field: str) -> CollectionRecord:
         """One collection; one that was never written to is empty, at version 0."""
         row = self._database.row(
             f"SELECT {_VERSION}, count, size_bytes FROM collections"
             " WHERE charm_key = ? AND field = ?",
             (charm_key, field),
         )
-        return Collection(*row) if row else Collection()
+        return CollectionRecord(*row) if row else CollectionRecord()
 
     def find(
         self, charm_key: int, field: str, keys: Sequence[str], *, has_values: bool
@@ -114,7 +114,9 @@ class CharmItems:
         base = collection_key << _BASE_BITS
         return count == seen.count and (not count or base + newest <= seen.version)
 
-    def write(self, charm_key: int, field: str, writes: Mapping[str, bytes | None]) -> Collection:
+    def write(
+        self, charm_key: int, field: str, writes: Mapping[str, bytes | None]
+    ) -> CollectionRecord:
         """Write items of a charm that there is, and remove those whose value is None.
 
         The values are JSON that was checked. Gives the collection as it is then.
@@ -178,9 +180,7 @@ class CharmItems:
     def total_bytes(self) -> int:
         """What all collections take together, those with them that are not deleted yet."""
         if self._total_bytes is None:
-            (total,) = self._database.row(
-                "SELECT coalesce(sum(size_bytes), 0) FROM collections"
-            )
+            (total,) = self._database.row("SELECT coalesce(sum(size_bytes), 0) FROM collections")
             self._total_bytes = int(total)
         return self._total_bytes
 
