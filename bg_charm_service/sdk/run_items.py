@@ -232,7 +232,7 @@ class RunItems(Items[T]):
             if not has_values:
                 self._known.update([item.key for item in page.items])
             stored = [(one.key, one.value) for one in page.items if one.key not in self._writes]
-            mine = [
+            mine: list[tuple[str, bytes | None]] = [
                 (key, None)
                 for key, value in self._writes.items()
                 if value is not None and key > after and (page.is_end or key <= upto)
@@ -323,7 +323,7 @@ def dump_items(field: CharmField, values: Any) -> dict[str, bytes]:
 
 
 def normalize_items(field: CharmField, stored: bytes) -> bytes:
-    """Give an object of items, as JSON, the form in which its class writes it; raises StateError."""
+    """Give an object of items the form in which its class writes it; raises StateError."""
     try:
         items = msgspec.json.decode(stored, type=dict[str, msgspec.Raw])
     except msgspec.DecodeError as error:

@@ -430,9 +430,12 @@ class Supervisor:
 
     def _items(self, wanted: WantItems) -> FoundItems:
         run = self.parts.runs.named(wanted.run_id)
-        if run is not None:
-            with self.storage_health.noting():
-                return self.parts.inputs.items(run, wanted)
-            # It was read by nobody: the run is made again, at no cost.
+        if run is None:
+            return FoundItems(wanted.run_id, is_lost=True)
+        try:
+            return self.parts.inputs.items(run, wanted)
+        except StorageError as error:
+            # The run is made again, at no cost.
+            self.storage_health.note(error)
             self.parts.runs.unserved.add(run.claim.job.job_id)
-        return FoundItems(wanted.run_id, is_lost=True)
+            return FoundItems(wanted.run_id, is_lost=True)

@@ -59,7 +59,13 @@ from bg_charm_service.supervisor.suspects import SuspectTrial
 from bg_charm_service.supervisor.waiting_charms import WaitingCharms
 from bg_charm_service.workers.pool.contract import FreeWorkers, WorkerPool
 from bg_charm_service.workers.pool.events import FieldWanted, PoolEvent, RunFinished
-from bg_charm_service.workers.protocol.messages import Answer, FieldValue, Inspect, RunSpec
+from bg_charm_service.workers.protocol.messages import (
+    Answer,
+    FieldValue,
+    FoundItems,
+    Inspect,
+    RunSpec,
+)
 
 
 class Time:
@@ -94,6 +100,7 @@ class FakePool:
         self.batches: list[list[RunSpec]] = []
         self.events: list[PoolEvent] = []
         self.fields: list[FieldValue] = []
+        self.given_items: list[FoundItems] = []
         #: What runs keep in files, by their jobs.
         self.files: Counter[int] = Counter()
         self.error: ServiceError | None = None

@@ -432,15 +432,18 @@ class CharmCommands:
         target, path = found
         self._context.check_owner(target.space_key, target.ref.space)
         self._context.check_owner(space_key, "it is added to")
+        there = target.schema.field(path[0]) if path else None
         if field.kind is FieldKind.STREAM:
             if len(path) != 1 or path[0] not in target.schema.streams:
                 raise InvalidInput(
                     f"The link {name} must name a stream of {target.name}: "
                     f"{', '.join(target.schema.streams)}."
                 )
-        elif path and (there := target.schema.field(path[0])) is None:
+        elif path and there is None:
             raise InvalidInput(f"The link {name}: {target.name} has no field {path[0]}.")
-        elif path and (there.kind is FieldKind.ITEMS) != (field.kind is FieldKind.ITEMS_CELL):
+        elif there is not None and (there.kind is FieldKind.ITEMS) != (
+            field.kind is FieldKind.ITEMS_CELL
+        ):
             wanted = "Cell[Items[...]]" if there.kind is FieldKind.ITEMS else "Cell[...] of a value"
             raise InvalidInput(
                 f"The link {name}: {target.name}.{path[0]} is a {there.kind} field; the link to it "

@@ -28,7 +28,7 @@ _BASE_BITS = 32
 _VERSION = f"(collection_key << {_BASE_BITS}) + version"
 
 _WANTED = "FROM json_each(?2) AS wanted CROSS JOIN items"
-_OF_WANTED = "ON collection_key = ?1 AND key = wanted.value"
+_OF_WANTED = "ON items.collection_key = ?1 AND items.key = wanted.value"
 
 _BEHIND = """FROM items WHERE collection_key = ?1 AND key > ?2 AND (?3 = '' OR key <= ?3)
     ORDER BY key LIMIT ?4"""
