@@ -71,3 +71,115 @@ def test_more_looks_than_the_log_has_bytes(charm: RunningCharm) -> None:
     keys = [f"{number:05}" for number in range(3000)]
     seen(charm, ("add", "wanted", keys))
     assert [True] * 3000 == seen(charm, *(("in", "wanted", key) for key in keys))
+
+
+def link(
+    service: Service, to: RunningCharm, *, space: str = "test", writable: bool = False
+) -> RunningCharm:
+    """Add a charm that links to the to-do list of another."""
+    links = {"others": f"{to.ref}/wanted"}
+    return service.add(COLLECTED, space=space, **{"writable_links" if writable else "links": links})
+
+
+def test_a_list_is_fed_through_a_link(service: Service, charm: RunningCharm) -> None:
+    """A charm adds to another's collection, and removes from it, in the settlement of its run."""
+    feeder = link(service, charm)
+    seen(feeder, ("add", "others", ["b", "a"]), ("remove", "others", ["x"]))
+    assert [["a", "b"]] == seen(charm, ("first", "wanted", 5))
+    seen(charm, ("remove", "wanted", ["a"]))
+    assert [False, ["b"]] == seen(feeder, ("in", "others", "a"), ("first", "others", 5))
+
+
+def test_a_collection_elsewhere_is_only_read(service: Service, charm: RunningCharm) -> None:
+    """Into another space a link to a collection is for reading, unless it was made writable."""
+    seen(charm, ("add", "wanted", ["a"]))
+    reader = link(service, charm, space="elsewhere")
+    assert [["a"]] == seen(reader, ("first", "others", 5))
+    failed = reader.perform(do=[("add", "others", ["b"])])
+    assert ("failure", "state") == (failed["status"], failed["cause"])
+    assert "only be read" in failed["error"]
+    writer = link(service, charm, space="further", writable=True)
+    seen(writer, ("add", "others", ["b"]))
+    assert [["a", "b"]] == seen(charm, ("first", "wanted", 5))
+
+
+MOVED = {
+    "the key that it read": (("get", "wanted", "a"), ("put", "others", {"a": "new"})),
+    "a key that it removed": (("remove", "wanted", ["a"]), ("put", "others", {"a": "new"})),
+    "a key that was not there": (("in", "wanted", "c"), ("add", "others", ["c"])),
+    "the length": (("len", "wanted"), ("add", "others", ["c"])),
+    "the first keys": (("first", "wanted", 1), ("add", "others", ["0"])),
+    "one of the first keys": (("first", "wanted", 1), ("remove", "others", ["a"])),
+    "an item of a page": (("pages", "wanted", 1), ("put", "others", {"b": "new"})),
+    "the end": (("pages", "wanted", 1), ("add", "others", ["c"])),
+    "whether there is any": (("any", "wanted"), ("remove", "others", ["a"])),
+}
+
+UNMOVED = {
+    "another key": (("get", "wanted", "a"), ("put", "others", {"b": "new"})),
+    "what it never looked at": (("room", "wanted"), ("add", "others", ["c"])),
+    "a key behind the first ones": (("first", "wanted", 1), ("add", "others", ["c"])),
+    "a value, where it saw the length": (("len", "wanted"), ("put", "others", {"b": "new"})),
+    "more, where it saw that there is any": (("any", "wanted"), ("add", "others", ["c"])),
+}
+
+
+@pytest.mark.parametrize(
+    ("looked", "changed", "is_stale"),
+    [(*deeds, True) for deeds in MOVED.values()] + [(*deeds, False) for deeds in UNMOVED.values()],
+    ids=[*MOVED, *UNMOVED],
+)
+def test_a_run_is_stale_when_what_it_saw_moved(
+    service: Service, charm: RunningCharm, looked: Any, changed: Any, is_stale: bool
+) -> None:
+    """Another's write makes a run stale if it moved what the run saw, and not otherwise."""
+    seen(charm, ("put", "wanted", {"a": "", "b": ""}))
+    feeder = link(service, charm)
+    gate = service.gate()
+    job = charm.send(do=[looked, ("put", "people", {"x": {"name": "X"}})], wait=str(gate.folder))
+    gate.wait_for_run()
+    seen(feeder, changed)
+    gate.let_go(2)
+    charm.wait_until_settled(job)
+    statuses = [run["status"] for run in charm.runs() if run["job_id"] == job]
+    assert (["success", "stale"] if is_stale else ["success"]) == statuses
+
+
+def test_a_second_look_that_differs_is_stale(service: Service, charm: RunningCharm) -> None:
+    """A run that saw two lengths of one collection saw something that never was: it is stale."""
+    seen(charm, ("add", "wanted", ["a"]))
+    feeder = link(service, charm)
+    gate = service.gate()
+    job = charm.send(
+        do=[("first", "wanted", 5)], wait=str(gate.folder), then=[("first", "wanted", 9)]
+    )
+    gate.wait_for_run()
+    seen(feeder, ("add", "others", ["0"]))
+    gate.let_go(2)
+    charm.wait_until_settled(job)
+    assert "stale" in [run["status"] for run in charm.runs() if run["job_id"] == job]
+    assert [["0", "a"], ["0", "a"]] == charm.get("seen")
+
+
+def test_two_runs_that_look_at_what_the_other_writes(service: Service) -> None:
+    """Of two runs that each write where the other looks, one sees what the other wrote: no skew."""
+    left, right = service.add(COLLECTED), service.add(COLLECTED)
+    links = {"others": f"{left.ref}/wanted", "third": f"{right.ref}/wanted"}
+    first, second = (service.add(COLLECTED, links=links) for _ in range(2))
+    gate = service.gate()
+    job = first.send(do=[("claim", "others", ("third", "mine"))], wait=str(gate.folder))
+    gate.wait_for_run()
+    seen(second, ("claim", "third", ("others", "yours")))
+    gate.let_go(2)
+    first.wait_until_settled(job)
+    assert [["yours"]] == seen(left, ("first", "wanted", 5))
+    assert [[]] == seen(right, ("first", "wanted", 5))
+
+
+def test_what_is_no_collection_is_not_linked(service: Service, charm: RunningCharm) -> None:
+    """A link to a collection leads to one, and no other link does: it is refused when it is given."""
+    with pytest.raises(Exception, match="declared as Cell"):
+        service.add(COLLECTED, links={"others": f"{charm.ref}/seen"})
+    linked = (CHARMS / "linked.py").read_text()
+    with pytest.raises(Exception, match="declared as Cell"):
+        service.add(linked, links={"words": f"{charm.ref}/wanted"})
