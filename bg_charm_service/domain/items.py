@@ -156,6 +156,16 @@ def _groups(things: Iterable[_Thing]) -> Iterator[list[_Thing]]:
         yield group
 
 
+def check_written(field: str, writes: Mapping[str, bytes | None]) -> None:
+    """Raise StateTooLarge for more than is written at once."""
+    size_bytes = written_bytes(writes)
+    if size_bytes > RUN_ITEMS_BYTES or len(writes) > MOST_TOUCHED:
+        raise StateTooLarge(
+            f"{field}: {len(writes):,} items of {size_bytes:,} bytes are too many at once: up to "
+            f"{MOST_TOUCHED:,} items, of {size_text(RUN_ITEMS_BYTES)} together."
+        )
+
+
 def written_bytes(writes: Mapping[str, bytes | None]) -> int:
     """What all that is written counts."""
     return sum(item_bytes(key, value) for key, value in writes.items())

@@ -27,6 +27,7 @@ from bg_charm_service.scanning.scanner import ScanLimits, Scanner
 from bg_charm_service.service.charm_packages import CharmPackages, PackagePauses
 from bg_charm_service.service.commands import CommandContext, Commands
 from bg_charm_service.service.commands.charms import CharmCommands
+from bg_charm_service.service.commands.items import ItemCommands
 from bg_charm_service.service.commands.jobs import JobCommands
 from bg_charm_service.service.commands.letters import LetterCommands
 from bg_charm_service.service.commands.limits import LimitCommands
@@ -316,7 +317,8 @@ def _assemble(
     admin_source = (CHARMS_FOLDER / "admin.py").read_text()
     commands = Commands(
         charms=charms,
-        updates=UpdateCommands(context, polled_charms, limits, packages),
+        updates=UpdateCommands(context, polled_charms, limits, packages, items),
+        items=ItemCommands(context),
         polling=polling,
         pauses=PauseCommands(context),
         reminders=ReminderCommands(context, limits),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from html import unescape
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
-from tests.process.running import CHARMS, RunningCharm, Service
+from tests.process.running import CHARMS, Refused, RunningCharm, Service
 
 COLLECTED = (CHARMS / "collected.py").read_text()
 
@@ -35,7 +38,7 @@ def seen(charm: RunningCharm, *deeds: Any, **event: Any) -> list[Any]:
 
 
 def test_items_are_kept(charm: RunningCharm) -> None:
-    """What a run writes is there for the next one: values, lengths, order; what it removes is not."""
+    """What a run writes is there for the next one, in order, and what it removes is not."""
     ada, bob = {"name": "Ada", "tags": []}, {"name": "Bob", "tags": ["x"]}
     seen(charm, ("put", "people", {"b": bob, "a": ada, "ä": ada}))
     looked = [("get", "people", "b"), ("get", "people", "c"), ("in", "people", "a")]
@@ -130,7 +133,7 @@ UNMOVED = {
     ids=[*MOVED, *UNMOVED],
 )
 def test_a_run_is_stale_when_what_it_saw_moved(
-    service: Service, charm: RunningCharm, looked: Any, changed: Any, is_stale: bool
+    service: Service, charm: RunningCharm, looked: Any, changed: Any, is_stale: object
 ) -> None:
     """Another's write makes a run stale if it moved what the run saw, and not otherwise."""
     seen(charm, ("put", "wanted", {"a": "", "b": ""}))
@@ -177,9 +180,75 @@ def test_two_runs_that_look_at_what_the_other_writes(service: Service) -> None:
 
 
 def test_what_is_no_collection_is_not_linked(service: Service, charm: RunningCharm) -> None:
-    """A link to a collection leads to one, and no other link does: it is refused when it is given."""
+    """A link to a collection leads to one, and no other link does: else it is refused."""
     with pytest.raises(Exception, match="declared as Cell"):
         service.add(COLLECTED, links={"others": f"{charm.ref}/seen"})
     linked = (CHARMS / "linked.py").read_text()
     with pytest.raises(Exception, match="declared as Cell"):
         service.add(linked, links={"words": f"{charm.ref}/wanted"})
+
+
+def asked(charm: RunningCharm, method: str, path: str, body: Any = None, **query: Any) -> Any:
+    """Send a request about a collection; gives the answer."""
+    address = f"{charm.path}/{path}" + (f"?{urlencode(query)}" if query else "")
+    return charm.service.request(method, address, body)
+
+
+def test_a_collection_is_shown_in_pages(service: Service, charm: RunningCharm) -> None:
+    """Its size stands with the state, its items are given page by page, and found by a text."""
+    people = {f"{number:02}": {"name": f"Person {number}"} for number in range(25)}
+    seen(charm, ("put", "people", people))
+    assert 25 == charm.get("people")["$items"] == asked(charm, "GET", "state")["people"]["$items"]
+    keys: list[str] = []
+    more: str | None = ""
+    while more is not None:
+        page = asked(charm, "GET", "items/people", after=more, limit=10)
+        keys, more = keys + [item["key"] for item in page["items"]], page["next"]
+    assert sorted(people) == keys
+    found = asked(charm, "GET", "items/people", text="PERSON 7")
+    assert [{"key": "07", "value": {"name": "Person 7", "tags": []}}] == found["items"]
+    assert "Person 7" == asked(charm, "GET", "item/people", key="07")["name"]
+    with pytest.raises(Refused, match="has no item '7'"):
+        asked(charm, "GET", "item/people", key="7")
+    with pytest.raises(Refused, match="has no collection seen; it has wanted, people"):
+        asked(charm, "GET", "items/seen")
+
+
+def test_pages_of_a_collection(service: Service, charm: RunningCharm) -> None:
+    """The charm's page leads to a table of its items, which goes on and finds."""
+    keys = [f"key {number:03} <b>" for number in range(60)]
+    seen(charm, ("add", "wanted", keys))
+    assert "60 items" in service.page(f"/charms/{charm.ref}")
+    first = service.page(f"/charms/{charm.ref}/items/wanted")
+    assert "key 049 &lt;b&gt;" in first
+    assert "key 050" not in first
+    link = re.search(r'href="\?(text=&amp;after=[^"]*)"', first)
+    assert link is not None
+    second = service.page(f"/charms/{charm.ref}/items/wanted?{unescape(link[1])}")
+    assert "key 050 &lt;b&gt;" in second
+    assert "key 059" in second
+    found = service.page(f"/charms/{charm.ref}/items/wanted?text=key+033")
+    assert ("key 033" in found, "key 034" in found) == (True, False)
+
+
+def test_items_are_written_from_outside(service: Service, charm: RunningCharm) -> None:
+    """People write and remove items, checked as the charm's own; the field cannot be set."""
+    items = {"a": {"name": "Ada"}, "b": {"name": "Bob"}}
+    asked(charm, "PUT", "items/people", {"items": items})
+    asked(charm, "PUT", "items/people", {"items": {"c": {"name": "C"}}, "remove": ["a"]})
+    assert [[["b", "c"]]] == seen(charm, ("pages", "people", 5))
+    with pytest.raises(Refused, match=r"people\['d'\]\.name: Field required"):
+        asked(charm, "PUT", "items/people", {"items": {"d": {}, "e": {"name": "E"}}})
+    assert 2 == charm.get("people")["$items"]
+    with pytest.raises(Refused, match="it cannot be set as a whole"):
+        asked(charm, "PUT", "state/people", {})
+
+
+def test_a_charm_is_added_with_items(service: Service) -> None:
+    """What `--set` says of a collection are its first items."""
+    charm = service.add(COLLECTED, values={"wanted": {"a": "", "b": ""}})
+    assert [["a", "b"]] == seen(charm, ("first", "wanted", 5))
+    with pytest.raises(Refused, match=r"wanted\['a'\]"):
+        service.add(COLLECTED, values={"wanted": {"a": 7}})
+    with pytest.raises(Refused, match="wanted is a collection"):
+        service.add(COLLECTED, values={"wanted": ["a"]})
