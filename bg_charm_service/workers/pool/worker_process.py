@@ -173,6 +173,7 @@ class WorkerProcess:
         self._touched_keys = self._touched_bytes = 0
         self.channel = WorkerChannel()
         self._grace_seconds = 0.0
+        self._left_seconds = 0.0
         self._last_request_no = 0
         self._allowance = run_allowance(self.limits)
         self._cpu_before = 0.0
@@ -294,6 +295,16 @@ class WorkerProcess:
         self.run = None
         self.deadline = math.inf
         return self._log.text
+
+    def begin_wait(self, now: float) -> None:
+        """Note that the run under way waits for us: what that takes is no time of its own."""
+        self._left_seconds = self.deadline - now
+        self.deadline = math.inf
+
+    def end_wait(self, now: float) -> None:
+        """Note that it is answered."""
+        if self.deadline == math.inf:
+            self.deadline = now + self._left_seconds
 
     def add_touched(self, touched: TouchedItems) -> str:
         """Keep a part of what the run under way touched of collections; says what is wrong."""
