@@ -16,6 +16,7 @@ from enum import StrEnum
 
 from bg_charm_service.domain.items import (
     LONGEST_KEY_BYTES,
+    MOST_PARTS,
     MOST_TOUCHED,
     TouchedItems,
     run_items_limit,
@@ -311,7 +312,7 @@ class WorkerProcess:
         size_bytes = written_bytes(touched.writes)
         self._touched_keys += touched_keys(touched)
         self._touched_bytes += size_bytes
-        if self._touched_keys > MOST_TOUCHED:
+        if self._touched_keys > MOST_TOUCHED or len(self._touched) >= MOST_PARTS:
             return "it touched more keys than one run may"
         if self._touched_bytes > run_items_limit(self.limits.state_bytes):
             return "it wrote more of items than one run may"
@@ -395,7 +396,7 @@ class WorkerProcess:
         self.deadline = now + limits.timeout_seconds + self._grace_seconds
         self.output_bytes = 0
         self.fetched_fields.clear()
-        if self._touched_keys or self.waits_for_items:
+        if self._touched or self._touched_keys or self.waits_for_items:
             self.waits_for_items = False
             self._touched = []
             self._touched_keys = self._touched_bytes = 0
