@@ -9,8 +9,11 @@ import asyncio
 from dataclasses import replace
 from functools import partial
 
+import msgspec
+
 from bg_charm_service.domain.class_words import told_of_names
 from bg_charm_service.domain.errors import Conflict, InvalidInput, NotFound, StateError
+from bg_charm_service.domain.items import check_key, check_written
 from bg_charm_service.domain.json_values import CheckedJson
 from bg_charm_service.domain.model import (
     UPDATED_STATUS,
@@ -28,6 +31,7 @@ from bg_charm_service.service.commands.context import CommandContext
 from bg_charm_service.storage.records import CharmRecord
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.supervisor.polled_charms import PolledCharms
+from bg_charm_service.supervisor.run_items import RunItems
 from bg_charm_service.workers.protocol.messages import Inspected
 
 #: A source may be this long, in characters.
@@ -35,6 +39,20 @@ SOURCE_LIMIT = 1_000_000
 
 #: After this many stale re-runs in a row, changes from outside wait for the run to settle.
 _PATIENCE = 3
+
+
+#: How kinds of fields are called where their own word is not enough.
+_KINDS = {
+    FieldKind.ITEMS: "collection",
+    FieldKind.ITEMS_CELL: "link to a collection",
+}
+
+
+class _GivenItems(msgspec.Struct, forbid_unknown_fields=True):
+    """Items to write, an object of values by their keys, and keys of those to remove."""
+
+    items: msgspec.Raw = msgspec.Raw(b"{}")
+    remove: list[str] = []
 
 
 class UpdateCommands:
@@ -46,7 +64,9 @@ class UpdateCommands:
         polled_charms: PolledCharms,
         limits: LimitResolver,
         packages: CharmPackages,
+        items: RunItems,
     ) -> None:
+        self._items = items
         self._context = context
         self._supervisor = context.supervisor
         self._parts = context.parts
@@ -149,6 +169,11 @@ class UpdateCommands:
         if field is None:
             names = ", ".join(one.name for one in charm.schema.fields) or "none"
             raise NotFound(f"{charm.name} has no field {name}; it has {names}.")
+        if field.kind is FieldKind.ITEMS:
+            raise Conflict(
+                f"{name} is a collection, whose items are written by {charm.name} itself and by "
+                "charms that link to it; it cannot be set as a whole."
+            )
         if field.kind not in (FieldKind.VALUE, FieldKind.SECRET):
             raise Conflict(f"{name} is a link: set the field of the charm that it leads to.")
         source = self._store.charms.source(charm.source_hash)
@@ -170,6 +195,44 @@ class UpdateCommands:
             self._context.tell(ref, "state")
         self._supervisor.wake()
 
+    async def write_items(self, ref: CharmRef, name: str, body: bytes) -> None:
+        """Write items of a collection from outside, once a worker has checked them.
+
+        `body` has an object of `items` and a list of keys to `remove`; no more is written at once
+        than by a run.
+        """
+        try:
+            given = msgspec.json.decode(body, type=_GivenItems)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            raise InvalidInput(f"These are no items to write and keys to remove: {error}") from None
+        charm = self._context.owned_charm(ref)
+        self._packages.check(charm.charm_key)
+        field = charm.schema.field(name)
+        if field is None or field.kind is not FieldKind.ITEMS:
+            names = [one.name for one in charm.schema.fields if one.kind is FieldKind.ITEMS]
+            raise NotFound(
+                f"{charm.name} has no collection {name}; it has {', '.join(names) or 'none'}."
+            )
+        checked = await self._parts.inspections.inspect(
+            self._store.charms.source(charm.source_hash),
+            charm.file_name,
+            charm.schema.class_name,
+            [{name: bytes(given.items)}],
+            place=self._parts.inspections.advice.place_of(charm),
+            limits=self._limits.of(charm),
+        )
+        raise_problems(checked, 0)
+        fitting = msgspec.json.decode(checked.values[0][name], type=dict[str, msgspec.Raw])
+        writes: dict[str, bytes | None] = {check_key(key): None for key in given.remove}
+        writes |= {key: bytes(value) for key, value in fitting.items()}
+        check_written(name, writes)
+        await self._wait_for_stale_run(charm)
+        with self._context.change("write items", ref, detail=name):
+            self._check_same_source(charm)
+            self._items.put(charm, name, writes)
+            self._context.tell(ref, "state")
+        self._supervisor.wake()
+
     def _update_problems(
         self,
         charm: CharmRecord,
@@ -181,7 +244,8 @@ class UpdateCommands:
         for field in schema.fields:
             old = charm.schema.field(field.name)
             if old is not None and _family(old.kind) != _family(field.kind):
-                problems.append(f"{field.name} was a {old.kind} and would be a {field.kind}.")
+                was, is_now = _KINDS.get(old.kind, old.kind), _KINDS.get(field.kind, field.kind)
+                problems.append(f"{field.name} was a {was} and would be a {is_now}.")
             is_value = _family(field.kind) is FieldKind.VALUE
             if is_value and field.default is None and field.name not in kept:
                 problems.append(f"{field.name} is new and has no default.")
@@ -208,6 +272,7 @@ class UpdateCommands:
         self._expect(charm, schema)
         for name in removed:
             self._store.cells.drop(charm.charm_key, name)
+            self._store.items.drop(charm.charm_key, name)
             self._store.links.drop(charm.charm_key, name)
         is_due = self._store.health.entry(charm.charm_key).due_at is not None
         if is_due and schema.schedule != charm.schema.schedule:

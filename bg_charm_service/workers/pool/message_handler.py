@@ -9,24 +9,29 @@ from __future__ import annotations
 
 from bg_charm_service.domain.clock import Clock
 from bg_charm_service.domain.errors import SPENT_WORKER
+from bg_charm_service.domain.items import LONGEST_KEY_BYTES, MOST_TOGETHER
 from bg_charm_service.workers.pool.contract import PoolLimits
 from bg_charm_service.workers.pool.events import (
     FieldWanted,
     InspectFinished,
+    ItemsWanted,
     PoolEvent,
     RunFinished,
 )
 from bg_charm_service.workers.pool.scratch.directory import ScratchRoot
 from bg_charm_service.workers.pool.worker_process import Ending, WorkerProcess, WorkerState
 from bg_charm_service.workers.protocol.messages import (
+    FORGIVEN_SECONDS,
     TO_WORKER,
     Answer,
     FetchField,
     FromWorker,
     GoOn,
     Inspected,
+    ItemsTouched,
     LogText,
     Ready,
+    WantItems,
 )
 
 #: How long a worker that closed its socket may take to exit, in seconds.
@@ -34,6 +39,9 @@ CLOSED_SECONDS = 1.0
 
 #: So often a socket is read in one go: more than its buffer holds.
 _MOST_READS = 64
+
+#: To ask for keys takes no more than this, in bytes.
+_QUESTION_BYTES = MOST_TOGETHER * (LONGEST_KEY_BYTES + 8) + 4096
 
 _GO_ON = TO_WORKER.encode(GoOn())
 
@@ -45,6 +53,8 @@ class MessageHandler:
         self._limits = limits
         self._scratch = scratch
         self._clock = clock
+        #: When workers were last looked after: what they ask later than that has waited no longer.
+        self.looked_at = clock.steady()
 
     def read(self, worker: WorkerProcess) -> list[PoolEvent] | None:
         """Take what a worker has said; end it when that breaks the protocol.
@@ -100,14 +110,27 @@ class MessageHandler:
         elif isinstance(message, LogText):
             worker.add_log(message)
         elif isinstance(message, FetchField):
+            self._begin_wait(worker, now)
             worker.fetched_fields.add(message.field)
             events.append(FieldWanted(message.run_id, message.field))
+        elif isinstance(message, WantItems):
+            self._begin_wait(worker, now)
+            worker.waits_for_items = True
+            worker.channel.allow_more(_QUESTION_BYTES)
+            events.append(ItemsWanted(message))
+        elif isinstance(message, ItemsTouched):
+            worker.channel.breach = worker.add_touched(message.touched)
         elif isinstance(message, Inspected):
             worker.request_id = None
             events.append(InspectFinished(message.request_id, message))
             worker.end(Ending.RETIRED)
         else:
             worker.become_idle(now)
+
+    def _begin_wait(self, worker: WorkerProcess, now: float) -> None:
+        """Charge no run for its wait for us, also where this process was held up meanwhile."""
+        was_held_up = now - self.looked_at > FORGIVEN_SECONDS
+        worker.begin_wait(self.looked_at if was_held_up else now)
 
     def _finish_run(self, worker: WorkerProcess, answer: Answer, now: float) -> RunFinished:
         run, pid = worker.run, worker.pid
@@ -120,7 +143,7 @@ class MessageHandler:
         worker.charged_from += seconds
         if answer.pauses:
             worker.read_output()
-        log = worker.finish_run()
+        log, items = worker.finish_run(), worker.take_touched()
         retired = ""
         if self._is_spent(worker, answer):
             # Stopped for good before its job is settled.
@@ -131,7 +154,9 @@ class MessageHandler:
                 worker.channel.send(_GO_ON)
             if not worker.start_next(now):
                 worker.become_idle(now)
-        return RunFinished(run, pid, log, answer=answer, seconds=seconds, retired=retired)
+        return RunFinished(
+            run, pid, log, answer=answer, seconds=seconds, retired=retired, items=items
+        )
 
     def _is_spent(self, worker: WorkerProcess, answer: Answer) -> bool:
         """Whether a worker is to make no other run; if it may, its scratch directory is empty."""
@@ -174,4 +199,6 @@ def breach_of(worker: WorkerProcess, message: FromWorker) -> str:
             return "it asks for a field that is not to be fetched"
         if message.field in worker.fetched_fields:
             return "it asks twice for one field"
+    if worker.waits_for_items and not isinstance(message, LogText):
+        return "it goes on before it has what it asked for"
     return ""
