@@ -500,6 +500,8 @@ def test_every_error_names_the_address(
 @pytest.mark.parametrize(
     ("url", "text"),
     [(refused_url(), "ConnectError"), (f"http://{NO_HOST}/feed", "ConnectError: .*-")],
+    # The port is another one in each process of the tests, and their names have to be the same.
+    ids=["refused", "no-host"],
 )
 def test_who_cannot_be_reached_is_named(url: str, text: str) -> None:
     """A connection that is refused, and a host without a name, have the address."""
