@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from bg_charm_service.sdk.mail_text import html_text as html_text
     from bg_charm_service.sdk.mail_text import mail_text as mail_text
     from bg_charm_service.sdk.mail_text import safe_html as safe_html
+    from bg_charm_service.sdk.oauth import OAuth as OAuth
 
 __version__ = VERSION
 
@@ -61,6 +62,7 @@ _HOMES = {
     "MailChanges": "bg_charm_service.sdk.imap",
     "MailError": "bg_charm_service.sdk.imap",
     "MailPoint": "bg_charm_service.sdk.imap",
+    "OAuth": "bg_charm_service.sdk.oauth",
     "ProviderDown": "bg_charm_service.sdk.endings",
     "Secret": "bg_charm_service.sdk.cells",
     "SignInNeeded": "bg_charm_service.sdk.endings",
@@ -91,6 +93,7 @@ __all__ = [
     "MailChanges",
     "MailError",
     "MailPoint",
+    "OAuth",
     "ProviderDown",
     "Secret",
     "SignInNeeded",
