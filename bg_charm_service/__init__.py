@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from bg_charm_service.sdk.mail_text import html_text as html_text
     from bg_charm_service.sdk.mail_text import mail_text as mail_text
     from bg_charm_service.sdk.mail_text import safe_html as safe_html
+    from bg_charm_service.sdk.oauth import OAuth as OAuth
 
 __version__ = VERSION
 
@@ -75,6 +76,7 @@ _HOMES = {
     "MailError": "bg_charm_service.sdk.imap",
     "MailPoint": "bg_charm_service.sdk.imap",
     "NotAFeed": "bg_charm_service.sdk.feeds.model",
+    "OAuth": "bg_charm_service.sdk.oauth",
     "ProviderDown": "bg_charm_service.sdk.endings",
     "Secret": "bg_charm_service.sdk.cells",
     "SignInNeeded": "bg_charm_service.sdk.endings",
@@ -113,6 +115,7 @@ __all__ = [
     "MailError",
     "MailPoint",
     "NotAFeed",
+    "OAuth",
     "ProviderDown",
     "Secret",
     "SignInNeeded",

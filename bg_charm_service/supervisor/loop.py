@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import msgspec
 from loguru import logger
 
 from bg_charm_service.domain.clock import Clock
@@ -32,16 +33,24 @@ from bg_charm_service.supervisor.run_inputs import RunInputs
 from bg_charm_service.supervisor.source_inspections import SourceInspections
 from bg_charm_service.supervisor.storage_health import StorageHealth
 from bg_charm_service.supervisor.suspects import SuspectTrial
+from bg_charm_service.supervisor.token_gate import NoSignIns, TokenGate
 from bg_charm_service.supervisor.waiting_charms import WaitingCharms
 from bg_charm_service.workers.pool.contract import WorkerPool
 from bg_charm_service.workers.pool.events import (
     FieldWanted,
     ItemsWanted,
     PoolEvent,
+    RenewalWanted,
     RunFinished,
     WorkerSpent,
 )
-from bg_charm_service.workers.protocol.messages import FieldValue, FoundItems, WantItems
+from bg_charm_service.workers.protocol.messages import (
+    FieldValue,
+    FoundItems,
+    TokenGiven,
+    TokenWanted,
+    WantItems,
+)
 
 #: A step that comes so much later than it was to was held up: the service was stopped, or the
 #: machine was.
@@ -70,6 +79,8 @@ class Parts:
     reminders: ReminderSchedule
     #: How long the steps of the loop take: whoever begins something long says what it is.
     steps: LoopSteps = field(default_factory=LoopSteps)
+    #: Who keeps the tokens of sign-ins good.
+    tokens: TokenGate = field(default_factory=NoSignIns)
 
     @property
     def database(self) -> Database:
@@ -414,6 +425,8 @@ class Supervisor:
                 self.parts.pool.give_field(event.run_id, self._field(event))
             elif isinstance(event, ItemsWanted):
                 self.parts.pool.give_items(self._items(event.wanted))
+            elif isinstance(event, RenewalWanted):
+                self._renew(event.wanted)
             else:
                 self.parts.inspections.finish(event)
 
@@ -421,6 +434,22 @@ class Supervisor:
         self.ended_by = self.ended_by or error
         self.parts.inspections.stop(self.ended_by)
         self._waiters.close()
+
+    def _renew(self, wanted: TokenWanted) -> None:
+        """Have a token renewed for a run, which goes on once it has another one."""
+        run = self.parts.runs.named(wanted.run_id)
+        if run is None:
+            return
+
+        def give(answer: TokenGiven) -> None:
+            self.parts.pool.give_token(msgspec.structs.replace(answer, run_id=wanted.run_id))
+            self.pace.stir()
+
+        try:
+            self.parts.tokens.renew(run, wanted, give)
+        except StorageError as error:
+            self.storage_health.note(error)
+            give(TokenGiven(wanted.field, None))
 
     def _field(self, wanted: FieldWanted) -> FieldValue:
         run = self.parts.runs.named(wanted.run_id)
