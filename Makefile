@@ -137,7 +137,7 @@ soak: $(INSTALLED) ## Beat a real service with KILL, TERM and STOP for MINUTES=1
 	@.venv/bin/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 .PHONY: reliability-report
-reliability-report: $(INSTALLED) ## Run simulation and kill loop, and write their figures into docs/reliability.md
+reliability-report: $(INSTALLED) ## Simulate and beat more, and add that up in docs/reliability.md
 	@.venv/bin/python -m tests.reliability_report $(ARGS)
 
 .PHONY: simulate
