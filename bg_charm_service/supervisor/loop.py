@@ -43,7 +43,8 @@ from bg_charm_service.workers.pool.events import (
 )
 from bg_charm_service.workers.protocol.messages import FieldValue, FoundItems, WantItems
 
-#: A longer break between two steps was none of the loop's own: it was stopped, or the machine was.
+#: A step that comes so much later than it was to was held up: the service was stopped, or the
+#: machine was.
 _ASLEEP_SECONDS = 10.0
 
 #: How often the storage is looked after while nothing is written, in seconds.
@@ -174,9 +175,10 @@ class Supervisor:
         """
         answers = self._collect()
         now = self.parts.clock.steady()
-        if now - self._stepped_at > _ASLEEP_SECONDS:
+        late_seconds = now - max(self._stepped_at, self.pace.rests_until)
+        if late_seconds > _ASLEEP_SECONDS:
             self.awake_since = now
-            self.parts.trial.pass_over(now - self._stepped_at)
+            self.parts.trial.pass_over(late_seconds)
         self._stepped_at = now
         self._look_after_storage(now)
         if self.storage_health.is_waiting:

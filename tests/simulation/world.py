@@ -68,6 +68,8 @@ class Member:
     ref: CharmRef
     kind: Kind
     temper: Temper
+    #: So many of its successes sent an event that was queued: what was queued once stays so.
+    sent: int = 0
 
 
 @dataclass(slots=True)
@@ -446,13 +448,17 @@ class World:
     def _unsent(self, service: Service) -> Iterator[str]:
         """Name events that a run sent and that were never queued, though the run is a success."""
         for member in self.members.values():
+            if member.kind is not Kind.SENDER:
+                continue
             charm = service.parts.store.charms.find(member.ref)
-            if member.kind is not Kind.SENDER or charm is None:
+            if charm is None:
                 continue
             successes = service.parts.store.health.get(charm.charm_key).successes
-            for count in range(1, successes + 1):
+            for count in range(member.sent + 1, successes + 1):
                 if not self.ledger.by_payload[payload_of(member.ref.charm_id, count)]:
                     yield f"the event of success {count} of {member.ref} was never queued"
+                    break
+                member.sent = count
 
     def _choose(self, spec: RunSpec) -> Deed:
         self._run_began.set()

@@ -22,9 +22,9 @@ from tests.reliability_report import (
     PART_SEEDS,
     Reporter,
     Wanted,
+    commit_of,
     rows,
     table,
-    commit_of,
     with_figures,
 )
 from tests.simulation.__main__ import Summary, as_json
