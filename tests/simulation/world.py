@@ -36,7 +36,7 @@ from tests.simulation import invariants
 from tests.simulation.cast import NEITHER, Deed, Kind, Temper, host_of, payload_of, reminder_of
 from tests.simulation.disk import Disk, FaultyConnection
 from tests.simulation.ledger import Ledger, RecordedRun
-from tests.simulation.plan import OVERDUE_SECONDS, Plan
+from tests.simulation.plan import OVERDUE_SECONDS, Plan, as_drawn
 from tests.simulation.timeline import Killed, LifeClock, SimulatedLoop, Stuck, Timeline
 from tests.simulation.workers import Manners, SimulatedProcesses, Truth
 
@@ -104,6 +104,8 @@ class Bug:
     queue: type[JobQueue] = JobQueue
     #: The command that shows it, and is given more often for that.
     favourite: str = ""
+    #: What a world has to be like in which it shows soon.
+    world: Callable[[Plan], Plan] = as_drawn
 
 
 #: Somebody who acts in a life of the service, and never ends by itself.
@@ -114,8 +116,8 @@ class World:
     """Everything around a service, and what is known of what happened in it."""
 
     def __init__(self, plan: Plan, data_dir: Path, bug: Bug | None = None) -> None:
-        self.plan = plan
         self.bug = bug or Bug("none")
+        self.plan = plan = self.bug.world(plan)
         self.timeline = Timeline(EPOCH)
         self.disk = Disk(self.bug.database, self.note)
         self.ledger = Ledger(plan.interval_seconds)
