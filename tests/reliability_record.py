@@ -7,7 +7,7 @@ by `reliability_report.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,11 @@ class Record(msgspec.Struct, frozen=True):
         return max((one.seed + 1 for one in self.kill_loops), default=0)
 
     @property
+    def seeds(self) -> int:
+        """How many worlds were simulated."""
+        return sum(one.seeds for one in self.simulations)
+
+    @property
     def simulated_hours(self) -> float:
         """How much time was simulated."""
         return sum(one.simulated_hours for one in self.simulations)
@@ -87,6 +92,12 @@ class Record(msgspec.Struct, frozen=True):
     def kills(self) -> int:
         """How often a real service or a process of it was killed."""
         return sum(one.kills for one in self.kill_loops)
+
+    @property
+    def runs_checked(self) -> int:
+        """How many runs of charms were held against what they did, simulated and real ones."""
+        simulated = sum(one.runs_checked for one in self.simulations)
+        return simulated + sum(one.runs_checked for one in self.kill_loops)
 
     def with_simulation(self, part: Simulated) -> Record:
         """Add a part; raises ValueError for seeds that are counted already."""
@@ -131,15 +142,19 @@ def write(file: Path, record: Record) -> None:
     beside.rename(file)
 
 
-def builds(record: Record) -> list[tuple[str, Sequence[Simulated], Sequence[Beaten]]]:
-    """Give what was made of each commit, the newest commit last."""
-    parts = sorted((*record.simulations, *record.kill_loops), key=lambda one: one.date)
-    commits = dict.fromkeys(one.commit for one in parts)
+def builds(record: Record) -> list[tuple[str, str, Record]]:
+    """Give what was made of each commit, with the last day of it, the newest commit last."""
+    last = {one.commit: one.date for one in record.simulations}
+    for loop in record.kill_loops:
+        last[loop.commit] = max(loop.date, last.get(loop.commit, ""))
     return [
         (
             commit,
-            [one for one in record.simulations if one.commit == commit],
-            [one for one in record.kill_loops if one.commit == commit],
+            date,
+            Record(
+                tuple(one for one in record.simulations if one.commit == commit),
+                tuple(one for one in record.kill_loops if one.commit == commit),
+            ),
         )
-        for commit in commits
+        for commit, date in sorted(last.items(), key=lambda one: one[1])
     ]
