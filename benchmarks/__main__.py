@@ -52,7 +52,7 @@ README = ROOT / "README.md"
 )
 @click.option("--before", metavar="COMMIT", default="", help="Compare with the build of a commit.")
 @click.option("--runs", default=1_000_000, show_default=True, help="Of growth, at most.")
-@click.option("--minutes", default=3.0, show_default=True, help="Of growth, at most.")
+@click.option("--minutes", default=5.0, show_default=True, help="Of growth, at most.")
 @click.option(
     "--charms", type=click.IntRange(min=1), default=20_000, show_default=True, help="Of cost."
 )
