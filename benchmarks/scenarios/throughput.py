@@ -129,7 +129,7 @@ def run(bench: Bench) -> list[Row]:
     intervals: dict[str, float] = {}
     ours = [OurService(bench, level, intervals) for level in ASKED]
     older = [OurService(bench.before, level, intervals) for level in ASKED] if bench.before else []
-    peers, left_out = ([], []) if bench.profiler else all_peers(is_quick=bench.is_quick)
+    peers, left_out = ([], []) if bench.profiler else all_peers(bench.say, is_quick=bench.is_quick)
     for reason in left_out:
         bench.say(f"  {reason}")
     rounds: list[Round] = []
