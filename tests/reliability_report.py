@@ -15,6 +15,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,8 @@ class Wanted:
     minutes: float = 0.0
     simulated_hours: float = 0.0
     kills: int = 0
+    #: So many kill loops at once.
+    loops: int = 1
 
 
 #: Runs a program with arguments; gives what it printed as JSON, None when something was violated.
@@ -138,13 +141,28 @@ class Reporter:
         minutes_left = wanted.minutes
         while minutes_left > 0 or self.record.kills < wanted.kills:
             minutes = min(minutes_left, PART_MINUTES) if minutes_left > 0 else PART_MINUTES
-            blows = f"--seed={self.record.next_blows}"
-            found = self._run("tests.soak", f"--minutes={minutes:g}", blows)
-            if found is None:
+            loops = self._beat_at_once(minutes, wanted.loops)
+            if None in loops:
                 return False
-            self._keep(self.record.with_kill_loop(beaten(self._commit, _today(), found)))
+            record = self.record
+            for found in filter(None, loops):
+                record = record.with_kill_loop(beaten(self._commit, _today(), found))
+            self._keep(record)
             minutes_left -= minutes
         return True
+
+    def _beat_at_once(self, minutes: float, count: int) -> list[dict[str, Any] | None]:
+        """Run so many kill loops, each with a service of its own: they mostly wait."""
+        first = self.record.next_blows
+        with ThreadPoolExecutor(count) as threads:
+            return list(
+                threads.map(
+                    lambda seed: self._run(
+                        "tests.soak", f"--minutes={minutes:g}", f"--seed={seed}"
+                    ),
+                    range(first, first + count),
+                )
+            )
 
     def _keep(self, record: Record) -> None:
         self.record = record
@@ -156,7 +174,8 @@ def main() -> int:
     """Add to what was run before, and write data and page; 1 when something did not hold."""
     parser = argparse.ArgumentParser(prog="python -m tests.reliability_report", description=__doc__)
     parser.add_argument("--seeds", type=int, help="so many more worlds (1000)")
-    parser.add_argument("--minutes", type=float, help="so much more of the kill loop (30)")
+    parser.add_argument("--minutes", type=float, help="so much more of each kill loop (30)")
+    parser.add_argument("--loops", type=int, default=2, help="so many kill loops at once (2)")
     parser.add_argument("--hours", type=float, help="until so much was simulated in all")
     parser.add_argument("--kills", type=int, help="until there were so many KILLs in all")
     given = parser.parse_args()
@@ -166,6 +185,7 @@ def main() -> int:
         _given(given.minutes, 0.0 if is_in_all else 30.0),
         _given(given.hours, 0.0),
         _given(given.kills, 0),
+        given.loops,
     )
     with DATA.with_suffix(".lock").open("w") as alone:
         try:

@@ -137,6 +137,15 @@ def test_so_much_in_all(files: tuple[Path, Path]) -> None:
     assert 6 == len(programs.calls)
 
 
+def test_kill_loops_at_once_have_blows_of_their_own(files: tuple[Path, Path]) -> None:
+    """Each has its own seed, and all of them count once all are over."""
+    programs = Programs()
+    assert Reporter(*files, "abc", programs).add_up(Wanted(kills=12, loops=3))
+
+    assert set(range(6)) == {one["seed"] for one in programs.asked("tests.soak")}
+    assert list(range(6)) == [one.seed for one in read(files[0]).kill_loops]
+
+
 def test_what_is_violated_is_not_added_and_comes_again(files: tuple[Path, Path]) -> None:
     """Parts before it are kept; the next call begins with the same seeds."""
     programs = Programs()
