@@ -23,7 +23,7 @@ from benchmarks.sampling import Unmeasurable
 _POSTGRES_FOLDERS = "/usr/lib/postgresql"
 
 #: What Debian's packages ask whether they may start a service; 101 is no.
-_POLICY = Path("/usr/sbin/policy-rc.d")
+POLICY = Path("/usr/sbin/policy-rc.d")
 
 #: PostgreSQL does not run as root; then it runs as one of these.
 _USERS = ("postgres", "nobody")
@@ -45,7 +45,7 @@ def provide_redis(say: Callable[[str], None]) -> str:
         return "there is no redis-server here, and only root of a Debian can install it"
     say("  Installing redis-server.")
     words = ""
-    with _starting_nothing():
+    with starting_nothing():
         for command in (("update",), ("install", "-y", "--no-install-recommends", "redis-server")):
             done = subprocess.run(
                 [apt_get, "-q", *command],
@@ -59,20 +59,20 @@ def provide_redis(say: Callable[[str], None]) -> str:
 
 
 @contextmanager
-def _starting_nothing() -> Iterator[None]:
+def starting_nothing() -> Iterator[None]:
     """Have packages start no service of theirs: each round starts its own.
 
-    Debian asks `_POLICY` before it starts one; where there is such a file, it stays as it is.
+    Debian asks `POLICY` before it starts one; where there is such a file, it stays as it is.
     """
-    if _POLICY.exists():
+    if POLICY.exists():
         yield
         return
-    _POLICY.write_text("#!/bin/sh\nexit 101\n")
-    _POLICY.chmod(0o755)
+    POLICY.write_text("#!/bin/sh\nexit 101\n")
+    POLICY.chmod(0o755)
     try:
         yield
     finally:
-        _POLICY.unlink(missing_ok=True)
+        POLICY.unlink(missing_ok=True)
 
 
 def find_postgres() -> Path | None:
