@@ -33,8 +33,7 @@ folder=$(mktemp -d)
 redis=
 trap '[ -z "$redis" ] || kill "$redis" 2>/dev/null || true; wait; rm -rf "$folder"' EXIT
 "${PYTHON:-python3}" -m venv "$folder/venv"
-"$folder/venv/bin/pip" install --quiet --disable-pip-version-check \
-    huey==3.5.4 rq==3.0.0 celery==5.7.0 dramatiq==2.2.1 redis==8.1.0 packaging==26.3
+"$folder/venv/bin/pip" install --quiet --disable-pip-version-check huey==3.5.4 rq==3.0.0 celery==5.7.0 dramatiq==2.2.1 redis==8.1.0 packaging==26.3
 
 cat >"$folder/expected" <<'EXPECTED'
 huey: the first was begun 1 times, ended 0 times; the second ended 1 times

@@ -45,6 +45,8 @@ def run(bench: Bench) -> list[Row]:
             samples.append(Sample(time.monotonic(), service.executions()))
             sizes.append(stored_bytes(service.data_dir))
             time.sleep(_EVERY_SECONDS)
+    if samples[-1].count < most_runs:
+        bench.say(f"  only {samples[-1].count:,} of {most_runs:,} runs: the time was over")
     return _rows(population, samples, sizes, walls)
 
 
