@@ -769,6 +769,21 @@ def test_large_field_that_cannot_be_read_makes_the_run_stale(bench: Bench) -> No
     assert "interrupted" in bench.supervisor.storage_health.problem
 
 
+@pytest.mark.parametrize("kind", [FieldKind.VALUE, FieldKind.SECRET, FieldKind.ITEMS])
+def test_only_charms_with_collections_pay_for_them(bench: Bench, kind: FieldKind) -> None:
+    """The run of a charm that has none asks the database for nothing of them."""
+    bench.put(bench.charm(field=kind))
+    asked: list[str] = []
+    bench.database.connection.set_trace_callback(asked.append)
+    bench.step()
+    bench.pool.end(bench.pool.out[0])
+    bench.step()
+    bench.database.connection.set_trace_callback(None)
+    assert [RunStatus.SUCCESS] == [one.decision.status for one in bench.told]
+    named = [sql for sql in asked if "collection" in sql or "items" in sql]
+    assert (kind is FieldKind.ITEMS) == bool(named), named
+
+
 def test_items_that_cannot_be_read_cost_nothing(bench: Bench) -> None:
     """A run that looks into a collection while the disk fails is made again, the same attempt."""
     charm = bench.charm(box=FieldKind.ITEMS)
