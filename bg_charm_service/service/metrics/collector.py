@@ -1,8 +1,7 @@
 """Says what the service counts in the words of Prometheus: names, units, labels, formats.
 
 Everything is read from memory when somebody asks, but for the sizes of two files, and what the
-kernel says of this process: a scrape asks the database for its schema's number, and once for what
-collections take.
+kernel says of this process: a scrape asks the database for its schema's number and nothing else.
 No label is a charm, a space, or a text of one. docs/operating.md has the table of these names.
 Imported by the monitoring commands when somebody scrapes.
 """
@@ -12,7 +11,6 @@ from __future__ import annotations
 import platform
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -26,7 +24,6 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from bg_charm_service.domain.errors import StorageError
 from bg_charm_service.domain.run_endings import EndingKind
 from bg_charm_service.domain.version import VERSION
 from bg_charm_service.service.charm_packages import PACKAGES_KIND, CharmPackages
@@ -187,11 +184,11 @@ class ServiceCollector(Collector):
         usage = database.disk_usage
         yield _gauge("bg_charm_database_size_bytes", "The database file", usage.data_bytes)
         yield _gauge("bg_charm_wal_size_bytes", "Its write-ahead log", usage.log_bytes)
-        with suppress(StorageError):
-            # It is remembered, but for the first time and after a failure.
-            size_bytes = self._parts.store.items.total_bytes
-            text = "What collections of charms count, all together"
-            yield _gauge("bg_charm_items_size_bytes", text, size_bytes)
+        yield _gauge(
+            "bg_charm_items_size_bytes",
+            "What collections of charms count, all together",
+            self._parts.store.items.total_bytes,
+        )
         backup = self._board.last_backup
         yield _gauge(
             "bg_charm_last_verified_backup_timestamp_seconds",
