@@ -30,6 +30,14 @@ if TYPE_CHECKING:
     from bg_charm_service.sdk.endings import SignInNeeded as SignInNeeded
     from bg_charm_service.sdk.endings import Stop as Stop
     from bg_charm_service.sdk.endings import Wait as Wait
+    from bg_charm_service.sdk.feeds.identity import told_apart as told_apart
+    from bg_charm_service.sdk.feeds.model import CutFeed as CutFeed
+    from bg_charm_service.sdk.feeds.model import Enclosure as Enclosure
+    from bg_charm_service.sdk.feeds.model import Feed as Feed
+    from bg_charm_service.sdk.feeds.model import FeedEntry as FeedEntry
+    from bg_charm_service.sdk.feeds.model import FeedText as FeedText
+    from bg_charm_service.sdk.feeds.model import NotAFeed as NotAFeed
+    from bg_charm_service.sdk.feeds.reading import read_feed as read_feed
     from bg_charm_service.sdk.http_client import HttpClient as HttpClient
     from bg_charm_service.sdk.http_client import TokenSource as TokenSource
     from bg_charm_service.sdk.http_wire import BodyTooLarge as BodyTooLarge
@@ -51,8 +59,13 @@ _HOMES = {
     "CellIntegration": "bg_charm_service.scanning.integration",
     "Charm": "bg_charm_service.sdk.charm",
     "CharmContext": "bg_charm_service.sdk.charm",
+    "CutFeed": "bg_charm_service.sdk.feeds.model",
     "DavChanges": "bg_charm_service.sdk.caldav",
     "DavItem": "bg_charm_service.sdk.caldav",
+    "Enclosure": "bg_charm_service.sdk.feeds.model",
+    "Feed": "bg_charm_service.sdk.feeds.model",
+    "FeedEntry": "bg_charm_service.sdk.feeds.model",
+    "FeedText": "bg_charm_service.sdk.feeds.model",
     "HttpClient": "bg_charm_service.sdk.http_client",
     "Imap": "bg_charm_service.sdk.imap",
     "Integration": "bg_charm_service.scanning.integration",
@@ -61,6 +74,7 @@ _HOMES = {
     "MailChanges": "bg_charm_service.sdk.imap",
     "MailError": "bg_charm_service.sdk.imap",
     "MailPoint": "bg_charm_service.sdk.imap",
+    "NotAFeed": "bg_charm_service.sdk.feeds.model",
     "ProviderDown": "bg_charm_service.sdk.endings",
     "Secret": "bg_charm_service.sdk.cells",
     "SignInNeeded": "bg_charm_service.sdk.endings",
@@ -71,7 +85,9 @@ _HOMES = {
     "html_text": "bg_charm_service.sdk.mail_text",
     "mail_text": "bg_charm_service.sdk.mail_text",
     "read_cell": "bg_charm_service.scanning.integration",
+    "read_feed": "bg_charm_service.sdk.feeds.reading",
     "safe_html": "bg_charm_service.sdk.mail_text",
+    "told_apart": "bg_charm_service.sdk.feeds.identity",
 }
 
 __all__ = [
@@ -81,8 +97,13 @@ __all__ = [
     "CellIntegration",
     "Charm",
     "CharmContext",
+    "CutFeed",
     "DavChanges",
     "DavItem",
+    "Enclosure",
+    "Feed",
+    "FeedEntry",
+    "FeedText",
     "HttpClient",
     "Imap",
     "Integration",
@@ -91,6 +112,7 @@ __all__ = [
     "MailChanges",
     "MailError",
     "MailPoint",
+    "NotAFeed",
     "ProviderDown",
     "Secret",
     "SignInNeeded",
@@ -102,7 +124,9 @@ __all__ = [
     "html_text",
     "mail_text",
     "read_cell",
+    "read_feed",
     "safe_html",
+    "told_apart",
 ]
 
 

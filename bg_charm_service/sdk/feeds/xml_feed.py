@@ -1,0 +1,219 @@
+"""RSS and Atom of all versions, by feedparser, and what it makes less of than stands there.
+
+It is given no address to resolve against: what tells entries apart has to stay the same when a
+feed moves. Links are made absolute here, HTML is made safe where it is made text.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import urljoin
+from xml.etree import ElementTree
+
+import feedparser
+
+from bg_charm_service.sdk.feeds.dates import feed_date
+from bg_charm_service.sdk.feeds.links import file_link, web_link
+from bg_charm_service.sdk.feeds.model import (
+    CutFeed,
+    Enclosure,
+    Feed,
+    FeedEntry,
+    FeedText,
+    NotAFeed,
+    one_line,
+    plain_line,
+)
+
+#: With what a whole document ends; comments may follow.
+_END: Final = re.compile(rb"</(?:\w+:)?(?:rss|feed|rdf|channel)\s*>", re.IGNORECASE)
+
+_HTML_TYPES: Final = {"text/html", "application/xhtml+xml"}
+_ATOM: Final = "{http://www.w3.org/2005/Atom}"
+
+#: Of the names of an entry's dates, those of when it came out, and those of when it was changed.
+_CAME_OUT: Final = ("published", "created")
+_CHANGED: Final = ("updated", "modified")
+
+_MOST_ENCLOSURES: Final = 20
+
+
+def read_xml_feed(body: bytes, content_type: str, url: str) -> Feed:
+    """Read a feed; raises NotAFeed for other XML, CutFeed for one that ends in the middle."""
+    found = feedparser.parse(
+        # As a file object: feedparser takes plain bytes for the name of a file first.
+        io.BytesIO(body),
+        response_headers={"content-type": content_type},
+        sanitize_html=False,
+        resolve_relative_uris=False,
+    )
+    if not found.get("version"):
+        reason = found.get("bozo_exception") or "no feed element in it"
+        raise NotAFeed(f"it is no RSS, Atom or JSON Feed: {one_line(str(reason))}")
+    if found.bozo and isinstance(found.get("bozo_exception"), _sax_error()):
+        # Many feeds are not well-formed and whole; what a connection has cut is neither.
+        if not _END.search(_as_ascii(body)):
+            raise CutFeed("its XML ends in the middle")
+    texts = _inline_xml(body, found.entries)
+    entries = tuple(
+        _entry(entry, url, texts.get(place, "")) for place, entry in enumerate(found.entries)
+    )
+    return Feed(_title(found.feed), entries)
+
+
+def _sax_error() -> type[Exception]:
+    from xml.sax import SAXException
+
+    return SAXException
+
+
+def _as_ascii(body: bytes) -> bytes:
+    """The end of a document, also of one in UTF-16 or UTF-32, whose tags have zeros between."""
+    return body[-4096:].replace(b"\0", b"")
+
+
+def _entry(entry: Any, url: str, inline_text: str) -> FeedEntry:
+    contents = [one for one in entry.get("content", ()) if _is_text(one)]
+    content, summary = _texts(entry, contents, url)
+    if inline_text and not content:
+        content = FeedText(inline_text)
+    written_link = _written_link(entry)
+    return FeedEntry(
+        guid=(dict.get(entry, "id") or "").strip(),
+        title=_title(entry),
+        link=web_link(written_link, url),
+        written_link=written_link,
+        summary=summary,
+        content=content,
+        published=_date(entry, _CAME_OUT),
+        updated=_date(entry, _CHANGED),
+        enclosures=_enclosures(entry, url),
+    )
+
+
+def _texts(entry: Any, contents: list[Any], url: str) -> tuple[FeedText, FeedText]:
+    """The whole text and the teaser. A single one is the teaser, as in most feeds of RSS."""
+    found = [_text(one, url) for one in contents]
+    # feedparser copies the content where there is no summary; only a real one has a detail.
+    if detail := dict.get(entry, "summary_detail"):
+        found.append(_text(detail, url))
+    found = [one for one in found if one]
+    if not found:
+        return FeedText(), FeedText()
+    if len(found) == 1:
+        return (found[0], FeedText()) if contents else (FeedText(), found[0])
+    # An Atom summary behind the content is taken for another content.
+    longest = found[0] if dict.get(entry, "summary_detail") else max(found, key=_length)
+    others = [one for one in found if one is not longest]
+    return longest, others[-1]
+
+
+def _length(text: FeedText) -> int:
+    return len(text.written)
+
+
+def _text(detail: Any, url: str) -> FeedText:
+    base = urljoin(url, detail.get("base") or "")
+    return FeedText(detail.get("value") or "", detail.get("type") in _HTML_TYPES, base)
+
+
+def _is_text(content: Mapping[str, Any]) -> bool:
+    """Whether content is one to read: it may be a picture too."""
+    kind = content.get("type") or "text/plain"
+    return kind.startswith("text/") or kind.endswith(("/xml", "+xml"))
+
+
+def _title(context: Any) -> str:
+    title = context.get("title") or ""
+    kind = (context.get("title_detail") or {}).get("type")
+    return plain_line(title) if kind in _HTML_TYPES else one_line(title)
+
+
+def _written_link(entry: Any) -> str:
+    """The address of the entry's page, as it is written; empty without one."""
+    alternates = [
+        one for one in dict.get(entry, "links", ()) if one.get("rel") == "alternate"
+    ]
+    pages = [one for one in alternates if one.get("type") in _HTML_TYPES]
+    # The first: some write a file that belongs to it behind, without saying that it is one.
+    for one in (*pages, *alternates):
+        if href := (one.get("href") or "").strip():
+            return str(href)
+    for one in entry.get("content", ()):
+        # Atom may leave the text outside (RFC 4287, 4.1.3.2).
+        if src := one.get("src"):
+            return str(src)
+    # feedparser calls any id of Atom a link. One of RSS is, unless it says otherwise.
+    guid = (dict.get(entry, "id") or "").strip()
+    is_link = dict.get(entry, "guidislink") and guid.lower().startswith(("http://", "https://"))
+    return guid if is_link else ""
+
+
+def _date(entry: Any, names: tuple[str, ...]) -> datetime | None:
+    for name in names:
+        # Asked through dict: feedparser's own get passes the one date off as the other.
+        written = dict.get(entry, name) or ""
+        if found := feed_date(written):
+            return found
+        parsed = dict.get(entry, f"{name}_parsed")
+        if parsed is not None and not written.isascii():
+            # Korean, Greek and Hungarian: its own readers of these are right.
+            try:
+                return datetime(*parsed[:5], min(parsed[5], 59), tzinfo=UTC)
+            except ValueError:
+                continue
+    return None
+
+
+def _enclosures(entry: Any, url: str) -> tuple[Enclosure, ...]:
+    found: dict[str, Enclosure] = {}
+    links = [one for one in dict.get(entry, "links", ()) if one.get("rel") == "enclosure"]
+    media = [
+        {"href": one.get("url"), "type": one.get("type"), "length": one.get("filesize")}
+        for one in entry.get("media_content", ())
+    ]
+    for one in (*links, *media):
+        link = file_link(one.get("href") or "", url)
+        if link and len(found) < _MOST_ENCLOSURES:
+            size = _size_bytes(one.get("length"))
+            found.setdefault(link, Enclosure(link, one.get("type") or "", size))
+    return tuple(found.values())
+
+
+def _size_bytes(text: object) -> int | None:
+    """A size; many write 0 where they do not know it, or how long it takes."""
+    written = str(text or "").strip()
+    is_plain = written.isascii() and written.isdigit() and len(written) < 16
+    return int(written) or None if is_plain else None
+
+
+def _inline_xml(body: bytes, entries: list[Any]) -> dict[int, str]:
+    """The texts of contents of Atom that are XML of other kinds, by the place of their entry.
+
+    feedparser leaves these empty. A document with entities of its own is left alone.
+    """
+    if not any(map(_has_inline_xml, entries)) or b"<!ENTITY" in body:
+        return {}
+    try:
+        root = ElementTree.fromstring(body)
+    except ElementTree.ParseError:
+        return {}
+    return dict(_inline_texts(root))
+
+
+def _has_inline_xml(entry: Any) -> bool:
+    return any(
+        one.get("type", "").endswith(("/xml", "+xml")) and not one.get("value")
+        for one in entry.get("content", ())
+    )
+
+
+def _inline_texts(root: ElementTree.Element) -> Iterator[tuple[int, str]]:
+    for place, entry in enumerate(root.iter(f"{_ATOM}entry")):
+        content = entry.find(f"{_ATOM}content")
+        if content is not None and len(content):
+            yield place, one_line(" ".join(content.itertext()))
