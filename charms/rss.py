@@ -4,6 +4,7 @@ bg-charm-service charm add charms/rss.py --space news --set url='"https://…"' 
 """
 
 import hashlib
+import logging
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -94,7 +95,9 @@ class Rss(Charm):
     async def bg_updater(self, event: dict[str, Any]) -> None:
         is_same_feed = self.read_url == self.url
         response = await self._fetch(ask_for_changes=is_same_feed)
-        body_hash = hashlib.sha256(response.content).hexdigest()
+        # Where it was found counts too: links may be relative to that.
+        found = response.url.copy_with(query=None, fragment=None)
+        body_hash = hashlib.sha256(f"{found}\n".encode() + response.content).hexdigest()
         is_unchanged = response.status_code == httpx2.codes.NOT_MODIFIED
         if is_same_feed and (is_unchanged or body_hash == self.body_hash):
             self.items = sorted_items(self.items, datetime.now(UTC))[: self.limit]
@@ -183,7 +186,8 @@ class Rss(Charm):
             moved_to = str(redirect.next_request.url)
         is_less_safe = self.url.startswith("https:") and not moved_to.startswith("https:")
         if moved_to != self.url and not is_less_safe:
-            print(f"{address(self.url)} has moved for good to {address(moved_to)}")
+            moved = (address(self.url), address(moved_to))
+            logging.getLogger("rss").warning("%s has moved for good to %s", *moved)
             self.moved_from, self.url = self.url, moved_to
 
 
@@ -192,8 +196,9 @@ def item_of(name: str, entry: FeedEntry, longest: int, known: dict[str, Item]) -
     made_of = hashlib.sha256(repr((entry, longest)).encode("utf-8", "replace")).hexdigest()[:16]
     if name in known and known[name].made_of == made_of:
         return known[name]
-    content = entry.content.text(longest)
-    summary = entry.summary.text(MAX_SUMMARY) or cut(content, MAX_SUMMARY)
+    content = (entry.content or entry.summary).text(longest)
+    has_both = entry.content and entry.summary
+    summary = entry.summary.text(MAX_SUMMARY) if has_both else cut(content, MAX_SUMMARY)
     return Item(
         id=name,
         guid=entry.guid,
@@ -246,7 +251,10 @@ def fitted(items: list[Item], room_bytes: int) -> list[Item]:
         longest //= 2
         items = [
             item.model_copy(
-                update={"content": cut(item.content, longest), "summary": cut(item.summary, longest)}
+                update={
+                    "content": cut(item.content, longest),
+                    "summary": cut(item.summary, longest),
+                }
             )
             for item in items
         ]

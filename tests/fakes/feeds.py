@@ -214,9 +214,7 @@ ODD_FEEDS: Final[dict[str, tuple[Script, ...]]] = {
     "dates": (
         ok(rss(*(item(f"d{n}", date or "none", None, date) for n, date in enumerate(DATES)))),
     ),
-    "atom_urn": (
-        ok(atom(entry("urn:uuid:1234", "<title>t</title><content>c</content>")), _ATOM),
-    ),
+    "atom_urn": (ok(atom(entry("urn:uuid:1234", "<title>t</title><content>c</content>")), _ATOM),),
     "atom_xml_content": (
         ok(
             atom(
@@ -288,9 +286,12 @@ ODD_FEEDS: Final[dict[str, tuple[Script, ...]]] = {
     "links_to_nowhere": (
         ok(
             rss(
-                *(item(f"g{n}", "t", link, day(1)) for n, link in enumerate(
-                    ("javascript:alert(1)", "http://[", "mailto:me@site.example", "data:,x")
-                ))
+                *(
+                    item(f"g{n}", "t", link, day(1))
+                    for n, link in enumerate(
+                        ("javascript:alert(1)", "http://[", "mailto:me@site.example", "data:,x")
+                    )
+                )
             )
         ),
     ),

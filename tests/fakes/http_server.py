@@ -58,6 +58,8 @@ class Answer:
     is_chunked: bool = False
     #: The body is sent without its length, until the connection is closed.
     is_without_length: bool = False
+    #: Called once so much of it is sent as is to be sent.
+    when_sent: Callable[[], None] | None = None
 
     def cut(self, at: int) -> Answer:
         """The same, cut in the body."""
@@ -238,6 +240,8 @@ class _Handler(BaseHTTPRequestHandler):
             sent += b"" if ends else b"0\r\n\r\n"
         self.wfile.write(sent)
         self.wfile.flush()
+        if found.when_sent is not None:
+            found.when_sent()
         if ends:
             self.close_connection = True
         if found.stalls_at is not None:

@@ -26,7 +26,17 @@ SOURCE = Path(__file__).parents[2] / "charms" / "rss.py"
 Rss: type[Any] = load_class(SOURCE.read_text(), SOURCE.name)
 
 #: What a charm keeps between two runs.
-KEPT = "url limit title items moved_from etag last_modified body_hash read_url".split()
+KEPT = [
+    "url",
+    "limit",
+    "title",
+    "items",
+    "moved_from",
+    "etag",
+    "last_modified",
+    "body_hash",
+    "read_url",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -202,7 +212,9 @@ def test_what_has_not_changed_is_not_written(server: FakeServer) -> None:
 def test_the_same_bytes_are_not_read_again(server: FakeServer) -> None:
     """A server without ETags that sends the same again costs no reading, and writes nothing."""
     charm = read(server, "home")
-    with mock.patch.dict(Rss.bg_updater.__globals__, read_feed=mock.Mock(side_effect=AssertionError)):
+    with mock.patch.dict(
+        Rss.bg_updater.__globals__, read_feed=mock.Mock(side_effect=AssertionError)
+    ):
         asyncio.run(charm.bg_updater({}))
 
     assert {} == changes(charm).writes
@@ -241,7 +253,7 @@ def test_a_charm_of_an_earlier_version_knows_its_items(server: FakeServer) -> No
 
 
 def test_texts_are_cut_so_that_fat_feeds_go_on(server: FakeServer) -> None:
-    """Items of hundreds of kB, others at each poll: their texts are cut, and the newest are kept."""
+    """Of items of hundreds of kB, others at each poll, the newest are kept with their texts cut."""
     charm = read(server, "fat_items", 3, limit=40)
 
     assert 40 == len(charm.items)
@@ -258,8 +270,11 @@ def test_what_is_kept_fits_into_the_charms_state(
 ) -> None:
     """With less room texts are cut more, and at last the oldest items are left out."""
     charm = Rss(url=f"{server.url}/fat_items")
-    with mock.patch.object(Rss, "context", SimpleNamespace(room=room_bytes)), mock.patch.object(
-        Rss, "http", lambda self, **options: http_client.HttpClient(lambda: 30.0, **options)
+    with (
+        mock.patch.object(Rss, "context", SimpleNamespace(room=room_bytes)),
+        mock.patch.object(
+            Rss, "http", lambda self, **options: http_client.HttpClient(lambda: 30.0, **options)
+        ),
     ):
         asyncio.run(charm.bg_updater({}))
 
@@ -389,13 +404,13 @@ def test_teaser_and_text_are_kept(server: FakeServer) -> None:
 
 
 def test_a_feed_that_moves_for_good_is_followed(
-    server: FakeServer, capsys: pytest.CaptureFixture[str]
+    server: FakeServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Permanent redirects move the url, and the run says so; the next poll asks there at once."""
     charm = read(server, "moved")
 
     assert (f"{server.url}/home", f"{server.url}/moved") == (charm.url, charm.moved_from)
-    assert f"{server.url}/moved has moved for good to {server.url}/home" in capsys.readouterr().out
+    assert f"{server.url}/moved has moved for good to {server.url}/home" in caplog.text
     assert ["2", "1"] == ids(poll(charm))
     assert 1 == len(server.asked("/moved"))
 
@@ -404,9 +419,7 @@ def test_a_feed_that_moves_for_good_is_followed(
     ("name", "stays"),
     [("moved_for_now", "moved_for_now"), ("moved_then_for_now", "moved_for_now")],
 )
-def test_a_feed_that_is_elsewhere_for_now_stays(
-    server: FakeServer, name: str, stays: str
-) -> None:
+def test_a_feed_that_is_elsewhere_for_now_stays(server: FakeServer, name: str, stays: str) -> None:
     """A temporary redirect is followed, and moves nothing."""
     charm = read(server, name)
 
@@ -437,7 +450,7 @@ def test_a_feed_that_is_gone_is_read_no_more(server: FakeServer, name: str) -> N
     ("name", "kind", "text"),
     [
         ("missing", RuntimeError, " answered 404 Not Found"),
-        ("for_now_at_gone", RuntimeError, "which leads to http://127.*/gone, answered 410"),
+        ("for_now_at_gone", RuntimeError, " which leads to http://127.*/gone, answered 410"),
         ("busy", Wait, " answered 429"),
         ("maintained", Wait, " answered 503"),
         ("broken", ProviderDown, " answered 500"),
@@ -458,7 +471,11 @@ def test_a_feed_that_is_gone_is_read_no_more(server: FakeServer, name: str) -> N
         ("html_without_feeds", ValueError, " is not a feed: it is a web page, and no feed$"),
         ("opml", ValueError, " is not a feed: it is no RSS, Atom or JSON Feed"),
         ("json", ValueError, " is not a feed: it is JSON, and no JSON Feed"),
-        ("json_without_items", ValueError, " a JSON Feed without the list of its items"),
+        (
+            "json_without_items",
+            ValueError,
+            " is not a feed: it is a JSON Feed without the list of its items",
+        ),
         ("wrong_json", ValueError, " is not a feed: it is no JSON that can be read: Expecting"),
     ],
 )
@@ -533,7 +550,7 @@ def test_external_entities_are_not_read(server: FakeServer) -> None:
 def test_markup_that_acts_is_left_out(server: FakeServer) -> None:
     """Nothing that a browser would run is left in a text."""
     text = "&lt;p onclick='x()'&gt;a&lt;script&gt;x()&lt;/script&gt;&lt;/p&gt;"
-    title = "&lt;b&gt;t&lt;/b&gt;&lt;script&gt;x()&lt;/script&gt;"
+    title = "&lt;a href='x' onclick='x()'&gt;t&lt;/a&gt;"
     server.on("/feed", ok(rss(item("1", title, None, day(1), text))))
 
     (entry,) = read(server, "feed").items
@@ -544,7 +561,7 @@ def test_endless_feed_is_refused(server: FakeServer) -> None:
     """A body over the limit is an error, not a full memory."""
     server.on("/feed", replace(ok(" " * (10 * 1024 * 1024 + 1)), is_chunked=True))
 
-    with pytest.raises(RuntimeError, match=r"/feed: its answer is larger than 10 MB"):
+    with pytest.raises(RuntimeError, match=r"/feed: its answer is larger than 10M"):
         read(server, "feed")
 
 

@@ -48,16 +48,41 @@ _OFFSET: Final = re.compile(r"(?:GMT|UTC?|Z)?\s*([+-])(\d{1,2}):?(\d\d)?")
 _MONTHS: Final = {
     name: number
     for number, name in enumerate(
-        "jan feb mar apr may jun jul aug sep oct nov dec".split(), start=1
+        ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"],
+        start=1,
     )
 }
 
 #: Names of zones that mean one thing, in hours. Others count as UTC, as RFC 5322 (4.3) has it.
 _ZONES: Final = {
-    **{"EST": -5, "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7},
-    **{"AKST": -9, "AKDT": -8, "HST": -10, "WET": 0, "WEST": 1, "CET": 1, "CEST": 2, "MET": 1},
-    **{"MEST": 2, "MESZ": 2, "MEZ": 1, "EET": 2, "EEST": 3, "MSK": 3, "JST": 9, "KST": 9},
-    **{"AEST": 10, "AEDT": 11, "NZST": 12, "NZDT": 13},
+    "EST": -5,
+    "EDT": -4,
+    "CST": -6,
+    "CDT": -5,
+    "MST": -7,
+    "MDT": -6,
+    "PST": -8,
+    "PDT": -7,
+    "AKST": -9,
+    "AKDT": -8,
+    "HST": -10,
+    "WET": 0,
+    "WEST": 1,
+    "CET": 1,
+    "CEST": 2,
+    "MET": 1,
+    "MEST": 2,
+    "MESZ": 2,
+    "MEZ": 1,
+    "EET": 2,
+    "EEST": 3,
+    "MSK": 3,
+    "JST": 9,
+    "KST": 9,
+    "AEST": 10,
+    "AEDT": 11,
+    "NZST": 12,
+    "NZDT": 13,
 }
 
 
@@ -123,7 +148,7 @@ def _zone(text: str) -> tzinfo:
         sign, hours, minutes = found.groups()
         offset = timedelta(hours=int(hours), minutes=int(minutes or 0))
         return timezone(-offset if sign == "-" else offset)
-    if not name.isalpha():
+    if name and not name.isalpha():
         raise ValueError(text)
     return timezone(timedelta(hours=_ZONES.get(name, 0)))
 

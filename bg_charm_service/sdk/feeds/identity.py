@@ -64,7 +64,7 @@ def _versions_joined(entries: Iterable[FeedEntry]) -> list[FeedEntry]:
 
 
 def _identity(entry: FeedEntry) -> tuple[object, ...]:
-    """One guid and one link are one entry; without a guid link, title and date, or else all of it."""
+    """Guid and link; without a guid link, title and date; without these all that there is."""
     if entry.guid:
         return entry.guid, entry.written_link
     if entry.written_link or entry.title:

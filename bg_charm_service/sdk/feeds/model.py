@@ -53,7 +53,7 @@ class FeedText:
         return plain_line(self.written) if self.is_html else one_line(self.written)
 
     def text(self, limit: int) -> str:
-        """The text, HTML as Markdown; at most `limit` characters, the last one a mark of the cut."""
+        """The text, HTML as Markdown; at most `limit` characters, with a mark where it is cut."""
         if limit <= 0 or not self:
             return ""
         if self.is_html:

@@ -24,7 +24,9 @@ _FEED_TYPES: Final = {
 
 #: What may stand before the first tag: blanks, comments, a declaration of XML.
 _BEFORE: Final = re.compile(rb"(?:\s+|<!--.*?-->|<\?.*?\?>|\xef\xbb\xbf)*", re.DOTALL)
-_HTML: Final = re.compile(rb"<(?:!doctype\s+html|html|head|body|meta|title|script|div|p|h1)\b", re.I)
+_HTML: Final = re.compile(
+    rb"<(?:!doctype\s+html|html|head|body|meta|title|script|div|p|h1)\b", re.I
+)
 
 
 def is_web_page(body: bytes) -> bool:

@@ -1,0 +1,97 @@
+"""The feed reader in a real service, killed in the middle of a sync."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.feeds import SITE, day, item, ok, rss
+from tests.fakes.http_server import Answer, FakeServer, Seen, answer
+from tests.process.running import PATIENCE_SECONDS, ROOT, Service
+
+SOURCE = (ROOT / "charms" / "rss.py").read_text()
+
+FLAGS = ("--interval=3600", "--max-concurrent=1")
+
+
+class Publisher:
+    """A feed that grows, and holds back one answer at the place that a test names."""
+
+    def __init__(self) -> None:
+        self.titles: dict[int, str] = {}
+        self.held_at: float | None = None
+        self.asked = threading.Event()
+        self.may_go_on = threading.Event()
+
+    def publish(self, *numbers: int, edition: str = "first") -> None:
+        """Write items, or write them anew."""
+        self.titles |= {number: f"{edition} {number}" for number in numbers}
+
+    def hold(self, share: float) -> None:
+        """Let the next answer stop once so much of it is sent."""
+        self.held_at = share
+        self.asked.clear()
+
+    def __call__(self, seen: Seen) -> Answer:
+        numbers = sorted(self.titles, reverse=True)
+        body = rss(
+            *(item(f"g{n}", self.titles[n], f"{SITE}/{n}", day(n), f"text {n}") for n in numbers)
+        )
+        etag = f'"{hash(tuple(self.titles.items())) & 0xFFFFFF:x}"'
+        if seen.headers.get("if-none-match") == etag:
+            return answer(304, ETag=etag)
+        whole = ok(body, ETag=etag)
+        share, self.held_at = self.held_at, None
+        if share is None:
+            return whole
+        held = whole.stalled(int(share * len(body)))
+        return replace(held, when_sent=self.asked.set)
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    """A server for the feed."""
+    with FakeServer() as server:
+        yield server
+
+
+def test_killed_in_the_middle_of_a_sync_it_loses_and_doubles_nothing(
+    tmp_path: Path, server: FakeServer
+) -> None:
+    """After KILL of the service or the worker, whatever had come of the feed: what is stored is
+    what the server has, each item once, and the ETag that belongs to it."""
+    publisher = Publisher()
+    publisher.publish(1, 2, 3)
+    server.on("/feed", publisher)
+    url = f"{server.url}/feed"
+    with Service(tmp_path / "data", *FLAGS) as service:
+        charm = service.add(SOURCE, values={"url": url}, register=True)
+        charm.wait_for("run.succeeded")
+        for number, share, target in ((4, 0, "service"), (6, 0.5, "worker"), (8, 1, "service")):
+            publisher.publish(number, number + 1)
+            publisher.publish(number - 1, edition=f"edition {number}")
+            publisher.hold(share)
+            job = charm.send("bgUpdater")
+            assert publisher.asked.wait(PATIENCE_SECONDS)
+            if target == "worker":
+                for pid in service.worker_pids():
+                    os.kill(pid, signal.SIGKILL)
+                charm.wait_until_settled(job, attempt=2)
+            else:
+                service.kill()
+                service.start()
+                charm.wait_for("run.succeeded")
+
+            items = charm.get("items")
+            numbers = sorted(publisher.titles, reverse=True)
+            assert [f"g{n}" for n in numbers] == [one["id"] for one in items]
+            assert [publisher.titles[n] for n in numbers] == [one["title"] for one in items]
+        assert "success" == charm.run()["status"]
+        newest = server.asked("/feed")[-1]
+        assert 304 == publisher(newest).status
