@@ -65,7 +65,8 @@ def test_killed_in_the_middle_of_a_sync_it_loses_and_doubles_nothing(
     tmp_path: Path, server: FakeServer
 ) -> None:
     """After KILL of the service or the worker, whatever had come of the feed: what is stored is
-    what the server has, each item once, and the ETag that belongs to it."""
+    what the server has, each item once, and the ETag that belongs to it.
+    """
     publisher = Publisher()
     publisher.publish(1, 2, 3)
     server.on("/feed", publisher)
