@@ -295,9 +295,6 @@ def _assemble(
         manual_charms=config.manual_charms,
         limits=config.scans,
     )
-    maintenance = _maintenance(
-        config, directory, supervisor, pool, polled_charms, scanner, packages
-    )
     about = About(
         data_dir=str(directory.path),
         interval_seconds=config.interval_seconds,
@@ -306,14 +303,18 @@ def _assemble(
     )
     events = EventFeed(clock.now())
     context = CommandContext(supervisor, events, operator)
+    polling = PollingCommands(context, polled_charms, scanner, states, packages)
+    charms = CharmCommands(context, polling, polled_charms, limits, packages, items)
+    scans = IntegrationScans(
+        supervisor, polled_charms, scanner, config.integrations, charms.add_many
+    )
+    maintenance = _maintenance(config, directory, supervisor, pool, polled_charms, scans, packages)
     board = StatusBoard(
         about, parts, pool, polled_charms, maintenance, supervisor, lambda: context.operator
     )
     supervisor.on_settled += [board.settled, events.settled]
     supervisor.on_spent.append(board.spent)
     pool.on_idle_death.append(events.idle_worker_died)
-    polling = PollingCommands(context, polled_charms, scanner, states, packages)
-    charms = CharmCommands(context, polling, polled_charms, limits, packages, items)
     admin_source = (CHARMS_FOLDER / "admin.py").read_text()
     commands = Commands(
         charms=charms,
@@ -403,10 +404,9 @@ def _maintenance(
     supervisor: Supervisor,
     pool: Pool,
     polled_charms: PolledCharms,
-    scanner: Scanner,
+    scans: IntegrationScans,
     packages: CharmPackages,
 ) -> Maintenance:
-    scans = IntegrationScans(supervisor, polled_charms, scanner, config.integrations)
     database, clock = supervisor.parts.database, supervisor.parts.clock
     backups = Backups(database, directory, config.backups, clock)
     health_checks = HealthChecks(supervisor.parts, backups, packages, directory.path)

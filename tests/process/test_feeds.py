@@ -1,4 +1,4 @@
-"""The feed reader in a real service, killed in the middle of a sync."""
+"""The feed reader in a real service: killed in the middle of a sync, and with an OPML file."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.fakes.feeds import SITE, day, item, ok, rss
+from tests.fakes.feeds import SITE, day, item, ok, rss, three
 from tests.fakes.http_server import Answer, FakeServer, Seen, answer
 from tests.process.running import PATIENCE_SECONDS, ROOT, Service
 
 SOURCE = (ROOT / "charms" / "rss.py").read_text()
+
+OPML = (ROOT / "tests" / "fixtures" / "feeds.opml").read_text()
 
 FLAGS = ("--interval=3600", "--max-concurrent=1")
 
@@ -96,3 +99,51 @@ def test_killed_in_the_middle_of_a_sync_it_loses_and_doubles_nothing(
         assert "success" == charm.run()["status"]
         newest = server.asked("/feed")[-1]
         assert 304 == publisher(newest).status
+
+
+def test_feeds_of_an_opml_file_are_polled(tmp_path: Path, server: FakeServer) -> None:
+    """Each gets a charm, once; what is added to the file is polled, what is taken out is not."""
+    for name in ("one", "two", "three", "four"):
+        server.on(f"/{name}", ok(three(2, 1)))
+    file = tmp_path / "feeds.opml"
+    opml = OPML.replace("PORT", str(server.port))
+    file.write_text(opml)
+    service = Service(
+        tmp_path / "data", *FLAGS, "--integration=opml", OPML_FILE=str(file), OPML_SPACE="news"
+    )
+    with service:
+        service.wait_for("run.succeeded", times=3)
+        before = listed(service)
+        assert {"one", "two", "three"} == before.keys()
+        assert {"T"} == {one["title"] for one in before.values()}
+        assert {2} == {len(one["items"]) for one in before.values()}
+        service.stop()
+
+        opml = opml.replace('xmlurl="', 'isComment="true" xmlurl="')
+        file.write_text(opml.replace('<outline text="Off" isComment="true">', "<outline>"))
+        service.start()
+        service.wait_for("run.succeeded")
+        after = listed(service)
+        assert {"one": True, "two": False, "three": True, "four": True} == {
+            name: one["is_due"] for name, one in after.items()
+        }
+        assert {name: one["ref"] for name, one in before.items()} == {
+            name: after[name]["ref"] for name in before
+        }
+
+
+def listed(service: Service) -> dict[str, dict[str, Any]]:
+    """The state of each charm of the space, by the last part of its feed's address."""
+    found = {}
+    for one in service.request("GET", "/api/charms?space=news")["charms"]:
+        ref = f"{one['space']}/{one['charm_id']}"
+        state = {
+            name: service.request("GET", f"/api/charms/{ref}/state/{name}")
+            for name in ("url", "title", "items")
+        }
+        found[state["url"].rpartition("/")[2]] = {
+            **state,
+            "ref": ref,
+            "is_due": one["next_due"] is not None,
+        }
+    return found
