@@ -512,6 +512,21 @@ def test_what_was_asked_for_is_waited_for(server: FakeServer) -> None:
     assert (3600.0, 86400.0) == (busy.value.until, maintained.value.until)
 
 
+def test_name_and_password_of_the_address_sign_in(server: FakeServer) -> None:
+    """They are sent to its host, and stand in no error."""
+    server.on("/private", answer(401), ok(three(1)), answer(404))
+    url = f"{server.url}/private".replace("//", "//me:swordfish@")
+    with pytest.raises(SignInNeeded) as refused:
+        poll(Rss(url=url))
+    charm = poll(Rss(url=url))
+    with pytest.raises(RuntimeError) as missing:
+        poll(charm)
+
+    assert ["1"] == ids(charm)
+    assert {"Basic bWU6c3dvcmRmaXNo"} == {one.headers["authorization"] for one in server.seen}
+    assert "swordfish" not in f"{refused.value}{missing.value}"
+
+
 def test_a_cut_feed_loses_nothing(server: FakeServer) -> None:
     """What was cut is not kept, nor its ETag: the whole is read as soon as it comes."""
     cut = server.answer_to(Seen("GET", "/cut", {}, {}, b""))
