@@ -283,6 +283,30 @@ ODD_FEEDS: Final[dict[str, tuple[Script, ...]]] = {
             _ATOM,
         ),
     ),
+    "video": (
+        ok(
+            '<feed xmlns="http://www.w3.org/2005/Atom" xmlns:media="http://search.yahoo.com/mrss/">'
+            f"<title>T</title><entry><id>yt:video:1</id><title>v</title><link href='{SITE}/1'/>"
+            "<media:group><media:title>v</media:title><media:description>one line\nand another"
+            "</media:description></media:group></entry></feed>",
+            _ATOM,
+        ),
+    ),
+    "halves": (
+        ok(rss(item("1", "smile &#55357;&#56832; &#xd83d;", None, day(1), "&#xD83D;&#xDE00;"))),
+    ),
+    "halves_in_json": (
+        json_answer(
+            json_feed(
+                {
+                    "id": "1" * 2000,
+                    "title": "smile \ud83d\ude00 \ud83d",
+                    "content_text": "\ud83d\ude00\0",
+                    "attachments": [{"url": "http://cdn.example/1", "size_in_bytes": float("inf")}],
+                }
+            )
+        ),
+    ),
     "links_to_nowhere": (
         ok(
             rss(

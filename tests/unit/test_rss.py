@@ -364,6 +364,11 @@ def test_the_first_address_is_the_page(server: FakeServer) -> None:
     assert [f"{SITE}/1"] == [one.link for one in read(server, "sound_as_second_link").items]
 
 
+def test_lines_of_a_plain_text_stay(server: FakeServer) -> None:
+    """A text that is called HTML and has no mark of it keeps its lines."""
+    assert ["one line\nand another"] == [one.summary for one in read(server, "video").items]
+
+
 def test_inline_xml_is_read(server: FakeServer) -> None:
     """The text of content that is XML, or XHTML, is kept."""
     charm = read(server, "atom_xml_content")
@@ -469,7 +474,7 @@ def test_a_feed_that_is_gone_is_read_no_more(server: FakeServer, name: str) -> N
             r"http://127\S+/blog/feed.xml, https://other.example/f.json",
         ),
         ("html_without_feeds", ValueError, " is not a feed: it is a web page, and no feed$"),
-        ("opml", ValueError, " is not a feed: it is no RSS, Atom or JSON Feed"),
+        ("opml", ValueError, " is not a feed: it is no .* JSON Feed: it begins with <opml>"),
         ("json", ValueError, " is not a feed: it is JSON, and no JSON Feed"),
         (
             "json_without_items",
@@ -525,6 +530,15 @@ def test_name_and_password_of_the_address_sign_in(server: FakeServer) -> None:
     assert ["1"] == ids(charm)
     assert {"Basic bWU6c3dvcmRmaXNo"} == {one.headers["authorization"] for one in server.seen}
     assert "swordfish" not in f"{refused.value}{missing.value}"
+
+
+@pytest.mark.parametrize("name", ["halves", "halves_in_json"])
+def test_halves_of_characters_are_joined_or_marked(server: FakeServer, name: str) -> None:
+    """What a program has cut in the middle of a character, or wrote in halves, can be stored."""
+    (entry,) = read(server, name).items
+    assert ("smile 😀 \ufffd", "😀") == (entry.title, entry.summary)
+    assert len(entry.id) <= 1000
+    assert [None] == [file.size_bytes for file in entry.files] or not entry.files
 
 
 def test_a_cut_feed_loses_nothing(server: FakeServer) -> None:

@@ -104,8 +104,8 @@ class _Finder:
         self._taken.add(name)
 
     def free_name(self, entry: FeedEntry, found: dict[str, FeedEntry]) -> str:
-        """Give an id that no other entry has: the guid where that is one's own."""
-        names = [entry.guid] if entry.guid else []
+        """Give an id that no other entry has: the guid where that is one's own, else a hash."""
+        names = [entry.guid] if self._uses_of_guid[entry.guid] == 1 else []
         digest = hashlib.sha256(repr(_identity(entry)).encode("utf-8", "replace")).hexdigest()[:32]
         for name in (*names, digest):
             if name not in found and name not in self._by_id:

@@ -15,6 +15,9 @@ from bg_charm_service.sdk.feeds.model import (
     FeedText,
     NotAFeed,
     one_line,
+    short,
+    size_bytes,
+    storable,
 )
 
 #: What `version` begins with, whichever scheme and host it is written with.
@@ -50,10 +53,10 @@ def _entry(item: dict[str, Any], url: str) -> FeedEntry:
     written_link = _text(item, "url") or _text(item, "external_url")
     html, text = _text(item, "content_html"), _text(item, "content_text")
     return FeedEntry(
-        guid=_text(item, "id"),
+        guid=short(_text(item, "id")),
         title=one_line(_text(item, "title")),
         link=web_link(written_link, url),
-        written_link=written_link,
+        written_link=short(written_link),
         summary=FeedText(_text(item, "summary")),
         content=FeedText(html, is_html=True, base_url=url) if html.strip() else FeedText(text),
         published=feed_date(_text(item, "date_published")),
@@ -66,11 +69,8 @@ def _enclosures(attachments: object, url: str) -> tuple[Enclosure, ...]:
     found = []
     for one in attachments if isinstance(attachments, list) else ():
         if isinstance(one, dict) and (link := file_link(_text(one, "url"), url)):
-            size = one.get("size_in_bytes")
-            is_size = isinstance(size, int | float) and not isinstance(size, bool) and size > 0
-            found.append(
-                Enclosure(link, _text(one, "mime_type"), int(size) if is_size and size else None)
-            )
+            size = size_bytes(_text(one, "size_in_bytes").partition(".")[0])
+            found.append(Enclosure(link, _text(one, "mime_type"), size))
     return tuple(found)
 
 
@@ -78,6 +78,6 @@ def _text(found: dict[str, Any], name: str) -> str:
     """A member that is a text; a number too, which some write as an id."""
     value = found.get(name)
     if isinstance(value, str):
-        return value.strip()
+        return storable(value).strip()
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return str(value) if is_number else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,6 +13,12 @@ from bg_charm_service.sdk.mail_text import html_text
 
 #: Of HTML so many times the wanted text is read: the rest would be cut anyway.
 _HTML_PER_TEXT: Final = 10
+
+#: Guids and links as they are written are no longer than this, in characters.
+_LONGEST_NAME: Final = 1000
+
+#: A size with more digits is none.
+_SIZE_DIGITS: Final = 16
 
 _BLANKS: Final = re.compile(r"\s+")
 
@@ -59,7 +66,7 @@ class FeedText:
         if self.is_html:
             told = html_text(self.written[: limit * _HTML_PER_TEXT], base_url=self.base_url).strip()
         else:
-            told = self.written[: limit * _HTML_PER_TEXT].replace("\0", "").strip()
+            told = self.written[: limit * _HTML_PER_TEXT].strip()
         return told if len(told) <= limit else f"{told[: limit - 1].rstrip()}…"
 
 
@@ -92,9 +99,34 @@ class Feed:
     entries: tuple[FeedEntry, ...]
 
 
+def storable(text: str) -> str:
+    """Give a text without zeros and halves of characters, which programs leave that cut texts."""
+    if text.isascii():
+        return text.replace("\0", "")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text.replace("\0", "")
+
+
+def short(name: str) -> str:
+    """Give what names an entry: a hash of one that is too long to be kept."""
+    if len(name) <= _LONGEST_NAME:
+        return name
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+def size_bytes(text: str) -> int | None:
+    """Read a size; many write 0 where they do not know it, or how long something lasts."""
+    text = text.strip()
+    is_plain = text.isascii() and text.isdigit() and len(text) < _SIZE_DIGITS
+    return (int(text) or None) if is_plain else None
+
+
 def one_line(text: str) -> str:
-    """Give a text with single blanks, and no zeros."""
-    return _BLANKS.sub(" ", text.replace("\0", "")).strip()
+    """Give a text in one line, with single blanks."""
+    return _BLANKS.sub(" ", text).strip()
 
 
 def plain_line(html: str) -> str:

@@ -28,10 +28,21 @@ from bg_charm_service.sdk.feeds.model import (
     NotAFeed,
     one_line,
     plain_line,
+    short,
+    size_bytes,
+    storable,
 )
 
 #: With what a whole document ends; comments may follow.
 _END: Final = re.compile(rb"</(?:\w+:)?(?:rss|feed|rdf|channel)\s*>", re.IGNORECASE)
+
+#: Numbers of halves of characters (surrogates), which XML has not, and some programs write.
+_HALVES: Final = re.compile(rb"(?:&#(?:[xX]0*[dD][89a-fA-F][0-9a-fA-F]{2}|5[5-7]\d{3});)+")
+
+_FIRST_TAG: Final = re.compile(rb"<([A-Za-z][\w:.-]{0,50})")
+
+#: What is called HTML, as RSS calls every text, and has none of these, is a plain text.
+_MARKS: Final = re.compile(r"</?[A-Za-z][^>]*>|<!--|&(?:#\d+|#[xX][0-9a-fA-F]+|\w+);")
 
 _HTML_TYPES: Final = {"text/html", "application/xhtml+xml"}
 _ATOM: Final = "{http://www.w3.org/2005/Atom}"
@@ -41,21 +52,18 @@ _CAME_OUT: Final = ("published", "created")
 _CHANGED: Final = ("updated", "modified")
 
 _MOST_ENCLOSURES: Final = 20
+_LONGEST_TYPE: Final = 200
 
 
 def read_xml_feed(body: bytes, content_type: str, url: str) -> Feed:
     """Read a feed; raises NotAFeed for other XML, CutFeed for one that ends in the middle."""
-    found = feedparser.parse(
-        # As a file object: feedparser takes plain bytes for the name of a file first.
-        io.BytesIO(body),
-        response_headers={"content-type": content_type},
-        sanitize_html=False,
-        resolve_relative_uris=False,
-    )
+    found = _parsed(body, content_type)
+    fault = found.get("bozo_exception")
+    is_broken = isinstance(fault, SAXException)
     if not found.get("version"):
-        reason = found.get("bozo_exception") or "no feed element in it"
-        raise NotAFeed(f"it is no RSS, Atom or JSON Feed: {one_line(str(reason))}")
-    is_broken = isinstance(found.get("bozo_exception"), SAXException)
+        raise NotAFeed(
+            f"it is no RSS, Atom or JSON Feed{_reason(body, fault if is_broken else '')}"
+        )
     if is_broken and not _END.search(_as_ascii(body)):
         # Many feeds are not well-formed and whole; what a connection has cut is neither.
         raise CutFeed("its XML ends in the middle")
@@ -64,6 +72,45 @@ def read_xml_feed(body: bytes, content_type: str, url: str) -> Feed:
         _entry(entry, url, texts.get(place, "")) for place, entry in enumerate(found.entries)
     )
     return Feed(_title(found.feed), entries)
+
+
+def _parsed(body: bytes, content_type: str) -> Any:
+    try:
+        try:
+            return _parse(body, content_type)
+        except UnicodeEncodeError:
+            return _parse(_HALVES.sub(_joined, body), content_type)
+    except Exception as error:
+        # It is a program about documents of strangers, and some of these are too much for it.
+        raise NotAFeed(f"it cannot be read as a feed: {one_line(str(error))[:200]}") from error
+
+
+def _parse(body: bytes, content_type: str) -> Any:
+    return feedparser.parse(
+        # As a file object: feedparser takes plain bytes for the name of a file first.
+        io.BytesIO(body),
+        response_headers={"content-type": content_type},
+        sanitize_html=False,
+        resolve_relative_uris=False,
+    )
+
+
+def _joined(halves: re.Match[bytes]) -> bytes:
+    """Write a character by its number whose halves were written by theirs."""
+    numbers = (
+        int(number[1:], 16) if number[:1] in b"xX" else int(number)
+        for number in re.findall(rb"&#(\w+);", halves[0])
+    )
+    text = storable("".join(map(chr, numbers)))
+    return "".join(f"&#{ord(one)};" for one in text).encode()
+
+
+def _reason(body: bytes, fault: object) -> str:
+    """Why a document is no feed: the element that it begins with, or what is wrong with its XML."""
+    first = _FIRST_TAG.search(body[:4096])
+    if first is not None and not fault:
+        return f": it begins with <{first[1].decode('ascii')}>"
+    return f": {one_line(str(fault))}" if fault else ""
 
 
 def _as_ascii(body: bytes) -> bytes:
@@ -76,12 +123,12 @@ def _entry(entry: Any, url: str, inline_text: str) -> FeedEntry:
     content, summary = _texts(entry, contents, url)
     if inline_text and not content:
         content = FeedText(inline_text)
-    written_link = _written_link(entry)
+    written_link = storable(_written_link(entry))
     return FeedEntry(
-        guid=(dict.get(entry, "id") or "").strip(),
+        guid=short(storable(dict.get(entry, "id") or "").strip()),
         title=_title(entry),
         link=web_link(written_link, url),
-        written_link=written_link,
+        written_link=short(written_link),
         summary=summary,
         content=content,
         published=_date(entry, _CAME_OUT),
@@ -113,7 +160,9 @@ def _length(text: FeedText) -> int:
 
 def _text(detail: Any, url: str) -> FeedText:
     base = urljoin(url, detail.get("base") or "")
-    return FeedText(detail.get("value") or "", detail.get("type") in _HTML_TYPES, base)
+    written = storable(detail.get("value") or "")
+    is_html = detail.get("type") in _HTML_TYPES and _MARKS.search(written) is not None
+    return FeedText(written, is_html, base)
 
 
 def _is_text(content: Mapping[str, Any]) -> bool:
@@ -123,7 +172,7 @@ def _is_text(content: Mapping[str, Any]) -> bool:
 
 
 def _title(context: Any) -> str:
-    title = context.get("title") or ""
+    title = storable(context.get("title") or "")
     kind = (context.get("title_detail") or {}).get("type")
     return plain_line(title) if kind in _HTML_TYPES else one_line(title)
 
@@ -171,18 +220,12 @@ def _enclosures(entry: Any, url: str) -> tuple[Enclosure, ...]:
         for one in entry.get("media_content", ())
     ]
     for one in (*links, *media):
-        link = file_link(one.get("href") or "", url)
+        link = file_link(storable(one.get("href") or ""), url)
         if link and len(found) < _MOST_ENCLOSURES:
-            size = _size_bytes(one.get("length"))
-            found.setdefault(link, Enclosure(link, one.get("type") or "", size))
+            size = size_bytes(one.get("length") or "")
+            kind = storable(one.get("type") or "")[:_LONGEST_TYPE]
+            found.setdefault(link, Enclosure(link, kind, size))
     return tuple(found.values())
-
-
-def _size_bytes(text: object) -> int | None:
-    """A size; many write 0 where they do not know it, or how long it takes."""
-    written = str(text or "").strip()
-    is_plain = written.isascii() and written.isdigit() and len(written) < 16
-    return int(written) or None if is_plain else None
 
 
 def _inline_xml(body: bytes, entries: list[Any]) -> dict[int, str]:
