@@ -168,7 +168,10 @@ ODD_FEEDS: Final[dict[str, tuple[Script, ...]]] = {
         ok(rss(*(item(None, f"Deploy {n}", f"{SITE}/status", day(n)) for n in (4, 3, 2)))),
     ),
     "sametitle_nolink": (ok(rss(*(item(None, "Back to normal", None, day(n)) for n in (2, 1)))),),
-    "only_texts": (ok(rss(*(item(None, None, None, None, f"text {n}") for n in (2, 1)))),),
+    "only_texts": tuple(
+        ok(rss(*(item(None, None, None, None, f"text {n}") for n in numbers)))
+        for numbers in ((2, 1), (3, 2, 1))
+    ),
     "noguid_edited": tuple(
         ok(rss(item(None, title, f"{SITE}/1", day(1)))) for title in ("Frist", "First")
     ),

@@ -311,7 +311,7 @@ def test_a_page_that_moves_is_the_same_item(server: FakeServer) -> None:
     [
         ("noguid_samelink", 2, ["Deploy 4", "Deploy 3", "Deploy 2", "Deploy 1"]),
         ("sametitle_nolink", 2, ["Back to normal", "Back to normal"]),
-        ("only_texts", 2, ["", ""]),
+        ("only_texts", 2, ["", "", ""]),
         ("noguid_edited", 2, ["First"]),
         ("edited", 3, ["title 3"]),
         ("atom_versions", 2, ["new"]),

@@ -73,6 +73,11 @@ def _identity(entry: FeedEntry) -> tuple[object, ...]:
     return "", "", entry.date, entry.summary.written, entry.content.written, files
 
 
+def _digest(entry: FeedEntry) -> str:
+    said = repr(_identity(entry)).encode("utf-8", "replace")
+    return hashlib.sha256(said).hexdigest()[:32]
+
+
 def _changed(entry: FeedEntry) -> datetime:
     return entry.updated or entry.published or _LONG_AGO
 
@@ -96,7 +101,9 @@ class _Finder:
 
     def known_as(self, entry: FeedEntry) -> str | None:
         """Give the id of the known entry that this is; None for a new one."""
-        found = self._of_guid(entry) if entry.guid else self._without_guid(entry)
+        found = self._of_guid(entry) if entry.guid else self._by_id.get(_digest(entry))
+        if found is None and not entry.guid and (entry.written_link or entry.title):
+            found = self._without_guid(entry)
         return None if found is None or found.id in self._taken else found.id
 
     def take(self, name: str) -> None:
@@ -106,11 +113,10 @@ class _Finder:
     def free_name(self, entry: FeedEntry, found: dict[str, FeedEntry]) -> str:
         """Give an id that no other entry has: the guid where that is one's own, else a hash."""
         names = [entry.guid] if self._uses_of_guid[entry.guid] == 1 else []
-        digest = hashlib.sha256(repr(_identity(entry)).encode("utf-8", "replace")).hexdigest()[:32]
-        for name in (*names, digest):
+        for name in (*names, _digest(entry)):
             if name not in found and name not in self._by_id:
                 return name
-        return f"{digest}-{len(found)}"
+        return f"{_digest(entry)}-{len(found)}"
 
     def _of_guid(self, entry: FeedEntry) -> KnownEntry | None:
         known = self._by_guid.get(entry.guid, [])

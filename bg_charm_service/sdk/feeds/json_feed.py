@@ -23,6 +23,9 @@ from bg_charm_service.sdk.feeds.model import (
 #: What `version` begins with, whichever scheme and host it is written with.
 _VERSION: Final = "jsonfeed.org/version/"
 
+#: What is cut in a word or a number of a character is noticed so many characters before the end.
+_HALF_A_VALUE: Final = 6
+
 
 def is_json(body: bytes) -> bool:
     """Whether a document is meant to be JSON: by its first character."""
@@ -35,7 +38,7 @@ def read_json_feed(body: bytes, url: str) -> Feed:
     try:
         found = json.loads(text)
     except json.JSONDecodeError as error:
-        if not text.rstrip().endswith(("}", "]")):
+        if _is_cut(error, text.rstrip()):
             raise CutFeed("its JSON ends in the middle") from None
         raise NotAFeed(f"it is no JSON that can be read: {error}") from None
     except (ValueError, RecursionError) as error:
@@ -47,6 +50,12 @@ def read_json_feed(body: bytes, url: str) -> Feed:
         raise NotAFeed("it is a JSON Feed without the list of its items")
     entries = tuple(_entry(item, url) for item in items if isinstance(item, dict))
     return Feed(one_line(_text(found, "title")), entries)
+
+
+def _is_cut(error: json.JSONDecodeError, text: str) -> bool:
+    """Whether JSON is wrong at its end only, or in a text that does not end."""
+    is_at_end = len(text) - error.pos < _HALF_A_VALUE and error.msg != "Extra data"
+    return is_at_end or error.msg.startswith("Unterminated string")
 
 
 def _entry(item: dict[str, Any], url: str) -> FeedEntry:

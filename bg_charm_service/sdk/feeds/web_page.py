@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from html.parser import HTMLParser
 from typing import Final
 from urllib.parse import urljoin
@@ -39,8 +40,10 @@ def is_web_page(body: bytes) -> bool:
 def linked_feeds(body: bytes, url: str) -> tuple[str, ...]:
     """Give the addresses of the feeds that a page says belong to it, the first few."""
     reader = _Reader(url)
-    reader.feed(body[:_MOST_BYTES].decode("utf-8", "replace"))
-    reader.close()
+    # What Python before 3.13 does not expect of a page ends the looking: no link is there any more.
+    with suppress(AssertionError):
+        reader.feed(body[:_MOST_BYTES].decode("utf-8", "replace"))
+        reader.close()
     return tuple(dict.fromkeys(reader.feeds))[:_MOST_FEEDS]
 
 
