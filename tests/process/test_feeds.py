@@ -147,3 +147,50 @@ def listed(service: Service) -> dict[str, dict[str, Any]]:
             "is_due": one["next_due"] is not None,
         }
     return found
+
+
+DESCRIBING = """
+from bg_charm_service.integration import IntegrationCellConfig, charm_source
+
+class Describing:
+    id = "describing"
+    name = "Describing"
+
+    def initialize(self):
+        pass
+
+    def get_integration_config(self):
+        return IntegrationCellConfig(
+            id=self.id, name=self.name, space_id="system", fetch_charms=self.fetch_charms,
+        )
+
+    def fetch_charms(self):
+        described = {"space": "demo", "source": charm_source("counter"), "file": "counter.py"}
+        return [
+            {**described, "cause": "well", "set": {"counter": 5}},
+            {**described, "cause": "wrong value", "set": {"counter": "many"}},
+            {**described, "cause": "no code", "source": "class Broken("},
+            {**described, "cause": "no space", "space": "did:key:nonsense"},
+        ]
+
+integration = Describing()
+"""
+
+
+def test_what_is_described_wrongly_costs_the_others_nothing(tmp_path: Path) -> None:
+    """It is told once, by its cause or place and with the reason; the others are polled."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "describing.py").write_text(DESCRIBING)
+    flags = (f"--integrations-dir={tmp_path / 'mine'}", "--integration=describing")
+    with Service(tmp_path / "data", *FLAGS, *flags) as service:
+        service.wait_for("run.succeeded")
+        (charm,) = service.request("GET", "/api/charms?space=demo")["charms"]
+        path = f"/api/charms/{charm['space']}/{charm['charm_id']}/state/counter"
+        assert 6 == service.request("GET", path)
+        told = [line["message"] for line in service.lines if line["event"] == "scan"]
+    assert 3 == len(told)
+    text = "\n".join(told)
+    assert "Listed item 3: Invalid space ID: did:key:nonsense" in text
+    assert "wrong value was not added: counter: " in text
+    assert "no code was not added: " in text
+    assert "counter.py" in text

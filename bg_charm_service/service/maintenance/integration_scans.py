@@ -82,18 +82,21 @@ class IntegrationScans:
 
     async def _described(self, integration_id: str, result: ScanResult) -> list[CharmRef]:
         """Add what is described and not there yet; gives all of it that is there then."""
-        refs = [CharmRef(space_did(one.space), one.cause) for one in result.described]
+        # A name's DID takes a signature.
+        spaces = {name: space_did(name) for name in {one.space for one in result.described}}
+        refs = [CharmRef(spaces[one.space], one.cause) for one in result.described]
         missing = [
             _new_charm(one, result.sources[one.source])
             for one, ref in zip(result.described, refs, strict=True)
             if find_named(self._store, ref) is None
         ]
-        if missing:
-            added = await self._add_charms(missing)
-            for new, outcome in zip(missing, added, strict=True):
-                if isinstance(outcome, ServiceError):
-                    text = f"Integration {integration_id}: {new.cause} was not added: {outcome}"
-                    self._tell_once(self.states[integration_id], integration_id, text)
+        if not missing:
+            return refs
+        added = await self._add_charms(missing)
+        for new, outcome in zip(missing, added, strict=True):
+            if isinstance(outcome, ServiceError):
+                text = f"Integration {integration_id}: {new.cause} was not added: {outcome}"
+                self._tell_once(self.states[integration_id], integration_id, text)
         return [ref for ref in refs if find_named(self._store, ref) is not None]
 
     def _take_list(self, integration_id: str, refs: tuple[CharmRef, ...]) -> None:
