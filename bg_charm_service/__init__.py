@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from bg_charm_service.sdk.imap import MailChanges as MailChanges
     from bg_charm_service.sdk.imap import MailError as MailError
     from bg_charm_service.sdk.imap import MailPoint as MailPoint
+    from bg_charm_service.sdk.items import Items as Items
     from bg_charm_service.sdk.mail_text import html_text as html_text
     from bg_charm_service.sdk.mail_text import mail_text as mail_text
     from bg_charm_service.sdk.mail_text import safe_html as safe_html
@@ -56,6 +57,7 @@ _HOMES = {
     "Imap": "bg_charm_service.sdk.imap",
     "Integration": "bg_charm_service.scanning.integration",
     "IntegrationCellConfig": "bg_charm_service.scanning.integration",
+    "Items": "bg_charm_service.sdk.items",
     "MailChanges": "bg_charm_service.sdk.imap",
     "MailError": "bg_charm_service.sdk.imap",
     "MailPoint": "bg_charm_service.sdk.imap",
@@ -85,6 +87,7 @@ __all__ = [
     "Imap",
     "Integration",
     "IntegrationCellConfig",
+    "Items",
     "MailChanges",
     "MailError",
     "MailPoint",

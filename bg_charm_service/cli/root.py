@@ -6,6 +6,7 @@ import click
 
 from bg_charm_service.cli import (
     charm_changes,
+    charm_items,
     charm_reports,
     charm_runs,
     charm_transfer,
@@ -77,6 +78,7 @@ _charm = OrderedGroup(
         charm_reports.list_charms,
         charm_reports.show,
         charm_reports.get,
+        charm_items.items,
         charm_changes.set_field,
         charm_changes.send,
         charm_changes.forget,

@@ -16,6 +16,7 @@ from bg_charm_service.domain.disclosure import CauseInstead, OpenText
 from bg_charm_service.domain.errors import FailureCause, InvalidInput
 from bg_charm_service.domain.http_requests import HttpRequest
 from bg_charm_service.domain.identity import is_did, space_did
+from bg_charm_service.domain.items import TouchedItems
 from bg_charm_service.domain.limits import LimitChanges
 from bg_charm_service.domain.merkle import is_merkle_id
 from bg_charm_service.domain.refusals import Refusal
@@ -142,6 +143,18 @@ class FieldKind(StrEnum):
     SECRET = "secret"  #: encrypted at rest, redacted wherever state is shown
     CELL = "cell"  #: a link to a cell elsewhere
     STREAM = "stream"  #: a link to a stream elsewhere
+    ITEMS = "items"  #: a collection, with a row for each key
+    ITEMS_CELL = "items_cell"  #: a link to a collection elsewhere
+
+    @property
+    def is_link(self) -> bool:
+        """Whether a person sets it, by a link."""
+        return self in (FieldKind.CELL, FieldKind.STREAM, FieldKind.ITEMS_CELL)
+
+    @property
+    def is_of_items(self) -> bool:
+        """Whether it is a collection, its charm's own or another's."""
+        return self in (FieldKind.ITEMS, FieldKind.ITEMS_CELL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +189,7 @@ class CharmSchema:
 
     @property
     def has_values_only(self) -> bool:
-        """Whether it has neither links nor secrets."""
+        """Whether it has neither links nor secrets nor collections."""
         return all(field.kind is FieldKind.VALUE for field in self.fields)
 
     def field(self, name: str) -> FieldSchema | None:
@@ -218,8 +231,9 @@ class Outcome(msgspec.Struct, frozen=True):
     """The one result type of an attempt.
 
     `writes` names fields of the charm; a linked field stands for the linked value.
-    `stale` says that a value moved under the run, which is then run again. `ending` is there for a
-    run that ended in another way than well or badly; what it says is in `failure` then too.
+    `items` is what the run touched of collections. `stale` says that a value moved under the run,
+    which is then run again. `ending` is there for a run that ended in another way than well or
+    badly; what it says is in `failure` then too.
     """
 
     duration_seconds: float
@@ -230,6 +244,12 @@ class Outcome(msgspec.Struct, frozen=True):
     stale: bool = False
     cancelled: bool = False
     ending: Ending | None = None
+    items: tuple[TouchedItems, ...] = ()
+
+    @property
+    def written(self) -> set[str]:
+        """The fields that it wrote to, collections with the others."""
+        return {*self.writes, *(one.field for one in self.items if one.writes)}
 
     @property
     def success(self) -> bool:

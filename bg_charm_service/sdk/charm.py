@@ -26,6 +26,7 @@ from bg_charm_service.sdk.endings import checked_time
 from bg_charm_service.sdk.fields import CharmField
 from bg_charm_service.sdk.links import Run
 from bg_charm_service.sdk.reminders import dump_event, moment_at, reminder_name, seconds_after
+from bg_charm_service.sdk.run_items import dump_items
 from bg_charm_service.sdk.snapshot import MemorySnapshot
 
 if TYPE_CHECKING:
@@ -46,6 +47,10 @@ def _any_time_left() -> float:
     return Limits().timeout_seconds
 
 
+def _any_bytes_left() -> int:
+    return Limits().state_bytes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CharmContext:
     """Which run this is: `self.context` in a handler.
@@ -60,7 +65,7 @@ class CharmContext:
     None for an event that was sent, and for a run by hand. `previous` is the `scheduled_at` of the
     last poll that succeeded, None without one: what lies between the two is this poll's to do. Both
     are seconds since the epoch. `seconds_left` is what is left of the run's time, `room` how many
-    bytes its state may grow by.
+    bytes its state may grow by; with collections, and how many the run may still write of items.
     """
 
     run_id: str = "1.1"
@@ -72,14 +77,19 @@ class CharmContext:
     scratch: Path = field(default_factory=_any_scratch)
     scheduled_at: float | None = None
     previous: float | None = None
-    room: int = Limits().state_bytes
-    #: What `seconds_left` asks.
+    #: What `seconds_left` and `room` ask.
     time_left: Callable[[], float] = field(default=_any_time_left, repr=False, compare=False)
+    bytes_left: Callable[[], int] = field(default=_any_bytes_left, repr=False, compare=False)
 
     @property
     def seconds_left(self) -> float:
         """What is left of the time that this run may take."""
         return self.time_left()
+
+    @property
+    def room(self) -> int:
+        """How many bytes the run may still leave behind."""
+        return self.bytes_left()
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(Field,))
@@ -101,7 +111,7 @@ class Charm:
     and checked against their types: plain types, lists, dicts, datetimes, dataclasses, pydantic
     models, `X | None`. A field without a default must be given when the charm is added. Changing a
     value in place, `self.items.append(...)`, counts as writing it. What a run writes is stored when
-    it succeeds, all of it or nothing.
+    it succeeds, all of it or nothing. `Items[T]` is a field for very many values, each by its key.
 
     **Streams** are the public methods that take `(self, event)`, sync or async. The service polls
     `bg_updater` with `{}`; other streams run when somebody sends to them. Outside, names are in
@@ -128,19 +138,22 @@ class Charm:
     def __init__(self, **values: Any) -> None:
         fields = class_schema(type(self)).fields
         stored: dict[str, bytes] = {}
+        items: dict[str, dict[str, bytes]] = {}
         links: dict[str, Any] = {}
         for name, value in values.items():
             field = fields.get(name)
             if field is None:
                 raise TypeError(_no_such_field(type(self), name))
-            if field.kind in (FieldKind.CELL, FieldKind.STREAM):
+            if field.kind.is_link:
                 if not isinstance(value, Cell | Stream | None):
                     raise TypeError(f"{name} is a link: give it a Cell or a Stream")
                 links[name] = value
+            elif field.kind is FieldKind.ITEMS:
+                items[name] = dump_items(field, value)
             else:
                 stored[name] = field.dump(value)
                 field.check(value, stored[name])
-        attach(self, Run(MemorySnapshot(stored)), CharmContext())
+        attach(self, Run(MemorySnapshot(stored, stored_items=items)), CharmContext())
         self.__dict__.update(links)
 
     @property
@@ -253,6 +266,11 @@ class Charm:
             if field is not None:
                 if field.kind is FieldKind.CELL:
                     raise AttributeError(f"{name} is a link: write with self.{name}.set(...)")
+                if field.kind.is_of_items:
+                    how = "" if field.kind is FieldKind.ITEMS else ".get()"
+                    raise AttributeError(
+                        f"{name} is a collection: write with self.{name}{how}[key] = ..."
+                    )
                 if field.kind is FieldKind.STREAM:
                     raise AttributeError(f"{name} is a link: send with self.{name}.send(...)")
                 self.__dict__[name] = value

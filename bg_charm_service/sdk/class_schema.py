@@ -183,8 +183,10 @@ def _field(cls: type, name: str, annotation: Any, declared: object) -> CharmFiel
         _refuse(cls, name, str(error))
     except Exception as error:
         _refuse(cls, name, f"its type cannot be stored: {type(error).__name__}: {error}")
-    if read.kind in (FieldKind.CELL, FieldKind.STREAM):
+    if read.kind.is_link:
         return _link(cls, name, read, default)
+    if read.kind is FieldKind.ITEMS and default is not _MISSING:
+        _refuse(cls, name, "a collection has no default: it begins empty")
     field = CharmField(name, read.kind, read.adapter)
     if default is _MISSING:
         return field

@@ -23,6 +23,7 @@ from pydantic_core import PydanticSerializationError
 from bg_charm_service.domain.errors import StateError
 from bg_charm_service.domain.model import FieldKind
 from bg_charm_service.sdk.cells import SECRET, Cell, Stream
+from bg_charm_service.sdk.items import Items
 from bg_charm_service.sdk.unstorable import place_of, remedy_for
 
 #: What most fields are. Their adapters are made once, by the zygote for all its workers.
@@ -153,13 +154,31 @@ def parse_annotation(annotation: Any) -> FieldType:
     inner, is_optional = _without_none(without_constraints(annotation))
     if inner is Stream:
         return FieldType(FieldKind.STREAM, TypeAdapter(Any), is_optional)
+    if _is_items(inner):
+        if is_optional:
+            raise TypeError("a collection is always there: write Items[...] without `| None`")
+        return FieldType(FieldKind.ITEMS, _item_adapter(inner))
     if inner is Cell or get_origin(inner) is Cell:
         (value_type,) = get_args(inner) or (Any,)
+        if _is_items(value_type):
+            return FieldType(FieldKind.ITEMS_CELL, _item_adapter(value_type), is_optional)
         _refuse_unusable(value_type)
         return FieldType(FieldKind.CELL, _adapter(value_type), is_optional)
     kind = FieldKind.SECRET if _is_secret(inner) else FieldKind.VALUE
     _refuse_unusable(_without_marker(inner))
     return FieldType(kind, _adapter(annotation))
+
+
+def _is_items(annotation: Any) -> bool:
+    return Items in (annotation, get_origin(annotation))
+
+
+def _item_adapter(annotation: Any) -> TypeAdapter[Any]:
+    (value_type,) = get_args(annotation) or (Any,)
+    if _is_secret(value_type):
+        raise TypeError("items are not encrypted: keep a secret in a field of its own")
+    _refuse_unusable(value_type)
+    return _adapter(value_type)
 
 
 def prepare_adapters() -> None:
@@ -224,6 +243,10 @@ def _refuse_unusable(annotation: Any) -> None:
     for part in _parts(annotation):
         if part is Stream or part is Cell or get_origin(part) is Cell:
             raise TypeError("Cell and Stream are whole fields, alone or with `| None`")
+        if _is_items(part):
+            raise TypeError(
+                "Items is a whole field: Items[...], or a link to one, Cell[Items[...]]"
+            )
         if _is_secret(part):
             raise TypeError("Secret covers a whole field: write Secret[...] outermost")
         if Callable in (part, get_origin(part)) or type in (part, get_origin(part)):

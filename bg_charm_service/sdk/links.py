@@ -13,22 +13,23 @@ from typing import Any, Final, TypeVar
 from pydantic_core import from_json, to_json
 
 from bg_charm_service.domain.errors import StateError
+from bg_charm_service.domain.items import TouchedItems
 from bg_charm_service.domain.model import FieldKind, Remind, Send
 from bg_charm_service.sdk.cells import Cell, Stream
 from bg_charm_service.sdk.fields import SMALL_VALUE_BYTES, CharmField
+from bg_charm_service.sdk.items import Items
+from bg_charm_service.sdk.run_items import ItemBudget, RunItems
 from bg_charm_service.sdk.snapshot import LinkInfo, Snapshot
 
 T = TypeVar("T")
 
 _UNREAD: Final = object()
 
-_LINKS: Final = (FieldKind.CELL, FieldKind.STREAM)
-
 
 class Run:
     """What one run started from and has touched."""
 
-    __slots__ = ("links", "loaded", "lock", "reminds", "sends", "snapshot")
+    __slots__ = ("item_budget", "links", "loaded", "lock", "reminds", "sends", "snapshot")
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
@@ -37,6 +38,8 @@ class Run:
         self.sends: list[Send] = []
         self.reminds: list[Remind] = []
         self.lock = threading.Lock()
+        #: Made with the first collection that is touched, for all of them.
+        self.item_budget: ItemBudget | None = None
 
     def stored(self, field: CharmField) -> bytes | None:
         """Give the stored JSON of a field, its default, or None when it has neither."""
@@ -53,14 +56,29 @@ class Run:
 
     def open(self, field: CharmField) -> object:
         """Give what the attribute of this name is: the value, or the link."""
-        if field.kind in _LINKS:
+        if field.kind.is_link:
             link = self.links.get(field.name)
             if link is None and field.default is not None:
                 return None
             if field.kind is FieldKind.CELL:
                 return LinkedCell[Any](self, field, link)
+            if field.kind is FieldKind.ITEMS_CELL:
+                return LinkedItems(self, field, link)
             return LinkedStream(self, field, link)
+        if field.kind is FieldKind.ITEMS:
+            return self.items(field, is_writable=True)
         return self.value(field)
+
+    def items(self, field: CharmField, *, is_writable: bool) -> RunItems[Any]:
+        """Give a collection, the charm's own or one that it links to."""
+        source = self.snapshot.items(field.name)
+        return RunItems(field, source, self.budget(), is_writable=is_writable)
+
+    def budget(self) -> ItemBudget:
+        """Give what this run may still write of items."""
+        if self.item_budget is None:
+            self.item_budget = ItemBudget(self.snapshot.most_item_bytes)
+        return self.item_budget
 
     def value(self, field: CharmField) -> Any:
         """Read a field's stored value; raises StateError when it has none or it does not fit."""
@@ -131,6 +149,32 @@ class LinkedCell(Cell[T]):
         if self._link is None:
             raise _not_linked(self._field)
         return self._link
+
+
+class LinkedItems(Cell[Items[Any]]):
+    """A collection elsewhere, as a run sees it."""
+
+    __slots__ = ("_field", "_items", "_link", "_run")
+
+    def __init__(self, run: Run, field: CharmField, link: LinkInfo | None) -> None:
+        self._run = run
+        self._field = field
+        self._link = link
+        self._items: RunItems[Any] | None = None
+
+    def get(self) -> RunItems[Any]:
+        if self._items is None:
+            if self._link is None:
+                raise _not_linked(self._field)
+            self._items = self._run.items(self._field, is_writable=self._link.writable)
+        return self._items
+
+    def set(self, value: Items[Any]) -> None:
+        raise StateError(f"{self._field.name} is a collection: write {self._field.name}.get()[key]")
+
+    def touched(self) -> TouchedItems | None:
+        """Say what the run saw and wrote of it; None where it touched nothing."""
+        return self._items.touched() if self._items is not None else None
 
 
 class LinkedStream(Stream):

@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from bg_charm_service.domain.items import RUN_ITEMS_BYTES
+from bg_charm_service.sdk.run_items import ItemSource, MemoryItems
+
 
 @dataclass(frozen=True, slots=True)
 class LinkInfo:
@@ -30,6 +33,13 @@ class Snapshot(Protocol):
     def links(self) -> Mapping[str, LinkInfo]:
         """Give the links that are set, by field."""
 
+    def items(self, field: str) -> ItemSource:
+        """Give what a collection is read from, the charm's own or one that it links to."""
+
+    @property
+    def most_item_bytes(self) -> int:
+        """How much the run may write of items."""
+
 
 @dataclass(frozen=True, slots=True)
 class MemorySnapshot:
@@ -37,9 +47,14 @@ class MemorySnapshot:
 
     values: Mapping[str, bytes] = field(default_factory=dict)
     link_infos: Mapping[str, LinkInfo] = field(default_factory=dict)
+    stored_items: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
+    most_item_bytes: int = RUN_ITEMS_BYTES
 
     def load(self, field: str) -> bytes:
         return self.values[field]
 
     def links(self) -> Mapping[str, LinkInfo]:
         return self.link_infos
+
+    def items(self, field: str) -> ItemSource:
+        return MemoryItems(self.stored_items.get(field, {}))

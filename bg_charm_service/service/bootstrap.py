@@ -27,6 +27,7 @@ from bg_charm_service.scanning.scanner import ScanLimits, Scanner
 from bg_charm_service.service.charm_packages import CharmPackages, PackagePauses
 from bg_charm_service.service.commands import CommandContext, Commands
 from bg_charm_service.service.commands.charms import CharmCommands
+from bg_charm_service.service.commands.items import ItemCommands
 from bg_charm_service.service.commands.jobs import JobCommands
 from bg_charm_service.service.commands.letters import LetterCommands
 from bg_charm_service.service.commands.limits import LimitCommands
@@ -59,6 +60,7 @@ from bg_charm_service.supervisor.loop import Parts, Supervisor
 from bg_charm_service.supervisor.polled_charms import PolledCharms
 from bg_charm_service.supervisor.refusal_advice import RefusalAdvice
 from bg_charm_service.supervisor.run_inputs import RunInputs
+from bg_charm_service.supervisor.run_items import ItemQuotas
 from bg_charm_service.supervisor.source_inspections import SourceInspections
 from bg_charm_service.supervisor.suspects import SuspectTrial
 from bg_charm_service.supervisor.waiting_charms import WaitingCharms
@@ -88,6 +90,7 @@ class ServiceConfig:
     sandbox: SandboxMode = SandboxMode.AUTO
     #: Ports that lead to this service, and that no charm may connect to.
     closed_ports: frozenset[int] = frozenset()
+    items: ItemQuotas = field(default_factory=ItemQuotas)
     policy: FailurePolicy = field(default_factory=FailurePolicy)
     pool: PoolLimits = field(default_factory=PoolLimits)
     caps: Caps = field(default_factory=Caps)
@@ -242,7 +245,8 @@ def _assemble(
     limits = LimitResolver(config.limits, store.limits, packages.folder_of)
     limits.closed_ports = config.closed_ports
     runs = RunsInFlight()
-    inputs = RunInputs(storage, limits, runs.durations, packages.problem_of)
+    items = kinds.run_items(store, config.items)
+    inputs = RunInputs(storage, limits, runs.durations, items, packages.problem_of)
     holds = PackagePauses(store.pauses, packages, storage)
     trial = SuspectTrial(storage, clock)
     waiting = WaitingCharms(storage, clock, planner)
@@ -266,6 +270,7 @@ def _assemble(
             waiting,
             switch,
             rules,
+            items,
         ),
         inspections=SourceInspections(pool, RefusalAdvice(store, limits)),
         trial=trial,
@@ -308,11 +313,12 @@ def _assemble(
     supervisor.on_spent.append(board.spent)
     pool.on_idle_death.append(events.idle_worker_died)
     polling = PollingCommands(context, polled_charms, scanner, states, packages)
-    charms = CharmCommands(context, polling, polled_charms, limits, packages)
+    charms = CharmCommands(context, polling, polled_charms, limits, packages, items)
     admin_source = (CHARMS_FOLDER / "admin.py").read_text()
     commands = Commands(
         charms=charms,
-        updates=UpdateCommands(context, polled_charms, limits, packages),
+        updates=UpdateCommands(context, polled_charms, limits, packages, items),
+        items=ItemCommands(context),
         polling=polling,
         pauses=PauseCommands(context),
         reminders=ReminderCommands(context, limits),

@@ -19,6 +19,7 @@ from bg_charm_service.supervisor.loop import Supervisor
 from bg_charm_service.supervisor.loop_steps import LoopSteps
 from bg_charm_service.supervisor.poll_planner import PollPlanner
 from bg_charm_service.supervisor.reminders import ReminderSchedule
+from bg_charm_service.supervisor.run_items import RunItems
 from bg_charm_service.workers.pool.pool import Pool
 from bg_charm_service.workers.pool.zygote_client import ZygoteClient, ZygoteLink
 
@@ -34,6 +35,7 @@ class PartTypes:
     supervisor: type[Supervisor] = Supervisor
     pool: type[Pool] = Pool
     scanner: type[Scanner] = Scanner
+    run_items: type[RunItems] = RunItems
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import msgspec
 
-from bg_charm_service.domain.model import CharmRef
+from bg_charm_service.domain.model import CharmRef, FieldKind
 from bg_charm_service.storage.contract import Store
-from bg_charm_service.storage.records import CharmRecord
+from bg_charm_service.storage.records import CharmRecord, CollectionRecord
 
 
 class StateReader:
@@ -26,6 +26,14 @@ class StateReader:
             if target is not None:
                 address = "/".join([str(target.ref), *link.path])
                 state[link.field] = msgspec.Raw(msgspec.json.encode({"$link": address}))
+        collections = [f.name for f in charm.schema.fields if f.kind is FieldKind.ITEMS]
+        if collections:
+            # Of these there may be very many: they are shown by themselves, in pages.
+            there = self._store.items.of(charm.charm_key)
+            for name in collections:
+                totals = there.get(name, CollectionRecord())
+                shown = {"$items": totals.count, "bytes": totals.size_bytes}
+                state[name] = msgspec.Raw(msgspec.json.encode(shown))
         return msgspec.json.encode(state)
 
     def find_redacted_state(self, ref: CharmRef) -> bytes | None:

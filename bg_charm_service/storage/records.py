@@ -244,6 +244,14 @@ class CellValue(msgspec.Struct, frozen=True):
     size_bytes: int = 0
 
 
+class CollectionRecord(msgspec.Struct, frozen=True):
+    """A collection of a charm: its version, how many items it has, and what they count."""
+
+    version: int = 0
+    count: int = 0
+    size_bytes: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Link:
     """One link; `path` is the target's field or stream and the way inside; empty for the whole."""

@@ -15,6 +15,7 @@ from typing import Protocol
 import msgspec
 
 from bg_charm_service.domain.identity import Identity
+from bg_charm_service.domain.items import ItemPage, SeenRange, StoredItem
 from bg_charm_service.domain.limits import LimitChanges
 from bg_charm_service.domain.model import (
     CharmHealth,
@@ -33,6 +34,7 @@ from bg_charm_service.storage.records import (
     CharmFilter,
     CharmOrder,
     CharmRecord,
+    CollectionRecord,
     FailureStreak,
     Link,
     LockRecord,
@@ -214,6 +216,52 @@ class Cells(Protocol):
 
     def state(self, charm: CharmRecord) -> dict[str, msgspec.Raw]:
         """The whole state as people see it: `$NAME`, fields with secrets redacted, streams."""
+
+
+class CharmItems(Protocol):
+    """The collections of charms, keys in the order of their code points.
+
+    The version of a collection grows with every write of it, and is that of the items that were
+    written; none is used twice, also not by a collection that was dropped and made anew. These
+    writes leave no marks: whatever a run saw of a collection is checked by versions.
+    """
+
+    def of(self, charm_key: int) -> dict[str, CollectionRecord]:
+        """The collections of a charm that were written to, by field."""
+
+    def get(self, charm_key: int, field: str) -> CollectionRecord:
+        """One collection; one that was never written to is empty, at version 0."""
+
+    def find(
+        self, charm_key: int, field: str, keys: Sequence[str], *, has_values: bool
+    ) -> list[StoredItem]:
+        """Those of the keys that there are, with their versions."""
+
+    def page(
+        self, charm_key: int, field: str, after: str, limit: int, *, has_values: bool
+    ) -> ItemPage:
+        """Up to `limit` items from behind a key, fewer where they are large, one at least."""
+
+    def holds(self, charm_key: int, field: str, seen: SeenRange) -> bool:
+        """Whether a range is as it was seen: no key more, none less, and none written since."""
+
+    def write(
+        self, charm_key: int, field: str, writes: Mapping[str, bytes | None]
+    ) -> CollectionRecord:
+        """Write items of a charm that there is, and remove those whose value is None.
+
+        The values are JSON that was checked. Gives the collection as it is then.
+        """
+
+    def drop(self, charm_key: int, field: str) -> None:
+        """Take a collection from its charm; what was in it is deleted by and by."""
+
+    def delete_dropped(self, limit: int) -> int:
+        """Delete up to `limit` items of what was dropped; 0 once nothing of it is left."""
+
+    @property
+    def total_bytes(self) -> int:
+        """What all collections count together, those with them that are not deleted yet."""
 
 
 class Links(Protocol):
@@ -700,6 +748,7 @@ class Store:
     charms: Charms
     charm_lists: CharmLists
     cells: Cells
+    items: CharmItems
     links: Links
     registrations: Registrations
     health: HealthRecords

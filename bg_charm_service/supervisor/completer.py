@@ -48,6 +48,7 @@ from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.supervisor.poll_planner import PollPlanner
 from bg_charm_service.supervisor.polled_charms import PolledCharms
 from bg_charm_service.supervisor.refusal_advice import RefusalAdvice
+from bg_charm_service.supervisor.run_items import RunItems
 from bg_charm_service.supervisor.waiting_charms import WaitingCharms
 from bg_charm_service.workers.pool.events import RunFinished, WorkerSpent
 
@@ -85,7 +86,9 @@ class Completer:
         waiting: WaitingCharms,
         switch: CharmSwitch,
         rules: CompletionRules,
+        items: RunItems,
     ) -> None:
+        self._items = items
         self._database = storage.database
         self._store = storage.store
         self._changes = storage.database.sole_writer.changes
@@ -99,7 +102,7 @@ class Completer:
         self._switch = switch
         self._policy = rules.policy
         self._history_runs = rules.history_runs
-        self._effects = Effects(storage, clock, rules.limits, waiting)
+        self._effects = Effects(storage, clock, rules.limits, waiting, items)
         self._advice = RefusalAdvice(storage.store, rules.limits)
 
     def complete(self, answers: Sequence[RunFinished]) -> list[Settled]:
@@ -182,6 +185,7 @@ class Completer:
             and answer.failure is None
             and answer.ending is None
             and not answer.refused
+            and not finished.items
             and run.claim.charm_key not in self._waiting
             and not (answer.stale or answer.sends or answer.reminds or finished.is_cancelled)
             and not finished.retired
@@ -370,7 +374,7 @@ class Completer:
         rows = [
             (one.run.claim.charm_key, field, now + seconds)
             for one in settled
-            if one.outcome.writes and one.run.charm.schema.expects
+            if one.outcome.written and one.run.charm.schema.expects
             for field, seconds in one.run.charm.schema.expects.items()
             if has_changed(field, one)
         ]
@@ -397,8 +401,14 @@ class Completer:
         if answer is None:
             failure = finished.death or repeated_death(run.claim.job)
             return Outcome(finished.seconds, failure=failure)
+        if answer.stale and run.claim.job.job_id in self._runs.unserved:
+            return Outcome(finished.seconds, stale=True)
         has_moved = partial(self._has_moved, run)
         outcome = outcome_of(answer, run, finished.run.limits, finished.seconds, has_moved)
+        if outcome.success and finished.items:
+            if self._items.have_moved(run, finished.items):
+                return Outcome(outcome.duration_seconds, stale=True)
+            outcome = replace(outcome, items=finished.items)
         if outcome.failure is None:
             return outcome
         return replace(outcome, failure=self._advice.of_run(run.charm, outcome.failure))
@@ -456,7 +466,7 @@ class Completer:
             duration_ms=outcome.duration_seconds * 1000,
             lag_ms=run.lag_seconds * 1000,
             worker=worker,
-            writes=tuple(sorted(outcome.writes)),
+            writes=tuple(sorted(outcome.written)),
             log=log,
             retired=retired,
             requests=requests,
@@ -499,7 +509,7 @@ def has_changed(field: str, settled: Settled) -> bool:
     """Whether a run that succeeded wrote a field of its own charm; any, where none is named."""
     if settled.decision.status is not RunStatus.SUCCESS:
         return False
-    writes, links = settled.outcome.writes, settled.run.links
+    writes, links = settled.outcome.written, settled.run.links
     return field in writes if field else any(name not in links for name in writes)
 
 

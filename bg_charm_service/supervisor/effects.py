@@ -20,6 +20,7 @@ from bg_charm_service.supervisor.answer_validation import short_message
 from bg_charm_service.supervisor.in_flight import InFlight
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.supervisor.reminders import Reminding
+from bg_charm_service.supervisor.run_items import RunItems
 from bg_charm_service.supervisor.waiting_charms import WaitingCharms
 
 #: Kinds of fields whose values lie in the charm itself.
@@ -30,8 +31,14 @@ class Effects:
     """Writes to the store and sends to the queue, on behalf of runs."""
 
     def __init__(
-        self, storage: Storage, clock: Clock, limits: LimitResolver, waiting: WaitingCharms
+        self,
+        storage: Storage,
+        clock: Clock,
+        limits: LimitResolver,
+        waiting: WaitingCharms,
+        items: RunItems,
     ) -> None:
+        self._items = items
         self._database = storage.database
         self._store = storage.store
         self._queue = storage.queue
@@ -53,10 +60,14 @@ class Effects:
         """Write what a run wrote and sent; gives an outcome with a failure when it may not."""
         try:
             _check_sizes(run, outcome, limits.state_bytes)
+            if outcome.items:
+                self._items.check(run, outcome.items, limits)
             # All of it or nothing: a run that may not write one thing writes none.
             with self._database.savepoint():
                 for name, value in outcome.writes.items():
                     self._write(run, name, value)
+                if outcome.items:
+                    self._items.write(run, outcome.items)
                 for send in outcome.sends:
                     self._send(run, send)
                 if outcome.reminds:

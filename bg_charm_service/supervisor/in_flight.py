@@ -43,6 +43,8 @@ class InFlight(msgspec.Struct, frozen=True):
     health: CharmHealth = CharmHealth()
     #: The mark of the charm's last change by others when the run went out; -1 where none was taken.
     mark: int = -1
+    #: The versions of collections that it may touch, its charm's own and others', by field.
+    collections: dict[str, int] = {}
 
     @property
     def run_id(self) -> str:
@@ -99,6 +101,8 @@ class RunsInFlight:
         self.by_integration: Counter[str] = Counter()
         #: Jobs under way that a person took back: whatever their runs answer is refused.
         self.withdrawn: set[int] = set()
+        #: Jobs whose runs were not given what they asked for, for no reason of theirs.
+        self.unserved: set[int] = set()
         #: What the runs that ended took, for whose turn it is and for what goes together.
         self.share = FairShare()
         self.durations = SourceDurations()
@@ -139,6 +143,7 @@ class RunsInFlight:
         if job_id in self._batch_of:
             self.note_end(job_id, now)
         self.withdrawn.discard(job_id)
+        self.unserved.discard(job_id)
         self._by_job.pop(job_id, None)
         self._by_charm.pop(run.claim.charm_key, None)
 

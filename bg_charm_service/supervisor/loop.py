@@ -36,11 +36,12 @@ from bg_charm_service.supervisor.waiting_charms import WaitingCharms
 from bg_charm_service.workers.pool.contract import WorkerPool
 from bg_charm_service.workers.pool.events import (
     FieldWanted,
+    ItemsWanted,
     PoolEvent,
     RunFinished,
     WorkerSpent,
 )
-from bg_charm_service.workers.protocol.messages import FieldValue
+from bg_charm_service.workers.protocol.messages import FieldValue, FoundItems, WantItems
 
 #: A longer break between two steps was none of the loop's own: it was stopped, or the machine was.
 _ASLEEP_SECONDS = 10.0
@@ -409,6 +410,8 @@ class Supervisor:
                 self._spent.append(event)
             elif isinstance(event, FieldWanted):
                 self.parts.pool.give_field(event.run_id, self._field(event))
+            elif isinstance(event, ItemsWanted):
+                self.parts.pool.give_items(self._items(event.wanted))
             else:
                 self.parts.inspections.finish(event)
 
@@ -424,3 +427,15 @@ class Supervisor:
         with self.storage_health.noting():
             value = self.parts.inputs.field(run, wanted.field) if run is not None else None
         return FieldValue(wanted.field, value)
+
+    def _items(self, wanted: WantItems) -> FoundItems:
+        run = self.parts.runs.named(wanted.run_id)
+        if run is None:
+            return FoundItems(wanted.run_id, is_lost=True)
+        try:
+            return self.parts.inputs.items(run, wanted)
+        except StorageError as error:
+            # The run is made again, at no cost.
+            self.storage_health.note(error)
+            self.parts.runs.unserved.add(run.claim.job.job_id)
+            return FoundItems(wanted.run_id, is_lost=True)

@@ -20,7 +20,8 @@ from bg_charm_service.storage.records import SUSPECT_DELIVERIES, CellValue, Char
 from bg_charm_service.supervisor import batch_policy
 from bg_charm_service.supervisor.in_flight import InFlight, SourceDurations
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
-from bg_charm_service.workers.protocol.messages import RunSpec
+from bg_charm_service.supervisor.run_items import RunItems
+from bg_charm_service.workers.protocol.messages import FoundItems, RunSpec, WantItems
 
 #: The snapshots of so many charms are read at once.
 _READ_TOGETHER = 25
@@ -75,8 +76,10 @@ class RunInputs:
         storage: Storage,
         limits: LimitResolver,
         durations: SourceDurations,
+        items: RunItems,
         problem_of: Callable[[int], Failure | None] = lambda _: None,
     ) -> None:
+        self._items = items
         self._problem_of = problem_of
         self._database = storage.database
         self._store = storage.store
@@ -163,6 +166,10 @@ class RunInputs:
             return None
         return cell.value if cell is not None and cell.version == run.versions[name] else None
 
+    def items(self, run: InFlight, wanted: WantItems) -> FoundItems:
+        """What a run asks for of a collection; raises StorageError."""
+        return self._items.answer(run, wanted)
+
     def _read(
         self, claim: Claim, charm: CharmRecord, lag_seconds: float, *, is_alone: bool
     ) -> Prepared:
@@ -171,9 +178,12 @@ class RunInputs:
         links: dict[str, Link] = {}
         # Only of runs by hand: nothing else of a charm that lacks something is claimed.
         problem = self._problem_of(charm.charm_key)
-        if any(f.kind in (FieldKind.CELL, FieldKind.STREAM) for f in charm.schema.fields):
+        collections: dict[str, int] = {}
+        if any(f.kind.is_link for f in charm.schema.fields):
             links = {link.field: link for link in self._store.links.of(charm.charm_key)}
             problem = self._read_links(charm, links, versions, values) or problem
+        if any(f.kind.is_of_items for f in charm.schema.fields):
+            collections = self._items.versions(charm, links)
         secrets = secret_texts(self._secret_values(charm, links, values))
         health = self._store.health.get(charm.charm_key)
         mark = self._database.sole_writer.changes.since(charm.charm_key)
@@ -188,6 +198,7 @@ class RunInputs:
             sizes=sizes,
             health=health,
             mark=mark,
+            collections=collections,
         )
         return Prepared(
             run,

@@ -27,6 +27,7 @@ from bg_charm_service.supervisor.in_flight import InFlight, RunsInFlight
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.supervisor.poll_planner import PollPlanner
 from bg_charm_service.supervisor.polled_charms import PolledCharms
+from bg_charm_service.supervisor.run_items import ItemQuotas, RunItems
 from bg_charm_service.supervisor.waiting_charms import WaitingCharms
 from bg_charm_service.workers.pool.events import RunFinished
 from bg_charm_service.workers.protocol.messages import Answer, RunSpec
@@ -73,6 +74,7 @@ class Bench:
             self.waiting,
             CharmSwitch(storage, clock, self.planner, polled, self.waiting),
             CompletionRules(policy, self.limits, history_runs=10),
+            RunItems(self.store, ItemQuotas()),
         )
 
     def charm(self, space: str = SPACE, **kinds: FieldKind) -> CharmRecord:

@@ -53,12 +53,19 @@ from bg_charm_service.supervisor.polled_charms import PolledCharms
 from bg_charm_service.supervisor.refusal_advice import Place, RefusalAdvice
 from bg_charm_service.supervisor.reminders import ReminderSchedule
 from bg_charm_service.supervisor.run_inputs import RunInputs
+from bg_charm_service.supervisor.run_items import ItemQuotas, RunItems
 from bg_charm_service.supervisor.source_inspections import SourceInspections
 from bg_charm_service.supervisor.suspects import SuspectTrial
 from bg_charm_service.supervisor.waiting_charms import WaitingCharms
 from bg_charm_service.workers.pool.contract import FreeWorkers, WorkerPool
 from bg_charm_service.workers.pool.events import FieldWanted, PoolEvent, RunFinished
-from bg_charm_service.workers.protocol.messages import Answer, FieldValue, Inspect, RunSpec
+from bg_charm_service.workers.protocol.messages import (
+    Answer,
+    FieldValue,
+    FoundItems,
+    Inspect,
+    RunSpec,
+)
 
 
 class Time:
@@ -93,6 +100,7 @@ class FakePool:
         self.batches: list[list[RunSpec]] = []
         self.events: list[PoolEvent] = []
         self.fields: list[FieldValue] = []
+        self.given_items: list[FoundItems] = []
         #: What runs keep in files, by their jobs.
         self.files: Counter[int] = Counter()
         self.error: ServiceError | None = None
@@ -125,6 +133,9 @@ class FakePool:
         self.out += runs
         self.batches.append(list(runs))
         return True
+
+    def give_items(self, message: FoundItems) -> None:
+        self.given_items.append(message)
 
     def give_field(self, run_id: str, message: FieldValue) -> None:
         self.fields.append(message)
@@ -202,7 +213,8 @@ class Bench:
         limits = LimitResolver(Limits(), self.store.limits)
         self.inspections = SourceInspections(pool, RefusalAdvice(self.store, limits))
         runs = RunsInFlight()
-        inputs = RunInputs(storage, limits, runs.durations)
+        items = RunItems(self.store, ItemQuotas())
+        inputs = RunInputs(storage, limits, runs.durations, items)
         rules = CompletionRules(policy or FailurePolicy(), limits, history_runs=10)
         polled = PolledCharms(self.store)
         trial = SuspectTrial(storage, clock)
@@ -227,7 +239,16 @@ class Bench:
                     caps or Caps(),
                 ),
                 completer=Completer(
-                    storage, clock, lambda: 0.5, runs, self.planner, polled, waiting, switch, rules
+                    storage,
+                    clock,
+                    lambda: 0.5,
+                    runs,
+                    self.planner,
+                    polled,
+                    waiting,
+                    switch,
+                    rules,
+                    items,
                 ),
                 inspections=self.inspections,
                 trial=trial,

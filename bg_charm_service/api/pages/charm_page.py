@@ -11,8 +11,13 @@ from bg_charm_service.api.auth.authorization import Listing, Reading
 from bg_charm_service.api.dependencies import Charm, Service
 from bg_charm_service.api.pages import charts
 from bg_charm_service.api.pages.rendering import make_page_router, page
-from bg_charm_service.api.pages.state_view import read_state, shown_fields
+from bg_charm_service.api.pages.state_view import (
+    read_state,
+    shown_fields,
+    shown_values,
+)
 from bg_charm_service.domain.http_requests import KEPT_AT_EACH_END, requests_left_out
+from bg_charm_service.domain.items import LONGEST_KEY_BYTES
 from bg_charm_service.domain.text_limits import PAGE_LOG_CHARACTERS
 
 router = make_page_router()
@@ -22,6 +27,9 @@ _RUNS = 20
 
 #: Runs in the chart at the top.
 _BARS = 60
+
+#: Items of a collection on a page.
+_ITEMS = 50
 
 
 @router.get("/charms/{space}/{charm_id}")
@@ -60,6 +68,32 @@ async def show_charm(
         before=before,
         service_interval=service.about.interval_seconds,
         **shown,
+    )
+
+
+@router.get("/charms/{space}/{charm_id}/items/{field}")
+async def show_items(
+    request: Request,
+    service: Service,
+    caller: Reading,
+    ref: Charm,
+    field: str,
+    after: Annotated[str, Query(max_length=LONGEST_KEY_BYTES)] = "",
+    text: Annotated[str, Query(max_length=300)] = "",
+) -> Response:
+    """Show items of a collection, from behind a key: all, or those that have a text."""
+    found = service.items.page(ref, field, after=after, limit=_ITEMS, text=text)
+    return page(
+        request,
+        "items.html",
+        charm=service.queries.show_charm(ref).charm,
+        field=field,
+        items=shown_values([(item.key, item.value or b"null") for item in found.items]),
+        next=found.next,
+        count=found.totals.count,
+        size_bytes=found.totals.size_bytes,
+        after=after,
+        text=text,
     )
 
 

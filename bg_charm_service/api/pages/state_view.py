@@ -73,11 +73,29 @@ def shown_fields(state: dict[str, Any], kinds: dict[str, str]) -> list[ShownFiel
     return [_shown(name, kinds.get(name, "value"), state[name]) for name in names]
 
 
+def shown_values(values: list[tuple[str, bytes]]) -> list[ShownField]:
+    """Give values of a collection by their keys, in that order."""
+    nice_bytes = NICE_BYTES
+    shown = []
+    for name, stored in values:
+        nice_bytes -= len(stored)
+        value = json.loads(stored) if nice_bytes >= 0 else LargeValue(stored, None)
+        shown.append(_shown_text(name, "value", value))
+    return shown
+
+
 def _shown(name: str, kind: str, value: Any) -> ShownField:
     if value == _SECRET:
         return ShownField(name, "secret", text="", summary="Secret, never shown")
+    if kind == "items" and isinstance(value, dict):
+        told = f"{counted(value['$items'], 'item')}, {size(value['bytes'])}"
+        return ShownField(name, kind, text="", summary=told)
     if isinstance(value, dict) and list(value) == ["$link"]:
         return ShownField(name, "link", text=str(value["$link"]))
+    return _shown_text(name, kind, value)
+
+
+def _shown_text(name: str, kind: str, value: Any) -> ShownField:
     if isinstance(value, LargeValue):
         return _shown_as_stored(name, kind, value)
     text = json.dumps(value, ensure_ascii=False, indent=2)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from bg_charm_service.domain.clock import Clock
 from bg_charm_service.service.commands.charms import CharmCommands
 from bg_charm_service.service.commands.context import ACTOR, CommandContext
+from bg_charm_service.service.commands.items import ItemCommands
 from bg_charm_service.service.commands.jobs import JobCommands, JobQuery
 from bg_charm_service.service.commands.letters import LetterCommands
 from bg_charm_service.service.commands.limits import LimitCommands
@@ -32,6 +33,7 @@ class Commands:
 
     charms: CharmCommands
     updates: UpdateCommands
+    items: ItemCommands
     polling: PollingCommands
     pauses: PauseCommands
     reminders: ReminderCommands

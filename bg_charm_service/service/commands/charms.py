@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import PurePath
 from typing import NamedTuple
 
+import msgspec
 from msgspec import structs
 
 from bg_charm_service.domain.errors import (
@@ -50,6 +51,7 @@ from bg_charm_service.storage.records import CharmRecord, Link, Space
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.supervisor.polled_charms import PolledCharms
 from bg_charm_service.supervisor.refusal_advice import Place
+from bg_charm_service.supervisor.run_items import RunItems
 from bg_charm_service.workers.protocol.messages import Inspected
 
 #: Charms that one transaction adds, and about how many bytes of values: it is one step of the loop.
@@ -105,7 +107,9 @@ class CharmCommands:
         polled_charms: PolledCharms,
         limits: LimitResolver,
         packages: CharmPackages,
+        items: RunItems,
     ) -> None:
+        self._items = items
         self._context = context
         self._supervisor = context.supervisor
         self._parts = context.parts
@@ -343,7 +347,9 @@ class CharmCommands:
         links = self._read_links(schema, new.links, new.writable_links, space_key)
         state = {}
         for field in schema.fields:
-            if field.kind in (FieldKind.CELL, FieldKind.STREAM):
+            if field.kind is FieldKind.ITEMS:
+                continue
+            if field.kind.is_link:
                 if field.default is None and field.name not in links:
                     raise InvalidInput(
                         f"{schema.name} needs a link for {field.name}: "
@@ -372,6 +378,12 @@ class CharmCommands:
         )
         for name, value in state.items():
             self._store.cells.write(charm, name, value)
+        for field in schema.fields:
+            if field.kind is FieldKind.ITEMS and field.name in values:
+                # They came through a worker, which has checked and normalised them.
+                items = msgspec.json.decode(values[field.name], type=dict[str, msgspec.Raw])
+                written = {key: bytes(value) for key, value in items.items()}
+                self._items.put(charm, field.name, written)
         for link in links.values():
             self._store.links.put(charm.charm_key, link)
         if new.limits:
@@ -412,7 +424,7 @@ class CharmCommands:
         self, schema: CharmSchema, name: str, text: str, space_key: int, *, is_writable: bool
     ) -> Link:
         field = schema.field(name)
-        if field is None or field.kind not in (FieldKind.CELL, FieldKind.STREAM):
+        if field is None or not field.kind.is_link:
             raise InvalidInput(f"{schema.name} has no link field {name}.")
         found = find_linked(self._store, text)
         if found is None:
@@ -420,14 +432,27 @@ class CharmCommands:
         target, path = found
         self._context.check_owner(target.space_key, target.ref.space)
         self._context.check_owner(space_key, "it is added to")
+        there = target.schema.field(path[0]) if path else None
         if field.kind is FieldKind.STREAM:
             if len(path) != 1 or path[0] not in target.schema.streams:
                 raise InvalidInput(
                     f"The link {name} must name a stream of {target.name}: "
                     f"{', '.join(target.schema.streams)}."
                 )
-        elif path and target.schema.field(path[0]) is None:
+        elif path and there is None:
             raise InvalidInput(f"The link {name}: {target.name} has no field {path[0]}.")
+        elif there is not None and (there.kind is FieldKind.ITEMS) != (
+            field.kind is FieldKind.ITEMS_CELL
+        ):
+            wanted = "Cell[Items[...]]" if there.kind is FieldKind.ITEMS else "Cell[...] of a value"
+            raise InvalidInput(
+                f"The link {name}: {target.name}.{path[0]} is a {there.kind} field; the link to it "
+                f"is declared as {wanted}."
+            )
+        elif field.kind is FieldKind.ITEMS_CELL and len(path) != 1:
+            raise InvalidInput(
+                f"The link {name} must name a collection: SPACE/CHARM/FIELD, and nothing behind it."
+            )
         elif not path and is_writable:
             raise InvalidInput(f"The link {name} to a whole charm can only be read.")
         return Link(name, target.charm_key, path, is_writable)

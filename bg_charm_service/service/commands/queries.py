@@ -194,8 +194,11 @@ class Queries:
         charm = self._context.charm(ref)
         for link in self._store.links.of(charm.charm_key):
             target = self._store.charms.get(link.target_key)
-            if link.field == name and target is not None and target.schema.field(link.path[0]):
+            there = target.schema.field(link.path[0]) if target and link.path else None
+            if link.field == name and target is not None and there is not None:
                 inner = self.field(target.ref, link.path[0])
+                if there.kind is FieldKind.ITEMS:
+                    return inner
                 is_secret = inner == msgspec.json.encode({"$secret": True})
                 value = self._store.links.read(target, link).value
                 return inner if is_secret or value is None else value

@@ -6,11 +6,15 @@ The state is checked against the class in a worker before anything changes.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
 
+import msgspec
+
 from bg_charm_service.domain.class_words import told_of_names
 from bg_charm_service.domain.errors import Conflict, InvalidInput, NotFound, StateError
+from bg_charm_service.domain.items import check_key, check_written
 from bg_charm_service.domain.json_values import CheckedJson
 from bg_charm_service.domain.model import (
     UPDATED_STATUS,
@@ -28,6 +32,7 @@ from bg_charm_service.service.commands.context import CommandContext
 from bg_charm_service.storage.records import CharmRecord
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.supervisor.polled_charms import PolledCharms
+from bg_charm_service.supervisor.run_items import RunItems
 from bg_charm_service.workers.protocol.messages import Inspected
 
 #: A source may be this long, in characters.
@@ -46,7 +51,9 @@ class UpdateCommands:
         polled_charms: PolledCharms,
         limits: LimitResolver,
         packages: CharmPackages,
+        items: RunItems,
     ) -> None:
+        self._items = items
         self._context = context
         self._supervisor = context.supervisor
         self._parts = context.parts
@@ -149,6 +156,11 @@ class UpdateCommands:
         if field is None:
             names = ", ".join(one.name for one in charm.schema.fields) or "none"
             raise NotFound(f"{charm.name} has no field {name}; it has {names}.")
+        if field.kind is FieldKind.ITEMS:
+            raise Conflict(
+                f"{name} is a collection, whose items are written by {charm.name} itself and by "
+                "charms that link to it; it cannot be set as a whole."
+            )
         if field.kind not in (FieldKind.VALUE, FieldKind.SECRET):
             raise Conflict(f"{name} is a link: set the field of the charm that it leads to.")
         source = self._store.charms.source(charm.source_hash)
@@ -167,6 +179,41 @@ class UpdateCommands:
             self._check_same_source(charm)
             self._store.cells.write(charm, name, checked.values[0][name])
             self._parts.switch.sign_in(charm.charm_key, (name,))
+            self._context.tell(ref, "state")
+        self._supervisor.wake()
+
+    async def write_items(
+        self, ref: CharmRef, name: str, items: bytes, removed: Collection[str]
+    ) -> None:
+        """Write items of a collection from outside, once a worker has checked them.
+
+        `items` is an object of them; no more is written at once than by a run.
+        """
+        charm = self._context.owned_charm(ref)
+        self._packages.check(charm.charm_key)
+        field = charm.schema.field(name)
+        if field is None or field.kind is not FieldKind.ITEMS:
+            names = [one.name for one in charm.schema.fields if one.kind is FieldKind.ITEMS]
+            raise NotFound(
+                f"{charm.name} has no collection {name}; it has {', '.join(names) or 'none'}."
+            )
+        checked = await self._parts.inspections.inspect(
+            self._store.charms.source(charm.source_hash),
+            charm.file_name,
+            charm.schema.class_name,
+            [{name: items}],
+            place=self._parts.inspections.advice.place_of(charm),
+            limits=self._limits.of(charm),
+        )
+        raise_problems(checked, 0)
+        fitting = msgspec.json.decode(checked.values[0][name], type=dict[str, msgspec.Raw])
+        writes: dict[str, bytes | None] = {check_key(key): None for key in removed}
+        writes |= {key: bytes(value) for key, value in fitting.items()}
+        check_written(name, writes)
+        await self._wait_for_stale_run(charm)
+        with self._context.change("write items", ref, detail=name):
+            self._check_same_source(charm)
+            self._items.put(charm, name, writes)
             self._context.tell(ref, "state")
         self._supervisor.wake()
 
@@ -208,6 +255,7 @@ class UpdateCommands:
         self._expect(charm, schema)
         for name in removed:
             self._store.cells.drop(charm.charm_key, name)
+            self._store.items.drop(charm.charm_key, name)
             self._store.links.drop(charm.charm_key, name)
         is_due = self._store.health.entry(charm.charm_key).due_at is not None
         if is_due and schema.schedule != charm.schema.schedule:

@@ -365,6 +365,27 @@ INSERT INTO sqlite_sequence (name, seq) SELECT 'ack_queue_jobs', 0
     WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'ack_queue_jobs')
 """
 
+#: Collections of charms: one that is dropped has no charm any more, until its items are deleted.
+#: A charm's collection has a row once something was written to it.
+_ITEMS = """
+CREATE TABLE collections (
+    collection_key INTEGER PRIMARY KEY AUTOINCREMENT,
+    charm_key INTEGER REFERENCES charms,
+    field TEXT NOT NULL,
+    version INTEGER NOT NULL DEFAULT 0,
+    count INTEGER NOT NULL DEFAULT 0,
+    size_bytes INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (charm_key, field)
+);
+CREATE TABLE items (
+    collection_key INTEGER NOT NULL REFERENCES collections,
+    key TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    value BLOB NOT NULL,
+    UNIQUE (collection_key, key)
+)
+"""
+
 #: Each step as SQL; a step's number is its place, from 1.
 STEPS: tuple[str, ...] = (
     _FIRST,
@@ -380,6 +401,7 @@ STEPS: tuple[str, ...] = (
     _RETIRED,
     _PACKAGES,
     _PLAIN_POLLS,
+    _ITEMS,
 )
 
 

@@ -115,6 +115,11 @@ class WorkerChannel:
         self._messages_left = allowance.messages + more_messages
         self._decoder.limit_bytes = allowance.frame_bytes
 
+    def allow_more(self, more_bytes: int) -> None:
+        """Take one message more, and so much with it, than was allowed."""
+        self._last_byte += more_bytes
+        self._messages_left += 1
+
     def send(self, frames: bytes) -> None:
         """Send one or more frames without ever blocking."""
         if self._unsent:

@@ -15,7 +15,7 @@ from typing import Protocol
 from bg_charm_service.domain.limits import Walls
 from bg_charm_service.domain.sandbox_mode import Isolation as Isolation
 from bg_charm_service.workers.pool.events import PoolEvent
-from bg_charm_service.workers.protocol.messages import FieldValue, Inspect, RunSpec
+from bg_charm_service.workers.protocol.messages import FieldValue, FoundItems, Inspect, RunSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +143,9 @@ class WorkerPool(Protocol):
 
     def give_field(self, run_id: str, message: FieldValue) -> None:
         """Answer a run that asked for a large field."""
+
+    def give_items(self, message: FoundItems) -> None:
+        """Answer a run that looks into a collection."""
 
     def inspect(self, request: Inspect) -> None:
         """Let a fresh worker load a source; InspectFinished follows."""

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import msgspec
 from loguru import logger
 
+from bg_charm_service.domain.items import TouchedItems
 from bg_charm_service.domain.model import Failure
-from bg_charm_service.workers.protocol.messages import Answer, Inspected, RunSpec
+from bg_charm_service.workers.protocol.messages import Answer, Inspected, RunSpec, WantItems
 
 
 class RunFinished(msgspec.Struct, frozen=True):
@@ -34,6 +35,8 @@ class RunFinished(msgspec.Struct, frozen=True):
     seconds: float = 0.0
     #: What the run did that its worker is replaced for; empty where it makes other runs.
     retired: str = ""
+    #: What the run touched of collections.
+    items: tuple[TouchedItems, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,12 @@ class FieldWanted:
 
     run_id: str
     field: str
+
+
+class ItemsWanted(msgspec.Struct, frozen=True):
+    """A run looks into a collection and waits for what it finds."""
+
+    wanted: WantItems
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +85,7 @@ class WorkerSpent:
     why: str
 
 
-PoolEvent = RunFinished | FieldWanted | InspectFinished | WorkerSpent
+PoolEvent = RunFinished | FieldWanted | ItemsWanted | InspectFinished | WorkerSpent
 
 
 def given_back(run: RunSpec, *, is_cancelled: bool = False) -> RunFinished:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from bg_charm_service.domain.clock import Clock
 from bg_charm_service.domain.errors import SPENT_WORKER
+from bg_charm_service.domain.items import LONGEST_KEY_BYTES, MOST_TOGETHER
 from bg_charm_service.workers.pool.contract import PoolLimits
 from bg_charm_service.workers.pool.events import (
     FieldWanted,
     InspectFinished,
+    ItemsWanted,
     PoolEvent,
     RunFinished,
 )
@@ -25,8 +27,10 @@ from bg_charm_service.workers.protocol.messages import (
     FromWorker,
     GoOn,
     Inspected,
+    ItemsTouched,
     LogText,
     Ready,
+    WantItems,
 )
 
 #: How long a worker that closed its socket may take to exit, in seconds.
@@ -34,6 +38,9 @@ CLOSED_SECONDS = 1.0
 
 #: So often a socket is read in one go: more than its buffer holds.
 _MOST_READS = 64
+
+#: To ask for keys takes no more than this, in bytes.
+_QUESTION_BYTES = MOST_TOGETHER * (LONGEST_KEY_BYTES + 8) + 4096
 
 _GO_ON = TO_WORKER.encode(GoOn())
 
@@ -102,6 +109,12 @@ class MessageHandler:
         elif isinstance(message, FetchField):
             worker.fetched_fields.add(message.field)
             events.append(FieldWanted(message.run_id, message.field))
+        elif isinstance(message, WantItems):
+            worker.waits_for_items = True
+            worker.channel.allow_more(_QUESTION_BYTES)
+            events.append(ItemsWanted(message))
+        elif isinstance(message, ItemsTouched):
+            worker.channel.breach = worker.add_touched(message.touched)
         elif isinstance(message, Inspected):
             worker.request_id = None
             events.append(InspectFinished(message.request_id, message))
@@ -120,7 +133,7 @@ class MessageHandler:
         worker.charged_from += seconds
         if answer.pauses:
             worker.read_output()
-        log = worker.finish_run()
+        log, items = worker.finish_run(), worker.take_touched()
         retired = ""
         if self._is_spent(worker, answer):
             # Stopped for good before its job is settled.
@@ -131,7 +144,9 @@ class MessageHandler:
                 worker.channel.send(_GO_ON)
             if not worker.start_next(now):
                 worker.become_idle(now)
-        return RunFinished(run, pid, log, answer=answer, seconds=seconds, retired=retired)
+        return RunFinished(
+            run, pid, log, answer=answer, seconds=seconds, retired=retired, items=items
+        )
 
     def _is_spent(self, worker: WorkerProcess, answer: Answer) -> bool:
         """Whether a worker is to make no other run; if it may, its scratch directory is empty."""
@@ -174,4 +189,6 @@ def breach_of(worker: WorkerProcess, message: FromWorker) -> str:
             return "it asks for a field that is not to be fetched"
         if message.field in worker.fetched_fields:
             return "it asks twice for one field"
+    if worker.waits_for_items and not isinstance(message, LogText):
+        return "it goes on before it has what it asked for"
     return ""

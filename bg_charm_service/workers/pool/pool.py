@@ -43,6 +43,7 @@ from bg_charm_service.workers.pool.zygote_client import ZygoteClient, ZygoteLink
 from bg_charm_service.workers.protocol.messages import (
     TO_WORKER,
     FieldValue,
+    FoundItems,
     Inspect,
     RunSpec,
     Spawned,
@@ -166,6 +167,13 @@ class Pool:
         worker = self.workers.running(run_id)
         if worker is not None:
             worker.channel.send(TO_WORKER.encode(FieldValue(message.field, message.value, run_id)))
+
+    def give_items(self, message: FoundItems) -> None:
+        """Answer a run that looks into a collection; one that is over gets nothing."""
+        worker = self.workers.running(message.run_id)
+        if worker is not None:
+            worker.waits_for_items = False
+            worker.channel.send(TO_WORKER.encode(message))
 
     def inspect(self, request: Inspect) -> None:
         """Let a worker that has run nothing load a source; InspectFinished follows.

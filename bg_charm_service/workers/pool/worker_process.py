@@ -14,6 +14,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from bg_charm_service.domain.items import (
+    LONGEST_KEY_BYTES,
+    MOST_TOUCHED,
+    TouchedItems,
+    run_items_limit,
+    touched_keys,
+    written_bytes,
+)
 from bg_charm_service.domain.limits import Limits, Walls
 from bg_charm_service.workers.pool.channel import Allowance, WorkerChannel, run_allowance
 from bg_charm_service.workers.pool.process_usage import Processes, Usage
@@ -23,6 +31,9 @@ _Decoder = codecs.getincrementaldecoder("utf-8")
 
 #: What a log may hold beyond the limit that the worker keeps itself.
 _SLACK_BYTES = 8192
+
+#: To name a key that was touched takes so much beside its value, at most.
+_TOLD_KEY_BYTES = 2 * LONGEST_KEY_BYTES + 64
 
 
 class WorkerState(StrEnum):
@@ -156,6 +167,10 @@ class WorkerProcess:
         self.known_sources: set[str] = set()
         #: Large fields that the run under way has asked for.
         self.fetched_fields: set[str] = set()
+        #: Whether the run under way waits for items of a collection.
+        self.waits_for_items = False
+        self._touched: list[TouchedItems] = []
+        self._touched_keys = self._touched_bytes = 0
         self.channel = WorkerChannel()
         self._grace_seconds = 0.0
         self._last_request_no = 0
@@ -280,6 +295,24 @@ class WorkerProcess:
         self.deadline = math.inf
         return self._log.text
 
+    def add_touched(self, touched: TouchedItems) -> str:
+        """Keep a part of what the run under way touched of collections; says what is wrong."""
+        size_bytes = written_bytes(touched.writes)
+        self._touched_keys += touched_keys(touched)
+        self._touched_bytes += size_bytes
+        if self._touched_keys > MOST_TOUCHED:
+            return "it touched more keys than one run may"
+        if self._touched_bytes > run_items_limit(self.limits.state_bytes):
+            return "it wrote more of items than one run may"
+        self.channel.allow_more(size_bytes + _TOLD_KEY_BYTES * touched_keys(touched))
+        self._touched.append(touched)
+        return ""
+
+    def take_touched(self) -> tuple[TouchedItems, ...]:
+        """Take what the run under way touched of collections."""
+        touched, self._touched = self._touched, []
+        return tuple(touched)
+
     def add_log(self, message: LogText) -> None:
         """Keep what the run under way logged, up to its limit."""
         self._log.add(message.text)
@@ -351,6 +384,10 @@ class WorkerProcess:
         self.deadline = now + limits.timeout_seconds + self._grace_seconds
         self.output_bytes = 0
         self.fetched_fields.clear()
+        if self._touched_keys or self.waits_for_items:
+            self.waits_for_items = False
+            self._touched = []
+            self._touched_keys = self._touched_bytes = 0
         self._log = BoundedLog(limits.log_bytes)
 
     def _send(self, frames: bytes, numbers: range) -> None:

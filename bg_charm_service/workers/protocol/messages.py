@@ -14,6 +14,12 @@ from msgspec import Meta
 
 from bg_charm_service.domain.class_words import Said
 from bg_charm_service.domain.http_requests import MOST_REQUESTS, HttpRequest
+from bg_charm_service.domain.items import (
+    LONGEST_KEY_BYTES,
+    MOST_TOGETHER,
+    StoredItem,
+    TouchedItems,
+)
 from bg_charm_service.domain.limits import Limits
 from bg_charm_service.domain.model import CharmSchema, Failure, Remind, Send
 from bg_charm_service.domain.refusals import Refusal
@@ -106,6 +112,22 @@ class FieldValue(msgspec.Struct, frozen=True, tag="field", array_like=True):
     run_id: str = ""
 
 
+class FoundItems(msgspec.Struct, frozen=True, tag="items", array_like=True):
+    """What a run asked for of a collection, which is at `version` and has `count` items.
+
+    With a `problem` there is nothing to be had, for a reason that is the charm's to know; one that
+    `is_lost` was not to be read now, for none of the charm's, and the run is stale.
+    """
+
+    run_id: str
+    items: tuple[StoredItem, ...] = ()
+    version: int = 0
+    count: int = 0
+    is_end: bool = False
+    problem: str = ""
+    is_lost: bool = False
+
+
 class GoOn(msgspec.Struct, frozen=True, tag="go on", array_like=True):
     """What the last run left behind is dealt with: the worker may begin the next one."""
 
@@ -134,6 +156,31 @@ class FetchField(_FromWorker, frozen=True, tag="fetch"):
 
     run_id: str
     field: str
+
+
+class WantItems(_FromWorker, frozen=True, tag="want items"):
+    """The run looks into a collection: for keys, or for up to `limit` items behind a key.
+
+    Neither keys nor a limit asks for the length alone. A worker waits for what it asked for before
+    it says anything else.
+    """
+
+    run_id: str
+    field: str
+    keys: Annotated[
+        tuple[Annotated[str, Meta(max_length=LONGEST_KEY_BYTES)], ...],
+        Meta(max_length=MOST_TOGETHER),
+    ] = ()
+    after: Annotated[str, Meta(max_length=LONGEST_KEY_BYTES)] = ""
+    limit: Annotated[int, Meta(ge=0, le=MOST_TOGETHER)] = 0
+    has_values: bool = False
+
+
+class ItemsTouched(_FromWorker, frozen=True, tag="touched"):
+    """A part of what a run touched of its collections; all of them come before its answer."""
+
+    run_id: str
+    touched: TouchedItems
 
 
 class LogText(_FromWorker, frozen=True, tag="log"):
@@ -186,8 +233,8 @@ class Inspected(_FromWorker, frozen=True, tag="inspected"):
     withheld: _Names = ()
 
 
-ToWorker = RunSpec | FieldValue | Inspect | GoOn
-FromWorker = Ready | FetchField | LogText | Answer | Inspected
+ToWorker = RunSpec | FieldValue | FoundItems | Inspect | GoOn
+FromWorker = Ready | FetchField | WantItems | ItemsTouched | LogText | Answer | Inspected
 
 TO_WORKER: FrameCodec[ToWorker] = FrameCodec(ToWorker, _LARGEST_BYTES)
 FROM_WORKER: FrameCodec[FromWorker] = FrameCodec(FromWorker, _LARGEST_BYTES)

@@ -13,12 +13,14 @@ from typing import Any
 
 from bg_charm_service.domain.class_words import Said
 from bg_charm_service.domain.errors import NotFound
+from bg_charm_service.domain.items import TouchedItems
 from bg_charm_service.domain.model import CharmSchema, FieldKind, FieldSchema, Remind, Send
 from bg_charm_service.sdk.charm import Charm, CharmContext, attach, class_schema, run_of
 from bg_charm_service.sdk.class_words import hidden_names, said_by
 from bg_charm_service.sdk.expectations import read_expectations
 from bg_charm_service.sdk.fields import CharmField
-from bg_charm_service.sdk.links import LinkedCell, Run
+from bg_charm_service.sdk.links import LinkedCell, LinkedItems, Run
+from bg_charm_service.sdk.run_items import RunItems, normalize_items
 from bg_charm_service.sdk.snapshot import LinkInfo, MemorySnapshot, Snapshot
 from bg_charm_service.workers.runtime.class_loader import (
     author_traceback,
@@ -52,6 +54,7 @@ class Changes:
     writes: dict[str, bytes] = field(default_factory=dict)
     sends: tuple[Send, ...] = ()
     reminds: tuple[Remind, ...] = ()
+    items: tuple[TouchedItems, ...] = ()
 
 
 def describe(cls: type[Charm]) -> CharmSchema:
@@ -79,7 +82,10 @@ def names_used(cls: type[Charm]) -> tuple[dict[str, Said], tuple[str, ...], tupl
 
 def validate_field(cls: type[Charm], name: str, value: bytes) -> bytes:
     """Give the JSON of a field's value in normal form; raises StateError when it does not fit."""
-    return _field(cls, name).normalize(value)
+    field = _field(cls, name)
+    if field.kind is FieldKind.ITEMS:
+        return normalize_items(field, value)
+    return field.normalize(value)
 
 
 def bind(
@@ -117,18 +123,23 @@ def changes(charm: Charm) -> Changes:
     run = run_of(charm)
     fields = class_schema(type(charm)).fields
     writes: dict[str, bytes] = {}
+    items: list[TouchedItems] = []
     for name, value in list(charm.__dict__.items()):
         one = fields.get(name)
         if one is None:
             continue
-        written = None
+        written = touched = None
         if one.kind is FieldKind.VALUE or one.kind is FieldKind.SECRET:
             written = run.changed(one, value)
         elif isinstance(value, LinkedCell):
             written = value.changed()
+        elif isinstance(value, RunItems | LinkedItems):
+            touched = value.touched()
         if written is not None:
             writes[name] = written
-    return Changes(tuple(run.loaded), writes, tuple(run.sends), tuple(run.reminds))
+        if touched is not None:
+            items.append(touched)
+    return Changes(tuple(run.loaded), writes, tuple(run.sends), tuple(run.reminds), tuple(items))
 
 
 def _field(cls: type[Charm], name: str) -> CharmField:

@@ -14,6 +14,7 @@ from bg_charm_service.workers.protocol.framing import FrameReader
 from bg_charm_service.workers.protocol.messages import (
     TO_WORKER,
     FieldValue,
+    FoundItems,
     GoOn,
     Inspect,
     RunSpec,
@@ -69,6 +70,15 @@ class Requests:
                 self._keep(message)
             elif (message.run_id, message.field) == (run_id, name):
                 return message.value
+        return None
+
+    def items(self, run_id: str) -> FoundItems | None:
+        """Wait for the items that a run asked for; None when the supervisor is gone."""
+        while (message := self._reader.read()) is not None:
+            if not isinstance(message, FoundItems):
+                self._keep(message)
+            elif message.run_id == run_id:
+                return message
         return None
 
     def wait_to_go_on(self) -> None:

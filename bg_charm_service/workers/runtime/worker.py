@@ -12,7 +12,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,25 +20,36 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from bg_charm_service.domain.errors import SPENT_WORKER, FailureCause, FrameError
+from bg_charm_service.domain.errors import SPENT_WORKER, FailureCause, FrameError, StateError
+from bg_charm_service.domain.items import (
+    ItemPage,
+    StoredItem,
+    TouchedItems,
+    parts_of,
+    run_items_limit,
+)
 from bg_charm_service.domain.limits import Limits, Walls
 from bg_charm_service.domain.model import Failure
 from bg_charm_service.domain.run_endings import Ending, EndingKind
 from bg_charm_service.domain.size_limits import check_run_size
-from bg_charm_service.sdk.charm import Charm, CharmContext, next_run_of
+from bg_charm_service.sdk.charm import Charm, CharmContext, class_schema, next_run_of, run_of
 from bg_charm_service.sdk.endings import seconds_until
 from bg_charm_service.sdk.request_log import REQUESTS
+from bg_charm_service.sdk.run_items import ItemSource
 from bg_charm_service.workers.protocol.leftovers import Leftovers
 from bg_charm_service.workers.protocol.messages import (
     FROM_WORKER,
     MOST_REFUSED,
     Answer,
     FetchField,
+    FoundItems,
     FromWorker,
     Inspected,
+    ItemsTouched,
     LogText,
     Ready,
     RunSpec,
+    WantItems,
     answer_limit_bytes,
 )
 from bg_charm_service.workers.protocol.processes import own_memory_bytes
@@ -108,6 +119,40 @@ class WireSnapshot:
     def links(self) -> Mapping[str, LinkInfo]:
         return {name: LinkInfo(writable) for name, writable in self._spec.links.items()}
 
+    def items(self, field: str) -> ItemSource:
+        return WireItems(self._spec.run_id, field, self._worker)
+
+    @property
+    def most_item_bytes(self) -> int:
+        return run_items_limit(self._spec.limits.state_bytes)
+
+
+class WireItems:
+    """A collection that a run reads from, as the supervisor gives it."""
+
+    def __init__(self, run_id: str, field: str, worker: Worker) -> None:
+        self._run_id = run_id
+        self._field = field
+        self._worker = worker
+
+    def find(self, keys: Sequence[str], *, has_values: bool) -> Sequence[StoredItem]:
+        return self._ask(keys=tuple(keys), has_values=has_values).items
+
+    def page(self, after: str, limit: int, *, has_values: bool) -> ItemPage:
+        found = self._ask(after=after, limit=limit, has_values=has_values)
+        return ItemPage(found.items, found.version, found.is_end)
+
+    def count(self) -> int:
+        return self._ask().count
+
+    def _ask(self, **wanted: Any) -> FoundItems:
+        found = self._worker.ask(WantItems(self._run_id, self._field, **wanted))
+        if found is None or found.is_lost:
+            raise StaleRun
+        if found.problem:
+            raise StateError(found.problem)
+        return found
+
 
 class Bound(NamedTuple):
     """What a worker is bound to for good: the limit of its data, and what it lacks, if anything."""
@@ -148,6 +193,8 @@ class Worker:
         #: A thread that a run left has begun to work: nothing else is to run here.
         self.is_unfit = False
         self._is_talking = False
+        #: What the run touched of collections, until it is told.
+        self._touched: tuple[TouchedItems, ...] = ()
         self._retire_bytes = retire_bytes
         self._scratch = Path(scratch or tempfile.gettempdir())
         self._around = Surroundings(frozenset(walls), scratch)
@@ -207,6 +254,16 @@ class Worker:
             raise StaleRun
         return value
 
+    def ask(self, wanted: WantItems) -> FoundItems | None:
+        """Ask the supervisor for items; None when it is gone."""
+        with self._lock:
+            self._send(wanted)
+            self._is_talking = True
+            try:
+                return self._requests.items(wanted.run_id)
+            finally:
+                self._is_talking = False
+
     def _enter(self, walls: Walls) -> None:
         """Go behind walls, before any code of a charm is loaded; they never change again."""
         if self._walls is None:
@@ -241,6 +298,7 @@ class Worker:
             events = [send.event for send in found.sends] + [one.event for one in found.reminds]
             check_run_size(found.writes, events, limits.state_bytes)
             answer = {"reads": found.reads, "writes": found.writes, "sends": found.sends}
+            self._touched = found.items
             if found.reminds:
                 answer["reminds"] = found.reminds
             next_run = next_run_of(charm)
@@ -279,8 +337,8 @@ class Worker:
                 scratch=self._scratch,
                 scheduled_at=spec.scheduled_at,
                 previous=spec.previous,
-                room=_room(spec),
                 time_left=deadline.seconds_left,
+                bytes_left=lambda: _room(spec, charm),
             )
 
         charm = bind(charm_class, WireSnapshot(spec, self), context)
@@ -309,6 +367,9 @@ class Worker:
 
     def _answer(self, answer: Answer, limit_bytes: int) -> None:
         """Answer a run; what it left behind is dealt with before there is another one."""
+        touched, self._touched = self._touched, ()
+        for part in parts_of(touched):
+            self._send(ItemsTouched(answer.run_id, part))
         failure = answer.failure
         is_spent = bool(answer.leak) or (failure is not None and failure.cause in SPENT_WORKER)
         if is_spent or self._leftovers.are_there():
@@ -347,7 +408,12 @@ def _renew_precision() -> None:
     decimal.setcontext(decimal.getcontext().copy())
 
 
-def _room(spec: RunSpec) -> int:
-    """Give what is left of the state's limit, in bytes; links lead to the states of others."""
+def _room(spec: RunSpec, charm: Charm) -> int:
+    """Give what is left of the state's limit, in bytes; links lead to the states of others.
+
+    Where there are collections it is no more than the run may still write of items.
+    """
     own = [value for name, value in spec.values.items() if name not in spec.links]
-    return max(0, spec.limits.state_bytes - spec.large_bytes - sum(map(len, own)))
+    left = max(0, spec.limits.state_bytes - spec.large_bytes - sum(map(len, own)))
+    has_items = any(one.kind.is_of_items for one in class_schema(type(charm)).fields.values())
+    return min(left, run_of(charm).budget().left_bytes) if has_items else left

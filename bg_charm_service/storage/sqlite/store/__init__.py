@@ -9,6 +9,7 @@ from __future__ import annotations
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.store.audit import Audit
 from bg_charm_service.storage.sqlite.store.cells import Cells
+from bg_charm_service.storage.sqlite.store.charm_items import CharmItems
 from bg_charm_service.storage.sqlite.store.charm_lists import CharmLists
 from bg_charm_service.storage.sqlite.store.charms import Charms
 from bg_charm_service.storage.sqlite.store.data_keys import Secrets
@@ -40,6 +41,7 @@ def open_store(database: Database) -> Store:
         charms=Charms(database),
         charm_lists=CharmLists(database),
         cells=cells,
+        items=CharmItems(database),
         links=Links(database, cells),
         registrations=Registrations(database),
         health=HealthRecords(database),

@@ -226,6 +226,10 @@ class Charms:
         for table in _DROPPED_WITH_A_CHARM:
             self._database.execute(f"DELETE FROM {table} WHERE charm_key = ?", (charm_key,))
         self._database.execute("DELETE FROM charm_texts WHERE rowid = ?", (charm_key,))
+        # There may be very many items, which the cleanup deletes.
+        self._database.execute(
+            "UPDATE collections SET charm_key = NULL WHERE charm_key = ?", (charm_key,)
+        )
 
     def bring_near(self, now: float) -> None:
         """Let no charm have been removed after `now`: the clock was set back since."""

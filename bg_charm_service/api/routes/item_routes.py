@@ -1,0 +1,65 @@
+"""Routes of collections: their items a page at a time, one of them, and writing some."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Query
+from fastapi.responses import Response
+
+from bg_charm_service.api.auth.authorization import Changing, Reading
+from bg_charm_service.api.dependencies import (
+    STORED_JSON,
+    Charm,
+    Limit,
+    Service,
+    make_router,
+    stored_json,
+)
+from bg_charm_service.api.requests import ItemsBody
+from bg_charm_service.api.responses import Done
+from bg_charm_service.domain.items import LONGEST_KEY_BYTES
+
+router = make_router("charms")
+
+_Key = Annotated[str, Query(max_length=LONGEST_KEY_BYTES)]
+
+
+@router.get(
+    "/api/charms/{space}/{charm_id}/items/{field}", response_class=Response, responses=STORED_JSON
+)
+async def list_items(
+    service: Service,
+    caller: Reading,
+    ref: Charm,
+    field: str,
+    after: _Key = "",
+    limit: Limit = 100,
+    text: Annotated[str, Query(max_length=300)] = "",
+) -> Response:
+    """List items of a collection, from behind a key: all, or those that have a text.
+
+    `next` is where the list goes on, null at its end. A page of large items, or of those that a
+    text finds, may be shorter than the limit, or empty, and others follow it.
+    """
+    found = service.items.page(ref, field, after=after, limit=limit, text=text)
+    return stored_json(found.as_json())
+
+
+@router.get(
+    "/api/charms/{space}/{charm_id}/item/{field}", response_class=Response, responses=STORED_JSON
+)
+async def get_item(
+    service: Service, caller: Reading, ref: Charm, field: str, key: _Key
+) -> Response:
+    """Give the value of one item."""
+    return stored_json(service.items.item(ref, field, key))
+
+
+@router.put("/api/charms/{space}/{charm_id}/items/{field}")
+async def write_items(
+    service: Service, caller: Changing, ref: Charm, field: str, body: ItemsBody
+) -> Done:
+    """Write items of a collection, and remove some, all of it or nothing."""
+    await service.updates.write_items(ref, field, body.items_json(), body.remove)
+    return Done()

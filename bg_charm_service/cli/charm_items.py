@@ -1,0 +1,74 @@
+"""The command that shows the items of a collection, a page at a time."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from bg_charm_service.cli.arguments import charm_argument
+from bg_charm_service.cli.json_output import json_option
+from bg_charm_service.cli.printing import note, print_json, print_table
+from bg_charm_service.cli.session import Session, pass_session, path_of
+from bg_charm_service.domain.items import LONGEST_KEY_BYTES
+from bg_charm_service.domain.model import CharmRef
+from bg_charm_service.domain.quantities import size_text
+
+#: Items that are shown where nobody says how many.
+_ITEMS = 100
+
+
+@click.command()
+@charm_argument
+@click.argument("field")
+@click.argument("key", required=False)
+@click.option("--after", metavar="KEY", default="", help="Only those behind a key.")
+@click.option("--text", default="", help="Only those that have a text in their key or value.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 1000),
+    default=_ITEMS,
+    show_default=True,
+    metavar="N",
+    help="Show N items.",
+)
+@json_option
+@pass_session
+def items(
+    session: Session,
+    ref: CharmRef,
+    field: str,
+    key: str | None,
+    after: str,
+    text: str,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """Show items of a collection in the order of their keys, or the one of a KEY.
+
+    With --json a page is printed as the API gives it: its `next` is for --after.
+    """
+    for name, given in (("KEY", key or ""), ("--after", after)):
+        if len(given.encode(errors="replace")) > LONGEST_KEY_BYTES:
+            raise click.UsageError(f"{name}: a key has up to {LONGEST_KEY_BYTES} bytes.")
+    if key is not None:
+        path = path_of(ref, "item", field)
+        print_json(session.ask(lambda client: client.get(*path, key=key)).content)
+        return
+    path = path_of(ref, "items", field)
+    wanted = {"after": after, "text": text, "limit": limit}
+    content = session.ask(lambda client: client.get(*path, **wanted)).content
+    if as_json:
+        print_json(content)
+        return
+    page = json.loads(content)
+    if page["items"]:
+        rows = [
+            (item["key"], json.dumps(item["value"], ensure_ascii=False)) for item in page["items"]
+        ]
+        print_table(["KEY", "VALUE"], rows)
+    of_all = f"{page['count']:,} items of {size_text(page['bytes'])} in all"
+    if page["next"] is None:
+        note(f"{of_all}; these were the last.")
+    else:
+        note(f"{of_all}; it goes on with --after {json.dumps(page['next'], ensure_ascii=False)}")

@@ -1,0 +1,254 @@
+"""Collections in a running service: what runs read and write of them, and when a run is stale."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from html import unescape
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from tests.process.running import CHARMS, Refused, RunningCharm, Service
+
+COLLECTED = (CHARMS / "collected.py").read_text()
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that polls nothing by itself."""
+    flags = ("--interval=3600", "--max-retries=0", "--max-concurrent=3", "--run-log=1K")
+    with Service(tmp_path_factory.mktemp("collections") / "data", *flags) as running:
+        yield running
+
+
+@pytest.fixture
+def charm(service: Service) -> RunningCharm:
+    """A charm with collections that are empty."""
+    return service.add(COLLECTED)
+
+
+def seen(charm: RunningCharm, *deeds: Any, **event: Any) -> list[Any]:
+    """Have a charm do something with its collections; gives what it saw."""
+    run = charm.perform(do=list(deeds), **event)
+    assert "success" == run["status"], run
+    found: list[Any] = charm.get("seen")
+    return found
+
+
+def test_items_are_kept(charm: RunningCharm) -> None:
+    """What a run writes is there for the next one, in order, and what it removes is not."""
+    ada, bob = {"name": "Ada", "tags": []}, {"name": "Bob", "tags": ["x"]}
+    seen(charm, ("put", "people", {"b": bob, "a": ada, "ä": ada}))
+    looked = [("get", "people", "b"), ("get", "people", "c"), ("in", "people", "a")]
+    assert [bob, None, True] == seen(charm, *looked)
+    assert [3, ["a", "b"]] == seen(charm, ("len", "people"), ("first", "people", 2))
+    assert [[["a", "b"], ["ä"]]] == seen(charm, ("pages", "people", 2))
+    assert [None, None, 2] == seen(
+        charm, ("del", "people", "b"), ("remove", "people", ["x"]), ("len", "people")
+    )
+    assert [[["a", "ä"]]] == seen(charm, ("pages", "people", 5))
+
+
+def test_failed_run_writes_no_items(charm: RunningCharm) -> None:
+    """What a failed run wrote to a collection did not happen."""
+    seen(charm, ("add", "wanted", ["a"]))
+    failed = charm.perform(do=[("add", "wanted", ["b"]), ("remove", "wanted", ["a"])], fail=True)
+    assert "failure" == failed["status"]
+    assert [["a"]] == seen(charm, ("first", "wanted", 10))
+
+
+def test_changes_in_place_are_written(charm: RunningCharm) -> None:
+    """An item that is changed in place counts as written, by itself and page by page."""
+    people = {str(number): {"name": str(number)} for number in range(5)}
+    seen(charm, ("put", "people", people), ("tag", "people", ("1", "new")))
+    seen(charm, ("tag", "people", ("2", "later")))
+    seen(charm, ("tag all", "people", "all"))
+    tags = [seen(charm, ("get", "people", key))[0]["tags"] for key in ("0", "1", "2")]
+    assert [["all"], ["new", "all"], ["later", "all"]] == tags
+
+
+def test_more_looks_than_the_log_has_bytes(charm: RunningCharm) -> None:
+    """A run may look into its collections as often as it has time for."""
+    keys = [f"{number:05}" for number in range(3000)]
+    seen(charm, ("add", "wanted", keys))
+    assert [True] * 3000 == seen(charm, *(("in", "wanted", key) for key in keys))
+
+
+def link(
+    service: Service, to: RunningCharm, *, space: str = "test", writable: bool = False
+) -> RunningCharm:
+    """Add a charm that links to the to-do list of another."""
+    links = {"others": f"{to.ref}/wanted"}
+    return service.add(COLLECTED, space=space, **{"writable_links" if writable else "links": links})
+
+
+def test_a_list_is_fed_through_a_link(service: Service, charm: RunningCharm) -> None:
+    """A charm adds to another's collection, and removes from it, in the settlement of its run."""
+    feeder = link(service, charm)
+    seen(feeder, ("add", "others", ["b", "a"]), ("remove", "others", ["x"]))
+    assert [["a", "b"]] == seen(charm, ("first", "wanted", 5))
+    seen(charm, ("remove", "wanted", ["a"]))
+    assert [False, ["b"]] == seen(feeder, ("in", "others", "a"), ("first", "others", 5))
+
+
+def test_a_collection_elsewhere_is_only_read(service: Service, charm: RunningCharm) -> None:
+    """Into another space a link to a collection is for reading, unless it was made writable."""
+    seen(charm, ("add", "wanted", ["a"]))
+    reader = link(service, charm, space="elsewhere")
+    assert [["a"]] == seen(reader, ("first", "others", 5))
+    failed = reader.perform(do=[("add", "others", ["b"])])
+    assert ("failure", "state") == (failed["status"], failed["cause"])
+    assert "only be read" in failed["error"]
+    writer = link(service, charm, space="further", writable=True)
+    seen(writer, ("add", "others", ["b"]))
+    assert [["a", "b"]] == seen(charm, ("first", "wanted", 5))
+
+
+MOVED = {
+    "the key that it read": (("get", "wanted", "a"), ("put", "others", {"a": "new"})),
+    "a key that it removed": (("remove", "wanted", ["a"]), ("put", "others", {"a": "new"})),
+    "a key that was not there": (("in", "wanted", "c"), ("add", "others", ["c"])),
+    "the length": (("len", "wanted"), ("add", "others", ["c"])),
+    "the first keys": (("first", "wanted", 1), ("add", "others", ["0"])),
+    "one of the first keys": (("first", "wanted", 1), ("remove", "others", ["a"])),
+    "an item of a page": (("pages", "wanted", 1), ("put", "others", {"b": "new"})),
+    "the end": (("pages", "wanted", 1), ("add", "others", ["c"])),
+    "whether there is any": (("any", "wanted"), ("remove", "others", ["a"])),
+}
+
+UNMOVED = {
+    "another key": (("get", "wanted", "a"), ("put", "others", {"b": "new"})),
+    "what it never looked at": (("room", "wanted"), ("add", "others", ["c"])),
+    "a key behind the first ones": (("first", "wanted", 1), ("add", "others", ["c"])),
+    "a value, where it saw the length": (("len", "wanted"), ("put", "others", {"b": "new"})),
+    "more, where it saw that there is any": (("any", "wanted"), ("add", "others", ["c"])),
+}
+
+
+@pytest.mark.parametrize(
+    ("looked", "changed", "is_stale"),
+    [(*deeds, True) for deeds in MOVED.values()] + [(*deeds, False) for deeds in UNMOVED.values()],
+    ids=[*MOVED, *UNMOVED],
+)
+def test_a_run_is_stale_when_what_it_saw_moved(
+    service: Service, charm: RunningCharm, looked: Any, changed: Any, is_stale: object
+) -> None:
+    """Another's write makes a run stale if it moved what the run saw, and not otherwise."""
+    seen(charm, ("put", "wanted", {"a": "", "b": ""}))
+    feeder = link(service, charm)
+    gate = service.gate()
+    job = charm.send(do=[looked, ("put", "people", {"x": {"name": "X"}})], wait=str(gate.folder))
+    gate.wait_for_run()
+    seen(feeder, changed)
+    gate.let_go(2)
+    charm.wait_until_settled(job)
+    statuses = [run["status"] for run in charm.runs() if run["job_id"] == job]
+    assert (["success", "stale"] if is_stale else ["success"]) == statuses
+
+
+def test_a_second_look_that_differs_is_stale(service: Service, charm: RunningCharm) -> None:
+    """A run that saw two lengths of one collection saw something that never was: it is stale."""
+    seen(charm, ("add", "wanted", ["a"]))
+    feeder = link(service, charm)
+    gate = service.gate()
+    job = charm.send(
+        do=[("first", "wanted", 5)], wait=str(gate.folder), then=[("first", "wanted", 9)]
+    )
+    gate.wait_for_run()
+    seen(feeder, ("add", "others", ["0"]))
+    gate.let_go(2)
+    charm.wait_until_settled(job)
+    assert "stale" in [run["status"] for run in charm.runs() if run["job_id"] == job]
+    assert [["0", "a"], ["0", "a"]] == charm.get("seen")
+
+
+def test_two_runs_that_look_at_what_the_other_writes(service: Service) -> None:
+    """Of two runs that each write where the other looks, one sees what the other wrote: no skew."""
+    left, right = service.add(COLLECTED), service.add(COLLECTED)
+    links = {"others": f"{left.ref}/wanted", "third": f"{right.ref}/wanted"}
+    first, second = (service.add(COLLECTED, links=links) for _ in range(2))
+    gate = service.gate()
+    job = first.send(do=[("claim", "others", ("third", "mine"))], wait=str(gate.folder))
+    gate.wait_for_run()
+    seen(second, ("claim", "third", ("others", "yours")))
+    gate.let_go(2)
+    first.wait_until_settled(job)
+    assert [["yours"]] == seen(left, ("first", "wanted", 5))
+    assert [[]] == seen(right, ("first", "wanted", 5))
+
+
+def test_what_is_no_collection_is_not_linked(service: Service, charm: RunningCharm) -> None:
+    """A link to a collection leads to one, and no other link does: else it is refused."""
+    with pytest.raises(Exception, match="declared as Cell"):
+        service.add(COLLECTED, links={"others": f"{charm.ref}/seen"})
+    linked = (CHARMS / "linked.py").read_text()
+    with pytest.raises(Exception, match="declared as Cell"):
+        service.add(linked, links={"words": f"{charm.ref}/wanted"})
+
+
+def asked(charm: RunningCharm, method: str, path: str, body: Any = None, **query: Any) -> Any:
+    """Send a request about a collection; gives the answer."""
+    address = f"{charm.path}/{path}" + (f"?{urlencode(query)}" if query else "")
+    return charm.service.request(method, address, body)
+
+
+def test_a_collection_is_shown_in_pages(service: Service, charm: RunningCharm) -> None:
+    """Its size stands with the state, its items are given page by page, and found by a text."""
+    people = {f"{number:02}": {"name": f"Person {number}"} for number in range(25)}
+    seen(charm, ("put", "people", people))
+    assert 25 == charm.get("people")["$items"] == asked(charm, "GET", "state")["people"]["$items"]
+    keys: list[str] = []
+    more: str | None = ""
+    while more is not None:
+        page = asked(charm, "GET", "items/people", after=more, limit=10)
+        keys, more = keys + [item["key"] for item in page["items"]], page["next"]
+    assert sorted(people) == keys
+    found = asked(charm, "GET", "items/people", text="PERSON 7")
+    assert [{"key": "07", "value": {"name": "Person 7", "tags": []}}] == found["items"]
+    assert "Person 7" == asked(charm, "GET", "item/people", key="07")["name"]
+    with pytest.raises(Refused, match="has no item '7'"):
+        asked(charm, "GET", "item/people", key="7")
+    with pytest.raises(Refused, match="has no collection seen; it has wanted, people"):
+        asked(charm, "GET", "items/seen")
+
+
+def test_pages_of_a_collection(service: Service, charm: RunningCharm) -> None:
+    """The charm's page leads to a table of its items, which goes on and finds."""
+    keys = [f"key {number:03} <b>" for number in range(60)]
+    seen(charm, ("add", "wanted", keys))
+    assert "60 items" in service.page(f"/charms/{charm.ref}")
+    first = service.page(f"/charms/{charm.ref}/items/wanted")
+    assert "key 049 &lt;b&gt;" in first
+    assert "key 050" not in first
+    link = re.search(r'href="\?(text=&amp;after=[^"]*)"', first)
+    assert link is not None
+    second = service.page(f"/charms/{charm.ref}/items/wanted?{unescape(link[1])}")
+    assert "key 050 &lt;b&gt;" in second
+    assert "key 059" in second
+    found = service.page(f"/charms/{charm.ref}/items/wanted?text=key+033")
+    assert ("key 033" in found, "key 034" in found) == (True, False)
+
+
+def test_items_are_written_from_outside(service: Service, charm: RunningCharm) -> None:
+    """People write and remove items, checked as the charm's own; the field cannot be set."""
+    items = {"a": {"name": "Ada"}, "b": {"name": "Bob"}}
+    asked(charm, "PUT", "items/people", {"items": items})
+    asked(charm, "PUT", "items/people", {"items": {"c": {"name": "C"}}, "remove": ["a"]})
+    assert [[["b", "c"]]] == seen(charm, ("pages", "people", 5))
+    with pytest.raises(Refused, match=r"people\['d'\]\.name: Field required"):
+        asked(charm, "PUT", "items/people", {"items": {"d": {}, "e": {"name": "E"}}})
+    assert 2 == charm.get("people")["$items"]
+    with pytest.raises(Refused, match="it cannot be set as a whole"):
+        asked(charm, "PUT", "state/people", {})
+
+
+def test_a_charm_is_added_with_items(service: Service) -> None:
+    """What `--set` says of a collection are its first items."""
+    charm = service.add(COLLECTED, values={"wanted": {"a": "", "b": ""}})
+    assert [["a", "b"]] == seen(charm, ("first", "wanted", 5))
+    with pytest.raises(Refused, match=r"wanted\['a'\]"):
+        service.add(COLLECTED, values={"wanted": {"a": 7}})
+    with pytest.raises(Refused, match="wanted is a collection"):
+        service.add(COLLECTED, values={"wanted": ["a"]})
