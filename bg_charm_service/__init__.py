@@ -38,9 +38,13 @@ if TYPE_CHECKING:
     from bg_charm_service.sdk.imap import MailError as MailError
     from bg_charm_service.sdk.imap import MailPoint as MailPoint
     from bg_charm_service.sdk.items import Items as Items
+    from bg_charm_service.sdk.imap import MailboxNews as MailboxNews
+    from bg_charm_service.sdk.imap import MailHead as MailHead
     from bg_charm_service.sdk.mail_text import html_text as html_text
+    from bg_charm_service.sdk.mail_text import mail_header as mail_header
     from bg_charm_service.sdk.mail_text import mail_text as mail_text
     from bg_charm_service.sdk.mail_text import safe_html as safe_html
+    from bg_charm_service.sdk.uid_set import UidSet as UidSet
 
 __version__ = VERSION
 
@@ -60,15 +64,19 @@ _HOMES = {
     "Items": "bg_charm_service.sdk.items",
     "MailChanges": "bg_charm_service.sdk.imap",
     "MailError": "bg_charm_service.sdk.imap",
+    "MailHead": "bg_charm_service.sdk.imap",
     "MailPoint": "bg_charm_service.sdk.imap",
+    "MailboxNews": "bg_charm_service.sdk.imap",
     "ProviderDown": "bg_charm_service.sdk.endings",
     "Secret": "bg_charm_service.sdk.cells",
     "SignInNeeded": "bg_charm_service.sdk.endings",
     "Stop": "bg_charm_service.sdk.endings",
     "Stream": "bg_charm_service.sdk.cells",
     "TokenSource": "bg_charm_service.sdk.http_client",
+    "UidSet": "bg_charm_service.sdk.uid_set",
     "Wait": "bg_charm_service.sdk.endings",
     "html_text": "bg_charm_service.sdk.mail_text",
+    "mail_header": "bg_charm_service.sdk.mail_text",
     "mail_text": "bg_charm_service.sdk.mail_text",
     "read_cell": "bg_charm_service.scanning.integration",
     "safe_html": "bg_charm_service.sdk.mail_text",
@@ -90,16 +98,20 @@ __all__ = [
     "Items",
     "MailChanges",
     "MailError",
+    "MailHead",
     "MailPoint",
+    "MailboxNews",
     "ProviderDown",
     "Secret",
     "SignInNeeded",
     "Stop",
     "Stream",
     "TokenSource",
+    "UidSet",
     "Wait",
     "__version__",
     "html_text",
+    "mail_header",
     "mail_text",
     "read_cell",
     "safe_html",

@@ -23,8 +23,13 @@ from tests.fakes.imap_server import FakeImap
 from tests.providers import refused_url
 from tests.unit.plain_run import RUN
 
-EXAMINED = ["* 3 EXISTS", "* OK [UIDVALIDITY 7] valid", "* OK [HIGHESTMODSEQ 90] highest"]
-UNCOUNTED = EXAMINED[:2]
+EXAMINED = [
+    "* 3 EXISTS",
+    "* OK [UIDVALIDITY 7] valid",
+    "* OK [UIDNEXT 10] next",
+    "* OK [HIGHESTMODSEQ 90] highest",
+]
+UNCOUNTED = EXAMINED[:3]
 FLAGS = ["* 1 FETCH (UID 3 FLAGS (\\Seen \\Recent))", "* 2 FETCH (UID 9 FLAGS ())"]
 KNOWN = (1, 2, 3)
 POINT = MailPoint(7, 50)
@@ -47,7 +52,7 @@ def test_a_server_with_qresync_tells_all_at_once() -> None:
     told = [*EXAMINED, "* VANISHED (EARLIER) 1:2,4:4294967295", *FLAGS]
     with FakeImap({"EXAMINE": told}, "ENABLE CONDSTORE QRESYNC") as server:
         found = changes(server)
-    assert MailChanges(MailPoint(7, 90), SEEN, frozenset({1, 2})) == found
+    assert MailChanges(MailPoint(7, 90, 10), SEEN, frozenset({1, 2})) == found
     assert "ENABLE QRESYNC" in server.said
     assert 'EXAMINE "INBOX" (QRESYNC (7 50))' in server.said
     assert not [command for command in server.said if command.startswith("UID")]
@@ -59,18 +64,18 @@ def test_a_server_with_condstore_is_asked_for_both(search: str) -> None:
     there = ['* ESEARCH (TAG "x") UID ALL 2:3,9'] if search else ["* SEARCH 2 3 9"]
     script = {"EXAMINE": EXAMINED, "FETCH": FLAGS, "SEARCH": there}
     with FakeImap(script, f"CONDSTORE {search}") as server:
-        assert MailChanges(MailPoint(7, 90), SEEN, frozenset({1})) == changes(server)
+        assert MailChanges(MailPoint(7, 90, 10), SEEN, frozenset({1})) == changes(server)
         assert "UID FETCH 1:* (UID FLAGS) (CHANGEDSINCE 50)" in server.said
         server.said.clear()
         unchanged = changes(server, MailPoint(7, 90))
-    assert MailChanges(MailPoint(7, 90), {}, frozenset({1})) == unchanged
+    assert MailChanges(MailPoint(7, 90, 10), {}, frozenset({1})) == unchanged
     assert not [command for command in server.said if command.startswith("UID FETCH")]
 
 
 def test_a_server_without_counts_is_compared_with() -> None:
     """All flags are read."""
     with FakeImap({"EXAMINE": UNCOUNTED, "FETCH": FLAGS}) as server:
-        assert MailChanges(MailPoint(7, 0), SEEN, frozenset({1, 2})) == changes(server)
+        assert MailChanges(MailPoint(7, 0, 10), SEEN, frozenset({1, 2})) == changes(server)
         assert 'EXAMINE "INBOX"' in server.said
 
 
@@ -80,7 +85,7 @@ def test_a_mailbox_that_was_made_anew_is_new(capabilities: str, point: MailPoint
     """Whatever was known of it is void: it is read as one that was never seen."""
     with FakeImap({"EXAMINE": EXAMINED, "FETCH": FLAGS}, capabilities) as server:
         found = changes(server, point)
-    assert MailChanges(MailPoint(7, 90), SEEN, frozenset(KNOWN), is_new=True) == found
+    assert MailChanges(MailPoint(7, 90, 10), SEEN, frozenset(KNOWN), is_new=True) == found
 
 
 def test_an_empty_mailbox_has_nothing() -> None:
@@ -112,7 +117,8 @@ def test_mails_come_in_pieces() -> None:
     ("script", "kind", "words"),
     [
         ({"AUTHENTICATE": ["NO [AUTHENTICATIONFAILED] no"]}, SignInNeeded, "AUTHENTICATIONFAILED"),
-        ({"AUTHENTICATE": ["NO no"]}, SignInNeeded, "127.0.0.1: "),
+        ({"AUTHENTICATE": ["NO no"]}, SignInNeeded, "127.0.0.1 refused user me and the password"),
+        ({"AUTHENTICATE": ["NO Too many simultaneous connections."]}, Wait, "simultaneous"),
         ({"AUTHENTICATE": ["NO [UNAVAILABLE] later"]}, ProviderDown, "later"),
         ({"AUTHENTICATE": ["NO [LIMIT] too many"]}, Wait, "too many"),
         ({"AUTHENTICATE": [None]}, ProviderDown, "abort"),
