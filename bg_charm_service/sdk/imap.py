@@ -229,6 +229,14 @@ class Imap:
             width *= 4
         return found, among
 
+    def uid_at(self, place: int) -> int:
+        """Give the UID of the mail at a place: the oldest one is at 1."""
+        lines = self._ask("FETCH", str(place), "(UID)").get("FETCH", ())
+        uids = [int(uid[1]) for line in lines if (uid := _UID.search(line)) is not None]
+        if not uids:
+            raise MailError(f"{self._host}: there is no mail at place {place}")
+        return uids[0]
+
     def flags(self) -> dict[int, frozenset[str]]:
         """Give the flags of all mails of the mailbox that was opened, by UID."""
         return self._flags("1:*")
