@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import imaplib
 import re
+import socket
 from base64 import b64encode
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
@@ -324,6 +325,8 @@ class Imap:
             raise
         except (OSError, imaplib.IMAP4.error) as error:
             raise unreachable(self._host, self._port, error, is_plain=self._is_plain) from error
+        # It sends an answer and the end of its line by themselves, and would wait in between.
+        self._opened.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._sign_in(self._opened)
         offered = self._capabilities()
         self._has_esearch = "ESEARCH" in offered
