@@ -95,9 +95,10 @@ class MailImporter(Charm):
     mails: Items[Mail]  # the newest first
     unreadable: Items[Unreadable]
 
-    # How far it was read, and what is still to be looked at: sets of UIDs, as `1:9000,9004`.
+    # How far it was read, and what is still to do: sets of UIDs, as `1:9000,9004`.
     point: MailPoint | None = None
-    wanted: str = ""
+    wanted: str = ""  # to be read; none of them is in `mails`
+    changed: str = ""  # whose flags may be others now
     flags: dict[str, str] = Field(default_factory=dict)  # where a server does not tell of changes
     lowest: int = 1  # the UID from which on mails are kept, for so many that are to be
     lowest_for: int = 0
@@ -125,8 +126,9 @@ class MailImporter(Charm):
                 return
             self._note(imap, news)
             self._choose_lowest(imap, news)
+            self._update_flags(imap)
             self._read(imap)
-            if self.wanted:
+            if self.wanted or self.changed:
                 self.again(after=0)
             else:
                 self._compare(imap, news.count)
@@ -135,33 +137,35 @@ class MailImporter(Charm):
 
     def _let_go(self) -> bool:
         """Remove mails of another mailbox, or of this one before it was made anew; True if all."""
-        self.wanted, self.flags = "", {}
+        self.wanted, self.changed, self.flags = "", "", {}
         for items in (self.mails, self.unreadable):
             items.remove(items.first(PORTION_GONE))
         return not self.mails and not self.unreadable
 
     def _note(self, imap: Imap, news: MailboxNews) -> None:
-        """Note what is to be looked at: it outlasts this run, and the point moves along with it."""
-        wanted = UidSet.parse(self.wanted)
+        """Note what there is to do: it outlasts this run, and the point moves along with it."""
+        wanted, changed = UidSet.parse(self.wanted), UidSet.parse(self.changed)
         first = 1 if self.point is None or news.is_new else self.point.next_uid
         wanted |= UidSet([(first, news.point.next_uid - 1)])
         if news.changed is not None:
-            wanted |= UidSet.of(news.changed)
+            changed |= UidSet.of(news.changed)
         elif not (news.is_new and news.point.mod_seq):
-            wanted |= self._other_flags(imap.flags())
+            changed |= self._other_flags(imap.flags())
         gone = (news.vanished or UidSet()) - UidSet.of(news.changed or ())
         if len(gone) <= PORTION:
             # More than that is found by comparing.
             self._remove(gone)
         if self.unreadable and datetime.now(UTC) - self.retried_at > RETRY_AFTER:
-            wanted |= UidSet.of(map(uid_of, self.unreadable.first(PORTION)))
+            wanted |= UidSet.of(map(uid_of, self.unreadable.first(PORTION_GONE)))
             self.retried_at = datetime.now(UTC)
-        self.wanted = str(wanted - gone)
+        self.wanted, self.changed = str(wanted - gone), str(changed - wanted - gone)
 
     def _choose_lowest(self, imap: Imap, news: MailboxNews) -> None:
         """Choose from which UID on mails are kept, where that has to be done anew."""
-        is_crowded = len(self.mails) > self.keep + SPARE
-        if not (news.is_new or is_crowded or self.lowest_for != self.keep):
+        count = len(self.mails)
+        is_thin = self.older > 0 and not self.wanted and count < self.keep - SPARE
+        has_to = news.is_new or is_thin or count > self.keep + SPARE
+        if not has_to and self.lowest_for == self.keep:
             return
         before = 1 if news.is_new else self.lowest
         self.older = max(0, news.count - self.keep)
@@ -183,31 +187,39 @@ class MailImporter(Charm):
             changed |= (old - new) | (new - old)
         return changed
 
+    def _update_flags(self, imap: Imap) -> None:
+        """Take over the flags of mails that have changed, and keep the rest for the next run."""
+        changed = UidSet.parse(self.changed)
+        portion = changed.newest(PORTION)
+        left = []
+        has_room = True
+        for uid, flags in imap.flags(UidSet.of(portion)).items():
+            mail = self.mails.get(key_of(uid))
+            if mail is not None and has_room:
+                self.mails[key_of(uid)] = mail.model_copy(update={"flags": sorted(flags)})
+                has_room = self.context.room > ROOM_FOR_ONE
+            elif mail is not None:
+                left.append(uid)
+        self.changed = str(changed - UidSet.of(set(portion).difference(left)))
+
     def _read(self, imap: Imap) -> None:
-        """Look at the newest of what is wanted, and keep the rest for the next run."""
+        """Read the newest of what is wanted, and keep the rest for the next run."""
         wanted = UidSet.parse(self.wanted) - UidSet([(1, self.lowest - 1)])
         uids, rest = imap.newest(wanted, PORTION)
         heads = imap.heads(uids)
-        unknown = []
-        done = set()
-        for uid in sorted(heads, reverse=True):
-            known = self.mails.get(key_of(uid))
-            if known is None:
-                unknown.append(uid)
-            elif self.context.room > ROOM_FOR_ONE:
-                flags = sorted(heads[uid].flags)
-                self.mails[key_of(uid)] = known.model_copy(update={"flags": flags})
-                done.add(uid)
-        done |= self._fetch(imap, {uid: heads[uid] for uid in unknown})
+        done = self._fetch(imap, {uid: heads[uid] for uid in uids if uid in heads})
         self.wanted = str(rest | UidSet.of(heads.keys() - done))
 
     def _fetch(self, imap: Imap, heads: dict[int, MailHead]) -> set[int]:
         """Read mails as long as there are time and room; gives those that are done with."""
         done: set[int] = set()
+        has_unreadable = bool(self.unreadable)
         enough = self.context.seconds_left / 3
         try:
             for uid, found in imap.fetch_each(heads, most_bytes=MOST_BYTES):
                 self._keep(uid, heads[uid], found)
+                if has_unreadable and not isinstance(found, Exception):
+                    self.unreadable.remove([key_of(uid)])
                 done.add(uid)
                 if self.context.room < ROOM_FOR_ONE or self.context.seconds_left < enough:
                     return done
@@ -229,9 +241,6 @@ class MailImporter(Charm):
             # Whatever it is: the others are there.
             print(f"The mail with UID {uid} cannot be read: {error!r:.500}")
             self.unreadable[key] = Unreadable(uid=uid, why=f"{type(error).__name__}: {error}"[:500])
-        else:
-            if self.unreadable:
-                self.unreadable.remove([key])
 
     def _compare(self, imap: Imap, count: int) -> None:
         """Compare what is here with what the server has, where there are not as many."""
@@ -245,8 +254,11 @@ class MailImporter(Charm):
             uid_of(key) for items in (self.mails, self.unreadable) for key in items.first(known)
         )
         there -= older
-        self._remove(UidSet.of((here - there).newest(PORTION_GONE)))
+        gone = (here - there).newest(PORTION_GONE)
+        self._remove(UidSet.of(gone))
         self.wanted = str(there - here)
+        if len(gone) == PORTION_GONE:
+            self.again(after=0)
 
     def _remove(self, uids: UidSet) -> None:
         keys = [key_of(uid) for uid in uids]
@@ -258,8 +270,9 @@ class MailImporter(Charm):
         known = len(self.mails)
         if self.wanted:
             return f"{known:,} of about {count:,} mails"
+        text = f"{known:,} mail{'' if known == 1 else 's'}"
         unreadable = len(self.unreadable)
-        return f"{known:,} mails" + (f", {unreadable:,} cannot be read" if unreadable else "")
+        return f"{text}, {unreadable:,} cannot be read" if unreadable else text
 
 
 def key_of(uid: int) -> str:

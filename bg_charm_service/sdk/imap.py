@@ -238,9 +238,9 @@ class Imap:
             raise MailError(f"{self._host}: there is no mail at place {place}")
         return uids[0]
 
-    def flags(self) -> dict[int, frozenset[str]]:
-        """Give the flags of all mails of the mailbox that was opened, by UID."""
-        return self._flags("1:*")
+    def flags(self, among: UidSet | None = None) -> dict[int, frozenset[str]]:
+        """Give the flags of all mails of the mailbox that was opened, or of some, by UID."""
+        return self._flags("1:*" if among is None else str(among)) if among != UidSet() else {}
 
     def heads(self, uids: Iterable[int]) -> dict[int, MailHead]:
         """Say what there is to say of mails without reading them; one that is gone is left out."""
@@ -368,7 +368,10 @@ class Imap:
             parameters = (f"(QRESYNC ({point.uid_validity} {point.mod_seq}))",)
         elif self._has_condstore:
             parameters = ("(CONDSTORE)",)
-        untagged = self._ask("EXAMINE", mailbox_name(mailbox), *parameters)
+        try:
+            untagged = self._ask("EXAMINE", mailbox_name(mailbox), *parameters)
+        except MailError as error:
+            raise MailError(f"the mailbox {mailbox!r} cannot be opened: {error}") from None
         self._mailbox = mailbox
         imap = self._imap
         # `select` of imaplib takes no parameters, and would note these two.
