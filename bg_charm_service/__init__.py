@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from bg_charm_service.sdk.http_client import TokenSource as TokenSource
     from bg_charm_service.sdk.http_wire import BodyTooLarge as BodyTooLarge
     from bg_charm_service.sdk.imap import Imap as Imap
+    from bg_charm_service.sdk.imap import MailboxNews as MailboxNews
     from bg_charm_service.sdk.imap import MailChanges as MailChanges
     from bg_charm_service.sdk.imap import MailError as MailError
+    from bg_charm_service.sdk.imap import MailHead as MailHead
     from bg_charm_service.sdk.imap import MailPoint as MailPoint
     from bg_charm_service.sdk.items import Items as Items
-    from bg_charm_service.sdk.imap import MailboxNews as MailboxNews
-    from bg_charm_service.sdk.imap import MailHead as MailHead
     from bg_charm_service.sdk.mail_text import html_text as html_text
     from bg_charm_service.sdk.mail_text import mail_header as mail_header
     from bg_charm_service.sdk.mail_text import mail_text as mail_text

@@ -6,6 +6,7 @@ bg-charm-service charm import - <<< '{"file": "charms/mail_importer.py", "space"
 It reads, and changes nothing: what was unread stays unread.
 """
 
+import logging
 from datetime import UTC, datetime, timedelta
 from email.message import Message
 from email.parser import BytesParser
@@ -239,7 +240,9 @@ class MailImporter(Charm):
             self.mails[key] = read_mail(uid, head, found)
         except Exception as error:
             # Whatever it is: the others are there.
-            print(f"The mail with UID {uid} cannot be read: {error!r:.500}")
+            logging.warning("The mail with UID %d cannot be read: %.500r", uid, error)
+            if not self.unreadable:
+                self.retried_at = datetime.now(UTC)
             self.unreadable[key] = Unreadable(uid=uid, why=f"{type(error).__name__}: {error}"[:500])
 
     def _compare(self, imap: Imap, count: int) -> None:

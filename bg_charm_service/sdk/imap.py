@@ -10,6 +10,7 @@ from __future__ import annotations
 import imaplib
 import re
 import socket
+import ssl
 from base64 import b64encode
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
@@ -18,7 +19,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from types import TracebackType
 from typing import Any, Final
 
-from bg_charm_service.sdk.endings import ProviderDown, RunEnding, SignInNeeded, Wait
+from bg_charm_service.sdk.endings import ProviderDown, RunEnding, Wait
 from bg_charm_service.sdk.imap_faults import not_signed_in, unreachable
 from bg_charm_service.sdk.tls_context import shared_tls_context
 from bg_charm_service.sdk.uid_set import UidSet
@@ -244,7 +245,7 @@ class Imap:
 
     def heads(self, uids: Iterable[int]) -> dict[int, MailHead]:
         """Say what there is to say of mails without reading them; one that is gone is left out."""
-        found = {}
+        found: dict[int, MailHead] = {}
         wanted = list(uids)
         for place in range(0, len(wanted), _HEADS_A_PIECE):
             piece = str(UidSet.of(wanted[place : place + _HEADS_A_PIECE]))
@@ -320,11 +321,11 @@ class Imap:
                     ssl_context=shared_tls_context(),
                     timeout=self._timeout,
                 )
-        except PermissionError:
-            # A wall's, which says more than a server could: which port, and how it is opened.
-            raise
+        except ssl.SSLError as error:
+            # Alone: what is made of it otherwise says less of mail servers.
+            raise self._unreachable(error) from None
         except (OSError, imaplib.IMAP4.error) as error:
-            raise unreachable(self._host, self._port, error, is_plain=self._is_plain) from error
+            raise self._unreachable(error) from error
         # It sends an answer and the end of its line by themselves, and would wait in between.
         self._opened.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._sign_in(self._opened)
@@ -400,7 +401,8 @@ class Imap:
             raise self._refused(str(error), ProviderDown) from None
         if answer != "OK":
             said = data[0].decode("utf-8", "replace") if data and data[0] else ""
-            raise self._refused(f"{command}: {said}", MailError)
+            name = f"UID {arguments[0]}" if command == "UID" else command
+            raise self._refused(f"{name}: {said}", MailError)
         found: dict[str, list[Any]] = dict(imap.untagged_responses)
         # What none came of is a list of nothing.
         return {name: [one for one in lines if one is not None] for name, lines in found.items()}
@@ -416,6 +418,9 @@ class Imap:
         if otherwise is ProviderDown:
             return ProviderDown(text, host=self._host)
         return otherwise(text)
+
+    def _unreachable(self, error: BaseException) -> ProviderDown:
+        return unreachable(self._host, self._port, error, is_plain=self._is_plain)
 
     def _down(self, error: BaseException) -> ProviderDown:
         said = " ".join(str(error).split())

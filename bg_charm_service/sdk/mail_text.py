@@ -230,7 +230,10 @@ def decode_text(data: bytes, charset: str) -> str:
 
 
 def _raw_headers(message: Message) -> list[tuple[str, str]]:
-    return _asked(lambda: [(key, str(text)) for key, text in message.raw_items()], [])
+    found: list[tuple[str, str]] = _asked(
+        lambda: [(key, str(text)) for key, text in message.raw_items()], []
+    )
+    return found
 
 
 def _header_bytes(text: str) -> bytes:

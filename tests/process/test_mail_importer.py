@@ -1,4 +1,4 @@
-"""The charm that imports mail, in a real service, from a real Dovecot: compared with what it has."""
+"""The charm that imports mail, in a real service, from a real Dovecot whose mails it has then."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def imported(charm: RunningCharm) -> dict[int, list[str]]:
 
 def sync(charm: RunningCharm) -> list[str]:
     """Run it until it is done; gives what it said of its progress."""
-    said = []
+    said: list[str] = []
     while not said or " of about " in said[-1]:
         assert "success" == charm.run()["status"]
         said.append(charm.get("progress"))

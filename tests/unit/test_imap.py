@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,9 +11,11 @@ from bg_charm_service import (
     Imap,
     MailChanges,
     MailError,
+    MailHead,
     MailPoint,
     ProviderDown,
     SignInNeeded,
+    UidSet,
     Wait,
 )
 from bg_charm_service.domain.errors import FailureCause
@@ -20,6 +23,7 @@ from bg_charm_service.sdk.imap import mailbox_name
 from bg_charm_service.workers.runtime.failure_report import end_of
 from bg_charm_service.workers.runtime.host_watch import HOSTS
 from tests.fakes.imap_server import FakeImap
+from tests.fakes.mailbox import FakeMailbox
 from tests.providers import refused_url
 from tests.unit.plain_run import RUN
 
@@ -172,7 +176,7 @@ def test_who_is_not_there_is_down() -> None:
         with pytest.raises(ProviderDown) as caught, Imap("127.0.0.1", "me", "x", port=server.port):
             pass
         failure, _ = end_of(caught.value, RUN, "", HOSTS)
-    assert FailureCause.TLS is failure.cause
+    assert (FailureCause.DOWN, caught.value.why) == (failure.cause, failure.message)
 
 
 @pytest.mark.parametrize(
@@ -188,3 +192,47 @@ def test_who_is_not_there_is_down() -> None:
 def test_names_of_mailboxes_are_written_for_servers(name: str, written: str) -> None:
     """In modified UTF-7, quoted; the last is the example of RFC 3501."""
     assert written == mailbox_name(name)
+
+
+@pytest.mark.parametrize("capabilities", ["ESEARCH", ""])
+def test_the_newest_of_some_are_found(capabilities: str) -> None:
+    """However many are asked for, and however many of them are gone."""
+    box = FakeMailbox()
+    for number in range(300):
+        box.append(str(number))
+    box.expunge(range(20, 290))
+    with box.server(capabilities) as server, imap(server) as opened:
+        opened.open("INBOX")
+        assert ([300, 299], UidSet([(1, 298)])) == opened.newest(UidSet([(1, 999)]), 2)
+        found, left = opened.newest(UidSet([(5, 10), (15, 299)]), 12)
+        assert [*range(299, 289, -1), 19, 18] == found
+        assert UidSet([(5, 10), (15, 17)]) == left
+        assert ([3, 2, 1], UidSet()) == opened.newest(UidSet([(1, 3), (30, 31)]), 9)
+        assert ([], UidSet()) == opened.newest(UidSet(), 9)
+        assert (1, 290) == (opened.uid_at(1), opened.uid_at(20))
+        server.script["FETCH"] = []
+        with pytest.raises(MailError, match="no mail at place 0"):
+            opened.uid_at(0)
+
+
+def test_a_server_that_does_not_say_what_comes_next() -> None:
+    """Then it is more than what there is."""
+    script = {"EXAMINE": [EXAMINED[0], EXAMINED[1]], "SEARCH": ["* SEARCH 2 3 9"]}
+    with FakeImap(script) as server, imap(server) as opened:
+        assert MailPoint(7, 0, 10) == opened.open("INBOX").point
+
+
+def test_a_mail_is_said_of_without_reading_it() -> None:
+    """When it came, in the time of no place; what cannot be read of that is left out."""
+    date = 'INTERNALDATE " 1-Dec-2026 01:30:00 +0200"'
+    told = [
+        f"* 1 FETCH (UID 3 FLAGS (\\Seen) {date} RFC822.SIZE 70)",
+        '* 2 FETCH (RFC822.SIZE 5 UID 9 FLAGS () INTERNALDATE "99-Foo-2026 01:30:00 +0200")',
+        "* 3 FETCH (UID 11 FLAGS (\\Seen))",
+    ]
+    with FakeImap({"EXAMINE": EXAMINED, "FETCH": told}) as server, imap(server) as opened:
+        opened.open("INBOX")
+        found = opened.heads([3, 9])
+    received = datetime(2026, 11, 30, 23, 30, tzinfo=UTC)
+    assert MailHead(frozenset({"\\Seen"}), 70, received) == found[3]
+    assert {9: MailHead(frozenset(), 5)} == {uid: one for uid, one in found.items() if uid != 3}
