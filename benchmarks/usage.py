@@ -77,6 +77,11 @@ def resident_bytes(pid: int) -> int:
     return _entry(f"/proc/{pid}/status", "VmRSS") * 1024
 
 
+def peak_resident_bytes(pid: int) -> int:
+    """Read the largest resident set size that one process has had; 0 when it is gone."""
+    return _entry(f"/proc/{pid}/status", "VmHWM") * 1024
+
+
 def bytes_written(pid: int) -> int:
     """Read what one process had written to disks, with its ended children; 0 when it is gone."""
     return _entry(f"/proc/{pid}/io", "write_bytes")

@@ -8,6 +8,7 @@ TITLES = {
     "waiting": "Waiting: 10,000 charms that await a second of network every minute",
     "latency": "Latency: from a request to the handler's first line",
     "large_state": "Large state: 10 MB in one field, another is changed",
+    "collections": "Collections: one message more beside 100,000, and the first 10,000",
     "idle": "Idle: no charm is due",
     "cost": "Cost: processor time of a run, supervisor and workers",
     "growth": "Growth: the last runs beside the first",

@@ -20,7 +20,6 @@ from pydantic import (
 
 from bg_charm_service.domain.errors import InvalidInput
 from bg_charm_service.domain.identity import space_did
-from bg_charm_service.domain.items import MOST_TOUCHED
 from bg_charm_service.domain.package_lock import read_lock
 from bg_charm_service.domain.views import NewCharm
 
@@ -167,17 +166,6 @@ class SourceBody(Body):
     class_name: Name | None = Field(None, alias="class")
     dry_run: bool = False
     upgrade: bool = Field(False, description="Look for newer packages for the same names")
-
-
-class ItemsBody(Body):
-    """Items of a collection to write, by their keys, and keys of those to remove."""
-
-    items: dict[Text, JsonValue] = Field({}, max_length=MOST_TOUCHED)
-    remove: list[Text] = Field([], max_length=MOST_TOUCHED)
-
-    def items_json(self) -> bytes:
-        """Give the items as they are checked."""
-        return to_json(self.items, "items")
 
 
 class SendBody(Body):

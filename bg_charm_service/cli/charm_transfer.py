@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -15,7 +15,7 @@ from bg_charm_service.cli.charm_changes import LARGEST_LINE_BYTES, read_source
 from bg_charm_service.cli.json_output import json_option
 from bg_charm_service.cli.printing import note, print_error, print_json
 from bg_charm_service.cli.session import Session, pass_session
-from bg_charm_service.domain.errors import InvalidInput
+from bg_charm_service.domain.errors import Conflict, InvalidInput, NotFound
 from bg_charm_service.domain.quantities import size_text
 
 if TYPE_CHECKING:
@@ -30,9 +30,10 @@ BATCH_BYTES = 8 * 1024 * 1024
 
 @dataclass(slots=True)
 class Batch:
-    """Charms for one request, each with the number of its line."""
+    """Charms for one request, each with the number of its line, and items that come after them."""
 
     charms: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+    items: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     read_bytes: int = 0
 
 
@@ -43,6 +44,7 @@ class Tally:
     added: int = 0
     existing: int = 0
     failed: int = 0
+    items: int = 0
     charms: list[str] = field(default_factory=list)
     errors: list[dict[str, Any]] = field(default_factory=list)
     notes: list[dict[str, Any]] = field(default_factory=list)
@@ -68,6 +70,9 @@ def import_charms(session: Session, file: BinaryIO, as_json: bool) -> None:
     Instead of a "file" to read, the "source" itself may be given. Also known: "class",
     "links" and "writable_links", {FIELD: SPACE/CHARM[/PATH]}, "limits", "interval" in
     seconds, "schedule", {"cron": "0 8 * * *", "time_zone": "Europe/Oslo"}, and "lock".
+    Behind the line of a charm there may be lines of its collections:
+    {"space": …, "cause": …, "items": {FIELD: {KEY: VALUE}}}. A charm that was there
+    already keeps the items that it has.
     """  # noqa: D301 -- as a raw text, click would not know its mark for "do not wrap"
     tally = Tally()
     session.ask(lambda client: _import(client, file, tally), makes_directory=True)
@@ -80,7 +85,8 @@ def import_charms(session: Session, file: BinaryIO, as_json: bool) -> None:
     else:
         already = f", {tally.existing:,} were there already" if tally.existing else ""
         failed = f", {tally.failed:,} failed" if tally.failed else ""
-        click.echo(f"{tally.added:,} added{already}{failed}.")
+        items = f", with {tally.items:,} items of collections" if tally.items else ""
+        click.echo(f"{tally.added:,} added{items}{already}{failed}.")
     if tally.failed:
         sys.exit(1)
 
@@ -90,8 +96,8 @@ def import_charms(session: Session, file: BinaryIO, as_json: bool) -> None:
 def export_charms(session: Session) -> None:
     """Print all charms as lines that `charm import` reads.
 
-    With source, state, links, and what the operator has said of limits and schedule; without
-    secrets, history, waiting events and reminders. A backup has everything.
+    With source, state, collections, links, and what the operator has said of limits and
+    schedule; without secrets, history, waiting events and reminders. A backup has everything.
     """
 
     async def work(client: Client) -> None:
@@ -104,12 +110,15 @@ def export_charms(session: Session) -> None:
 async def _import(client: Client, file: BinaryIO, tally: Tally) -> None:
     from bg_charm_service.api.responses import Imported
 
+    new: dict[tuple[str, str], tuple[str, str]] = {}
     with _progress(file) as progress:
         for batch in batches(lines_of(file), base_directory(file), tally):
             if batch.charms:
                 body = [charm for _, charm in batch.charms]
                 response = await client.post("charms", "import", body=body)
-                for (line, _), one in zip(batch.charms, response.read(list[Imported]), strict=True):
+                for (line, charm), one in zip(
+                    batch.charms, response.read(list[Imported]), strict=True
+                ):
                     if one.charm is None:
                         tally.fail(line, one.error or "")
                         continue
@@ -118,7 +127,36 @@ async def _import(client: Client, file: BinaryIO, tally: Tally) -> None:
                     tally.added += one.charm.created
                     tally.existing += not one.charm.created
                     tally.charms.append(f"{one.charm.space}/{one.charm.charm_id}")
+                    if one.charm.created:
+                        new[_name_of(charm)] = one.charm.space, one.charm.charm_id
+            for line, given in batch.items:
+                await _import_items(client, line, given, new, tally)
             progress.update(batch.read_bytes)
+
+
+async def _import_items(
+    client: Client,
+    line: int,
+    given: dict[str, Any],
+    new: Mapping[tuple[str, str], tuple[str, str]],
+    tally: Tally,
+) -> None:
+    """Write the items of a line into its charm, if that is new; `new` has those, by their names."""
+    found = new.get(_name_of(given))
+    if found is None:
+        return
+    for name, items in given["items"].items():
+        try:
+            await client.put("charms", *found, "items", name, body={"items": items})
+        except (InvalidInput, NotFound, Conflict) as error:
+            tally.fail(line, str(error))
+        else:
+            tally.items += len(items)
+
+
+def _name_of(charm: Mapping[str, Any]) -> tuple[str, str]:
+    cause = charm.get("cause") or Path(str(charm.get("file", ""))).stem
+    return str(charm.get("space")), str(cause)
 
 
 def lines_of(file: BinaryIO) -> Iterator[bytes]:
@@ -144,7 +182,11 @@ def batches(lines: Iterable[bytes], directory: Path, tally: Tally) -> Iterator[B
             except InvalidInput as error:
                 tally.fail(number, str(error))
             else:
-                batch.charms.append((number, charm))
+                if batch.items and "items" not in charm:
+                    # Charms first, then their items: this one is of the next request.
+                    yield batch
+                    batch, content_bytes = Batch(), 0
+                (batch.items if "items" in charm else batch.charms).append((number, charm))
                 content_bytes += len(line) + len(str(charm.get("source", "")))
         if len(batch.charms) == BATCH_CHARMS or content_bytes >= BATCH_BYTES:
             yield batch
@@ -166,6 +208,11 @@ def _read_line(line: bytes, directory: Path, sources: dict[str, str]) -> dict[st
         raise InvalidInput(f"this is not JSON: {error}") from None
     if not isinstance(charm, dict):
         raise InvalidInput("this is not a JSON object")
+    if "items" in charm:
+        items = charm["items"]
+        if not isinstance(items, dict) or not all(isinstance(one, dict) for one in items.values()):
+            raise InvalidInput("its items are no objects of values by their keys, by field")
+        return charm
     name = charm.get("file")
     if not isinstance(name, str):
         return charm

@@ -16,6 +16,7 @@ from bg_charm_service.scanning.scanner import ScanLimits
 from bg_charm_service.service.bootstrap import ServiceConfig
 from bg_charm_service.service.maintenance.backups import BackupPlan
 from bg_charm_service.supervisor.fair_share import Caps
+from bg_charm_service.supervisor.run_items import ItemQuotas
 from bg_charm_service.workers.pool.contract import PoolLimits
 
 
@@ -52,6 +53,7 @@ def service_config(
             scratch_bytes=settings.scratch_bytes,
             ports=settings.charm_network,
         ),
+        items=ItemQuotas(settings.items_bytes, settings.items_total_bytes),
         sandbox=settings.sandbox,
         closed_ports=own_ports(settings),
         caps=Caps(per_space=settings.max_per_space, per_integration=settings.max_per_integration),

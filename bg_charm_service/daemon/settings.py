@@ -366,6 +366,18 @@ class Settings:
         "--state-size=<size>",
         "Largest state of a charm",
     )
+    items_bytes: int = written(
+        "256M",
+        size("1M", "1024G"),
+        "--items-size=<size>",
+        "Most that the collections of a charm take, in all",
+    )
+    items_total_bytes: int = written(
+        "4G",
+        size("1M", "1024G"),
+        "--items-total=<size>",
+        "Most that the collections of all charms take together",
+    )
     scratch_bytes: int = written(
         "64M",
         limit_reader("scratch"),

@@ -33,6 +33,9 @@ RUN_ITEMS_BYTES: Final = 4 * 1024 * 1024
 #: One run names no more keys, counted once for each that it looked for and each that it wrote.
 MOST_TOUCHED: Final = 20_000
 
+#: What one run touched is told in no more parts.
+MOST_PARTS: Final = 5_000
+
 #: So many keys are looked up by one question, and given by one page.
 MOST_TOGETHER: Final = 500
 

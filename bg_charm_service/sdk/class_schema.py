@@ -21,6 +21,7 @@ from bg_charm_service.domain.limits import LimitChanges
 from bg_charm_service.domain.model import UPDATER_STREAMS, FieldKind
 from bg_charm_service.sdk.class_words import is_word, own_attribute
 from bg_charm_service.sdk.fields import CharmField, FieldType, parse_annotation, without_constraints
+from bg_charm_service.sdk.items import Items
 from bg_charm_service.sdk.requested_limits import (
     LIMITS,
     NETWORK,
@@ -185,8 +186,10 @@ def _field(cls: type, name: str, annotation: Any, declared: object) -> CharmFiel
         _refuse(cls, name, f"its type cannot be stored: {type(error).__name__}: {error}")
     if read.kind.is_link:
         return _link(cls, name, read, default)
-    if read.kind is FieldKind.ITEMS and default is not _MISSING:
-        _refuse(cls, name, "a collection has no default: it begins empty")
+    if read.kind is FieldKind.ITEMS:
+        if default is not _MISSING and not (isinstance(default, Items) and not default):
+            _refuse(cls, name, "a collection begins empty: its default is Items(), or none")
+        return CharmField(name, read.kind, read.adapter)
     field = CharmField(name, read.kind, read.adapter)
     if default is _MISSING:
         return field

@@ -83,6 +83,7 @@ class RunItems(Items[T]):
         "_count",
         "_counts",
         "_field",
+        "_front",
         "_gone_until",
         "_is_writable",
         "_known",
@@ -113,6 +114,8 @@ class RunItems(Items[T]):
         self._count: int | None = None
         #: Up to this key all that is stored was removed by this run.
         self._gone_until = ""
+        #: The stored keys that come next, as they were seen last.
+        self._front: list[str] = []
 
     def __getitem__(self, key: str) -> T:
         value = self._values.get(key, _NOTHING)
@@ -220,8 +223,8 @@ class RunItems(Items[T]):
 
     def _parts(self, chunk: int, *, has_values: bool) -> Iterator[list[tuple[str, bytes | None]]]:
         """Give the items in order, in parts: each key with what is stored, if that was read."""
+        self._pass_over_the_gone()
         after = self._gone_until
-        is_front = True
         while True:
             self._budget.touch(1)
             page = self._source.page(after, chunk, has_values=has_values)
@@ -231,19 +234,26 @@ class RunItems(Items[T]):
             self._ranges.setdefault((after, upto), seen)
             if not has_values:
                 self._known.update([item.key for item in page.items])
+            if after == self._gone_until and not page.is_end:
+                self._front = [item.key for item in page.items]
             stored = [(one.key, one.value) for one in page.items if one.key not in self._writes]
             mine: list[tuple[str, bytes | None]] = [
                 (key, None)
                 for key, value in self._writes.items()
                 if value is not None and key > after and (page.is_end or key <= upto)
             ]
-            is_front = is_front and not stored and not mine
-            if is_front and not page.is_end:
-                self._gone_until = upto
             yield sorted(stored + mine, key=_key_of)
             if page.is_end:
                 return
             after = upto
+
+    def _pass_over_the_gone(self) -> None:
+        """Begin behind the stored keys at the front, if this run has removed all that it saw."""
+        if not self._front or any(self._writes.get(key, b"") is not None for key in self._front):
+            return
+        last = self._front[-1]
+        if not any(value is not None and key <= last for key, value in self._writes.items()):
+            self._gone_until, self._front = last, []
 
     def _look_up(self, keys: Sequence[str], *, has_values: bool) -> None:
         """Ask for keys, and note what of them there is."""
@@ -270,7 +280,7 @@ class RunItems(Items[T]):
         if dumped is not None:
             check_item_size(self._field.name, key, dumped)
             if key <= self._gone_until:
-                self._gone_until = ""
+                self._gone_until, self._front = "", []
         before = 0
         if key in self._writes:
             before = item_bytes(key, self._writes[key])

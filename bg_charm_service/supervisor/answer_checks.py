@@ -13,6 +13,7 @@ from collections.abc import Generator, Iterator
 
 from msgspec.structs import replace
 
+from bg_charm_service.domain.items import written_bytes
 from bg_charm_service.domain.json_values import PART_BYTES, CheckedJson, check_json_in_parts
 from bg_charm_service.workers.pool.events import RunFinished
 from bg_charm_service.workers.protocol.messages import Answer
@@ -22,7 +23,7 @@ class AnswerChecks:
     """Answers that wait, in the order in which they came."""
 
     def __init__(self) -> None:
-        self._waiting: deque[tuple[RunFinished, Iterator[Answer | None]]] = deque()
+        self._waiting: deque[Iterator[RunFinished | None]] = deque()
         #: How many bytes of values went by unchecked in this step.
         self._let_by_bytes = 0
 
@@ -39,10 +40,12 @@ class AnswerChecks:
             size_bytes += sum(len(send.event) for send in answer.sends)
         if answer.reminds:
             size_bytes += sum(len(remind.event) for remind in answer.reminds)
+        if finished.items:
+            size_bytes += sum(written_bytes(part.writes) for part in finished.items)
         if self._let_by_bytes + size_bytes <= PART_BYTES:
             self._let_by_bytes += size_bytes
             return False
-        self._waiting.append((finished, _check(answer)))
+        self._waiting.append(_check(finished, answer))
         return True
 
     def advance(self) -> list[RunFinished]:
@@ -50,15 +53,14 @@ class AnswerChecks:
         self._let_by_bytes = 0
         if not self._waiting:
             return []
-        finished, parts = self._waiting[0]
-        answer = next(parts)
-        if answer is None:
+        finished = next(self._waiting[0])
+        if finished is None:
             return []
         self._waiting.popleft()
-        return [replace(finished, answer=answer)]
+        return [finished]
 
 
-def _check(answer: Answer) -> Iterator[Answer | None]:
+def _check(finished: RunFinished, answer: Answer) -> Iterator[RunFinished | None]:
     """Check an answer's values: gives None after each part, and then what is checked."""
     writes, sends, reminds, looked_at = {}, [], [], 0
     for name, value in answer.writes.items():
@@ -83,7 +85,19 @@ def _check(answer: Answer) -> Iterator[Answer | None]:
         if looked_at >= PART_BYTES:
             looked_at = 0
             yield None
-    yield replace(answer, writes=writes, sends=tuple(sends), reminds=tuple(reminds))
+    items = []
+    for part in finished.items:
+        # Each is small enough to be looked at at once, but for a single item that is large.
+        kept = {}
+        for key, item in part.writes.items():
+            kept[key] = item if item is None else (yield from _check_value(item))
+        items.append(replace(part, writes=kept))
+        looked_at += written_bytes(part.writes)
+        if looked_at >= PART_BYTES:
+            looked_at = 0
+            yield None
+    all_checked = replace(answer, writes=writes, sends=tuple(sends), reminds=tuple(reminds))
+    yield replace(finished, answer=all_checked, items=tuple(items))
 
 
 def _check_value(value: bytes) -> Generator[None, None, CheckedJson]:

@@ -30,6 +30,7 @@ GOOD = {
     "charm list": [],
     "charm show": ["REF"],
     "charm get": ["REF", "counter"],
+    "charm items": ["REF", "counter"],
     "charm set": ["REF", "counter", "1"],
     "charm send": ["REF", "{}"],
     "charm run": ["REF"],

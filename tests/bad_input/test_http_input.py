@@ -80,6 +80,7 @@ GOOD: dict[str, Any] = {
         "upgrade": False,
     },
     "PUT /api/charms/{space}/{charm_id}/state/{field}": 1,
+    "PUT /api/charms/{space}/{charm_id}/items/{field}": {"items": {"a": ""}, "remove": ["b"]},
     "POST /api/charms/{space}/{charm_id}/send": {
         "stream": "bgUpdater",
         "event": {},

@@ -39,10 +39,10 @@ def add(engine: Engine, cause: str) -> CharmRecord:
         )
 
 
-def write(engine: Engine, charm: CharmRecord, field: str = "f", **writes: Any) -> CollectionRecord:
+def write(engine: Engine, charm: CharmRecord, **writes: Any) -> CollectionRecord:
     """Write items, None to remove them."""
     with engine.transaction():
-        return engine.store.items.write(charm.charm_key, field, writes)
+        return engine.store.items.write(charm.charm_key, "f", writes)
 
 
 def page(engine: Engine, charm: CharmRecord, after: str = "", limit: int = 100) -> ItemPage:

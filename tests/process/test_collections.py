@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from html import unescape
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -252,3 +253,94 @@ def test_a_charm_is_added_with_items(service: Service) -> None:
         service.add(COLLECTED, values={"wanted": {"a": 7}})
     with pytest.raises(Refused, match="wanted is a collection"):
         service.add(COLLECTED, values={"wanted": ["a"]})
+
+
+def test_a_removed_field_takes_its_items_along(service: Service, charm: RunningCharm) -> None:
+    """New source without a collection drops what was in it; with it again, it is empty."""
+    seen(charm, ("add", "wanted", ["a"]), ("put", "people", {"x": {"name": "X"}}))
+    without = COLLECTED.replace("    people: Items[Person]\n", "")
+    report = asked(charm, "PUT", "source", {"source": without, "file": "without.py"})
+    assert (True, ["people"]) == (report["applied"], report["removed_fields"])
+    with pytest.raises(Refused, match="has no collection people; it has wanted"):
+        asked(charm, "GET", "items/people")
+    report = asked(charm, "PUT", "source", {"source": COLLECTED, "file": "with.py"})
+    assert [0, ["a"]] == seen(charm, ("len", "people"), ("first", "wanted", 5))
+
+
+def test_a_collection_stays_one(service: Service, charm: RunningCharm) -> None:
+    """New source cannot make a field of another kind of a collection."""
+    other = COLLECTED.replace("    people: Items[Person]\n", "    people: int = 0\n")
+    report = asked(charm, "PUT", "source", {"source": other, "file": "other.py"})
+    assert not report["applied"]
+    assert "people was a collection" in report["problems"][0]
+
+
+def test_an_item_that_does_not_fit_fails_its_run(charm: RunningCharm) -> None:
+    """What is no value of the collection's type is not written, and the line is named."""
+    failed = charm.perform(do=[("put", "wanted", {"a": 7})])
+    assert ("failure", "state") == (failed["status"], failed["cause"])
+    assert "wanted['a']: Input should be a valid string" in failed["error"]
+    failed = charm.perform(do=[("put", "wanted", {"": "x"})])
+    assert "is no key" in failed["error"]
+
+
+def test_a_run_writes_so_much_of_items(charm: RunningCharm) -> None:
+    """It is told what is left, and one that writes more fails and wrote nothing."""
+    large = {f"{number}": 1_000_000 for number in range(5)}
+    before, _, after = seen(
+        charm, ("room", "wanted"), ("put", "wanted", {"a": "x" * 1000}), ("room", "wanted")
+    )
+    assert (4 * 1024 * 1024, before - 1103) == (before, after)
+    failed = charm.perform(do=[("fill", "wanted", large)])
+    assert ("failure", "state_size") == (failed["status"], failed["cause"])
+    assert "self.again(after=0)" in failed["error"]
+    failed = charm.perform(do=[("fill", "wanted", {"b": 1_050_000})])
+    assert "one item may be 1M" in failed["error"]
+    assert [["a"]] == seen(charm, ("first", "wanted", 5))
+
+
+def test_collections_have_quotas(tmp_path: Path) -> None:
+    """Those of one charm, and of all charms together; what shrinks is always fine."""
+    flags = ("--interval=3600", "--max-retries=0", "--items-size=2M", "--items-total=3M")
+    megabyte = 1_000_000
+    with Service(tmp_path / "data", *flags) as service:
+        first, second = service.add(COLLECTED), service.add(COLLECTED)
+        seen(first, ("fill", "wanted", {"a": megabyte, "b": megabyte}))
+        failed = first.perform(do=[("fill", "wanted", {"c": megabyte})])
+        assert ("failure", "state_size") == (failed["status"], failed["cause"])
+        assert "may be 2M (--items-size)" in failed["error"]
+        failed = second.perform(do=[("fill", "wanted", {"a": megabyte, "b": megabyte})])
+        assert "may be 3M together (--items-total)" in failed["error"]
+        seen(first, ("remove", "wanted", ["a"]), ("put", "wanted", {"b": ""}))
+        seen(second, ("fill", "wanted", {"a": megabyte, "b": megabyte}))
+
+
+def test_collections_are_exported_and_imported(service: Service, tmp_path: Path) -> None:
+    """Their items follow their charm, and are there in another service, all of them."""
+    charm = service.add(COLLECTED, cause="exported")
+    people = {f"{number:04}": {"name": f"Person {number}"} for number in range(1200)}
+    seen(charm, ("put", "people", people), ("add", "wanted", ["a", "b"]))
+    lines = service.cli("charm", "export").stdout.splitlines()
+    exported = [line for line in lines if '"cause":"exported"' in line]
+    assert 1 + 3 + 1 == len(exported)
+    with Service(tmp_path / "data", "--interval=3600") as other:
+        file = tmp_path / "charms.jsonl"
+        file.write_text("\n".join(exported))
+        said = other.cli("charm", "import", str(file)).stdout
+        assert "1 added, with 1,202 items of collections." in said
+        again = RunningCharm(other, charm.ref)
+        assert 1200 == again.get("people")["$items"]
+        assert "Person 1199" == asked(again, "GET", "item/people", key="1199")["name"]
+        assert "1 were there already" in other.cli("charm", "import", str(file)).stdout
+
+
+def test_items_outlast_a_kill(tmp_path: Path) -> None:
+    """What was settled is there after kill -9, and the doctor finds nothing wrong with it."""
+    with Service(tmp_path / "data", "--interval=3600") as service:
+        charm = service.add(COLLECTED)
+        seen(charm, ("add", "wanted", ["a", "b"]), ("put", "people", {"x": {"name": "X"}}))
+        service.kill()
+        service.start()
+        again = RunningCharm(service, charm.ref)
+        assert [["a", "b"], 1] == seen(again, ("first", "wanted", 5), ("len", "people"))
+        assert "error" not in service.cli("doctor").stdout

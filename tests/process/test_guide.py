@@ -204,6 +204,34 @@ def test_inbox_follows_its_provider(service: Service) -> None:
         assert TOKEN.encode() not in file.read_bytes()
 
 
+def test_letterbox_takes_in_what_its_provider_has(service: Service) -> None:
+    """What is new is listed first and taken in then, what is gone goes; labels are written."""
+    with FakeServer() as provider:
+        provider.on(
+            "/changes",
+            json_answer({"new": ["1", "2", "3"], "gone": [], "point": "a"}),
+            json_answer({"new": ["3", "4"], "gone": ["1", "9"], "point": "b"}),
+        )
+        for id in ("1", "3", "4"):
+            text = json_answer({"sender": "me", "text": f"letter {id}"})
+            provider.on(f"/letters/{id}", text)
+        provider.on("/letters/2", answered(404))
+        charm = service.add(example("Letterbox"), values={"base": f"{provider.url}/"})
+        first = charm.run()
+        assert "success" == first["status"], first["traceback"]
+        assert (2, 0) == (charm.get("letters")["$items"], charm.get("wanted")["$items"])
+        assert ["letters", "point", "wanted"] == first["writes"]
+        assert "success" == charm.run()["status"]
+        assert ["a"] == provider.asked("/changes")[-1].query["since"]
+        assert 1 == len(provider.asked("/letters/3"))
+    charm.perform("label", word="4", label="new")
+    items = service.request("GET", f"{charm.path}/items/letters")["items"]
+    assert {"3": [], "4": ["new"]} == {one["key"]: one["value"]["labels"] for one in items}
+    shown = service.cli("charm", "items", charm.ref, "letters", "--text", "letter 4").stdout
+    assert ("letter 4" in shown, "letter 3" in shown) == (True, False)
+    assert '"sender": "me"' in service.cli("charm", "items", charm.ref, "letters", "3").stdout
+
+
 def test_mailbox_follows_its_server(service: Service) -> None:
     """A hundred mails at a time, with what is gone; made anew, it is read anew."""
     count = 150

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from bg_charm_service.domain.backoff import MAX_DELAY_SECONDS
 from bg_charm_service.domain.http_requests import HttpRequest
+from bg_charm_service.domain.items import TouchedItems
 from bg_charm_service.domain.model import Job, Outcome
 from bg_charm_service.domain.schedule_words import Missed
 from bg_charm_service.domain.schedules import Schedule
@@ -33,6 +34,7 @@ from bg_charm_service.supervisor.in_flight import InFlight
 from bg_charm_service.supervisor.loop import Supervisor
 from bg_charm_service.supervisor.poll_planner import PollPlanner
 from bg_charm_service.supervisor.reminders import ReminderSchedule
+from bg_charm_service.supervisor.run_items import RunItems
 from bg_charm_service.supervisor.timetable import Turn
 from bg_charm_service.workers.pool.events import PoolEvent, RunFinished
 from bg_charm_service.workers.pool.pool import Pool
@@ -100,6 +102,28 @@ class UnmovedPlanner(PollPlanner):
     """Polls charms in their places, whatever they wait for."""
 
     def move(self, charm_key: int, due: float) -> None: ...
+
+
+class TrustingItems(RunItems):
+    """Takes it that nothing of a collection moves while a run is under way."""
+
+    def have_moved(self, run: InFlight, touched: Sequence[TouchedItems]) -> bool:
+        return False
+
+
+class HastyItems(RunItems):
+    """Looks only at the keys that a run looked for or wrote, not at the ranges that it saw."""
+
+    def have_moved(self, run: InFlight, touched: Sequence[TouchedItems]) -> bool:
+        keys = [replace(one, ranges=(), counts=()) for one in touched]
+        return super().have_moved(run, keys)
+
+
+class ForgetfulItems(RunItems):
+    """Writes no items into the charm itself."""
+
+    def write(self, run: InFlight, touched: Sequence[TouchedItems]) -> None:
+        super().write(run, [one for one in touched if one.field in run.links])
 
 
 class HeedlessQueue(JobQueue):
@@ -628,5 +652,22 @@ BUGS = (
     ),
     (Bug("reminders are dropped", PartTypes(reminders=DreamyReminders)), "was never sent"),
     (Bug("reminders are late", PartTypes(reminders=LateReminders)), "is due for"),
+    (
+        Bug(
+            "what a run saw of collections is not checked",
+            PartTypes(run_items=TrustingItems),
+            favourite="run_now",
+        ),
+        "both sides of hub",
+    ),
+    (
+        Bug(
+            "only keys are checked, not ranges",
+            PartTypes(run_items=HastyItems),
+            favourite="run_now",
+        ),
+        "both sides of hub",
+    ),
+    (Bug("a charm's own items are lost", PartTypes(run_items=ForgetfulItems)), "has noted"),
     (Bug("the killed live on", processes=Undead), "at once"),
 )

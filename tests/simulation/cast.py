@@ -7,10 +7,12 @@ and says which causes of failure it deserves.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from bg_charm_service.domain.errors import FailureCause
+from bg_charm_service.domain.items import SeenRange, TouchedItems
 from bg_charm_service.domain.model import (
     CharmSchema,
     Failure,
@@ -21,9 +23,13 @@ from bg_charm_service.domain.model import (
 )
 from bg_charm_service.domain.outcome_policy import RunStatus
 from bg_charm_service.domain.run_endings import Ending, EndingKind
-from bg_charm_service.workers.protocol.messages import Answer, RunSpec
+from bg_charm_service.workers.protocol.messages import Answer, FoundItems, RunSpec, WantItems
 
 POST = "post"
+
+#: The collections of a hub, and the one of a taker that names its successful runs.
+SIDES = ("left", "right")
+DONE = "done"
 
 
 class Kind(StrEnum):
@@ -33,6 +39,10 @@ class Kind(StrEnum):
     #: Keeps the events that were posted to it, in `seen`; with each poll it asks for a reminder.
     MAILBOX = "Mailbox"
     SENDER = "Sender"  #: posts an event to a mailbox with each poll
+    #: Has two collections, of which one at least is always empty: takers see to that.
+    HUB = "Hub"
+    #: Adds to one side of a hub where the other is empty, else takes from there; notes each run.
+    TAKER = "Taker"
 
 
 class Deed(StrEnum):
@@ -142,6 +152,11 @@ def schema_of(source: str) -> CharmSchema:
     if kind is Kind.MAILBOX:
         fields.append(FieldSchema("seen", FieldKind.VALUE, b"[]"))
         streams.append(POST)
+    if kind is Kind.HUB:
+        fields += [FieldSchema(side, FieldKind.ITEMS, None) for side in SIDES]
+    if kind is Kind.TAKER:
+        fields += [FieldSchema(side, FieldKind.ITEMS_CELL, None) for side in SIDES]
+        fields.append(FieldSchema(DONE, FieldKind.ITEMS, None))
     if kind is Kind.SENDER:
         fields.append(FieldSchema("out", FieldKind.STREAM, None))
     return CharmSchema(kind, kind, "", tuple(fields), tuple(streams))
@@ -176,6 +191,37 @@ def payload_of(charm_id: str, count: int) -> str:
 def reminder_of(run_id: str) -> str:
     """Name the event that a mailbox asks to be reminded of with a poll."""
     return f"later {run_id}"
+
+
+def questions_of(spec: RunSpec) -> list[WantItems]:
+    """What a run looks into before it does anything: a taker into one side, and for its own run."""
+    if SIDES[0] not in spec.links:
+        return []
+    side = SIDES[sum(spec.run_id.encode()) % 2]
+    return [
+        WantItems(spec.run_id, side),
+        WantItems(spec.run_id, side, limit=2),
+        WantItems(spec.run_id, DONE, keys=(spec.run_id,)),
+    ]
+
+
+def touched_by(spec: RunSpec, found: Sequence[FoundItems]) -> list[TouchedItems]:
+    """What a taker saw and wrote, by the answers to its questions."""
+    if not found:
+        return []
+    count, page, own = found
+    looked, *_ = (wanted.field for wanted in questions_of(spec))
+    (other,) = {*SIDES} - {looked}
+    upto = "" if page.is_end else page.items[-1].key
+    seen = SeenRange("", upto, len(page.items), page.version)
+    taken: dict[str, bytes | None] = {item.key: None for item in page.items}
+    added: dict[str, bytes | None] = {} if page.items else {spec.run_id: b'""'}
+    versions = {spec.run_id: own.items[0].version if own.items else 0}
+    return [
+        TouchedItems(looked, counts=(count.count,), ranges=(seen,), writes=taken),
+        TouchedItems(other, writes=added),
+        TouchedItems(DONE, seen=versions, writes={spec.run_id: b"1"}),
+    ]
 
 
 def good_answer(spec: RunSpec, seconds: float) -> Answer:

@@ -43,6 +43,17 @@ _ORPHANS = """SELECT _id FROM ack_queue_jobs WHERE status IN (1, 2) AND origin <
 _OVERDUE = """SELECT _id, charm_key, origin, run_at FROM ack_queue_jobs
     WHERE status = 1 AND is_held = 0 AND run_at < ?"""
 
+_MISCOUNTED_ITEMS = """SELECT charm_key, field FROM collections AS c
+    WHERE count <> (SELECT count(*) FROM items WHERE collection_key = c.collection_key)
+    OR size_bytes <> (SELECT coalesce(sum(length(CAST(key AS BLOB)) + length(value) + 100), 0)
+        FROM items WHERE collection_key = c.collection_key)"""
+_SKEWED = """SELECT charm_key FROM collections WHERE field IN ('left', 'right') AND count > 0
+    GROUP BY charm_key HAVING count(*) > 1"""
+_NOTED = """SELECT charms.charm_key, coalesce(c.count, 0), cells.value FROM charms
+    JOIN cells ON cells.charm_key = charms.charm_key AND cells.field = 'counter'
+    LEFT JOIN collections AS c ON c.charm_key = charms.charm_key AND c.field = 'done'
+    WHERE charms.name = 'Taker' AND removed_at IS NULL"""
+
 _REMINDERS = "SELECT reminder_id, remind_at FROM reminders WHERE remind_at < ?"
 _HELD_FOR_EVER = """SELECT job.charm_key FROM ack_queue_jobs AS job
     JOIN health USING (charm_key)
@@ -59,6 +70,7 @@ def broken(service: Service, connection: FaultyConnection, touched: Iterable[int
     yield from _waiting(service, connection)
     yield from miscounted(connection, touched)
     yield from _bounds(service, connection)
+    yield from _collected(connection)
 
 
 def overdue(service: Service, connection: FaultyConnection, bound_seconds: float) -> Iterator[str]:
@@ -176,6 +188,19 @@ def miscounted(connection: FaultyConnection, charm_keys: Iterable[int]) -> Itera
         for successes, value in connection.bare(_COUNTERS, (charm_key,)):
             if int(value) != successes:
                 yield f"charm {charm_key} counts {int(value)} and had {successes} successes"
+
+
+def _collected(connection: FaultyConnection) -> Iterator[str]:
+    """Collections: totals are those of the rows, no run is noted twice, and no two runs were made
+    on what neither of them saw of the other.
+    """
+    for charm_key, field in connection.bare(_MISCOUNTED_ITEMS):
+        yield f"the totals of collection {field} of charm {charm_key} are not those of its items"
+    for (charm_key,) in connection.bare(_SKEWED):
+        yield f"both sides of hub {charm_key} have items: two runs wrote where the other looked"
+    for charm_key, noted, counted in connection.bare(_NOTED):
+        if noted != int(counted):
+            yield f"charm {charm_key} has noted {noted} runs, and counts {int(counted)}"
 
 
 def _bounds(service: Service, connection: FaultyConnection) -> Iterator[str]:

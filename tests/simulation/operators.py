@@ -25,7 +25,7 @@ from bg_charm_service.domain.views import NewCharm
 from bg_charm_service.service.bootstrap import Service
 from bg_charm_service.service.commands.letters import LetterChoice
 from bg_charm_service.supervisor.batch_policy import MOST_RUNS
-from tests.simulation.cast import POST, Kind, source_of
+from tests.simulation.cast import POST, SIDES, Kind, source_of
 from tests.simulation.plan import Plan, draw_temper
 from tests.simulation.world import LISTER, Member, Violated, World
 
@@ -147,6 +147,14 @@ class Operators:
             kind = Kind.MAILBOX if mailbox is None else self._random.choice(kinds)
             added = await self._add_one(service, kind, number, mailbox)
             mailbox = mailbox or added
+        if self._plan.takers:
+            await self._populate_hubs(service)
+
+    async def _populate_hubs(self, service: Service) -> None:
+        """Add a hub with its takers, in one space or in several."""
+        hub = await self._add_one(service, Kind.HUB, 1000, None)
+        for number in range(self._plan.takers):
+            await self._add_one(service, Kind.TAKER, 1001 + number, hub)
 
     async def _add_one(
         self, service: Service, kind: Kind, number: int, mailbox: Member | None
@@ -157,6 +165,10 @@ class Operators:
             if mailbox is None:
                 return None
             links["out"] = f"{mailbox.ref}/{POST}"
+        if kind is Kind.TAKER:
+            if mailbox is None:
+                return None
+            links = {side: f"{mailbox.ref}/{side}" for side in SIDES}
         new = NewCharm(
             source_of(kind, 0),
             f"charm{number}.py",
@@ -215,8 +227,8 @@ class Operators:
         service.commands.polling.unregister(member.ref)
 
     async def _remove(self, service: Service, member: Member) -> None:
-        if member.kind is Kind.MAILBOX:
-            return  # whoever posts to it would fail, and be right
+        if member.kind in (Kind.MAILBOX, Kind.HUB):
+            return  # whoever has a link to it would fail, and be right
         await service.commands.charms.remove(member.ref)
 
     async def _requeue(self, service: Service, member: Member) -> None:
@@ -287,7 +299,7 @@ class Operators:
 
     async def _add(self, service: Service, member: Member) -> None:
         boxes = [m for m in self._world.members.values() if m.kind is Kind.MAILBOX]
-        kind = self._random.choice(list(Kind))
+        kind = self._random.choice([Kind.COUNTER, Kind.MAILBOX, Kind.SENDER])
         number = self._random.randrange(self._plan.charms * 2)
         await self._add_one(service, kind, number, self._random.choice(boxes) if boxes else None)
 

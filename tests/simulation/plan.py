@@ -36,6 +36,8 @@ class Plan:
     history_runs: int
     history_jobs: int
     disabled_retry_seconds: float
+    #: How many charms share the collections of a hub; in most worlds there is none.
+    takers: int = 0
 
     @property
     def hours(self) -> float:
@@ -64,6 +66,7 @@ def draw_plan(seed: int) -> Plan:
         history_runs=chance.choice([3, 20]),
         history_jobs=chance.choice([5, 50]),
         disabled_retry_seconds=chance.choice([interval * 3, 86400.0]),
+        takers=chance.choice([2, 3]) if seed % 4 == 3 else 0,
     )
 
 

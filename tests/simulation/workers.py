@@ -26,15 +26,18 @@ from bg_charm_service.workers.protocol.messages import (
     TO_WORKER,
     Answer,
     Exited,
+    FoundItems,
     FromWorker,
     FromZygote,
     GoOn,
     Inspect,
     Inspected,
+    ItemsTouched,
     LogText,
     Ready,
     RunSpec,
     Spawned,
+    WantItems,
     WorkerSettings,
 )
 from tests.simulation.cast import (
@@ -46,7 +49,9 @@ from tests.simulation.cast import (
     Deed,
     good_answer,
     neither,
+    questions_of,
     schema_of,
+    touched_by,
 )
 
 #: Beyond every real process, so that a stray signal can hit nobody.
@@ -236,6 +241,9 @@ class SimulatedWorker:
         self._is_dead = False
         self.memory_bytes = 10_000_000
         self._is_spoilt = False
+        self._questions: list[WantItems] = []
+        self._found: list[FoundItems] = []
+        self._seconds = 0.0
         self._lives_on = False
         self._timer: asyncio.TimerHandle | None = None
         self._last_word: Callable[[], None] = lambda: None
@@ -300,6 +308,8 @@ class SimulatedWorker:
         for message in self._decoder.feed(data):
             if isinstance(message, GoOn):
                 self._is_pausing = False
+            elif isinstance(message, FoundItems):
+                self._hear(message)
             elif isinstance(message, RunSpec | Inspect):
                 self._read_so_far += 1
                 self._requests[self._read_so_far] = message
@@ -365,9 +375,24 @@ class SimulatedWorker:
         if deed is Deed.LOG:
             self._say(LogText(spec.run_id, "word " * 20_000))
         self._timer = None
+        self._questions, self._found = questions_of(spec), []
         if deed is not Deed.STUCK:
             self._last_word = lambda: self._finish(spec, deed, seconds)
-            self._timer = self._loop.call_later(seconds, self._last_word)
+            if self._questions:
+                self._say(self._questions.pop(0))
+            else:
+                self._timer = self._loop.call_later(seconds, self._last_word)
+        self._seconds = seconds
+
+    def _hear(self, found: FoundItems) -> None:
+        """Take the answer to a question; with the last one the work begins."""
+        if self._is_dead or self.spec is None or found.run_id != self.spec.run_id:
+            return
+        self._found.append(found)
+        if self._questions:
+            self._say(self._questions.pop(0))
+        else:
+            self._timer = self._loop.call_later(self._seconds, self._last_word)
 
     def _finish(self, spec: RunSpec, deed: Deed, seconds: float) -> None:
         if self._is_dead or self.spec is not spec:
@@ -404,6 +429,11 @@ class SimulatedWorker:
             self._steal()
         if deed is Deed.OUT_OF_TURN:
             answer = replace_struct(answer, run_id=self._next_run_id())
+        if any(one.is_lost for one in self._found):
+            answer = replace_struct(answer, stale=True)
+        elif answer.failure is None:
+            for touched in touched_by(spec, self._found):
+                self._say(ItemsTouched(spec.run_id, touched))
         answers = _answers(deed, answer)
         for said in answers:
             self._say(said)

@@ -56,8 +56,15 @@ FORBIDDEN = {
     "a run has a number that its charm did not give": """
         SELECT run_key FROM runs LEFT JOIN health ON health.charm_key = run_key >> 32
         WHERE runs_recorded IS NULL OR run_key & 0xffffffff NOT BETWEEN 1 AND runs_recorded""",
+    "a collection does not count what it has": """
+        SELECT collection_key FROM collections AS c WHERE (count, size_bytes) <>
+        (SELECT count(*), coalesce(sum(length(CAST(key AS BLOB)) + length(value) + 100), 0)
+            FROM items WHERE collection_key = c.collection_key)""",
     "rows lead nowhere": "PRAGMA foreign_key_check",
 }
+
+#: So many of its successes a charm has in its collection.
+KEPT = 50
 
 #: What no clean stop leaves behind.
 CLAIMED = "SELECT _id FROM ack_queue_jobs WHERE status = 2"
@@ -86,6 +93,8 @@ class CharmFacts:
     runs_recorded: int
     runs: dict[int, tuple[str, str]]
     waiting: list[int]
+    #: The keys of its collections, in their order, by field.
+    items: dict[str, list[str]]
 
 
 def audit(data_dir: Path, ledger: Ledger, expected: Expected) -> list[str]:
@@ -143,10 +152,17 @@ def _facts(connection: sqlite3.Connection) -> Iterator[CharmFacts]:
     )
     for key, data in connection.execute(jobs):
         waiting[key].append(json.loads(json.loads(data)["event"])["number"])
+    items: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    collected = """SELECT charm_key, field, key FROM collections JOIN items USING (collection_key)
+        WHERE charm_key IS NOT NULL ORDER BY key"""
+    for charm_key, name, item in connection.execute(collected):
+        items[charm_key][name].append(item)
     query = """SELECT charm_key, charm_id, successes, runs_recorded FROM charms
         JOIN health USING (charm_key) WHERE removed_at IS NULL AND name = 'Soaked'"""
     for key, charm_id, successes, recorded in connection.execute(query):
-        yield CharmFacts(charm_id, fields[key], successes, recorded, runs[key], waiting[key])
+        yield CharmFacts(
+            charm_id, fields[key], successes, recorded, runs[key], waiting[key], items[key]
+        )
 
 
 def _of_totals(connection: sqlite3.Connection) -> Iterator[str]:
@@ -161,6 +177,9 @@ def _of_charm(charm: CharmFacts, expected: Expected) -> Iterator[str]:
     counter = charm.fields.get("counter", 0)
     if counter != charm.successes:
         yield f"{charm.charm_id}: counted {counter}, {charm.successes} successes are recorded"
+    newest_kept = range(max(1, counter - KEPT + 1), counter + 1)
+    if charm.items["kept"] != [f"{number:08}" for number in newest_kept]:
+        yield f"{charm.charm_id}: counted {counter}, and has the items {charm.items['kept']}"
     if charm.fields.get("disorders", 0):
         yield f"{charm.charm_id}: {charm.fields['disorders']} events came twice or out of order"
     numbers = sorted(charm.runs)
@@ -205,3 +224,6 @@ def _of_link(sender: CharmFacts, receiver: CharmFacts) -> Iterator[str]:
             f"{receiver.charm_id}: {sender.charm_id} sent 1 to {sender.fields.get('sent', 0)},"
             f" and {len(applied)} came, {len(receiver.waiting)} wait"
         )
+    given, taken = receiver.items["given"], receiver.fields.get("taken", 0)
+    if given != [f"{number:08}" for number in range(taken + 1, sender.fields.get("sent", 0) + 1)]:
+        yield f"{receiver.charm_id}: took {taken} items of {sender.charm_id}, and has {given}"

@@ -98,6 +98,8 @@ def _add(
     odds: int = 100,
     to: RunningCharm | None = None,
 ) -> RunningCharm:
-    links = {"out": f"{to.ref}/bgUpdater"} if to is not None else {}
+    links = {}
+    if to is not None:
+        links = {"out": f"{to.ref}/bgUpdater", "gifts": f"{to.ref}/given"}
     values = {"mode": mode, "odds": odds}
     return service.add(SOAKED, space=space, values=values, links=links, register=True)

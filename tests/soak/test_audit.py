@@ -46,7 +46,8 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
     with Service(data_dir, *flags) as service:
         counter = service.add(SOAKED, register=True)
         receiver = service.add(SOAKED)
-        sender = service.add(SOAKED, links={"out": f"{receiver.ref}/bgUpdater"})
+        links = {"out": f"{receiver.ref}/bgUpdater", "gifts": f"{receiver.ref}/given"}
+        sender = service.add(SOAKED, links=links)
         for _ in range(10):
             send(counter, ledger)
         for _ in range(2):
@@ -157,6 +158,13 @@ DAMAGES = {
     "finished jobs are kept, 100 at most": ";".join(
         [JOB.format(status=5, charm=":counter", origin="send")] * 101
     ),
+    "a collection does not count what it has": """
+        UPDATE collections SET count = count + 1 WHERE charm_key = :counter""",
+    "counted 11, and has the items": """
+        UPDATE items SET key = '00000099' WHERE key = '00000010' AND collection_key =
+        (SELECT collection_key FROM collections WHERE charm_key = :counter)""",
+    "took 3 items of": """
+        UPDATE cells SET value = '3' WHERE field = 'taken' AND charm_key = :receiver""",
     "rows lead nowhere": """
         INSERT INTO cells (charm_key, field, version, value) VALUES (999, 'x', 1, '1')""",
 }

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from bg_charm_service.domain.errors import FailureCause
+from bg_charm_service.domain.items import TouchedItems
 from bg_charm_service.domain.json_values import PART_BYTES, CheckedJson, check_json
 from bg_charm_service.domain.model import Failure, Send
 from bg_charm_service.supervisor.answer_checks import AnswerChecks
@@ -48,7 +50,14 @@ def test_small_answers_go_by() -> None:
     assert [] == checks.advance()
 
 
-@pytest.mark.parametrize("answered", [finished(x=LARGE), finished(LARGE, x=b"1")])
+def touching(**writes: bytes | None) -> RunFinished:
+    """A run that wrote items."""
+    return replace(finished(), items=(TouchedItems("box", writes=writes),))
+
+
+@pytest.mark.parametrize(
+    "answered", [finished(x=LARGE), finished(LARGE, x=b"1"), touching(a=LARGE, b=None)]
+)
 def test_a_large_answer_takes_several_steps(answered: RunFinished) -> None:
     """It is the same answer in the end, and is not checked again."""
     checks = AnswerChecks()
@@ -58,6 +67,8 @@ def test_a_large_answer_takes_several_steps(answered: RunFinished) -> None:
     assert done == answered
     answer = answer_of(done)
     values = [*answer.writes.values(), *(send.event for send in answer.sends)]
+    values += [value for one in done.items for value in one.writes.values() if value is not None]
+    assert values
     assert all(isinstance(value, CheckedJson) for value in values)
     assert not checks
 

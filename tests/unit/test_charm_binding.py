@@ -22,6 +22,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from bg_charm_service import Cell, Charm, CharmContext, Secret, Stream
 from bg_charm_service.domain.errors import NotFound, StateError
 from bg_charm_service.domain.model import CharmSchema, FieldKind, FieldSchema
+from bg_charm_service.sdk.run_items import ItemSource, MemoryItems
 from bg_charm_service.workers.runtime.charm_binding import (
     Changes,
     LinkInfo,
@@ -143,6 +144,15 @@ class Stored:
     def links(self) -> Mapping[str, LinkInfo]:
         """Give the links that the test has set."""
         return self._links
+
+    def items(self, field: str) -> ItemSource:
+        """Give a collection, which is empty."""
+        return MemoryItems({})
+
+    @property
+    def most_item_bytes(self) -> int:
+        """How much may be written of items."""
+        return 1000
 
 
 def everything(**values: object) -> Everything:

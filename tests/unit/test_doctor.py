@@ -36,6 +36,18 @@ DAMAGE = {
         "Batches that are out, and whose polls are all over: 1",
         True,
     ),
+    "collection": (
+        "INSERT INTO collections VALUES (1, 1, 'f', 1, 2, 300)",
+        "items",
+        "Collections with totals that are not those of their items: 1 (1)",
+        True,
+    ),
+    "collection of nobody": (
+        "INSERT INTO collections VALUES (1, 77, 'f', 1, 0, 0)",
+        "leftovers",
+        "Charms that do not exist any more, and have rows in collections: 1",
+        True,
+    ),
     "orphaned job": (
         "UPDATE ack_queue_jobs SET charm_key = 77, unique_key = 77",
         "jobs",

@@ -14,6 +14,7 @@ from msgspec import structs
 
 from bg_charm_service.domain.errors import FailureCause
 from bg_charm_service.domain.http_requests import MOST_REQUESTS, TOLD_PATH_CHARACTERS, HttpRequest
+from bg_charm_service.domain.items import TouchedItems
 from bg_charm_service.domain.model import Failure
 from bg_charm_service.workers.protocol.messages import (
     FROM_WORKER,
@@ -21,8 +22,10 @@ from bg_charm_service.workers.protocol.messages import (
     FetchField,
     FromWorker,
     Inspected,
+    ItemsTouched,
     LogText,
     Ready,
+    WantItems,
     answer_limit_bytes,
 )
 from tests.unit.fake_zygote import INSPECTION, LIMITS, FakeWorker, PoolBench, with_fake_workers
@@ -70,6 +73,25 @@ ATTACKS: dict[str, Callable[[str], bytes]] = {
     "a field of another run": lambda _: frame(FetchField("999.1", "big")),
     "a field that is not to be fetched": lambda run_id: frame(FetchField(run_id, "x")),
     "a field twice": lambda run_id: frame(FetchField(run_id, "big")) * 2,
+    "items of another run": lambda _: frame(WantItems("999.1", "box")),
+    "items before it has those it asked for": lambda run_id: frame(WantItems(run_id, "box")) * 2,
+    "an answer before it has its items": lambda run_id: (
+        frame(WantItems(run_id, "box")) + frame(Answer(run_id, 0.1))
+    ),
+    "a long key": lambda run_id: frame(WantItems(run_id, "box", keys=("x" * 501,))),
+    "many keys at once": lambda run_id: frame(WantItems(run_id, "box", keys=("x",) * 501)),
+    "touched items of another run": lambda _: frame(ItemsTouched("999.1", TouchedItems("box"))),
+    "touched items without end": lambda run_id: (
+        frame(ItemsTouched(run_id, TouchedItems("box"))) * 100_000
+    ),
+    "too many touched keys": lambda run_id: b"".join(
+        frame(ItemsTouched(run_id, TouchedItems("box", {f"{part}/{key}": 1 for key in range(500)})))
+        for part in range(41)
+    ),
+    "too much of items": lambda run_id: b"".join(
+        frame(ItemsTouched(run_id, TouchedItems("box", writes={f"{part}": b"x" * 900_000})))
+        for part in range(6)
+    ),
     "an inspection": lambda _: frame(Inspected(1)),
     "inspections without end": endless(frame(Inspected(1))),
     "garbage": lambda _: b"\xc1" * 100,

@@ -14,6 +14,7 @@ from fastapi import HTTPException, Request
 from starlette.types import Message
 
 from bg_charm_service.domain.errors import InvalidInput, ServiceStopping
+from bg_charm_service.domain.items import RUN_ITEMS_BYTES
 from bg_charm_service.domain.model import CharmRef
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ IMPORT_BATCH_BYTES = 8 * 1024 * 1024
 _SEND = "/api/charms/{space}/{charm_id}/send"
 _SOURCE = "/api/charms/{space}/{charm_id}/source"
 _FIELD = "/api/charms/{space}/{charm_id}/state/{field}"
+_ITEMS = "/api/charms/{space}/{charm_id}/items/{field}"
 _ADD = "/api/charms"
 _IMPORT = "/api/charms/import"
 
@@ -51,6 +53,8 @@ def body_limit(path: str, given: Mapping[str, Any], commands: Commands) -> int:
         return EVENT_BODY_BYTES
     if path == _SOURCE:
         return SOURCE_BODY_BYTES
+    if path == _ITEMS:
+        return _JSON_FACTOR * RUN_ITEMS_BYTES + SMALL_BODY_BYTES
     if path not in (_FIELD, _ADD, _IMPORT):
         return SMALL_BODY_BYTES
     state = _JSON_FACTOR * commands.limits.state_bytes(_charm(given, commands))

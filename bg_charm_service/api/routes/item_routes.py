@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Query
+from fastapi import Query, Request
 from fastapi.responses import Response
 
 from bg_charm_service.api.auth.authorization import Changing, Reading
@@ -16,11 +16,19 @@ from bg_charm_service.api.dependencies import (
     make_router,
     stored_json,
 )
-from bg_charm_service.api.requests import ItemsBody
 from bg_charm_service.api.responses import Done
 from bg_charm_service.domain.items import LONGEST_KEY_BYTES
 
 router = make_router("charms")
+
+#: Its values are checked by the class of the charm, in a worker.
+_GIVEN = {
+    "type": "object",
+    "properties": {
+        "items": {"type": "object"},
+        "remove": {"type": "array", "items": {"type": "string"}},
+    },
+}
 
 _Key = Annotated[str, Query(max_length=LONGEST_KEY_BYTES)]
 
@@ -56,10 +64,19 @@ async def get_item(
     return stored_json(service.items.item(ref, field, key))
 
 
-@router.put("/api/charms/{space}/{charm_id}/items/{field}")
+@router.put(
+    "/api/charms/{space}/{charm_id}/items/{field}",
+    openapi_extra={
+        "requestBody": {"required": True, "content": {"application/json": {"schema": _GIVEN}}}
+    },
+)
 async def write_items(
-    service: Service, caller: Changing, ref: Charm, field: str, body: ItemsBody
+    service: Service, caller: Changing, ref: Charm, field: str, request: Request
 ) -> Done:
-    """Write items of a collection, and remove some, all of it or nothing."""
-    await service.updates.write_items(ref, field, body.items_json(), body.remove)
+    """Write items of a collection, and remove some, all of it or nothing.
+
+    `items` is an object of values by their keys, `remove` a list of keys; up to 20,000 of them,
+    of 4 MB together.
+    """
+    await service.updates.write_items(ref, field, await request.body())
     return Done()

@@ -46,6 +46,9 @@ from bg_charm_service.supervisor.polled_charms import PolledCharms
 
 _EXPORT_PAGE = 200
 
+#: Items of a collection that one exported line has, at most.
+_EXPORT_ITEMS = 500
+
 #: Of those of a charm so many are shown with it, the next ones.
 _SHOWN_REMINDERS = 20
 
@@ -254,11 +257,15 @@ class Queries:
         return self._store.audit.newest(before, limit)
 
     def export(self) -> Iterator[bytes]:
-        """All charms, a JSON object each, in the form that import takes; secrets are left out."""
+        """All charms, a JSON object each, in the form that import takes; secrets are left out.
+
+        Items of collections follow their charm, in objects of their own.
+        """
         after = 0
         while charms := self._store.charms.page(space=None, after=after, limit=_EXPORT_PAGE):
             for charm in charms:
                 yield self._exported(charm)
+                yield from self._exported_items(charm)
             after = charms[-1].charm_key
 
     def _exported(self, charm: CharmRecord) -> bytes:
@@ -291,6 +298,21 @@ class Queries:
                 **({"lock": lock} if lock is not None else {}),
             }
         )
+
+    def _exported_items(self, charm: CharmRecord) -> Iterator[bytes]:
+        space = self._store.spaces.find(charm.ref.space)
+        place = {"space": (space.name if space else "") or charm.ref.space, "cause": charm.cause}
+        for field in charm.schema.fields:
+            after, is_end = "", field.kind is not FieldKind.ITEMS
+            while not is_end:
+                page = self._store.items.page(
+                    charm.charm_key, field.name, after, _EXPORT_ITEMS, has_values=True
+                )
+                items = {item.key: msgspec.Raw(item.value or b"null") for item in page.items}
+                if items:
+                    after = page.items[-1].key
+                    yield msgspec.json.encode({**place, "items": {field.name: items}})
+                is_end = page.is_end
 
     def _packages_of(self, charm_key: int) -> tuple[str, ...]:
         lock = self._packages.lock_of(charm_key)

@@ -6,7 +6,6 @@ The state is checked against the class in a worker before anything changes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
 
@@ -40,6 +39,20 @@ SOURCE_LIMIT = 1_000_000
 
 #: After this many stale re-runs in a row, changes from outside wait for the run to settle.
 _PATIENCE = 3
+
+
+#: How kinds of fields are called where their own word is not enough.
+_KINDS = {
+    FieldKind.ITEMS: "collection",
+    FieldKind.ITEMS_CELL: "link to a collection",
+}
+
+
+class _GivenItems(msgspec.Struct, forbid_unknown_fields=True):
+    """Items to write, an object of values by their keys, and keys of those to remove."""
+
+    items: msgspec.Raw = msgspec.Raw(b"{}")
+    remove: list[str] = []
 
 
 class UpdateCommands:
@@ -182,13 +195,16 @@ class UpdateCommands:
             self._context.tell(ref, "state")
         self._supervisor.wake()
 
-    async def write_items(
-        self, ref: CharmRef, name: str, items: bytes, removed: Collection[str]
-    ) -> None:
+    async def write_items(self, ref: CharmRef, name: str, body: bytes) -> None:
         """Write items of a collection from outside, once a worker has checked them.
 
-        `items` is an object of them; no more is written at once than by a run.
+        `body` has an object of `items` and a list of keys to `remove`; no more is written at once
+        than by a run.
         """
+        try:
+            given = msgspec.json.decode(body, type=_GivenItems)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            raise InvalidInput(f"These are no items to write and keys to remove: {error}") from None
         charm = self._context.owned_charm(ref)
         self._packages.check(charm.charm_key)
         field = charm.schema.field(name)
@@ -201,13 +217,13 @@ class UpdateCommands:
             self._store.charms.source(charm.source_hash),
             charm.file_name,
             charm.schema.class_name,
-            [{name: items}],
+            [{name: bytes(given.items)}],
             place=self._parts.inspections.advice.place_of(charm),
             limits=self._limits.of(charm),
         )
         raise_problems(checked, 0)
         fitting = msgspec.json.decode(checked.values[0][name], type=dict[str, msgspec.Raw])
-        writes: dict[str, bytes | None] = {check_key(key): None for key in removed}
+        writes: dict[str, bytes | None] = {check_key(key): None for key in given.remove}
         writes |= {key: bytes(value) for key, value in fitting.items()}
         check_written(name, writes)
         await self._wait_for_stale_run(charm)
@@ -228,7 +244,8 @@ class UpdateCommands:
         for field in schema.fields:
             old = charm.schema.field(field.name)
             if old is not None and _family(old.kind) != _family(field.kind):
-                problems.append(f"{field.name} was a {old.kind} and would be a {field.kind}.")
+                was, is_now = _KINDS.get(old.kind, old.kind), _KINDS.get(field.kind, field.kind)
+                problems.append(f"{field.name} was a {was} and would be a {is_now}.")
             is_value = _family(field.kind) is FieldKind.VALUE
             if is_value and field.default is None and field.name not in kept:
                 problems.append(f"{field.name} is new and has no default.")

@@ -139,7 +139,7 @@ class MaintenanceCycle:
             await asyncio.sleep(0)
 
     async def cleanup(self) -> None:
-        """Delete history that is too old, in slices, and give free pages back."""
+        """Delete old history and dropped collections, in slices, and give free pages back."""
         now = self._clock.now()
         before = now - self._limits.history_seconds
         await self._bring_near(now)
@@ -148,6 +148,11 @@ class MaintenanceCycle:
         while deleted >= _SLICE_ROWS:
             with self._database.transaction():
                 deleted = self._store.charms.purge_removed(before, _SLICE_ROWS)
+            await asyncio.sleep(0)
+        left = 1
+        while left:
+            with self._database.transaction():
+                left = self._store.items.delete_dropped(_SLICE_ROWS)
             await asyncio.sleep(0)
         for _ in range(_VACUUM_SLICES):
             excess = self._database.free_pages - _SPARE_PAGES

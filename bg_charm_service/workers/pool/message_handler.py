@@ -21,6 +21,7 @@ from bg_charm_service.workers.pool.events import (
 from bg_charm_service.workers.pool.scratch.directory import ScratchRoot
 from bg_charm_service.workers.pool.worker_process import Ending, WorkerProcess, WorkerState
 from bg_charm_service.workers.protocol.messages import (
+    FORGIVEN_SECONDS,
     TO_WORKER,
     Answer,
     FetchField,
@@ -52,6 +53,8 @@ class MessageHandler:
         self._limits = limits
         self._scratch = scratch
         self._clock = clock
+        #: When workers were last looked after: what they ask later than that has waited no longer.
+        self.looked_at = clock.steady()
 
     def read(self, worker: WorkerProcess) -> list[PoolEvent] | None:
         """Take what a worker has said; end it when that breaks the protocol.
@@ -107,9 +110,11 @@ class MessageHandler:
         elif isinstance(message, LogText):
             worker.add_log(message)
         elif isinstance(message, FetchField):
+            self._begin_wait(worker, now)
             worker.fetched_fields.add(message.field)
             events.append(FieldWanted(message.run_id, message.field))
         elif isinstance(message, WantItems):
+            self._begin_wait(worker, now)
             worker.waits_for_items = True
             worker.channel.allow_more(_QUESTION_BYTES)
             events.append(ItemsWanted(message))
@@ -121,6 +126,11 @@ class MessageHandler:
             worker.end(Ending.RETIRED)
         else:
             worker.become_idle(now)
+
+    def _begin_wait(self, worker: WorkerProcess, now: float) -> None:
+        """Charge no run for its wait for us, also where this process was held up meanwhile."""
+        was_held_up = now - self.looked_at > FORGIVEN_SECONDS
+        worker.begin_wait(self.looked_at if was_held_up else now)
 
     def _finish_run(self, worker: WorkerProcess, answer: Answer, now: float) -> RunFinished:
         run, pid = worker.run, worker.pid

@@ -118,6 +118,7 @@ class Pool:
             for _ in range(missing):
                 self._spawn()
         self._start_pending()
+        self._message_handler.looked_at = self._clock.steady()
 
     def collect(self) -> list[PoolEvent]:
         """Give what happened since the last call, in order; raises WorkerBootError."""
@@ -166,12 +167,14 @@ class Pool:
         """Answer a run that asked for a large field; one that is over gets nothing."""
         worker = self.workers.running(run_id)
         if worker is not None:
+            worker.end_wait(self._clock.steady())
             worker.channel.send(TO_WORKER.encode(FieldValue(message.field, message.value, run_id)))
 
     def give_items(self, message: FoundItems) -> None:
         """Answer a run that looks into a collection; one that is over gets nothing."""
         worker = self.workers.running(message.run_id)
         if worker is not None:
+            worker.end_wait(self._clock.steady())
             worker.waits_for_items = False
             worker.channel.send(TO_WORKER.encode(message))
 

@@ -16,6 +16,7 @@ from enum import StrEnum
 
 from bg_charm_service.domain.items import (
     LONGEST_KEY_BYTES,
+    MOST_PARTS,
     MOST_TOUCHED,
     TouchedItems,
     run_items_limit,
@@ -173,6 +174,7 @@ class WorkerProcess:
         self._touched_keys = self._touched_bytes = 0
         self.channel = WorkerChannel()
         self._grace_seconds = 0.0
+        self._left_seconds = 0.0
         self._last_request_no = 0
         self._allowance = run_allowance(self.limits)
         self._cpu_before = 0.0
@@ -295,12 +297,22 @@ class WorkerProcess:
         self.deadline = math.inf
         return self._log.text
 
+    def begin_wait(self, now: float) -> None:
+        """Note that the run under way waits for us: what that takes is no time of its own."""
+        self._left_seconds = self.deadline - now
+        self.deadline = math.inf
+
+    def end_wait(self, now: float) -> None:
+        """Note that it is answered."""
+        if self.deadline == math.inf:
+            self.deadline = now + self._left_seconds
+
     def add_touched(self, touched: TouchedItems) -> str:
         """Keep a part of what the run under way touched of collections; says what is wrong."""
         size_bytes = written_bytes(touched.writes)
         self._touched_keys += touched_keys(touched)
         self._touched_bytes += size_bytes
-        if self._touched_keys > MOST_TOUCHED:
+        if self._touched_keys > MOST_TOUCHED or len(self._touched) >= MOST_PARTS:
             return "it touched more keys than one run may"
         if self._touched_bytes > run_items_limit(self.limits.state_bytes):
             return "it wrote more of items than one run may"
@@ -384,7 +396,7 @@ class WorkerProcess:
         self.deadline = now + limits.timeout_seconds + self._grace_seconds
         self.output_bytes = 0
         self.fetched_fields.clear()
-        if self._touched_keys or self.waits_for_items:
+        if self._touched or self._touched_keys or self.waits_for_items:
             self.waits_for_items = False
             self._touched = []
             self._touched_keys = self._touched_bytes = 0

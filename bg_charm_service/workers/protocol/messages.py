@@ -39,6 +39,9 @@ MOST_SETS: Final = 1000
 #: An answer says no more of what was refused to a run.
 MOST_REFUSED: Final = 5
 
+#: A run that waits longer for what it asked the service for does not pay for that time.
+FORGIVEN_SECONDS: Final = 1.0
+
 #: An answer may be larger than the state that it writes by this, in bytes.
 _ANSWER_SLACK_BYTES = 1024 * 1024
 

@@ -78,6 +78,11 @@ class Deadline:
         """What is left of the time, in seconds; 0 once the run was stopped."""
         return 0.0 if self._reason is not None else signal.getitimer(signal.ITIMER_REAL)[0]
 
+    def forgive(self, left: float) -> None:
+        """Let so many seconds be left again: what went by since was waiting for the service."""
+        if self._reason is None and not self._has_ended:
+            signal.setitimer(signal.ITIMER_REAL, max(left, _AT_ONCE_SECONDS), _INSIST_SECONDS)
+
     def watch(self, task: asyncio.Task[Any] | None) -> None:
         """Cancel this task at the limit, before anything harder."""
         self._task = task

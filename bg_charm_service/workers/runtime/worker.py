@@ -12,7 +12,8 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,7 @@ from bg_charm_service.sdk.request_log import REQUESTS
 from bg_charm_service.sdk.run_items import ItemSource
 from bg_charm_service.workers.protocol.leftovers import Leftovers
 from bg_charm_service.workers.protocol.messages import (
+    FORGIVEN_SECONDS,
     FROM_WORKER,
     MOST_REFUSED,
     Answer,
@@ -193,6 +195,8 @@ class Worker:
         #: A thread that a run left has begun to work: nothing else is to run here.
         self.is_unfit = False
         self._is_talking = False
+        #: That of the run under way, or of the last one.
+        self._deadline = Deadline(0.0)
         #: What the run touched of collections, until it is told.
         self._touched: tuple[TouchedItems, ...] = ()
         self._retire_bytes = retire_bytes
@@ -243,25 +247,30 @@ class Worker:
 
     def fetch(self, run_id: str, field: str) -> bytes:
         """Ask the supervisor for a large field; raises StaleRun when it moved."""
-        with self._lock:
+        with self._waiting():
             self._send(FetchField(run_id, field))
-            self._is_talking = True
-            try:
-                value = self._requests.field(run_id, field)
-            finally:
-                self._is_talking = False
+            value = self._requests.field(run_id, field)
         if value is None:
             raise StaleRun
         return value
 
     def ask(self, wanted: WantItems) -> FoundItems | None:
         """Ask the supervisor for items; None when it is gone."""
-        with self._lock:
+        with self._waiting():
             self._send(wanted)
+            return self._requests.items(wanted.run_id)
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """Talk with the supervisor, undisturbed; where that is held up the run does not pay."""
+        with self._lock:
             self._is_talking = True
+            began, left = time.monotonic(), self._deadline.seconds_left()
             try:
-                return self._requests.items(wanted.run_id)
+                yield
             finally:
+                if time.monotonic() - began > FORGIVEN_SECONDS:
+                    self._deadline.forgive(left)
                 self._is_talking = False
 
     def _enter(self, walls: Walls) -> None:
@@ -285,6 +294,7 @@ class Worker:
         leak = ""
         HOSTS.begin()
         deadline = Deadline(limits.timeout_seconds, limits.cpu_seconds, self._may_interrupt)
+        self._deadline = deadline
         self._log_capture.begin(spec.run_id, limits, lambda: deadline.stop(RunFlood))
         try:
             with deadline:
@@ -394,11 +404,11 @@ class Worker:
     def _send(self, message: FromWorker, limit_bytes: int | None = None) -> None:
         frame = FROM_WORKER.encode(message, limit_bytes)
         with self._lock:
-            self._is_talking = True
+            was_talking, self._is_talking = self._is_talking, True
             try:
                 self._connection.sendall(frame)
             finally:
-                self._is_talking = False
+                self._is_talking = was_talking
 
     def _may_interrupt(self) -> bool:
         return not self._is_talking

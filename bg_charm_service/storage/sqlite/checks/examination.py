@@ -7,7 +7,12 @@ from collections.abc import Iterator
 from bg_charm_service.domain.errors import StorageError
 from bg_charm_service.storage.contract import Running
 from bg_charm_service.storage.records import Severity, Trouble
-from bg_charm_service.storage.sqlite.checks import charm_checks, job_checks, schema_checks
+from bg_charm_service.storage.sqlite.checks import (
+    charm_checks,
+    item_checks,
+    job_checks,
+    schema_checks,
+)
 from bg_charm_service.storage.sqlite.checks.findings import Check, Scope
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
@@ -29,6 +34,7 @@ CHECKS: tuple[Check, ...] = (
     charm_checks.parts_of_charms,
     charm_checks.leftovers,
     charm_checks.counts,
+    item_checks.collections,
 )
 
 #: So many things are mended in one transaction.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from bg_charm_service.domain.items import (
     ITEM_OVERHEAD_BYTES,
@@ -22,6 +23,9 @@ from bg_charm_service.storage.sqlite.database import Database
 
 #: So many keys are looked up by one statement.
 _TOGETHER = 1000
+
+#: So much is deleted at once of what was dropped: freed pages are overwritten.
+_DELETED_BYTES = 2 * 1024 * 1024
 
 # A version is never used twice: a collection that was dropped and made anew has another key.
 _BASE_BITS = 32
@@ -94,7 +98,7 @@ class CharmItems:
             rows = self._database.rows(f"SELECT key, version {_BEHIND}", bounds)
         else:
             sizes = self._database.rows(f"SELECT key, length(value) {_BEHIND}", bounds)
-            fits = _fitting(sizes[:limit])
+            fits = _fitting(sizes[:limit], PAGE_BYTES)
             bounds = (collection_key, after, "", fits)
             rows = self._database.rows(f"SELECT key, version, value {_BEHIND}", bounds)
             limit = fits
@@ -156,23 +160,26 @@ class CharmItems:
         )
 
     def delete_dropped(self, limit: int) -> int:
-        """Delete up to `limit` items of collections that were dropped; gives the count."""
+        """Delete up to `limit` items of what was dropped; 0 once nothing of it is left."""
         row = self._database.row(
             "SELECT collection_key FROM collections WHERE charm_key IS NULL LIMIT 1"
         )
         if row is None:
             return 0
-        gone = self._database.rows(
-            """DELETE FROM items WHERE rowid IN
-                (SELECT rowid FROM items WHERE collection_key = ? LIMIT ?)
-            RETURNING length(CAST(key AS BLOB)) + length(value)""",
+        items = self._database.rows(
+            "SELECT rowid, length(CAST(key AS BLOB)) + length(value) FROM items"
+            " WHERE collection_key = ? LIMIT ?",
             (row[0], limit),
         )
-        if len(gone) < limit:
+        gone = items[: _fitting(items, _DELETED_BYTES)]
+        self._database.executemany(
+            "DELETE FROM items WHERE rowid = ?", ((rowid,) for rowid, _ in gone)
+        )
+        if len(items) < limit and len(gone) == len(items):
             self._database.execute("DELETE FROM collections WHERE collection_key = ?", row)
             self._forget_total()
         else:
-            size_bytes = sum(size for (size,) in gone) + len(gone) * ITEM_OVERHEAD_BYTES
+            size_bytes = sum(size for _, size in gone) + len(gone) * ITEM_OVERHEAD_BYTES
             self._add_to_totals(row[0], -len(gone), -size_bytes)
         return max(1, len(gone))
 
@@ -231,12 +238,12 @@ def _parts(keys: Sequence[str]) -> Iterator[Sequence[str]]:
         yield keys[start : start + _TOGETHER]
 
 
-def _fitting(sizes: Iterable[tuple[str, int]]) -> int:
-    """How many items a page takes, each given with the size of its value."""
+def _fitting(sizes: Iterable[tuple[Any, int]], most_bytes: int) -> int:
+    """How many items are no larger than this together, each given with its size; one at least."""
     count, total = 0, 0
     for _, size_bytes in sizes:
         total += size_bytes
-        if total > PAGE_BYTES and count:
+        if total > most_bytes and count:
             break
         count += 1
     return count
