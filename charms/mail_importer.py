@@ -156,7 +156,7 @@ class MailImporter(Charm):
         if len(gone) <= PORTION:
             # More than that is found by comparing.
             self._remove(gone)
-        if self.unreadable and datetime.now(UTC) - self.retried_at > RETRY_AFTER:
+        if len(self.unreadable) and datetime.now(UTC) - self.retried_at > RETRY_AFTER:
             wanted |= UidSet.of(map(uid_of, self.unreadable.first(PORTION_GONE)))
             self.retried_at = datetime.now(UTC)
         self.wanted, self.changed = str(wanted - gone), str(changed - wanted - gone)
@@ -206,6 +206,9 @@ class MailImporter(Charm):
     def _read(self, imap: Imap) -> None:
         """Read the newest of what is wanted, and keep the rest for the next run."""
         wanted = UidSet.parse(self.wanted) - UidSet([(1, self.lowest - 1)])
+        if not wanted:
+            self.wanted = ""
+            return
         uids, rest = imap.newest(wanted, PORTION)
         heads = imap.heads(uids)
         done = self._fetch(imap, {uid: heads[uid] for uid in uids if uid in heads})
@@ -214,7 +217,7 @@ class MailImporter(Charm):
     def _fetch(self, imap: Imap, heads: dict[int, MailHead]) -> set[int]:
         """Read mails as long as there are time and room; gives those that are done with."""
         done: set[int] = set()
-        has_unreadable = bool(self.unreadable)
+        has_unreadable = len(self.unreadable) > 0
         enough = self.context.seconds_left / 3
         try:
             for uid, found in imap.fetch_each(heads, most_bytes=MOST_BYTES):
@@ -241,7 +244,7 @@ class MailImporter(Charm):
         except Exception as error:
             # Whatever it is: the others are there.
             logging.warning("The mail with UID %d cannot be read: %.500r", uid, error)
-            if not self.unreadable:
+            if not len(self.unreadable):
                 self.retried_at = datetime.now(UTC)
             self.unreadable[key] = Unreadable(uid=uid, why=f"{type(error).__name__}: {error}"[:500])
 
@@ -266,7 +269,7 @@ class MailImporter(Charm):
     def _remove(self, uids: UidSet) -> None:
         keys = [key_of(uid) for uid in uids]
         self.mails.remove(keys)
-        if keys and self.unreadable:
+        if keys and len(self.unreadable):
             self.unreadable.remove(keys)
 
     def _progress(self, count: int) -> str:
