@@ -20,6 +20,7 @@ from bg_charm_service import (
     Imap,
     Items,
     MailboxNews,
+    MailError,
     MailHead,
     MailPoint,
     ProviderDown,
@@ -218,7 +219,7 @@ class MailImporter(Charm):
         """Read mails as long as there are time and room; gives those that are done with."""
         done: set[int] = set()
         has_unreadable = len(self.unreadable) > 0
-        enough = self.context.seconds_left / 3
+        enough = self.context.seconds_left / 2
         try:
             for uid, found in imap.fetch_each(heads, most_bytes=MOST_BYTES):
                 self._keep(uid, heads[uid], found)
@@ -227,7 +228,7 @@ class MailImporter(Charm):
                 done.add(uid)
                 if self.context.room < ROOM_FOR_ONE or self.context.seconds_left < enough:
                     return done
-        except (ProviderDown, Wait):
+        except (MailError, ProviderDown, Wait):
             # What was read is kept; the next run sees whether it is still so.
             if not done:
                 raise

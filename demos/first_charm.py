@@ -146,19 +146,21 @@ def _running(flags: Sequence[str]) -> Iterator[None]:
     if json.loads(run(["status", "--json"], flags))["running"]:
         yield
         return
-    with tempfile.NamedTemporaryFile("w+", prefix="first-charm-") as log:
-        with subprocess.Popen(
+    with (
+        tempfile.NamedTemporaryFile("w+", prefix="first-charm-") as log,
+        subprocess.Popen(
             [*SERVICE, *flags, "--no-api", "--log-format=json"],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-        ) as service:
-            try:
-                _wait_for_start(service, Path(log.name))
-                yield
-            finally:
-                service.terminate()
+        ) as service,
+    ):
+        try:
+            _wait_for_start(service, Path(log.name))
+            yield
+        finally:
+            service.terminate()
 
 
 def _wait_for_start(service: subprocess.Popen[bytes], log: Path) -> None:

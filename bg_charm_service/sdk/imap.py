@@ -269,40 +269,48 @@ class Imap:
         """Give mails as `fetch` does, in the order of `uids`, and for one that fails its error.
 
         What fails is asked for again, each mail by itself and on a new connection. One is to blame
-        only where the server gives others; else the error is raised, as that of all.
+        only where the server gives another one after it; else the error is raised.
         """
-        failed: dict[int, Exception] = {}
-        has_given = False
+        failed: list[int] = []
+        given = 0
         pieces = _pieces(list(dict.fromkeys(uids)), most_bytes)[::-1]
         while pieces:
             piece = pieces.pop()
             try:
                 found = dict(self._fetch(piece, most_bytes))
             except (ProviderDown, MailError) as error:
-                if len(piece) == 1:
-                    failed[piece[0]] = error
-                else:
-                    pieces += [[uid] for uid in reversed(piece)]
                 self._reopen()
+                if len(piece) > 1:
+                    pieces += [[uid] for uid in reversed(piece)]
+                    continue
+                failed += piece
+                if not self._gives_another(given, failed, most_bytes):
+                    raise
+                yield piece[0], error
                 continue
-            has_given = has_given or bool(found)
-            yield from ((uid, found[uid]) for uid in piece if uid in found)
-        if failed and not has_given and not self._gives_any(failed, most_bytes):
-            raise next(iter(failed.values()))
-        yield from failed.items()
+            for uid in piece:
+                if uid in found:
+                    given = uid
+                    yield uid, found[uid]
 
     def _fetch(self, uids: list[int], most_bytes: int) -> Iterator[tuple[int, bytes]]:
         what = f"(UID BODY.PEEK[]<0.{most_bytes}>)"
         lines = self._ask("UID", "FETCH", ",".join(map(str, uids)), what)
         yield from _mails_in(lines.get("FETCH", ()))
 
-    def _gives_any(self, but: Collection[int], most_bytes: int) -> bool:
-        """Whether the server gives any mail that it was not asked for yet."""
-        others = (self.search() - UidSet.of(but)).newest(1)
-        try:
-            return bool(dict(self._fetch(others, most_bytes))) if others else False
-        except (RunEnding, MailError):
-            return False
+    def _gives_another(self, given: int, failed: Collection[int], most_bytes: int) -> bool:
+        """Whether the server gives a mail: the one that it gave before, else the newest, oldest."""
+        others = [given]
+        if not given:
+            there = self.search() - UidSet.of(failed)
+            others = list(dict.fromkeys((there.highest, there.lowest)))
+        for uid in filter(None, others):
+            with suppress(RunEnding, MailError):
+                if dict(self._fetch([uid], most_bytes)):
+                    return True
+                continue
+            self._reopen()
+        return False
 
     def _reopen(self) -> None:
         """Connect anew and open the same mailbox: nobody knows what the old connection is worth."""

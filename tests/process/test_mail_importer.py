@@ -118,6 +118,18 @@ def test_a_mailbox_is_imported(service: Service, box: Box) -> None:
     assert ["24 mails"] == sync(charm)
     assert list(box.mails().items()) == list(imported(charm).items())
     assert PASSWORD not in str(charm.show())
+    # Another mailbox, which is made anew as well: the same numbers, and other mails.
+    for numbers in ((1, 2, 3), (8, 9)):
+        box.imap.delete("Other")
+        box.imap.create("Other")
+        for number in numbers:
+            box.imap.append("Other", "", "", MAIL.format(number).encode())
+        charm.set("mailbox", "Other")
+        assert [f"{len(numbers)} mails"] == sync(charm)[-1:]
+        items = service.request("GET", f"{charm.path}/items/mails")["items"]
+        assert [f"Text {number}" for number in numbers[::-1]] == [
+            item["value"]["text"] for item in items
+        ]
 
 
 def test_a_service_that_is_killed_loses_and_doubles_nothing(service: Service, box: Box) -> None:

@@ -269,6 +269,20 @@ def test_a_new_mail_that_cannot_be_read_holds_up_nothing(box: FakeMailbox) -> No
         assert 11 == len(kept(charm))
 
 
+def test_two_new_mails_that_cannot_be_read_hold_up_nothing() -> None:
+    """Though the newest other mail is the other one of them."""
+    box = FakeMailbox()
+    for number in range(3):
+        box.append(f"text {number}")
+    with box.server(QRESYNC) as server:
+        charm = charm_for(server)
+        sync(charm)
+        for uid in (box.append("broken"), box.append("broken")):
+            box.mails[uid].broken = (None,)
+        sync(charm)
+        assert "3 mails, 2 cannot be read" == charm.progress
+
+
 @pytest.mark.parametrize(("broken", "kind"), [(BROKEN[0], MailError), (BROKEN[2], ProviderDown)])
 def test_a_server_that_gives_no_mail_is_to_blame(box: FakeMailbox, broken: Any, kind: Any) -> None:
     """And no mail of it: all of them are read once it does."""
