@@ -1,4 +1,4 @@
-"""`make mail` on a terminal asks for a mailbox and shows it; elsewhere and later it asks nothing."""
+"""`make mail` on a terminal asks for a mailbox and shows it; elsewhere, and later, it does not."""
 
 from __future__ import annotations
 
