@@ -76,7 +76,10 @@ class ItemBudget:
 
 
 class RunItems(Items[T]):
-    """A collection as a run sees it: what is stored, and over it what the run has changed."""
+    """A collection as a run sees it: what is stored, and over it what the run has changed.
+
+    Threads of a handler may use it: what one changes while another goes through it may be seen.
+    """
 
     __slots__ = (
         "_budget",
@@ -159,7 +162,7 @@ class RunItems(Items[T]):
         return self._count + added - gone
 
     def __bool__(self) -> bool:
-        if any(value is not None for value in self._writes.values()):
+        if any(value is not None for value in list(self._writes.values())):
             return True
         return any(True for _ in self._walk(1))
 
@@ -239,7 +242,7 @@ class RunItems(Items[T]):
             stored = [(one.key, one.value) for one in page.items if one.key not in self._writes]
             mine: list[tuple[str, bytes | None]] = [
                 (key, None)
-                for key, value in self._writes.items()
+                for key, value in list(self._writes.items())
                 if value is not None and key > after and (page.is_end or key <= upto)
             ]
             yield sorted(stored + mine, key=_key_of)
@@ -252,7 +255,8 @@ class RunItems(Items[T]):
         if not self._front or any(self._writes.get(key, b"") is not None for key in self._front):
             return
         last = self._front[-1]
-        if not any(value is not None and key <= last for key, value in self._writes.items()):
+        mine = [key for key, value in list(self._writes.items()) if value is not None]
+        if not any(key <= last for key in mine):
             self._gone_until, self._front = last, []
 
     def _look_up(self, keys: Sequence[str], *, has_values: bool) -> None:

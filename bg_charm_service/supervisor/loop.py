@@ -21,7 +21,7 @@ from bg_charm_service.supervisor.answer_checks import AnswerChecks
 from bg_charm_service.supervisor.charm_switch import CharmSwitch
 from bg_charm_service.supervisor.completer import Completer, Settled
 from bg_charm_service.supervisor.dispatcher import Batch, Dispatcher
-from bg_charm_service.supervisor.in_flight import RunsInFlight
+from bg_charm_service.supervisor.in_flight import InFlight, RunsInFlight
 from bg_charm_service.supervisor.job_waiters import JobWaiters
 from bg_charm_service.supervisor.loop_steps import LoopSteps
 from bg_charm_service.supervisor.pacing import Pace
@@ -422,11 +422,13 @@ class Supervisor:
 
     def _field(self, wanted: FieldWanted) -> FieldValue:
         run = self.parts.runs.named(wanted.run_id)
-        value = None
-        # Without the value the run ends as a stale one: it is made again, at no cost.
-        with self.storage_health.noting():
-            value = self.parts.inputs.field(run, wanted.field) if run is not None else None
-        return FieldValue(wanted.field, value)
+        if run is None:
+            return FieldValue(wanted.field, None)
+        try:
+            return FieldValue(wanted.field, self.parts.inputs.field(run, wanted.field))
+        except StorageError as error:
+            self._note_unserved(run, error)
+            return FieldValue(wanted.field, None)
 
     def _items(self, wanted: WantItems) -> FoundItems:
         run = self.parts.runs.named(wanted.run_id)
@@ -435,7 +437,10 @@ class Supervisor:
         try:
             return self.parts.inputs.items(run, wanted)
         except StorageError as error:
-            # The run is made again, at no cost.
-            self.storage_health.note(error)
-            self.parts.runs.unserved.add(run.claim.job.job_id)
+            self._note_unserved(run, error)
             return FoundItems(wanted.run_id, is_lost=True)
+
+    def _note_unserved(self, run: InFlight, error: StorageError) -> None:
+        """Let a run that cannot be given what it asked for end as a stale one, at no cost."""
+        self.storage_health.note(error)
+        self.parts.runs.unserved.add(run.claim.job.job_id)

@@ -48,6 +48,12 @@ def test_state(each_yard: Rig, deed: Deed) -> None:
     each_yard.suffer(deed)
 
 
+@each_of("item_limit")
+def test_items(each_yard: Rig, deed: Deed) -> None:
+    """What a run writes into a collection is bounded, and what it may not write fails it."""
+    each_yard.suffer(deed)
+
+
 @each_of("scratch_limit")
 def test_scratch(each_yard: Rig, deed: Deed) -> None:
     """A scratch directory cannot be filled beyond its limit, and is emptied, whatever is in it."""

@@ -36,6 +36,7 @@ ALLOWED = {
     "SELECT status, count(*) FROM ack_queue_jobs": "counted at the start and after a repair",
     "SELECT DISTINCT run_at, space_key FROM ack_queue_jobs": "the hints, at the start",
     "UPDATE ack_queue_jobs SET run_at = ?1 WHERE status = 1": "after the clock moved, at the start",
+    "coalesce(sum(size_bytes), 0) FROM collections": "kept in memory from the start on",
     "SELECT charm_key, integration FROM registrations": "kept in memory from the start on",
     "h.disabled_by, h.consecutive_failures FROM charms": "the schedule, at the start",
     "SELECT space_key, did FROM spaces": "with the schedule, at the start",

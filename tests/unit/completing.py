@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bg_charm_service.domain.items import TouchedItems
 from bg_charm_service.domain.limits import Limits
 from bg_charm_service.domain.model import (
     POLL_EVENT,
@@ -64,6 +65,7 @@ class Bench:
         policy = FailurePolicy(max_retries=0, max_failures=2)
         polled = PolledCharms(self.store)
         self.waiting = WaitingCharms(storage, clock, self.planner)
+        self.items = RunItems(self.store, ItemQuotas())
         self.completer = Completer(
             storage,
             clock,
@@ -74,7 +76,7 @@ class Bench:
             self.waiting,
             CharmSwitch(storage, clock, self.planner, polled, self.waiting),
             CompletionRules(policy, self.limits, history_runs=10),
-            RunItems(self.store, ItemQuotas()),
+            self.items,
         )
 
     def charm(self, space: str = SPACE, **kinds: FieldKind) -> CharmRecord:
@@ -116,12 +118,18 @@ class Bench:
         links = {link.field: link for link in self.store.links.of(charm.charm_key)}
         versions = self.store.cells.versions(charm.charm_key)
         for name, link in links.items():
+            field = charm.schema.field(name)
+            if field is None or field.kind is not FieldKind.CELL:
+                continue
             target = self.store.charms.get(link.target_key)
             assert target is not None
             versions[name] = self.store.links.version(target, link)
         cells = self.store.cells.snapshot(charm)
         sizes = {name: cell.size_bytes for name, cell in cells.items()}
-        return InFlight(claim, charm, versions, links, lag_seconds=0.0, sizes=sizes)
+        collections = self.items.versions(charm, links)
+        return InFlight(
+            claim, charm, versions, links, lag_seconds=0.0, sizes=sizes, collections=collections
+        )
 
     def settle(
         self,
@@ -129,6 +137,7 @@ class Bench:
         answer: Answer | None,
         death: Failure | None = None,
         limits: Limits | None = None,
+        items: tuple[TouchedItems, ...] = (),
     ) -> Settled | None:
         """Settle a run that kept its worker for 2 s: it was answered, or ended with its worker."""
         spec = RunSpec(
@@ -150,7 +159,9 @@ class Bench:
             limits=limits or Limits(),
         )
         with self.database.transaction():
-            finished = RunFinished(spec, 1, "a line", answer=answer, death=death, seconds=2.0)
+            finished = RunFinished(
+                spec, 1, "a line", answer=answer, death=death, seconds=2.0, items=items
+            )
             settled = self.completer.settle(run, finished)
             self.store.totals.flush()
         return settled

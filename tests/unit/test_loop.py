@@ -58,13 +58,19 @@ from bg_charm_service.supervisor.source_inspections import SourceInspections
 from bg_charm_service.supervisor.suspects import SuspectTrial
 from bg_charm_service.supervisor.waiting_charms import WaitingCharms
 from bg_charm_service.workers.pool.contract import FreeWorkers, WorkerPool
-from bg_charm_service.workers.pool.events import FieldWanted, PoolEvent, RunFinished
+from bg_charm_service.workers.pool.events import (
+    FieldWanted,
+    ItemsWanted,
+    PoolEvent,
+    RunFinished,
+)
 from bg_charm_service.workers.protocol.messages import (
     Answer,
     FieldValue,
     FoundItems,
     Inspect,
     RunSpec,
+    WantItems,
 )
 
 
@@ -174,6 +180,12 @@ class FakePool:
         self.events.append(
             RunFinished(run, 1, "", answer=answer, is_orphaned=is_orphaned, seconds=seconds)
         )
+
+    def give_up(self, run: RunSpec) -> None:
+        """End a run whose worker says that it is stale."""
+        self._take_off(run)
+        answer = Answer(run.run_id, 0.1, stale=True)
+        self.events.append(RunFinished(run, 1, "", answer=answer, seconds=0.1))
 
     def _take_off(self, run: RunSpec) -> None:
         self.out.remove(run)
@@ -755,6 +767,42 @@ def test_large_field_that_cannot_be_read_makes_the_run_stale(bench: Bench) -> No
         bench.step()
     assert [FieldValue("big", None)] == bench.pool.fields
     assert "interrupted" in bench.supervisor.storage_health.problem
+
+
+@pytest.mark.parametrize("kind", [FieldKind.VALUE, FieldKind.SECRET, FieldKind.ITEMS])
+def test_only_charms_with_collections_pay_for_them(bench: Bench, kind: FieldKind) -> None:
+    """The run of a charm that has none asks the database for nothing of them."""
+    bench.put(bench.charm(field=kind))
+    asked: list[str] = []
+    bench.database.connection.set_trace_callback(asked.append)
+    bench.step()
+    bench.pool.end(bench.pool.out[0])
+    bench.step()
+    bench.database.connection.set_trace_callback(None)
+    assert [RunStatus.SUCCESS] == [one.decision.status for one in bench.told]
+    named = [sql for sql in asked if "collection" in sql or "items" in sql]
+    assert (kind is FieldKind.ITEMS) == bool(named), named
+
+
+def test_items_that_cannot_be_read_cost_nothing(bench: Bench) -> None:
+    """A run that looks into a collection while the disk fails is made again, the same attempt."""
+    charm = bench.charm(box=FieldKind.ITEMS)
+    job_id = bench.put(charm)
+    bench.step()
+    run = bench.pool.out[0]
+    with broken(bench.database):
+        bench.pool.events.append(ItemsWanted(WantItems(run.run_id, "box")))
+        bench.step()
+    assert [FoundItems(run.run_id, is_lost=True)] == bench.pool.given_items
+    bench.clock.seconds += 10
+    bench.pool.give_up(run)
+    bench.step()
+    assert ([RunStatus.STALE], 0) == (
+        [one.decision.status for one in bench.told],
+        bench.store.health.get(charm.charm_key).failures,
+    )
+    bench.step()
+    assert [run.run_id] == [one.run_id for one in bench.pool.out if one.job_id == job_id]
 
 
 def test_missing_source_fails_its_own_run_only(path: Path) -> None:

@@ -9,6 +9,7 @@ from bg_charm_service.api.pages.state_view import (
     NICE_BYTES,
     read_state,
     shown_fields,
+    shown_values,
 )
 
 
@@ -31,6 +32,23 @@ def test_large_values_are_folded_and_cut() -> None:
     assert items.summary.startswith("List of 20,000 items, ")
     assert (True, False, "Text of 500 characters") == (text.is_folded, text.is_cut, text.summary)
     assert keys.summary.startswith("Object with 200 keys, ")
+
+
+def test_items_are_a_line_each() -> None:
+    """A small one stands as it is stored, a larger one is folded; a very large one is not read."""
+    values = [("a", b'{"x":1}'), ("b", json.dumps("x" * 300).encode())]
+    values.append(("c", json.dumps(["y"] * NICE_BYTES).encode()))
+    small, text, large = shown_values(values)
+    assert ('{"x":1}', False) == (small.text, small.is_folded)
+    assert (True, "302 B") == (text.is_folded, text.summary)
+    assert (True, True) == (large.is_folded, large.is_cut)
+    assert large.summary.startswith("List, ")
+
+
+def test_collections_show_how_much_they_have() -> None:
+    """Their items are on a page of their own."""
+    (shown,) = shown_fields({"box": {"$items": 3, "bytes": 2048}}, {"box": "items"})
+    assert ("items", "3 items, 2.0 kB") == (shown.kind, shown.summary)
 
 
 def test_secrets_and_links() -> None:

@@ -6,7 +6,7 @@ What is very large is cut before it is read: to write it nicely would hold up ev
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -15,6 +15,9 @@ from bg_charm_service.api.pages.formatting import counted, size
 
 #: Longer texts are folded, in characters.
 FOLD_CHARACTERS = 400
+
+#: Values of a collection up to this size are shown as they are stored, a line each, in bytes.
+LINE_BYTES = 200
 
 #: Longer texts are cut; the API has all of it.
 CUT_CHARACTERS = 20_000
@@ -79,8 +82,12 @@ def shown_values(values: list[tuple[str, bytes]]) -> list[ShownField]:
     shown = []
     for name, stored in values:
         nice_bytes -= len(stored)
+        if len(stored) <= LINE_BYTES:
+            shown.append(ShownField(name, "value", text=stored.decode()))
+            continue
         value = json.loads(stored) if nice_bytes >= 0 else LargeValue(stored, None)
-        shown.append(_shown_text(name, "value", value))
+        folded = _shown_text(name, "value", value)
+        shown.append(replace(folded, is_folded=True, summary=folded.summary or size(len(stored))))
     return shown
 
 

@@ -24,6 +24,7 @@ from bg_charm_service.domain.errors import (
     StorageError,
 )
 from bg_charm_service.domain.identity import space_did
+from bg_charm_service.domain.items import check_written
 from bg_charm_service.domain.limits import (
     NO_CHANGES,
     LimitChanges,
@@ -383,6 +384,7 @@ class CharmCommands:
                 # They came through a worker, which has checked and normalised them.
                 items = msgspec.json.decode(values[field.name], type=dict[str, msgspec.Raw])
                 written = {key: bytes(value) for key, value in items.items()}
+                check_written(field.name, written)
                 self._items.put(charm, field.name, written)
         for link in links.values():
             self._store.links.put(charm.charm_key, link)

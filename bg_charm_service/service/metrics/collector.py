@@ -184,6 +184,11 @@ class ServiceCollector(Collector):
         usage = database.disk_usage
         yield _gauge("bg_charm_database_size_bytes", "The database file", usage.data_bytes)
         yield _gauge("bg_charm_wal_size_bytes", "Its write-ahead log", usage.log_bytes)
+        yield _gauge(
+            "bg_charm_items_size_bytes",
+            "What collections of charms count, all together",
+            self._parts.store.items.total_bytes,
+        )
         backup = self._board.last_backup
         yield _gauge(
             "bg_charm_last_verified_backup_timestamp_seconds",

@@ -172,6 +172,17 @@ class DueTimes:
             self.place(charm_key, due)
 
 
+class ItemsTotal:
+    """What all collections count together, in bytes. Kept by the store of items."""
+
+    def __init__(self) -> None:
+        self.size_bytes = 0
+
+    def add(self, size_bytes: int) -> None:
+        """Count what was written, or less where it is negative."""
+        self.size_bytes += size_bytes
+
+
 @dataclass(frozen=True, slots=True)
 class SoleWriter:
     """The memory of the one process that has the file."""
@@ -181,3 +192,4 @@ class SoleWriter:
     changes: ChangeMarks = field(default_factory=ChangeMarks)
     backlog: Backlog = field(default_factory=Backlog)
     due_times: DueTimes = field(default_factory=DueTimes)
+    items_total: ItemsTotal = field(default_factory=ItemsTotal)

@@ -9,7 +9,7 @@ import platform
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, TypeVar
 
-from bg_charm_service import Charm
+from bg_charm_service import Charm, Items
 
 #: What each deed must end in: the cause recorded, and words of the error.
 ENDS: dict[str, tuple[str, str]] = {}
@@ -79,6 +79,7 @@ class Hostile(Charm):
 
     target: dict[str, Any] = {}
     loot: list[Any] = []
+    box: Items[str] = Items()
 
     def bg_updater(self, event: dict[str, Any]) -> Awaitable[object] | None:
         done = globals()[event["deed"]](self)

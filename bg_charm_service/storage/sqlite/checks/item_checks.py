@@ -69,10 +69,13 @@ def _stands_still(scope: Scope, collection_key: int, version: int) -> bool:
 
 
 def _count(scope: Scope, collection_key: int) -> None:
+    wanted = "SELECT size_bytes FROM collections WHERE collection_key = ?"
+    (before,) = scope.database.row(wanted, (collection_key,))
     scope.database.execute(_TOTALS, (collection_key,))
-    # What all of them take is remembered, and is as wrong as after a write that was undone.
-    for forget in scope.database.on_undo:
-        forget()
+    (after,) = scope.database.row(wanted, (collection_key,))
+    total = scope.database.sole_writer.items_total
+    total.add(after - before)
+    scope.database.on_rollback(lambda: total.add(before - after))
 
 
 def _drop(scope: Scope, charm_key: int) -> None:

@@ -31,8 +31,8 @@ _DELETED_BYTES = 2 * 1024 * 1024
 _BASE_BITS = 32
 _VERSION = f"(collection_key << {_BASE_BITS}) + version"
 
-_WANTED = "FROM json_each(?2) AS wanted CROSS JOIN items"
-_OF_WANTED = "ON items.collection_key = ?1 AND items.key = wanted.value"
+_WANTED = "FROM json_each(?2) AS k CROSS JOIN items"
+_OF_WANTED = "ON items.collection_key = ?1 AND items.key = k.value"
 
 _BEHIND = """FROM items WHERE collection_key = ?1 AND key > ?2 AND (?3 = '' OR key <= ?3)
     ORDER BY key LIMIT ?4"""
@@ -43,8 +43,9 @@ class CharmItems:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._total_bytes: int | None = None
-        database.on_undo.append(self._forget_total)
+        self._total = database.sole_writer.items_total
+        (size_bytes,) = database.row("SELECT coalesce(sum(size_bytes), 0) FROM collections")
+        self._total.size_bytes = int(size_bytes)
 
     def of(self, charm_key: int) -> dict[str, CollectionRecord]:
         """The collections of a charm that were written to, by field."""
@@ -162,34 +163,34 @@ class CharmItems:
     def delete_dropped(self, limit: int) -> int:
         """Delete up to `limit` items of what was dropped; 0 once nothing of it is left."""
         row = self._database.row(
-            "SELECT collection_key FROM collections WHERE charm_key IS NULL LIMIT 1"
+            "SELECT collection_key, size_bytes FROM collections WHERE charm_key IS NULL LIMIT 1"
         )
         if row is None:
             return 0
+        collection_key, left_bytes = row
         items = self._database.rows(
             "SELECT rowid, length(CAST(key AS BLOB)) + length(value) FROM items"
             " WHERE collection_key = ? LIMIT ?",
-            (row[0], limit),
+            (collection_key, limit),
         )
         gone = items[: _fitting(items, _DELETED_BYTES)]
         self._database.executemany(
             "DELETE FROM items WHERE rowid = ?", ((rowid,) for rowid, _ in gone)
         )
         if len(items) < limit and len(gone) == len(items):
-            self._database.execute("DELETE FROM collections WHERE collection_key = ?", row)
-            self._forget_total()
+            self._database.execute(
+                "DELETE FROM collections WHERE collection_key = ?", (collection_key,)
+            )
+            self._count(-left_bytes)
         else:
             size_bytes = sum(size for _, size in gone) + len(gone) * ITEM_OVERHEAD_BYTES
-            self._add_to_totals(row[0], -len(gone), -size_bytes)
+            self._add_to_totals(collection_key, -len(gone), -size_bytes)
         return max(1, len(gone))
 
     @property
     def total_bytes(self) -> int:
-        """What all collections take together, those with them that are not deleted yet."""
-        if self._total_bytes is None:
-            (total,) = self._database.row("SELECT coalesce(sum(size_bytes), 0) FROM collections")
-            self._total_bytes = int(total)
-        return self._total_bytes
+        """What all collections count together, those with them that are not deleted yet."""
+        return self._total.size_bytes
 
     def _key(self, charm_key: int, field: str) -> int | None:
         row = self._database.row(
@@ -226,11 +227,12 @@ class CharmItems:
             " WHERE collection_key = ?",
             (count, size_bytes, collection_key),
         )
-        if self._total_bytes is not None:
-            self._total_bytes += size_bytes
+        self._count(size_bytes)
 
-    def _forget_total(self) -> None:
-        self._total_bytes = None
+    def _count(self, size_bytes: int) -> None:
+        """Remember what all of them take; it goes back with the transaction."""
+        self._total.add(size_bytes)
+        self._database.on_rollback(lambda: self._total.add(-size_bytes))
 
 
 def _parts(keys: Sequence[str]) -> Iterator[Sequence[str]]:
