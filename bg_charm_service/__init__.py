@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from bg_charm_service.sdk.imap import MailboxNews as MailboxNews
     from bg_charm_service.sdk.imap import MailChanges as MailChanges
     from bg_charm_service.sdk.imap import MailError as MailError
-    from bg_charm_service.sdk.imap import MailHead as MailHead
     from bg_charm_service.sdk.imap import MailPoint as MailPoint
+    from bg_charm_service.sdk.imap_wire import MailHead as MailHead
     from bg_charm_service.sdk.items import Items as Items
     from bg_charm_service.sdk.mail_text import html_text as html_text
     from bg_charm_service.sdk.mail_text import mail_header as mail_header
@@ -64,7 +64,7 @@ _HOMES = {
     "Items": "bg_charm_service.sdk.items",
     "MailChanges": "bg_charm_service.sdk.imap",
     "MailError": "bg_charm_service.sdk.imap",
-    "MailHead": "bg_charm_service.sdk.imap",
+    "MailHead": "bg_charm_service.sdk.imap_wire",
     "MailPoint": "bg_charm_service.sdk.imap",
     "MailboxNews": "bg_charm_service.sdk.imap",
     "ProviderDown": "bg_charm_service.sdk.endings",

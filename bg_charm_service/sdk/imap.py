@@ -11,16 +11,24 @@ import imaplib
 import re
 import socket
 import ssl
-from base64 import b64encode
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, timezone
 from types import TracebackType
 from typing import Any, Final
 
 from bg_charm_service.sdk.endings import ProviderDown, RunEnding, Wait
 from bg_charm_service.sdk.imap_faults import not_signed_in, unreachable
+from bg_charm_service.sdk.imap_wire import (
+    UID,
+    MailHead,
+    flags_in,
+    heads_in,
+    mailbox_name,
+    mails_in,
+    number_in,
+    uids_in,
+)
 from bg_charm_service.sdk.tls_context import shared_tls_context
 from bg_charm_service.sdk.uid_set import UidSet
 
@@ -41,14 +49,6 @@ _AWAY: Final = ("UNAVAILABLE", "SERVERBUG", "INUSE")
 _LIMITED: Final = ("LIMIT", "OVERQUOTA")
 
 _CODE: Final = re.compile(r"\[([A-Z]+)")
-_UID: Final = re.compile(rb"\bUID (\d+)")
-_FLAGS: Final = re.compile(rb"\bFLAGS \(([^)]*)\)")
-_ORIGIN: Final = re.compile(rb"\bBODY\[\](?:<\d+>)? ")
-_SIZE: Final = re.compile(rb"\bRFC822\.SIZE (\d+)")
-_RECEIVED: Final = re.compile(
-    rb'\bINTERNALDATE " ?(\d{1,2})-(\w{3})-(\d{4}) (\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)"'
-)
-_MONTHS: Final = b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +92,6 @@ class MailboxNews:
     changed: dict[int, frozenset[str]] | None = None
     vanished: UidSet | None = None
     is_new: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class MailHead:
-    """What a server says of a mail without giving it; `size` is in bytes."""
-
-    flags: frozenset[str]
-    size: int = 0
-    received: datetime | None = None
 
 
 class Imap:
@@ -178,12 +169,12 @@ class Imap:
         """Open a mailbox; says what its server tells by itself of changes since a point."""
         untagged = self._examine(mailbox, point if self._has_qresync else None)
         now = MailPoint(
-            _number(untagged, "UIDVALIDITY") or 0,
-            _number(untagged, "HIGHESTMODSEQ") or 0,
+            number_in(untagged, "UIDVALIDITY") or 0,
+            number_in(untagged, "HIGHESTMODSEQ") or 0,
             # Not every server says it (RFC 3501, 6.3.1).
-            _number(untagged, "UIDNEXT") or self.search().highest + 1,
+            number_in(untagged, "UIDNEXT") or self.search().highest + 1,
         )
-        count = _number(untagged, "EXISTS") or 0
+        count = number_in(untagged, "EXISTS") or 0
         if point is None or point.uid_validity != now.uid_validity:
             return MailboxNews(now, count, is_new=True)
         if not (point.mod_seq and now.mod_seq):
@@ -191,8 +182,8 @@ class Imap:
         if self._has_qresync:
             vanished = UidSet()
             for line in untagged.get("VANISHED", ()):
-                vanished |= _uids_in(line)
-            return MailboxNews(now, count, _flags_in(untagged.get("FETCH", ())), vanished)
+                vanished |= uids_in(line)
+            return MailboxNews(now, count, flags_in(untagged.get("FETCH", ())), vanished)
         if point.mod_seq == now.mod_seq:
             return MailboxNews(now, count, {})
         # What came has changed too. What went changes nothing that is counted.
@@ -212,7 +203,7 @@ class Imap:
             ]
         found = UidSet()
         for line in lines:
-            found |= _uids_in(line)
+            found |= uids_in(line)
         return found
 
     def newest(self, among: UidSet, count: int) -> tuple[list[int], UidSet]:
@@ -234,7 +225,7 @@ class Imap:
     def uid_at(self, place: int) -> int:
         """Give the UID of the mail at a place: the oldest one is at 1."""
         lines = self._ask("FETCH", str(place), "(UID)").get("FETCH", ())
-        uids = [int(uid[1]) for line in lines if (uid := _UID.search(line)) is not None]
+        uids = [int(uid[1]) for line in lines if (uid := UID.search(line)) is not None]
         if not uids:
             raise MailError(f"{self._host}: there is no mail at place {place}")
         return uids[0]
@@ -250,7 +241,7 @@ class Imap:
         for place in range(0, len(wanted), _HEADS_A_PIECE):
             piece = str(UidSet.of(wanted[place : place + _HEADS_A_PIECE]))
             lines = self._ask("UID", "FETCH", piece, "(UID FLAGS INTERNALDATE RFC822.SIZE)")
-            found.update(_heads_in(lines.get("FETCH", ())))
+            found.update(heads_in(lines.get("FETCH", ())))
         return found
 
     def fetch(
@@ -296,7 +287,7 @@ class Imap:
     def _fetch(self, uids: list[int], most_bytes: int) -> Iterator[tuple[int, bytes]]:
         what = f"(UID BODY.PEEK[]<0.{most_bytes}>)"
         lines = self._ask("UID", "FETCH", ",".join(map(str, uids)), what)
-        yield from _mails_in(lines.get("FETCH", ()))
+        yield from mails_in(lines.get("FETCH", ()))
 
     def _gives_another(self, given: int, failed: Collection[int], most_bytes: int) -> bool:
         """Whether the server gives a mail: the one that it gave before, else the newest, oldest."""
@@ -389,7 +380,7 @@ class Imap:
         return untagged
 
     def _flags(self, uids: str, *also: str) -> dict[int, frozenset[str]]:
-        return _flags_in(self._ask("UID", "FETCH", uids, "(UID FLAGS)", *also).get("FETCH", ()))
+        return flags_in(self._ask("UID", "FETCH", uids, "(UID FLAGS)", *also).get("FETCH", ()))
 
     @property
     def _imap(self) -> imaplib.IMAP4:
@@ -446,89 +437,6 @@ class Imap:
 
 class MailError(Exception):
     """A mail server refused a command: a mailbox that is not there, for one."""
-
-
-def mailbox_name(name: str) -> str:
-    """Write the name of a mailbox as a server knows it: in modified UTF-7 (RFC 3501, 5.1.3)."""
-    found = []
-    for part in re.split(r"([^\x20-\x7e]+)", name):
-        if part and not ("\x20" <= part[0] <= "\x7e"):
-            packed = part.encode("utf-16-be")
-            coded = b64encode(packed).decode("ascii").rstrip("=").replace("/", ",")
-            found.append(f"&{coded}-")
-        else:
-            found.append(part.replace("&", "&-"))
-    quoted = "".join(found).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{quoted}"'
-
-
-def _number(untagged: dict[str, list[Any]], name: str) -> int | None:
-    lines = untagged.get(name, ())
-    return int(lines[-1]) if lines and lines[-1].isdigit() else None
-
-
-def _flags_in(lines: Iterable[Any]) -> dict[int, frozenset[str]]:
-    """The flags of mails in answers to FETCH."""
-    found: dict[int, frozenset[str]] = {}
-    for line in lines:
-        text = line[0] if isinstance(line, tuple) else line
-        uid, flags = _UID.search(text), _FLAGS.search(text)
-        if uid is not None and flags is not None:
-            names = flags[1].decode("utf-8", "replace").split()
-            # Of the session, and of nothing that is stored.
-            found[int(uid[1])] = frozenset(names) - {"\\Recent"}
-    return found
-
-
-def _mails_in(lines: Iterable[Any]) -> Iterator[tuple[int, bytes]]:
-    """The mails in answers to FETCH; the UID may stand before a mail or behind it."""
-    head: bytes | None = None
-    mail = b""
-    for line in lines:
-        if isinstance(line, tuple):
-            if _ORIGIN.search(line[0]):
-                head, mail = line
-                if (uid := _UID.search(head)) is not None:
-                    yield int(uid[1]), mail
-                    head = None
-        elif head is not None and (uid := _UID.search(line)) is not None:
-            yield int(uid[1]), mail
-            head = None
-
-
-def _heads_in(lines: Iterable[Any]) -> Iterator[tuple[int, MailHead]]:
-    """What is said of mails in answers to FETCH."""
-    for line in lines:
-        text = line[0] if isinstance(line, tuple) else line
-        uid, size, flags = _UID.search(text), _SIZE.search(text), _flags_in([text])
-        # Of a mail whose flags change just now a server says no more than that.
-        if uid is not None and size is not None:
-            yield int(uid[1]), MailHead(flags[int(uid[1])], int(size[1]), _received_in(text))
-
-
-def _received_in(text: bytes) -> datetime | None:
-    match = _RECEIVED.search(text)
-    if match is None:
-        return None
-    day, month, year, hour, minute, second, sign, hours, minutes = match.groups()
-    offset = timedelta(hours=int(hours), minutes=int(minutes)) * (-1 if sign == b"-" else 1)
-    try:
-        return datetime(
-            int(year),
-            _MONTHS.index(month.title()) + 1,
-            int(day),
-            int(hour),
-            int(minute),
-            int(second),
-            tzinfo=timezone(offset),
-        ).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
-
-
-def _uids_in(line: bytes) -> UidSet:
-    """The UIDs at the end of a line, however many they are."""
-    return UidSet.parse(line.decode("ascii", "replace").rpartition(" ")[2])
 
 
 def _pieces(uids: list[int], most_bytes: int) -> list[list[int]]:
