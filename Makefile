@@ -143,7 +143,7 @@ soak: $(INSTALLED) ## Beat a real service with KILL, TERM and STOP for MINUTES=1
 	@.venv/bin/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 .PHONY: reliability-report
-reliability-report: $(INSTALLED) ## Run simulation and kill loop, and write their figures into docs/reliability.md
+reliability-report: $(INSTALLED) ## Simulate and beat more, and add that up in docs/reliability.md
 	@.venv/bin/python -m tests.reliability_report $(ARGS)
 
 .PHONY: simulate
@@ -219,7 +219,7 @@ build-binaries: $(INSTALLED) ## Make one executable file, dist/bg-charm-service
 
 .PHONY: clean
 clean: ## Remove what was built or installed here; the data directory stays
-	rm -rf .venv .venv-* .bench-before build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-* .bench-before .bench-peers build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find bg_charm_service/ integrations/ charms/ tests/ benchmarks/ demos/ -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Programs of a venv start with its full path: under DESTDIR that is not where they will run.

@@ -48,11 +48,13 @@ README = ROOT / "README.md"
 @click.option("--quick", is_flag=True, help="Small and short: to try things out, not to compare.")
 @click.option("--write", is_flag=True, help="Write also what is only a part into the documents.")
 @click.option(
-    "--rounds", type=click.IntRange(min=1), help="How often contenders take turns. [3; cost: 10]"
+    "--rounds",
+    type=click.IntRange(min=1),
+    help="How often contenders take turns. [3; cost: 10; scale, waiting, growth: 1]",
 )
 @click.option("--before", metavar="COMMIT", default="", help="Compare with the build of a commit.")
 @click.option("--runs", default=1_000_000, show_default=True, help="Of growth, at most.")
-@click.option("--minutes", default=3.0, show_default=True, help="Of growth, at most.")
+@click.option("--minutes", default=5.0, show_default=True, help="Of growth, at most.")
 @click.option(
     "--charms", type=click.IntRange(min=1), default=20_000, show_default=True, help="Of cost."
 )

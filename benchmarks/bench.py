@@ -35,7 +35,7 @@ class Bench:
     sandbox: str = "require"
     #: Of how many runs the scenario of growth is at most made, and how long it may take.
     runs: int = 1_000_000
-    minutes: float = 3.0
+    minutes: float = 5.0
     #: Of the scenario of cost.
     charms: int = 20_000
     is_quick: bool = False

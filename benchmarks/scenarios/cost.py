@@ -24,7 +24,7 @@ from typing import TypeVar
 
 from benchmarks.bench import Bench
 from benchmarks.populations import Population
-from benchmarks.rows import Row, compared, over_rounds
+from benchmarks.rows import Asked, Row, compared, over_rounds
 from benchmarks.sampling import wait_until_more
 from benchmarks.service_process import ServiceProcess
 from benchmarks.usage import processor_time_of
@@ -41,6 +41,9 @@ TURN_SECONDS = 0.25
 #: How often each works in a round: with fewer turns the ratio strays by more than the changes do
 #: that it is to show.
 TURNS, TURNS_QUICK = 40, 8
+
+#: Of the supervisor's part and of the workers'.
+ASKED = Asked("at most", 0.45, beside_before=True)
 
 #: So many charms are in a space.
 _CHARMS_PER_SPACE = 100
@@ -100,12 +103,14 @@ def _rows(population: Population, ours: Sequence[Cost], theirs: Sequence[Cost]) 
             f"{name}: supervisor",
             [one.supervisor_ms for one in ours],
             "ms",
+            asked=ASKED,
             before=compared([(one.supervisor_ms, other.supervisor_ms) for one, other in pairs]),
         ),
         over_rounds(
             f"{name}: workers",
             [one.workers_ms for one in ours],
             "ms",
+            asked=ASKED,
             before=compared([(one.workers_ms, other.workers_ms) for one, other in pairs]),
             note="with the process that forks them",
         ),

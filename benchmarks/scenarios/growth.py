@@ -45,6 +45,8 @@ def run(bench: Bench) -> list[Row]:
             samples.append(Sample(time.monotonic(), service.executions()))
             sizes.append(stored_bytes(service.data_dir))
             time.sleep(_EVERY_SECONDS)
+    if samples[-1].count < most_runs:
+        bench.say(f"  only {samples[-1].count:,} of {most_runs:,} runs: the time was over")
     return _rows(population, samples, sizes, walls)
 
 
@@ -69,7 +71,7 @@ def _rows(
         Row("runs", done, "", walls=walls, note=f"{population.size:,} charms, {KEPT} runs kept"),
         Row("rate of the first runs", first, "/s", note=f"{part:,} runs"),
         Row("rate of the last runs", last, "/s", note=f"{part:,} runs"),
-        Row("last beside first", last / first, "times", asked=Asked("at least", 0.9)),
+        Row("last beside first", last / first, "times", asked=Asked("at least", 0.97)),
         Row("database at the end", sizes[-1] / 1e6, "MB"),
     ]
     if full:

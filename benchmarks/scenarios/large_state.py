@@ -19,6 +19,9 @@ from benchmarks.usage import bytes_written
 
 LARGE_BYTES = 10_000_000
 
+#: What a poll that runs alone may write, in kB: two commits of two pages each.
+LONE_POLL = Asked("at most", 26)
+
 
 def run(bench: Bench) -> list[Row]:
     """Measure both, each in a service of its own, at the same time."""
@@ -41,13 +44,8 @@ def run(bench: Bench) -> list[Row]:
         Row("a run of the small charm", small_ms, "ms"),
         Row("a run of the charm with 10 MB", large_ms, "ms", walls=walls),
         Row("beside the small one", large_ms / small_ms, "times", asked=Asked("at most", 3)),
-        Row("written for a poll of the small charm", small_bytes / 1e3, "kB"),
-        Row(
-            "written for a poll of the charm with 10 MB",
-            large_bytes / 1e3,
-            "kB",
-            asked=Asked("under", 10),
-        ),
+        Row("written for a poll of the small charm", small_bytes / 1e3, "kB", asked=LONE_POLL),
+        Row("written for a poll of the charm with 10 MB", large_bytes / 1e3, "kB", asked=LONE_POLL),
     ]
 
 

@@ -73,7 +73,7 @@ def run(bench: Bench) -> list[Row]:
             "%",
             asked=Asked("under", 35),
         ),
-        Row("supervisor, resident", resident / 1e6, "MB", asked=Asked("under", 400)),
+        Row("supervisor, resident", resident / 1e6, "MB", asked=Asked("at most", 300)),
         Row("processor time of a run", load.cpu_ms, "ms"),
         Row(
             f"cost of a run, beside {few.size:,} charms",

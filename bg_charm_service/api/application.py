@@ -30,6 +30,7 @@ from bg_charm_service.api.routes import (
     registration_routes,
     run_routes,
     session_routes,
+    sign_in_routes,
     token_routes,
 )
 from bg_charm_service.domain.typed_commands import Reader
@@ -103,6 +104,7 @@ def build_app(
         item_routes,
         token_routes,
         session_routes,
+        sign_in_routes,
         backup_routes,
         monitoring_routes,
         login_routes,

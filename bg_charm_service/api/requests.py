@@ -97,6 +97,36 @@ class ScheduleBody(Body):
         return self.model_dump(exclude_none=True)
 
 
+class SignInBody(Body):
+    """For which charm of a space somebody signs in; by default the one that wants it."""
+
+    space: Name = Field(description="A space's DID or name")
+    charm: Name = Field("", description="The charm's id, or the cause it was added for")
+    field: Name = ""
+
+
+class SignedInBody(Body):
+    """A sign-in of a charm; without a field the one that it has at the provider."""
+
+    space: Name = Field(description="A space's DID or name")
+    charm: Name = Field(description="The charm's id, or the cause it was added for")
+    field: Name = ""
+
+
+class CallbackBody(Body):
+    """The address that a provider has sent a browser to, with its state and code."""
+
+    address: Annotated[str, Field(max_length=20_000), AfterValidator(_encodable)]
+
+
+class ClientBody(Body):
+    """What is registered at a provider; an issuer for one that the service does not know."""
+
+    client_id: Name
+    client_secret: Annotated[Name, Field(repr=False)] = ""
+    issuer: Name = Field("", description="An https address that describes itself (RFC 8414)")
+
+
 class CharmBody(Body):
     """A charm to add, as in a line of an import file."""
 

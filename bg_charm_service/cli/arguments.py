@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from bg_charm_service.cli.standard_input import STANDARD_INPUT
 from bg_charm_service.domain.errors import InvalidInput
 from bg_charm_service.domain.identity import is_did, space_did
 from bg_charm_service.domain.model import CharmRef
@@ -88,6 +89,15 @@ class JsonType(click.ParamType[str]):
         except ValueError as error:
             self.fail(str(error), param, ctx)
         return str(value)
+
+
+class JsonOrInputType(JsonType):
+    """A JSON value, kept as written, or `-` for standard input."""
+
+    name = "json"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: Any) -> str:
+        return STANDARD_INPUT if value == STANDARD_INPUT else super().convert(value, param, ctx)
 
 
 class FieldType(click.ParamType[tuple[str, Any]]):

@@ -10,6 +10,7 @@ import click
 
 from bg_charm_service.cli.arguments import (
     FieldType,
+    JsonOrInputType,
     JsonType,
     LinkType,
     MomentType,
@@ -25,6 +26,7 @@ from bg_charm_service.cli.limits import given_limits, limit_options
 from bg_charm_service.cli.package_progress import with_progress
 from bg_charm_service.cli.printing import note, print_json
 from bg_charm_service.cli.session import Session, pass_session, path_of
+from bg_charm_service.cli.standard_input import STANDARD_INPUT, ask_for, read_all
 from bg_charm_service.domain.errors import InvalidInput
 from bg_charm_service.domain.model import CharmRef
 from bg_charm_service.domain.quantities import size_text
@@ -51,6 +53,13 @@ _class_option = click.option(
     metavar="FIELD=JSON",
     type=FieldType(),
     help="First value of a field.",
+)
+@click.option(
+    "--set-secret",
+    "secrets",
+    multiple=True,
+    metavar="FIELD",
+    help="Ask for the text of a field without showing it, or read a line of standard input.",
 )
 @click.option(
     "--link",
@@ -81,6 +90,7 @@ def add(
     space: str,
     class_name: str | None,
     values: tuple[tuple[str, Any], ...],
+    secrets: tuple[str, ...],
     links: tuple[tuple[str, str], ...],
     writable_links: tuple[tuple[str, str], ...],
     cause: str | None,
@@ -104,7 +114,7 @@ def add(
         "file": file.name,
         "space": space,
         "class": class_name,
-        "set": dict(values),
+        "set": {**dict(values), **{name: ask_for(name, hidden=True) for name in secrets}},
         "links": dict(links),
         "writable_links": dict(writable_links),
         "cause": cause,
@@ -184,10 +194,19 @@ def update(
 @click.command("set")
 @charm_argument
 @click.argument("field")
-@click.argument("value", metavar="JSON", type=JsonType())
+@click.argument("value", metavar="JSON|-", type=JsonOrInputType())
 @pass_session
 def set_field(session: Session, ref: CharmRef, field: str, value: str) -> None:
-    """Set a field of a charm to a JSON value."""
+    """Set a field of a charm to a JSON value, or with - to that on standard input."""
+    if value == STANDARD_INPUT:
+        value = read_all(LARGEST_LINE_BYTES).strip()
+        try:
+            read_json(value)
+        except ValueError:
+            # It may be a secret: nothing of it is shown.
+            raise InvalidInput(
+                "Standard input: this is not JSON; a text needs quotes of its own."
+            ) from None
     path = path_of(ref, "state", field)
     session.ask(lambda client: client.put(*path, body=value.encode()))
     click.echo(f"Set {field}.")

@@ -27,6 +27,7 @@ from bg_charm_service.cli.registration import register, unregister
 from bg_charm_service.cli.service_reports import status
 from bg_charm_service.cli.session import Session
 from bg_charm_service.cli.setting_options import click_options
+from bg_charm_service.cli.sign_ins import auth
 from bg_charm_service.cli.spaces import add_admin_charm, space
 from bg_charm_service.cli.tokens import token
 from bg_charm_service.cli.usage import OrderedGroup, ProgramGroup, available_integrations
@@ -123,6 +124,7 @@ root = ProgramGroup(
         open_page,
         sessions,
         token,
+        auth,
         audit,
         add_admin_charm,
     ],

@@ -86,6 +86,8 @@ def service_config(
             directory=settings.backup_dir,
             hook=settings.backup_hook,
         ),
+        token_refresh_seconds=settings.token_refresh_timeout_seconds,
+        public_url=settings.api_url,
         packages=PackageRules(
             index=settings.package_index,
             links=settings.package_links,

@@ -484,7 +484,7 @@ class Settings:
     token_refresh_timeout_seconds: float = setting(
         10.0,
         seconds,
-        help="Read and checked, not used yet: no charm refreshes tokens",
+        help="How long a provider may take to renew a token, or to sign somebody in",
         env=ms("TOKEN_REFRESH_TIMEOUT_MS"),
     )
     scan_timeout_seconds: float = setting(

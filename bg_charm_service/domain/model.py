@@ -19,6 +19,7 @@ from bg_charm_service.domain.identity import is_did, space_did
 from bg_charm_service.domain.items import TouchedItems
 from bg_charm_service.domain.limits import LimitChanges
 from bg_charm_service.domain.merkle import is_merkle_id
+from bg_charm_service.domain.oauth import PLAIN_AUTH
 from bg_charm_service.domain.refusals import Refusal
 from bg_charm_service.domain.run_endings import ENDING_WORDS, Ending
 from bg_charm_service.domain.schedule_words import NO_WORDS, ScheduleWords
@@ -145,6 +146,7 @@ class FieldKind(StrEnum):
     STREAM = "stream"  #: a link to a stream elsewhere
     ITEMS = "items"  #: a collection, with a row for each key
     ITEMS_CELL = "items_cell"  #: a link to a collection elsewhere
+    OAUTH = "oauth"  #: a sign-in at a provider, which the service owns; or a link to one
 
     @property
     def is_link(self) -> bool:
@@ -159,11 +161,16 @@ class FieldKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FieldSchema:
-    """One typed field of a charm class; `default` is None when a value must be given."""
+    """One typed field of a charm class; `default` is None when a value must be given.
+
+    `provider` and `scopes` say where one has to sign in, and for what.
+    """
 
     name: str
     kind: FieldKind
     default: bytes | None
+    provider: str = ""
+    scopes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +196,10 @@ class CharmSchema:
 
     @property
     def has_values_only(self) -> bool:
-        """Whether it has neither links nor secrets nor collections."""
-        return all(field.kind is FieldKind.VALUE for field in self.fields)
+        """Whether it has no links, secrets, collections, nor what may be the original's `auth`."""
+        return all(
+            field.kind is FieldKind.VALUE and field.name != PLAIN_AUTH for field in self.fields
+        )
 
     def field(self, name: str) -> FieldSchema | None:
         """Find a field by its name."""

@@ -22,6 +22,11 @@ _MARGIN: Final = 1.5
 SHORTEST_TRIAL_SECONDS: Final = 2.0
 LONGEST_TRIAL_SECONDS: Final = 600.0
 
+#: How long a life has lasted so far is written after a second, and again when it has lasted by so
+#: much longer: a death between two notes makes a life look shorter by less than `_MARGIN` adds.
+_SHORTEST_NOTE_SECONDS: Final = 1.0
+_NOTE_PART: Final = 0.1
+
 #: So many of the last lives are looked at.
 _RECENT: Final = 3
 
@@ -70,6 +75,16 @@ def trial_seconds(deaths: Sequence[Life]) -> float:
     ordinary = [life.lived_seconds for life in deaths if not life.is_trial]
     longest = max(ordinary[-_RECENT:], default=0.0)
     return min(max(_MARGIN * longest, SHORTEST_TRIAL_SECONDS), LONGEST_TRIAL_SECONDS)
+
+
+def seconds_until_note(life: Life) -> float:
+    """How long after this it is written again how long a life has lasted.
+
+    A trial is noted at the moment in which it is passed.
+    """
+    soon = max(_SHORTEST_NOTE_SECONDS, _NOTE_PART * life.lived_seconds)
+    left = life.target_seconds - life.lived_seconds
+    return min(soon, left) if left > 0 else soon
 
 
 def is_over_it(deaths: Sequence[Life], lived_seconds: float, *, has_suspects: bool) -> bool:

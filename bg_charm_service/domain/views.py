@@ -321,6 +321,47 @@ class CharmDetail:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientView:
+    """A provider that people can sign in at, and the redirect address to register there."""
+
+    provider: OpenText
+    name: OpenText
+    redirect_uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignInLink:
+    """Where a person signs in at a provider, for which field of which charm, and how long."""
+
+    url: str
+    space: OpenText
+    charm_id: OpenText
+    field: OpenText
+    expires_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SignInView:
+    """A sign-in, or one that a charm wants; times in seconds since the epoch, 0 for none.
+
+    `user` is who has signed in, as far as the provider says; `problem` why that has to be done
+    again.
+    """
+
+    space: OpenText
+    charm_id: OpenText
+    charm_name: OpenText
+    field: OpenText
+    provider: OpenText
+    is_signed_in: bool = False
+    user: str = ""
+    scopes: tuple[str, ...] = ()
+    expires_at: float = 0.0
+    obtained_at: float = 0.0
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class RunReport:
     """What one run-now did: its record, the values it wrote, and whether it joined a live poll."""
 

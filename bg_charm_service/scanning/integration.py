@@ -18,6 +18,7 @@ from bg_charm_service.domain.errors import InvalidInput
 from bg_charm_service.domain.identity import SYSTEM_SPACE_NAME, space_did
 from bg_charm_service.domain.merkle import is_merkle_id, refer
 from bg_charm_service.domain.model import UPDATER_STREAMS
+from bg_charm_service.domain.package_folder import CHARMS_FOLDER
 from bg_charm_service.sdk.cells import Cell
 
 #: How configurations name the service's own space.
@@ -115,6 +116,14 @@ def initialize_cell(address: CellAddress) -> None:
     kept = value if isinstance(value, dict) else {}
     if not isinstance(kept.get("charms"), list):
         access.write(address, json.dumps({**kept, "charms": []}, separators=(",", ":")).encode())
+
+
+def charm_source(name: str) -> str:
+    """Give the source of a charm that ships with the service, by its name: `rss`."""
+    path = CHARMS_FOLDER / f"{name}.py"
+    if not name.isidentifier() or not path.is_file():
+        raise InvalidInput(f"No charm {name:.100} ships with the service.")
+    return path.read_text(encoding="utf-8")
 
 
 def has_all(charm: Cell[Any], *keys: str) -> bool:

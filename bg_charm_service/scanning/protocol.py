@@ -89,12 +89,31 @@ class Initialized(msgspec.Struct, frozen=True, tag=True):
     writes: tuple[CellWrite, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class DescribedCharm:
+    """A charm that is to be added where it is not there yet: `values` holds JSON by field.
+
+    `source` is the place of its source in a list beside it: many charms have the same.
+    """
+
+    space: str
+    cause: str
+    file_name: str
+    source: int
+    values: dict[str, bytes]
+
+
 class Listed(msgspec.Struct, frozen=True, tag=True):
-    """The listed charms as pairs of space and id; nothing when it was never initialised."""
+    """The listed charms as pairs of space and id, and those that are described.
+
+    Nothing when it was never initialised.
+    """
 
     charms: tuple[tuple[str, str], ...]
     problems: tuple[str, ...]
     initialised: bool
+    described: tuple[DescribedCharm, ...] = ()
+    sources: tuple[str, ...] = ()
 
 
 class Checked(msgspec.Struct, frozen=True, tag=True):

@@ -182,9 +182,14 @@ class _Requests:
             items = self._awaited(self._config().fetch_charms())
         except NotInitialised as error:
             return Listed(charms=(), problems=(str(error),), initialised=False)
-        refs, problems = read_listed(items)
-        charms = tuple((ref.space, ref.charm_id) for ref in refs)
-        return Listed(charms, tuple(problems), initialised=True)
+        found = read_listed(items)
+        return Listed(
+            charms=tuple((ref.space, ref.charm_id) for ref in found.refs),
+            problems=tuple(found.problems),
+            initialised=True,
+            described=tuple(found.described.values()),
+            sources=tuple(found.sources),
+        )
 
     def _check(self, charms: tuple[bytes, ...]) -> Checked:
         check = self._config().is_valid_integration_charm

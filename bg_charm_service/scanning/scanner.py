@@ -22,6 +22,7 @@ from bg_charm_service.scanning.protocol import (
     CellWrite,
     Check,
     Checked,
+    DescribedCharm,
     Fetch,
     Find,
     Found,
@@ -67,12 +68,18 @@ class Catalogue:
 
 @dataclass(frozen=True, slots=True)
 class ScanResult:
-    """The charms that an integration contributes; `from_cache` when an earlier list stands in."""
+    """The charms that an integration contributes; `from_cache` when an earlier list stands in.
+
+    Those that it describes are to be added where they are not there; they are its own, so it is not
+    asked whether they are valid.
+    """
 
     charms: tuple[CharmRef, ...]
     problems: tuple[str, ...] = ()
     initialised: bool = True
     from_cache: bool = False
+    described: tuple[DescribedCharm, ...] = ()
+    sources: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -203,9 +210,17 @@ class Scanner:
         fetch_seconds = self._limits.fetch_seconds if self._recent_list(state) else None
         fetch = self._ask(state, Fetch(), Listed)
         listed = await _within_seconds(fetch_seconds, "fetch", fetch)
+        if not all(0 <= one.source < len(listed.sources) for one in listed.described):
+            raise ScanError("it describes a charm without its source")
         refs = [CharmRef(space, charm_id) for space, charm_id in listed.charms]
         if not state.info.checks_charms:
-            return ScanResult(tuple(refs), listed.problems, listed.initialised)
+            return ScanResult(
+                tuple(refs),
+                listed.problems,
+                listed.initialised,
+                described=listed.described,
+                sources=listed.sources,
+            )
         valid: list[CharmRef] = []
         problems = list(listed.problems)
         for batch in self._batches(refs, problems):
@@ -213,7 +228,13 @@ class Scanner:
             checked = await self._ask(state, Check(charm_states), Checked)
             problems += checked.problems
             valid += [ref for (ref, _), good in zip(batch, checked.valid, strict=True) if good]
-        return ScanResult(tuple(valid), _shortened(problems), listed.initialised)
+        return ScanResult(
+            tuple(valid),
+            _shortened(problems),
+            listed.initialised,
+            described=listed.described,
+            sources=listed.sources,
+        )
 
     def _batches(
         self, refs: list[CharmRef], problems: list[str]

@@ -25,6 +25,7 @@ from bg_charm_service.sdk.class_schema import ClassSchema, read_class_schema
 from bg_charm_service.sdk.endings import checked_time
 from bg_charm_service.sdk.fields import CharmField
 from bg_charm_service.sdk.links import Run
+from bg_charm_service.sdk.oauth import OAuth
 from bg_charm_service.sdk.reminders import dump_event, moment_at, reminder_name, seconds_after
 from bg_charm_service.sdk.run_items import dump_items
 from bg_charm_service.sdk.snapshot import MemorySnapshot
@@ -150,6 +151,10 @@ class Charm:
                 links[name] = value
             elif field.kind is FieldKind.ITEMS:
                 items[name] = dump_items(field, value)
+            elif field.kind is FieldKind.OAUTH:
+                if not isinstance(value, OAuth):
+                    raise TypeError(f"{name} is a sign-in: give it an OAuth, as OAuth('token')")
+                links[name] = value
             else:
                 stored[name] = field.dump(value)
                 field.check(value, stored[name])
@@ -273,6 +278,8 @@ class Charm:
                     )
                 if field.kind is FieldKind.STREAM:
                     raise AttributeError(f"{name} is a link: send with self.{name}.send(...)")
+                if field.kind is FieldKind.OAUTH:
+                    raise AttributeError(f"{name} is a sign-in, which the service owns")
                 self.__dict__[name] = value
             elif name.startswith("_"):
                 object.__setattr__(self, name, value)

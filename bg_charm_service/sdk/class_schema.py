@@ -190,6 +190,10 @@ def _field(cls: type, name: str, annotation: Any, declared: object) -> CharmFiel
         if default is not _MISSING and not (isinstance(default, Items) and not default):
             _refuse(cls, name, "a collection begins empty: its default is Items(), or none")
         return CharmField(name, read.kind, read.adapter)
+    if read.needs is not None:
+        if default is not _MISSING:
+            _refuse(cls, name, "a sign-in has no default: it is there once somebody has signed in")
+        return CharmField(name, read.kind, read.adapter, needs=read.needs)
     field = CharmField(name, read.kind, read.adapter)
     if default is _MISSING:
         return field

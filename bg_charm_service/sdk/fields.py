@@ -24,6 +24,7 @@ from bg_charm_service.domain.errors import StateError
 from bg_charm_service.domain.model import FieldKind
 from bg_charm_service.sdk.cells import SECRET, Cell, Stream
 from bg_charm_service.sdk.items import Items
+from bg_charm_service.sdk.oauth import OAuth, SignInNeeds
 from bg_charm_service.sdk.unstorable import place_of, remedy_for
 
 #: What most fields are. Their adapters are made once, by the zygote for all its workers.
@@ -67,6 +68,8 @@ class CharmField:
     kind: FieldKind
     adapter: TypeAdapter[Any]
     default: bytes | None = None
+    #: Of a sign-in, where, and for what.
+    needs: SignInNeeds | None = None
 
     def load(self, stored: bytes) -> Any:
         """Read a stored value; raises StateError when it does not fit."""
@@ -125,6 +128,11 @@ class CharmField:
 
     def normalize(self, stored: bytes) -> bytes:
         """Give a value the form in which this class writes it; raises StateError."""
+        if self.needs is not None:
+            raise StateError(
+                f"{self.name}: it is a sign-in, which nobody sets: `bg-charm-service auth login "
+                f"{self.needs.provider}` signs in"
+            )
         value = self.load(stored)
         dumped = self.dump(value)
         self.check_finite(value, dumped)
@@ -147,10 +155,14 @@ class FieldType:
     kind: FieldKind
     adapter: TypeAdapter[Any]
     is_optional_link: bool = False
+    needs: SignInNeeds | None = None
 
 
 def parse_annotation(annotation: Any) -> FieldType:
     """Read a resolved annotation; raises TypeError with the reason when it cannot be a field."""
+    needs = _needs_of(annotation)
+    if needs is not None:
+        return FieldType(FieldKind.OAUTH, TypeAdapter(Any), needs=needs)
     inner, is_optional = _without_none(without_constraints(annotation))
     if inner is Stream:
         return FieldType(FieldKind.STREAM, TypeAdapter(Any), is_optional)
@@ -179,6 +191,12 @@ def _item_adapter(annotation: Any) -> TypeAdapter[Any]:
         raise TypeError("items are not encrypted: keep a secret in a field of its own")
     _refuse_unusable(value_type)
     return _adapter(value_type)
+
+
+def _needs_of(annotation: Any) -> SignInNeeds | None:
+    if get_origin(annotation) is not Annotated:
+        return None
+    return next((one for one in annotation.__metadata__ if isinstance(one, SignInNeeds)), None)
 
 
 def prepare_adapters() -> None:
@@ -247,6 +265,8 @@ def _refuse_unusable(annotation: Any) -> None:
             raise TypeError(
                 "Items is a whole field: Items[...], or a link to one, Cell[Items[...]]"
             )
+        if part is OAuth:
+            raise TypeError('OAuth is a whole field, and names its provider: OAuth["google"]')
         if _is_secret(part):
             raise TypeError("Secret covers a whole field: write Secret[...] outermost")
         if Callable in (part, get_origin(part)) or type in (part, get_origin(part)):

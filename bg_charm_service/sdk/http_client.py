@@ -242,6 +242,7 @@ class HttpClient(httpx2.AsyncClient):
     async def _send_on(self, request: httpx2.Request, how: _Sending) -> httpx2.Response:
         """Send a request, and on to where it is redirected."""
         home = self._home or _origin(request.url)
+        history: list[httpx2.Response] = []
         for _ in range(_MOST_REDIRECTS + 1):
             # What signs in at one host is nobody else's.
             if _origin(request.url) == home:
@@ -249,6 +250,7 @@ class HttpClient(httpx2.AsyncClient):
             else:
                 self._take_back(request)
                 response = await self._send_signed(request, replace(how, auth=None))
+            response.history = list(history)
             if not (how.follows and response.has_redirect_location):
                 return response
             if request.method not in _SAFE:
@@ -263,6 +265,7 @@ class HttpClient(httpx2.AsyncClient):
                     response=response,
                 )
             await response.aclose()
+            history.append(response)
             request = self._redirected(request, response)
         raise httpx2.TooManyRedirects(
             f"{where(request)}: more than {_MOST_REDIRECTS} redirects", request=request

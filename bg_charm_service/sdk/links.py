@@ -15,9 +15,11 @@ from pydantic_core import from_json, to_json
 from bg_charm_service.domain.errors import StateError
 from bg_charm_service.domain.items import TouchedItems
 from bg_charm_service.domain.model import FieldKind, Remind, Send
+from bg_charm_service.domain.oauth import fingerprint
 from bg_charm_service.sdk.cells import Cell, Stream
 from bg_charm_service.sdk.fields import SMALL_VALUE_BYTES, CharmField
 from bg_charm_service.sdk.items import Items
+from bg_charm_service.sdk.oauth import OAuth, read_sign_in
 from bg_charm_service.sdk.run_items import ItemBudget, RunItems
 from bg_charm_service.sdk.snapshot import LinkInfo, Snapshot
 
@@ -67,6 +69,8 @@ class Run:
             return LinkedStream(self, field, link)
         if field.kind is FieldKind.ITEMS:
             return self.items(field, is_writable=True)
+        if field.kind is FieldKind.OAUTH:
+            return SignedIn(self, field)
         return self.value(field)
 
     def items(self, field: CharmField, *, is_writable: bool) -> RunItems[Any]:
@@ -175,6 +179,31 @@ class LinkedItems(Cell[Items[Any]]):
     def touched(self) -> TouchedItems | None:
         """Say what the run saw and wrote of it; None where it touched nothing."""
         return self._items.touched() if self._items is not None else None
+
+
+class SignedIn(OAuth):
+    """A sign-in, as a run sees it."""
+
+    __slots__ = ("_field", "_run")
+
+    def __init__(self, run: Run, field: CharmField) -> None:
+        self._stored = None
+        self._run = run
+        self._field = field
+
+    async def renew(self) -> None:
+        seen = fingerprint(self.token)
+        value = await self._run.snapshot.renew(self._field.name, seen)
+        self._run.loaded[self._field.name] = value
+        self._stored = read_sign_in(value)
+
+    def _known(self) -> dict[str, Any]:
+        if self._stored is None:
+            stored = self._run.stored(self._field)
+            if stored is None:
+                raise StateError(f"{self._field.name}: nobody has signed in")
+            self._stored = read_sign_in(stored)
+        return self._stored
 
 
 class LinkedStream(Stream):

@@ -146,11 +146,14 @@ def safe_html(html: str) -> str:
     return nh3.clean(html, clean_content_tags={"script", "style", "title", "template"})
 
 
-def html_text(html: str) -> str:
-    """Give HTML as Markdown: made safe first, since Markdown may hold what HTML held."""
+def html_text(html: str, *, base_url: str = "") -> str:
+    """Give HTML as Markdown: made safe first, since Markdown may hold what HTML held.
+
+    Links that are relative are so to `base_url`.
+    """
     import html2text
 
-    maker = html2text.HTML2Text(bodywidth=0)
+    maker = html2text.HTML2Text(bodywidth=0, baseurl=base_url)
     maker.ignore_images = True
     maker.unicode_snob = True
     maker.wrap_links = False

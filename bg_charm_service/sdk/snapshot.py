@@ -40,6 +40,13 @@ class Snapshot(Protocol):
     def most_item_bytes(self) -> int:
         """How much the run may write of items."""
 
+    async def renew(self, field: str, seen: str) -> bytes:
+        """Have the token of a sign-in renewed; gives what the run may see of it then.
+
+        `seen` is the fingerprint of the token that was refused. Raises SignInNeeded, ProviderDown.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class MemorySnapshot:
@@ -58,3 +65,6 @@ class MemorySnapshot:
 
     def items(self, field: str) -> ItemSource:
         return MemoryItems(self.stored_items.get(field, {}))
+
+    async def renew(self, field: str, seen: str) -> bytes:
+        return self.values[field]

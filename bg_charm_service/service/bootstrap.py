@@ -37,6 +37,7 @@ from bg_charm_service.service.commands.polling import PollingCommands
 from bg_charm_service.service.commands.queries import Queries
 from bg_charm_service.service.commands.reminders import ReminderCommands
 from bg_charm_service.service.commands.rotation import OperatorCommands
+from bg_charm_service.service.commands.sign_ins import SignInCommands
 from bg_charm_service.service.commands.system import SystemCommands
 from bg_charm_service.service.commands.tokens import TokenCommands
 from bg_charm_service.service.commands.updates import UpdateCommands
@@ -48,6 +49,8 @@ from bg_charm_service.service.maintenance.health_checks import HealthChecks
 from bg_charm_service.service.maintenance.integration_scans import IntegrationScans
 from bg_charm_service.service.state_reader import StateReader
 from bg_charm_service.service.status.board import About, StatusBoard
+from bg_charm_service.service.token_keeper import TokenKeeper
+from bg_charm_service.sign_in.provider_client import ProviderClient
 from bg_charm_service.storage.contract import Storage, Store
 from bg_charm_service.storage.data_directory import DataDirectory
 from bg_charm_service.storage.disk_reserve import DiskReserve
@@ -106,6 +109,10 @@ class ServiceConfig:
     manual_charms: tuple[CharmRef, ...] = ()
     backups: BackupPlan = field(default_factory=BackupPlan)
     packages: PackageRules = field(default_factory=PackageRules)
+    #: How long asking a provider for a token may take.
+    token_refresh_seconds: float = 10.0
+    #: Where providers send people back to.
+    public_url: str = "http://localhost:8000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +129,7 @@ class Service:
     maintenance: Maintenance
     commands: Commands
     packages: CharmPackages
+    tokens: TokenKeeper
     sandboxing: Sandboxing
     #: The supervisor's loop; it ends early only with an error.
     loop: asyncio.Task[None]
@@ -154,6 +162,7 @@ async def open_service(
             try:
                 yield service
             finally:
+                await service.tokens.stop()
                 await service.packages.stop()
                 await service.scanner.stop()
                 await service.maintenance.backups.stop()
@@ -246,7 +255,20 @@ def _assemble(
     limits.closed_ports = config.closed_ports
     runs = RunsInFlight()
     items = kinds.run_items(store, config.items)
-    inputs = RunInputs(storage, limits, runs.durations, items, packages.problem_of)
+    providers = ProviderClient(
+        config.token_refresh_seconds,
+        sandboxing.has_walls,
+        tuple(wall.name for wall in sandboxing.missing),
+    )
+    tokens = TokenKeeper(
+        storage,
+        clock,
+        providers,
+        config.token_refresh_seconds,
+        wake.set,
+        polled_charms.label,
+    )
+    inputs = RunInputs(storage, limits, runs.durations, items, packages.problem_of, tokens)
     holds = PackagePauses(store.pauses, packages, storage)
     trial = SuspectTrial(storage, clock)
     waiting = WaitingCharms(storage, clock, planner)
@@ -278,6 +300,7 @@ def _assemble(
         waiting=waiting,
         switch=switch,
         steps=dependencies.steps,
+        tokens=tokens,
     )
     supervisor = kinds.supervisor(
         parts,
@@ -286,6 +309,7 @@ def _assemble(
         wake=wake,
         reserve=DiskReserve(directory.path),
     )
+    tokens.begin(switch, supervisor.storage_health)
     states = StateReader(store)
     scanner = kinds.scanner(
         read_cell=store.spaces.document,
@@ -295,9 +319,6 @@ def _assemble(
         manual_charms=config.manual_charms,
         limits=config.scans,
     )
-    maintenance = _maintenance(
-        config, directory, supervisor, pool, polled_charms, scanner, packages
-    )
     about = About(
         data_dir=str(directory.path),
         interval_seconds=config.interval_seconds,
@@ -306,14 +327,18 @@ def _assemble(
     )
     events = EventFeed(clock.now())
     context = CommandContext(supervisor, events, operator)
+    polling = PollingCommands(context, polled_charms, scanner, states, packages)
+    charms = CharmCommands(context, polling, polled_charms, limits, packages, items)
+    scans = IntegrationScans(
+        supervisor, polled_charms, scanner, config.integrations, charms.add_many
+    )
+    maintenance = _maintenance(config, directory, supervisor, pool, polled_charms, scans, packages)
     board = StatusBoard(
         about, parts, pool, polled_charms, maintenance, supervisor, lambda: context.operator
     )
     supervisor.on_settled += [board.settled, events.settled]
     supervisor.on_spent.append(board.spent)
     pool.on_idle_death.append(events.idle_worker_died)
-    polling = PollingCommands(context, polled_charms, scanner, states, packages)
-    charms = CharmCommands(context, polling, polled_charms, limits, packages, items)
     admin_source = (CHARMS_FOLDER / "admin.py").read_text()
     commands = Commands(
         charms=charms,
@@ -326,6 +351,7 @@ def _assemble(
         letters=LetterCommands(context),
         limits=LimitCommands(context, limits),
         tokens=TokenCommands(context),
+        sign_ins=SignInCommands(context, polling, tokens, providers, config.public_url),
         queries=Queries(
             context,
             polled_charms,
@@ -363,6 +389,7 @@ def _assemble(
         maintenance=maintenance,
         commands=commands,
         packages=packages,
+        tokens=tokens,
         sandboxing=sandboxing,
         loop=asyncio.create_task(supervisor.run()),
     )
@@ -403,10 +430,9 @@ def _maintenance(
     supervisor: Supervisor,
     pool: Pool,
     polled_charms: PolledCharms,
-    scanner: Scanner,
+    scans: IntegrationScans,
     packages: CharmPackages,
 ) -> Maintenance:
-    scans = IntegrationScans(supervisor, polled_charms, scanner, config.integrations)
     database, clock = supervisor.parts.database, supervisor.parts.clock
     backups = Backups(database, directory, config.backups, clock)
     health_checks = HealthChecks(supervisor.parts, backups, packages, directory.path)

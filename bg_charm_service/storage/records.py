@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from bg_charm_service.domain.model import CharmRef, CharmSchema, Job, Origin
+from bg_charm_service.domain.oauth import OAuthClient, SignInKey
 from bg_charm_service.domain.run_endings import Waiting
 
 #: So many of the newest finished jobs are kept.
@@ -304,6 +305,32 @@ class LockRecord(NamedTuple):
 
     lock: bytes
     size_bytes: int
+
+
+class SignInRecord(msgspec.Struct, frozen=True):
+    """What is known of a sign-in beside its tokens; moments by the wall clock.
+
+    `expires_at` is 0 for a token without an end. `refresh_hash` tells which refresh token this is
+    about: what is said of another one counts no more. `asked_at` is since when it is not known what
+    a provider made of the last request to renew it, 0 where it is known. `problem` is why a person
+    has to sign in again, empty for nothing.
+    """
+
+    key: SignInKey
+    provider: str
+    expires_at: float
+    obtained_at: float
+    refresh_hash: str = ""
+    asked_at: float = 0.0
+    problem: str = ""
+
+
+class StoredClient(msgspec.Struct, frozen=True):
+    """A client at a provider; `description` is that provider's, JSON, empty for a shipped one."""
+
+    provider: str
+    description: bytes
+    client: OAuthClient
 
 
 class RunOutcome(NamedTuple):

@@ -24,6 +24,7 @@ from bg_charm_service.domain.model import (
     Registration,
     RunRecord,
 )
+from bg_charm_service.domain.oauth import SignInKey
 from bg_charm_service.domain.run_endings import Waiting
 from bg_charm_service.domain.schedule_words import ScheduleWords
 from bg_charm_service.domain.suspicion import Life
@@ -48,7 +49,9 @@ from bg_charm_service.storage.records import (
     ScheduledCharm,
     ScheduleEntry,
     SessionRecord,
+    SignInRecord,
     Space,
+    StoredClient,
     TokenRecord,
     WaitingCharm,
 )
@@ -740,6 +743,37 @@ class Packages(Protocol):
         """Forget the locks that no charm has; gives how many."""
 
 
+class SignIns(Protocol):
+    """Sign-ins at providers, whose tokens are cells, and the clients that the operator has there.
+
+    A client is encrypted at rest, as secrets are.
+    """
+
+    def get(self, key: SignInKey) -> SignInRecord | None:
+        """What is known of a sign-in; None where nobody has signed in."""
+
+    def all(self) -> list[SignInRecord]:
+        """Every sign-in."""
+
+    def put(self, record: SignInRecord) -> None:
+        """Say what is known of a sign-in, instead of what was said before."""
+
+    def drop(self, key: SignInKey) -> bool:
+        """Forget a sign-in; says whether there was one."""
+
+    def client(self, provider: str) -> StoredClient | None:
+        """The client at a provider."""
+
+    def clients(self) -> list[str]:
+        """The providers at which there is a client."""
+
+    def put_client(self, client: StoredClient, now: float) -> None:
+        """Keep the client at a provider, instead of the one before."""
+
+    def drop_client(self, provider: str) -> bool:
+        """Forget the client at a provider; says whether there was one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Store:
     """The durable state of the service, by kind."""
@@ -767,3 +801,4 @@ class Store:
     freshness: Freshness
     waits: Waits
     packages: Packages
+    sign_ins: SignIns

@@ -227,7 +227,7 @@ class Completer:
             )
         failure = Failure(FailureCause.ERROR, "The service could not settle this run; see its log.")
         outcome = Outcome(0.0, failure=failure)
-        log = mask(redact(finished.log, run.secrets))
+        log = mask(redact(finished.log, run.hidden_texts))
         return self.conclude(run, outcome, worker=finished.worker_pid, log=log)
 
     def settle_together(self, ended: Sequence[tuple[InFlight, RunFinished]]) -> list[Settled]:
@@ -400,7 +400,7 @@ class Completer:
         answer = finished.answer
         if answer is None:
             failure = finished.death or repeated_death(run.claim.job)
-            return Outcome(finished.seconds, failure=failure)
+            return Outcome(finished.seconds, failure=failure, ending=finished.ending)
         if answer.stale and run.claim.job.job_id in self._runs.unserved:
             return Outcome(finished.seconds, stale=True)
         has_moved = partial(self._has_moved, run)
@@ -420,7 +420,7 @@ class Completer:
             for name, value in outcome.writes.items()
             if (field := run.charm.schema.field(name)) and field.kind is FieldKind.SECRET
         ]
-        return tuple(sorted({*secret_texts(written), *run.secrets}, key=len, reverse=True))
+        return tuple(sorted({*secret_texts(written), *run.hidden_texts}, key=len, reverse=True))
 
     def _has_moved(self, run: InFlight, touched: set[str]) -> bool:
         """Whether a value that the run read or wrote was changed since it was given out."""

@@ -163,7 +163,7 @@ class Dispatcher:
             sent.add(source_hash)
             specs.append(each.spec(with_source=not is_known))
         if first.problem is not None:
-            return [RunFinished(specs[0], 0, "", death=first.problem)]
+            return [RunFinished(specs[0], 0, "", death=first.problem, ending=first.ending)]
         try:
             if not self._pool.dispatch(space_key, specs):
                 return [RunFinished(spec, 0, "") for spec in specs]

@@ -45,6 +45,15 @@ class InFlight(msgspec.Struct, frozen=True):
     mark: int = -1
     #: The versions of collections that it may touch, its charm's own and others', by field.
     collections: dict[str, int] = {}
+    #: Further such texts, of what it was given on its way.
+    new_secrets: list[str] = []
+
+    @property
+    def hidden_texts(self) -> tuple[str, ...]:
+        """All texts that must not show of this run, longest first."""
+        if not self.new_secrets:
+            return self.secrets
+        return tuple(sorted({*self.secrets, *self.new_secrets}, key=len, reverse=True))
 
     @property
     def run_id(self) -> str:

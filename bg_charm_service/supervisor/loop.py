@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import msgspec
 from loguru import logger
 
 from bg_charm_service.domain.clock import Clock
@@ -32,18 +33,27 @@ from bg_charm_service.supervisor.run_inputs import RunInputs
 from bg_charm_service.supervisor.source_inspections import SourceInspections
 from bg_charm_service.supervisor.storage_health import StorageHealth
 from bg_charm_service.supervisor.suspects import SuspectTrial
+from bg_charm_service.supervisor.token_gate import NoSignIns, TokenGate
 from bg_charm_service.supervisor.waiting_charms import WaitingCharms
 from bg_charm_service.workers.pool.contract import WorkerPool
 from bg_charm_service.workers.pool.events import (
     FieldWanted,
     ItemsWanted,
     PoolEvent,
+    RenewalWanted,
     RunFinished,
     WorkerSpent,
 )
-from bg_charm_service.workers.protocol.messages import FieldValue, FoundItems, WantItems
+from bg_charm_service.workers.protocol.messages import (
+    FieldValue,
+    FoundItems,
+    TokenGiven,
+    TokenWanted,
+    WantItems,
+)
 
-#: A longer break between two steps was none of the loop's own: it was stopped, or the machine was.
+#: A step that comes so much later than it was to was held up: the service was stopped, or the
+#: machine was.
 _ASLEEP_SECONDS = 10.0
 
 #: How often the storage is looked after while nothing is written, in seconds.
@@ -69,6 +79,8 @@ class Parts:
     reminders: ReminderSchedule
     #: How long the steps of the loop take: whoever begins something long says what it is.
     steps: LoopSteps = field(default_factory=LoopSteps)
+    #: Who keeps the tokens of sign-ins good.
+    tokens: TokenGate = field(default_factory=NoSignIns)
 
     @property
     def database(self) -> Database:
@@ -174,9 +186,10 @@ class Supervisor:
         """
         answers = self._collect()
         now = self.parts.clock.steady()
-        if now - self._stepped_at > _ASLEEP_SECONDS:
+        late_seconds = now - max(self._stepped_at, self.pace.rests_until)
+        if late_seconds > _ASLEEP_SECONDS:
             self.awake_since = now
-            self.parts.trial.pass_over(now - self._stepped_at)
+            self.parts.trial.pass_over(late_seconds)
         self._stepped_at = now
         self._look_after_storage(now)
         if self.storage_health.is_waiting:
@@ -412,6 +425,8 @@ class Supervisor:
                 self.parts.pool.give_field(event.run_id, self._field(event))
             elif isinstance(event, ItemsWanted):
                 self.parts.pool.give_items(self._items(event.wanted))
+            elif isinstance(event, RenewalWanted):
+                self._renew(event.wanted)
             else:
                 self.parts.inspections.finish(event)
 
@@ -419,6 +434,22 @@ class Supervisor:
         self.ended_by = self.ended_by or error
         self.parts.inspections.stop(self.ended_by)
         self._waiters.close()
+
+    def _renew(self, wanted: TokenWanted) -> None:
+        """Have a token renewed for a run, which goes on once it has another one."""
+        run = self.parts.runs.named(wanted.run_id)
+        if run is None:
+            return
+
+        def give(answer: TokenGiven) -> None:
+            self.parts.pool.give_token(msgspec.structs.replace(answer, run_id=wanted.run_id))
+            self.pace.stir()
+
+        try:
+            self.parts.tokens.renew(run, wanted, give)
+        except StorageError as error:
+            self.storage_health.note(error)
+            give(TokenGiven(wanted.field, None))
 
     def _field(self, wanted: FieldWanted) -> FieldValue:
         run = self.parts.runs.named(wanted.run_id)

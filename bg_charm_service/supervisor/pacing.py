@@ -53,6 +53,8 @@ class Pace:
         #: The longest rest: the watchdog is fed by the steps, and after the machine slept, while
         #: timers stood still, the clock is looked at within that time.
         self.longest_seconds = 5.0
+        #: When the newest rest was to end at the latest, by the steady clock.
+        self.rests_until = 0.0
         #: Until then, answers are collected before they are settled.
         self._collect_until = 0.0
 
@@ -87,6 +89,7 @@ class Pace:
             until = min([until, *(moment for moment in waiting if moment is not None)])
         if self._pool.wants_ticks:
             until = min(until, now + self._watch_seconds)
+        self.rests_until = until
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, until - now)):
                 await self._wake.wait()

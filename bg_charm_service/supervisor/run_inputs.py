@@ -14,13 +14,22 @@ from loguru import logger
 from bg_charm_service.domain.errors import FailureCause, InvalidInput, StorageError
 from bg_charm_service.domain.limits import Limits
 from bg_charm_service.domain.model import CharmHealth, Failure, FieldKind, Origin
+from bg_charm_service.domain.oauth import secrets_of, without_refresh_token
 from bg_charm_service.domain.redaction import secret_texts
+from bg_charm_service.domain.run_endings import Ending
 from bg_charm_service.storage.contract import Storage, Store
 from bg_charm_service.storage.records import SUSPECT_DELIVERIES, CellValue, CharmRecord, Claim, Link
 from bg_charm_service.supervisor import batch_policy
 from bg_charm_service.supervisor.in_flight import InFlight, SourceDurations
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.supervisor.run_items import RunItems
+from bg_charm_service.supervisor.token_gate import (
+    Later,
+    NoSignIns,
+    TokenGate,
+    failure_of,
+    sign_ins_of,
+)
 from bg_charm_service.workers.protocol.messages import FoundItems, RunSpec, WantItems
 
 #: The snapshots of so many charms are read at once.
@@ -39,6 +48,8 @@ class Prepared(msgspec.Struct, frozen=True):
     links: dict[str, bool] = {}
     last_success: float | None = None
     problem: Failure | None = None
+    #: How the run ends, which does not even begin; its `problem` says the same.
+    ending: Ending | None = None
     #: What the fields named in `large` take, in bytes.
     large_bytes: int = 0
 
@@ -78,9 +89,11 @@ class RunInputs:
         durations: SourceDurations,
         items: RunItems,
         problem_of: Callable[[int], Failure | None] = lambda _: None,
+        gate: TokenGate | None = None,
     ) -> None:
         self._items = items
         self._problem_of = problem_of
+        self._gate = gate or NoSignIns()
         self._database = storage.database
         self._store = storage.store
         self._queue = storage.queue
@@ -92,7 +105,10 @@ class RunInputs:
         return BatchChoice(self._store, self._limits, self._durations)
 
     def take(self, claim: Claim, now: float) -> Prepared | None:
-        """Take the snapshot for a claimed job; None when its charm is gone, and the job too."""
+        """Take the snapshot for a claimed job; None when it does not go out now.
+
+        Its charm is gone, and the job too; or its token is being renewed, and it was given back.
+        """
         charm = self._store.charms.get(claim.charm_key)
         if charm is None or charm.removed_at is not None:
             self._queue.ack(claim)
@@ -172,19 +188,34 @@ class RunInputs:
 
     def _read(
         self, claim: Claim, charm: CharmRecord, lag_seconds: float, *, is_alone: bool
-    ) -> Prepared:
+    ) -> Prepared | None:
+        links: dict[str, Link] = {}
+        ending: Ending | None = None
+        if not charm.schema.has_values_only:
+            links = {link.field: link for link in self._store.links.of(charm.charm_key)}
+            needs = tuple(sign_ins_of(charm, links, self._store.charms.get))
+            if needs:
+                verdict = self._gate.check(claim, needs, self._limits.of(charm).timeout_seconds)
+                if isinstance(verdict, Later):
+                    # The wait holds no claim, and no worker.
+                    self._queue.release(claim, verdict.until)
+                    return None
+                ending = verdict
         cells = self._store.cells.snapshot(charm)
         versions, sizes, values, large = _taken_apart(cells)
-        links: dict[str, Link] = {}
         # Only of runs by hand: nothing else of a charm that lacks something is claimed.
         problem = self._problem_of(charm.charm_key)
         collections: dict[str, int] = {}
-        if any(f.kind.is_link for f in charm.schema.fields):
-            links = {link.field: link for link in self._store.links.of(charm.charm_key)}
-            problem = self._read_links(charm, links, versions, values) or problem
+        if problem is not None:
+            ending = None
+        elif ending is not None:
+            problem = failure_of(ending)
+        elif links:
+            problem = self._read_links(charm, links, versions, values)
         if any(f.kind.is_of_items for f in charm.schema.fields):
             collections = self._items.versions(charm, links)
         secrets = secret_texts(self._secret_values(charm, links, values))
+        self._cover_sign_ins(charm, versions, values)
         health = self._store.health.get(charm.charm_key)
         mark = self._database.sole_writer.changes.since(charm.charm_key)
         run = InFlight(
@@ -209,8 +240,21 @@ class RunInputs:
             links={n: link.is_writable or self._is_inside(run, link) for n, link in links.items()},
             last_success=health.last_success or None,
             problem=problem,
+            ending=ending,
             large_bytes=_size_of(large, sizes),
         )
+
+    def _cover_sign_ins(
+        self, charm: CharmRecord, versions: dict[str, int], values: dict[str, bytes]
+    ) -> None:
+        """Take out of a snapshot what no run sees of a sign-in of its charm's own.
+
+        The version too: that a token was renewed makes no run stale.
+        """
+        for field in charm.schema.fields:
+            if field.kind is FieldKind.OAUTH and field.name in versions:
+                versions.pop(field.name)
+                values[field.name] = without_refresh_token(values[field.name])
 
     def _read_links(
         self,
@@ -222,7 +266,7 @@ class RunInputs:
         """Add the linked values to a snapshot; a failure when one is not to be had."""
         for name, link in links.items():
             field = charm.schema.field(name)
-            if field is None or field.kind is not FieldKind.CELL:
+            if field is None or field.kind not in (FieldKind.CELL, FieldKind.OAUTH):
                 continue
             target = self._store.charms.get(link.target_key)
             try:
@@ -244,10 +288,16 @@ class RunInputs:
             if field.name not in values:
                 continue
             is_secret = field.kind is FieldKind.SECRET
+            if field.kind is FieldKind.OAUTH:
+                yield from secrets_of(values[field.name])
+                continue
             if field.name in links:
                 target = self._store.charms.get(links[field.name].target_key)
                 path = links[field.name].path
                 origin = target.schema.field(path[0]) if target and path else None
+                if origin is not None and origin.kind is FieldKind.OAUTH and target is not None:
+                    whole = self._store.cells.read(target, origin.name)
+                    yield from secrets_of((whole and whole.value) or b"")
                 is_secret = origin is not None and origin.kind is FieldKind.SECRET
             if is_secret:
                 yield values[field.name]

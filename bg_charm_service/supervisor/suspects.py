@@ -7,6 +7,7 @@ good end there is nothing to remember, and nothing is written. Used by the loop 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from loguru import logger
 
@@ -17,11 +18,9 @@ from bg_charm_service.domain.suspicion import (
     died_from_outside,
     is_over_it,
     next_life,
+    seconds_until_note,
 )
 from bg_charm_service.storage.contract import Storage
-
-#: While deaths are remembered, it is written so often how long this life has lasted, in seconds.
-_NOTE_SECONDS = 1.0
 
 
 class SuspectTrial:
@@ -56,7 +55,7 @@ class SuspectTrial:
         self._is_passed = not self._life.is_trial
         self._lives.begin(self._life)
         if self._deaths:
-            self._next_note = self._born + _NOTE_SECONDS
+            self._next_note = self._born + seconds_until_note(self._life)
         if self._life.is_trial:
             logger.bind(event="suspects_wait").warning(
                 "The service ended several times while the same jobs were under way. It runs {} "
@@ -108,9 +107,8 @@ class SuspectTrial:
         self._lives.forget()
 
     def _have_noted(self, now: float, *, has_passed: bool, is_history: bool) -> None:
-        left = self._born + self._life.target_seconds - now
-        soon = min(_NOTE_SECONDS, left) if not self._is_passed and left > 0 else _NOTE_SECONDS
-        self._next_note = math.inf if is_history else now + soon
+        lived = replace(self._life, lived_seconds=now - self._born)
+        self._next_note = math.inf if is_history else now + seconds_until_note(lived)
         if is_history:
             self._deaths = []
         if has_passed:

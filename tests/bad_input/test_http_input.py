@@ -108,6 +108,11 @@ GOOD: dict[str, Any] = {
         "read_only": True,
         "expires_seconds": 60,
     },
+    "POST /api/integrations/{provider}-oauth/login": {"space": "x", "charm": "x", "field": "x"},
+    "POST /api/integrations/{provider}-oauth/callback": {"address": "x"},
+    "POST /api/integrations/{provider}-oauth/refresh": {"space": "x", "charm": "x", "field": "x"},
+    "POST /api/integrations/{provider}-oauth/logout": {"space": "x", "charm": "x", "field": "x"},
+    "PUT /api/oauth-clients/{provider}": {"client_id": "x", "client_secret": "x", "issuer": "x"},
 }
 
 #: The fields of each page's form.
@@ -115,6 +120,8 @@ FORMS: dict[str, list[str]] = {
     "POST /charms/{space}/{charm_id}/interval": ["seconds"],
     "POST /charms/{space}/{charm_id}/field": ["name", "value"],
     "POST /charms/{space}/{charm_id}/remove": ["name"],
+    "POST /charms/{space}/{charm_id}/sign-in": ["provider", "field"],
+    "POST /charms/{space}/{charm_id}/sign-out": ["provider", "field"],
     "POST /charms/selected": ["action", "charm"],
     "POST /login": ["token"],
 }
@@ -195,6 +202,7 @@ class Door:
             "number": "1",
             "job_id": "1",
             "integration_id": "gmail",
+            "provider": "google",
             "name": "style.css",
             "action": "enable",
         }

@@ -56,6 +56,10 @@ class Answer:
     is_none: bool = False
     #: The body is sent in chunks, without its length.
     is_chunked: bool = False
+    #: The body is sent without its length, until the connection is closed.
+    is_without_length: bool = False
+    #: Called once so much of it is sent as is to be sent.
+    when_sent: Callable[[], None] | None = None
 
     def cut(self, at: int) -> Answer:
         """The same, cut in the body."""
@@ -224,7 +228,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, text)
         if found.is_chunked:
             self.send_header("Transfer-Encoding", "chunked")
-        elif found.status not in (204, 304):
+        elif found.status not in (204, 304) and not found.is_without_length:
             self.send_header("Content-Length", str(len(found.body)))
         self.end_headers()
         if self.command == "HEAD":
@@ -236,6 +240,8 @@ class _Handler(BaseHTTPRequestHandler):
             sent += b"" if ends else b"0\r\n\r\n"
         self.wfile.write(sent)
         self.wfile.flush()
+        if found.when_sent is not None:
+            found.when_sent()
         if ends:
             self.close_connection = True
         if found.stalls_at is not None:

@@ -15,12 +15,23 @@ from bg_charm_service.api.auth.authorization import Permission, permission_of
 from bg_charm_service.domain.clock import SystemClock
 from bg_charm_service.domain.identity import Identity, space_did
 from bg_charm_service.service.commands import Commands
+from tests.fakes.oauth_server import CLIENT_ID, CLIENT_SECRET, OAuthServer
 from tests.process.program import COUNTER
 from tests.process.running import Refused, RunningCharm, Service
 
 SOMEBODY = Identity.from_passphrase("somebody").did()
 
 CHARM = "/api/charms/{space}/{charm_id}"
+OAUTH = "/api/integrations/{provider}-oauth"
+
+SIGNED = """\
+from typing import Any
+from bg_charm_service import Charm, OAuth
+
+class Signed(Charm):
+    auth: OAuth["fake"]
+    async def bg_updater(self, event: dict[str, Any]) -> None: ...
+"""
 
 #: Each route that changes something, a body for it, and what the log says then.
 CHANGES: dict[tuple[str, str], tuple[Any, list[str]]] = {
@@ -72,6 +83,19 @@ CHANGES: dict[tuple[str, str], tuple[Any, list[str]]] = {
     ("POST", "/api/doctor"): (None, ["doctor repair"]),
 }
 
+#: The same for sign-ins at a provider, one after the other.
+SIGN_INS: dict[tuple[str, str], tuple[Any, list[str]]] = {
+    ("PUT", "/api/oauth-clients/{provider}"): (
+        {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET},
+        ["set client"],
+    ),
+    ("POST", f"{OAUTH}/login"): ({"space": "test"}, ["begin sign-in"]),
+    ("POST", f"{OAUTH}/callback"): ("address", ["sign in", "register"]),
+    ("POST", f"{OAUTH}/refresh"): ({"space": "test", "charm": "signed"}, ["renew token"]),
+    ("POST", f"{OAUTH}/logout"): ({"space": "test", "charm": "signed"}, ["sign out"]),
+    ("DELETE", "/api/oauth-clients/{provider}"): (None, ["remove client"]),
+}
+
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
@@ -106,7 +130,7 @@ def test_the_table_is_whole() -> None:
         in (Permission.CHANGING, Permission.REGISTERING, Permission.GOVERNING)
         and method != "GET"
     }
-    assert changing == CHANGES.keys()
+    assert changing == CHANGES.keys() | SIGN_INS.keys()
 
 
 @pytest.mark.parametrize(("method", "path"), CHANGES, ids=" ".join)
@@ -147,6 +171,26 @@ def test_a_change_is_written_down(
     assert {"operator"} == {each["caller"] for each in new}
     if "{charm_id}" in path:
         assert {charm.charm_id} == {each["charm_id"] for each in new}
+
+
+def test_sign_ins_are_written_down(service: Service) -> None:
+    """Who gave a client, and who signed in and out; the provider sends somebody who has no name."""
+    signed = service.add(SIGNED, cause="signed")
+    with OAuthServer() as provider:
+        address = ""
+        for (method, path), (given, expected) in SIGN_INS.items():
+            body = {"address": address} if given == "address" else given
+            if method == "PUT":
+                body = {**given, "issuer": provider.issuer}
+            before = audit(service)
+            answer = service.request(method, path.format(provider="fake"), body)
+            new = audit(service)[len(before) :]
+            if path.endswith("/login"):
+                address = provider.sign_in(answer["url"])
+            assert expected == [each["action"] for each in new]
+            assert {"operator"} == {each["caller"] for each in new}
+            about = {each["charm_id"] for each in new}
+            assert about == ({signed.charm_id} if path.startswith(OAUTH) else {""})
 
 
 def test_what_is_refused_is_not_written_down(service: Service) -> None:

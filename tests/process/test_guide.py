@@ -13,6 +13,7 @@ import pytest
 from tests.fakes.http_server import NO_ANSWER, FakeServer, Seen, json_answer
 from tests.fakes.http_server import answer as answered
 from tests.fakes.imap_server import FakeImap
+from tests.fakes.oauth_server import CLIENT_ID, CLIENT_SECRET, USER, OAuthServer
 from tests.fakes.wire import multistatus, sync_token_gone
 from tests.process.program import wait_until
 from tests.process.running import RunningCharm, Service
@@ -312,3 +313,22 @@ def polled(charm: RunningCharm) -> dict[str, Any]:
     charm.register()
     runs: list[dict[str, Any]] = wait_until(charm.runs)
     return runs[-1]
+
+
+def test_signing_in(service: Service) -> None:
+    """Whoever has signed in is known, and a token that the provider ends is renewed."""
+    with OAuthServer() as provider:
+        provider.serve("/labels/UNREAD", {"messagesTotal": 3})
+        client = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
+        service.request("PUT", "/api/oauth-clients/google", {**client, "issuer": provider.issuer})
+        charm = service.add(example("Unread"), values={"base": f"{provider.issuer}/"})
+        body = {"space": "test", "charm": charm.charm_id}
+        begun = service.request("POST", "/api/integrations/google-oauth/login", body)
+        address = {"address": provider.sign_in(begun["url"])}
+        service.request("POST", "/api/integrations/google-oauth/callback", address)
+        wait_until(lambda: charm.get("unread") == 3)
+        provider.end_tokens()
+
+        assert "success" == charm.run()["status"]
+        assert USER["email"] == charm.get("owner")
+        assert 1 == provider.refreshes

@@ -1,17 +1,21 @@
 """The helpers for authors against real servers, which differ in all that they may.
 
-Radicale, Xandikos, Dovecot and emulate (Google): `.ci/servers` installs them, and `.ci/run` does
-that first; without them these tests skip. What these servers never do is played by tests/fakes.
+Radicale, Xandikos, Dovecot and emulate (Google, Microsoft): `.ci/servers` installs them, and
+`.ci/run` does that first; without them these tests skip. What these servers never do is played by
+tests/fakes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import html
 import imaplib
+import re
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from bg_charm_service import (
@@ -24,7 +28,19 @@ from bg_charm_service import (
     SignInNeeded,
     mail_text,
 )
-from tests.real_servers import PASSWORD, USER, RealServer, dovecot, emulate, radicale, xandikos
+from tests.process.program import wait_until
+from tests.process.running import Service
+from tests.process.test_sign_ins import age
+from tests.real_servers import (
+    CLIENT,
+    PASSWORD,
+    USER,
+    RealServer,
+    dovecot,
+    emulate,
+    radicale,
+    xandikos,
+)
 
 EVENT = """\
 BEGIN:VCALENDAR
@@ -167,3 +183,55 @@ async def read(http: HttpClient) -> list[str]:
             texts[one["id"]] = mail_text(message["payload"])
     assert await http.json("messages/{id}", id="nobodys", none_on=404) is None
     return [texts[name] for name in sorted(texts)]
+
+
+SIGNED = """\
+from typing import Any
+from bg_charm_service import Charm, OAuth
+
+class Signed(Charm):
+    auth: OAuth["{provider}", "User.Read"]
+    polls: int = 0
+    email: str = ""
+
+    async def bg_updater(self, event: dict[str, Any]) -> None:
+        self.polls += 1
+        self.email = self.auth.user.get("email", "")
+"""
+
+
+def choose_user(url: str) -> str:
+    """Sign in as a person does who picks the one user of the page; gives where that leads."""
+    page = httpx2.get(url).raise_for_status().text
+    fields = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page))
+    (action,) = set(re.findall(r'<form[^>]* action="([^"]+)"', page))
+    form = {name: html.unescape(value) for name, value in fields.items()}
+    answer = httpx2.post(httpx2.URL(url).join(action), data=form)
+    return str(answer.headers["location"])
+
+
+@pytest.mark.parametrize(
+    ("provider", "issuer"),
+    [
+        # The tenant that all private accounts are of.
+        ("microsoft", "{url}/9188040d-6c67-4c5b-b112-36a304b66dad/v2.0"),
+        ("google", "{url}"),
+    ],
+)
+def test_signing_in_at_a_provider(tmp_path: Path, provider: str, issuer: str) -> None:
+    """By its page, and renewed twice: Microsoft's takes a refresh token once."""
+    with emulate(tmp_path, provider) as running, Service(tmp_path / "data") as service:
+        client = {**CLIENT, "issuer": issuer.format(url=f"http://localhost:{running.port}")}
+        service.request("PUT", f"/api/oauth-clients/{provider}", client)
+        charm = service.add(SIGNED.format(provider=provider))
+        path = f"/api/integrations/{provider}-oauth"
+        begun = service.request("POST", f"{path}/login", {"space": "test"})
+        service.request("POST", f"{path}/callback", {"address": choose_user(begun["url"])})
+        wait_until(lambda: charm.get("polls") == 1)
+        assert USER == charm.get("email")
+        for _ in range(2):
+            service.stop()
+            age(service)
+            service.start()
+            assert "success" == charm.run()["status"]
+        service.wait_for("token_renewed")

@@ -40,6 +40,7 @@ from bg_charm_service.workers.pool.events import PoolEvent, RunFinished
 from bg_charm_service.workers.pool.pool import Pool
 from bg_charm_service.workers.pool.worker_process import WorkerProcess
 from bg_charm_service.workers.protocol.messages import Answer, RunSpec
+from tests.simulation.plan import crowded, hectic, scarce, scarce_and_hectic
 from tests.simulation.timeline import LifeClock
 from tests.simulation.workers import SimulatedProcesses
 from tests.simulation.world import Bug
@@ -502,7 +503,12 @@ BUGS = (
         "is due only in",
     ),
     (
-        Bug("polls are put twice", sql=(("?8, ?9, ?10,\n", "?8, ?9 || NULL, ?10,\n"),)),
+        Bug(
+            "polls are put twice",
+            sql=(("?8, ?9, ?10,\n", "?8, ?9 || NULL, ?10,\n"),),
+            favourite="run_now",
+            world=hectic,
+        ),
         "second live poll",
     ),
     (Bug("charms overlap", sql=((_IDLE, "1"),)), "was claimed while job"),
@@ -561,7 +567,10 @@ BUGS = (
         "dropped by nobody",
     ),
     (Bug("jobs are overlooked", queue=DeafQueue), "is due for|no success"),
-    (Bug("workers are rooted", PartTypes(dispatcher=RootedDispatcher)), "is due for|no success"),
+    (
+        Bug("workers are rooted", PartTypes(dispatcher=RootedDispatcher), world=scarce),
+        "is due for|no success",
+    ),
     (Bug("the clock is the wall's", clock=WallClock), "due|no success|never answered|sleeping"),
     (Bug("the queue is miscounted", queue=MiscountingQueue), "and shows"),
     (
@@ -572,18 +581,24 @@ BUGS = (
         Bug("histories grow", sql=(("FROM runs WHERE run_key B", "FROM runs WHERE -run_key B"),)),
         "too many runs",
     ),
-    (Bug("mates pay", PartTypes(pool=SternPool)), "pays for what it did not do"),
+    (Bug("mates pay", PartTypes(pool=SternPool), world=crowded), "pays for what it did not do"),
     (Bug("mates count as begun", PartTypes(pool=CountingPool)), "counts as delivered"),
     (Bug("answers are crossed", PartTypes(pool=CrossedPool)), "and had .* successes|no worker did"),
     (Bug("mates are made twice", PartTypes(pool=HastyPool)), "at once|pays for"),
     (Bug("leaks are lived with", PartTypes(pool=TolerantPool)), "beside what another left"),
-    (Bug("nobody is told", PartTypes(supervisor=SilentSupervisor)), "never answered"),
+    (
+        Bug("nobody is told", PartTypes(supervisor=SilentSupervisor), favourite="run_now"),
+        "never answered",
+    ),
     (Bug("retries lose their delay at a start", queue=ImpatientQueue), "lost its delay"),
     (Bug("retries come early", queue=HurriedQueue), "before its time"),
     (Bug("answers are told too early", PartTypes(supervisor=HastySupervisor)), "before it is w"),
     (Bug("acknowledged before it is written", database=LazyDatabase), "before it is written"),
     (Bug("callbacks before the commit", database=EagerDatabase), "before it is written"),
-    (Bug("refused and found", database=HopefulDatabase), "was refused, and queued all the same"),
+    (
+        Bug("refused and found", database=HopefulDatabase, favourite="send", world=hectic),
+        "was refused, and queued all the same",
+    ),
     (Bug("late errors are believed", database=TrustingDatabase), "are claimed|shows|due at|queued"),
     (
         Bug("batches are written late", queue=TardyQueue),
@@ -593,7 +608,11 @@ BUGS = (
     (Bug("polls rest on due times that move", queue=CarefreeQueue), "owes poll"),
     (Bug("polls come back under another id", queue=RecountingQueue), "second live poll"),
     (
-        Bug("what was undone is remembered", database=StubbornDatabase),
+        Bug(
+            "what was undone is remembered",
+            database=StubbornDatabase,
+            world=scarce_and_hectic,
+        ),
         "are claimed|and shows|owes poll",
     ),
     (
@@ -626,6 +645,7 @@ BUGS = (
             "paused polls are made up for",
             sql=(("AND origin = 'poll' LIMIT ?", "AND origin = 'none' LIMIT ?"),),
             favourite="pause",
+            world=scarce_and_hectic,
         ),
         "outlived the pause",
     ),

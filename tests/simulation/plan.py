@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bg_charm_service.domain.suspicion import LONGEST_TRIAL_SECONDS
 from tests.simulation.cast import Deed, Temper
@@ -76,3 +76,28 @@ def draw_temper(chance: random.Random) -> Temper:
     if chance.random() < 0.05:
         return Temper(rate, (Deed.FATAL,))
     return Temper(rate, tuple(chance.sample(_BAD_DEEDS, chance.randint(1, 6))))
+
+
+def crowded(plan: Plan) -> Plan:
+    """Give a plan in which many quick charms share a worker: they run in batches."""
+    return replace(plan, spaces=1, workers=1, charms=12, run_seconds=0.001)
+
+
+def scarce(plan: Plan) -> Plan:
+    """Give a plan in which three spaces wait for one worker."""
+    return replace(plan, spaces=3, workers=1, charms=12, run_seconds=1.0)
+
+
+def hectic(plan: Plan) -> Plan:
+    """Give a plan in which it is never quiet for long."""
+    return replace(plan, pause_seconds=plan.chaos_seconds / 40)
+
+
+def scarce_and_hectic(plan: Plan) -> Plan:
+    """Give a plan that is both."""
+    return hectic(scarce(plan))
+
+
+def as_drawn(plan: Plan) -> Plan:
+    """Give a plan as it is."""
+    return plan

@@ -36,7 +36,7 @@ from tests.simulation import invariants
 from tests.simulation.cast import NEITHER, Deed, Kind, Temper, host_of, payload_of, reminder_of
 from tests.simulation.disk import Disk, FaultyConnection
 from tests.simulation.ledger import Ledger, RecordedRun
-from tests.simulation.plan import OVERDUE_SECONDS, Plan
+from tests.simulation.plan import OVERDUE_SECONDS, Plan, as_drawn
 from tests.simulation.timeline import Killed, LifeClock, SimulatedLoop, Stuck, Timeline
 from tests.simulation.workers import Manners, SimulatedProcesses, Truth
 
@@ -68,6 +68,8 @@ class Member:
     ref: CharmRef
     kind: Kind
     temper: Temper
+    #: So many of its successes sent an event that was queued: what was queued once stays so.
+    sent: int = 0
 
 
 @dataclass(slots=True)
@@ -102,6 +104,8 @@ class Bug:
     queue: type[JobQueue] = JobQueue
     #: The command that shows it, and is given more often for that.
     favourite: str = ""
+    #: What a world has to be like in which it shows soon.
+    world: Callable[[Plan], Plan] = as_drawn
 
 
 #: Somebody who acts in a life of the service, and never ends by itself.
@@ -112,8 +116,8 @@ class World:
     """Everything around a service, and what is known of what happened in it."""
 
     def __init__(self, plan: Plan, data_dir: Path, bug: Bug | None = None) -> None:
-        self.plan = plan
         self.bug = bug or Bug("none")
+        self.plan = plan = self.bug.world(plan)
         self.timeline = Timeline(EPOCH)
         self.disk = Disk(self.bug.database, self.note)
         self.ledger = Ledger(plan.interval_seconds)
@@ -446,13 +450,17 @@ class World:
     def _unsent(self, service: Service) -> Iterator[str]:
         """Name events that a run sent and that were never queued, though the run is a success."""
         for member in self.members.values():
+            if member.kind is not Kind.SENDER:
+                continue
             charm = service.parts.store.charms.find(member.ref)
-            if member.kind is not Kind.SENDER or charm is None:
+            if charm is None:
                 continue
             successes = service.parts.store.health.get(charm.charm_key).successes
-            for count in range(1, successes + 1):
+            for count in range(member.sent + 1, successes + 1):
                 if not self.ledger.by_payload[payload_of(member.ref.charm_id, count)]:
                     yield f"the event of success {count} of {member.ref} was never queued"
+                    break
+                member.sent = count
 
     def _choose(self, spec: RunSpec) -> Deed:
         self._run_began.set()

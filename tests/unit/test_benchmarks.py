@@ -20,7 +20,8 @@ from benchmarks import picture, report, results
 from benchmarks.__main__ import main, rounds_of
 from benchmarks.bench import Bench
 from benchmarks.builds import FOLDER, Build, NoBuild, build_of, find_commit, unpack
-from benchmarks.machine import Machine
+from benchmarks.machine import Machine, how_built
+from benchmarks.peers import servers
 from benchmarks.populations import Populations
 from benchmarks.profiling import WAITING, shares
 from benchmarks.results import Result, Results
@@ -39,6 +40,7 @@ from benchmarks.sampling import Sample, Unmeasurable, rate, rate_between
 from benchmarks.saturation import MOST, Demand
 from benchmarks.scenarios import ROUNDS, TAKE_TURNS, TITLES
 from benchmarks.scenarios.cost import order_of_turns, population_of
+from benchmarks.scenarios.throughput import beside_huey
 from benchmarks.turns import in_turns
 
 ROOT = Path(__file__).parents[2]
@@ -75,6 +77,56 @@ def test_verdicts(bound: Bound, value: float, verdict: str) -> None:
 def test_nothing_asked_for_is_no_verdict() -> None:
     """A row of which nothing was asked is neither met nor missed."""
     assert "" == Row("x", 1, "ms").verdict
+
+
+def test_what_is_asked_beside_the_build_before() -> None:
+    """It is the ratio that is judged, and nothing is where there is no build before."""
+    asked = Asked("at least", 2.5, beside_before=True)
+    alone = Row("rate", 9000, "/s", asked=asked)
+    slower = replace(alone, before=compared([(9000, 4000)]))
+    faster = replace(alone, before=compared([(9000, 3000)]))
+
+    assert ["", "not met", "met"] == [one.verdict for one in (alone, slower, faster)]
+    assert report.line(alone).endswith("at least 2.50 times before")
+    assert report.line(faster).endswith("at least 2.50 times before: met")
+    readme = report.short_table(Results(HERE, {"idle": result(slower)}), {"idle": "Idle"}, "docs")
+    assert "| rate | 9,000 /s; beside before 2.250 times |" in readme
+
+
+@pytest.mark.parametrize(("flush_ms", "times"), [(0.02, 4), (0.06, 4), (0.061, 6), (5.0, 6)])
+def test_more_is_asked_beside_huey_where_the_disk_is_slow(flush_ms: float, times: float) -> None:
+    """Its consumer waits for the disk with each task, the service with each batch."""
+    assert Asked("at least", times) == beside_huey(flush_ms)
+
+
+@pytest.mark.parametrize(
+    ("configured", "prefix", "built"),
+    [
+        ("'--enable-optimizations' '--with-lto'", "/opt/python", "built with PGO and LTO"),
+        ("'--enable-optimizations'", "/usr", "built with PGO"),
+        ("'--enable-shared'", "/usr", "of the system"),
+        ("'--enable-shared'", "/root/.pyenv/versions/3.11.7", "built without PGO"),
+    ],
+)
+def test_how_python_was_built_is_told(configured: str, prefix: str, built: str) -> None:
+    """A profile makes Python a quarter faster; a distribution's does not say whether it has one."""
+    assert built == how_built(configured, prefix)
+
+
+def test_the_tables_name_interpreter_library_and_flush() -> None:
+    """What a figure depends on stands beside it, in README too."""
+    here = replace(HERE, built="built without PGO")
+    quick, slow = (replace(result(Row("x", 1, "")), sync_ms=ms) for ms in (0.025, 0.0751))
+    results_of_both = Results(here, {"idle": quick, "scale": slow})
+    titles = {"idle": "Idle", "scale": "Scale"}
+
+    for told in (
+        report.page(results_of_both, titles),
+        report.short_table(results_of_both, titles, ""),
+    ):
+        assert f"{here.python} (built without PGO)" in told
+        assert here.sqlite in told
+        assert "a flush takes 25 to 75 µs" in told
 
 
 @given(st.lists(FIGURES, min_size=1))
@@ -469,8 +521,9 @@ def test_the_build_before_is_kept(tmp_path: Path) -> None:
 
 
 def test_rounds_are_those_asked_for() -> None:
-    """Without a wish a quick run has one round, and a scenario that needs more has more."""
+    """Without a wish a quick run has one round, as has a scenario of minutes; some need more."""
     assert 3 == rounds_of("idle", None, is_quick=False)
+    assert 1 == rounds_of("growth", None, is_quick=False)
     assert 10 == rounds_of("cost", None, is_quick=False)
     assert 1 == rounds_of("cost", None, is_quick=True)
     assert 4 == rounds_of("cost", 4, is_quick=True)
@@ -562,3 +615,31 @@ def test_wrong_wishes_are_refused_at_once(flags: list[str], words: str) -> None:
 
     assert refused.exit_code in {1, 2}
     assert words in refused.output.splitlines()[-1]
+
+
+def test_a_server_that_cannot_be_installed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is not root, or has no packages of Debian, is told what is missing."""
+    monkeypatch.setattr(servers, "find_redis", lambda: None)
+    monkeypatch.setenv("PATH", "")
+    said: list[str] = []
+
+    assert "there is no redis-server here" in servers.provide_redis(said.append)
+    assert [] == said
+
+
+@pytest.mark.parametrize("kept", ["", "#!/bin/sh\nexit 0\n"])
+def test_installing_starts_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: str
+) -> None:
+    """Debian's packages are told not to start their services, unless somebody else says so."""
+    policy = tmp_path / "policy-rc.d"
+    monkeypatch.setattr(servers, "POLICY", policy)
+    if kept:
+        policy.write_text(kept)
+
+    with servers.starting_nothing():
+        told = policy.read_text()
+        answer = None if kept else subprocess.run([policy], check=False).returncode
+
+    assert (kept, None) == (told, answer) if kept else answer == 101
+    assert bool(kept) == policy.exists()

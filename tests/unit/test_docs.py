@@ -26,6 +26,7 @@ FOREIGN_FLAGS = {
     *("--now", "--unix-socket", "--block-signal", "--unstable-kv", "--unstable-worker-options"),
     *("--no-install-recommends", "--no-pager", "--lines", "--silent", "--show-error", "--fail"),
     *("--osv-url", "--quick", "--write", "--rounds", "--runs", "--minutes", "--charms", "--folder"),
+    *("--hours", "--kills", "--loops"),
 }
 
 

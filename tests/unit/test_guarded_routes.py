@@ -21,7 +21,11 @@ from bg_charm_service.domain.clock import SystemClock
 from bg_charm_service.service.commands import Commands
 
 #: What everybody may have: it is the same for all, and changes nothing but a session.
-PUBLIC = {"/login", "/logout", "/docs", "/favicon.ico", "/static/{name:path}"}
+#: Who comes back from a provider brings a state that was made for that sign-in alone.
+PUBLIC = {
+    *("/login", "/logout", "/docs", "/favicon.ico", "/static/{name:path}"),
+    "/api/integrations/{provider}-oauth/callback",
+}
 
 
 def routes() -> list[Any]:

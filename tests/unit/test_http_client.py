@@ -420,7 +420,9 @@ def test_reading_is_sent_on(server: FakeServer) -> None:
     """With its method, and up to ten times; what changes something is not."""
     server.on("/a", redirect("/b", 301)).on("/b", redirect("/c", 307)).on("/c", answer(body="c"))
     options = {"base_url": server.url}
-    assert "c" == ask(lambda http: http.get("/a"), **options).text
+    found_in_the_end = ask(lambda http: http.get("/a"), **options)
+    assert "c" == found_in_the_end.text
+    assert [301, 307] == [one.status_code for one in found_in_the_end.history]
     assert [("/a", 301, 1), ("/b", 307, 1), ("/c", 200, 1)] == rows()
 
     def found(http: HttpClient) -> Any:

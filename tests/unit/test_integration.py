@@ -102,27 +102,33 @@ def test_config_without_a_cell_has_no_address() -> None:
     assert config().address() is None
 
 
+def listed(items: object) -> tuple[list[CharmRef], list[str]]:
+    """The charms of a list by their ids, and what is wrong with it."""
+    found = read_listed(items)
+    return list(found.refs), found.problems
+
+
 @pytest.mark.parametrize("name", ["pieceId", "charmId", "piece_id", "charm_id"])
 def test_listed_item_may_use_any_of_the_names(name: str) -> None:
     """The charm's id is found under the original's names and ours."""
-    assert ([REF], []) == read_listed([{"space": SPACE, name: CHARM}])
+    assert ([REF], []) == listed([{"space": SPACE, name: CHARM}])
 
 
 def test_listed_item_may_be_an_object() -> None:
     """Objects with the attributes do, our own references among them, and a generator of them."""
     items: Iterator[object] = iter([Item(SPACE, CHARM), CharmRef(SPACE, OTHER)])
-    assert ([REF, CharmRef(SPACE, OTHER)], []) == read_listed(items)
+    assert ([REF, CharmRef(SPACE, OTHER)], []) == listed(items)
 
 
 def test_listed_space_system_is_toolshed_system() -> None:
     """Items may name the system space in short."""
-    assert ([CharmRef(SYSTEM, CHARM)], []) == read_listed([{"space": "system", "charmId": CHARM}])
+    assert ([CharmRef(SYSTEM, CHARM)], []) == listed([{"space": "system", "charmId": CHARM}])
 
 
 def test_charm_listed_twice_counts_once() -> None:
     """The order is kept and repetitions are dropped."""
     items = [{"space": SPACE, "charmId": charm} for charm in (OTHER, CHARM, OTHER)]
-    assert ([CharmRef(SPACE, OTHER), REF], []) == read_listed(items)
+    assert ([CharmRef(SPACE, OTHER), REF], []) == listed(items)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +151,7 @@ def test_charm_listed_twice_counts_once() -> None:
 )
 def test_garbage_item_is_reported_and_costs_the_others_nothing(item: object) -> None:
     """Each unusable item is named by its position; the rest of the list is used."""
-    refs, problems = read_listed([{"space": SPACE, "charmId": OTHER}, item, Item(SPACE, CHARM)])
+    refs, problems = listed([{"space": SPACE, "charmId": OTHER}, item, Item(SPACE, CHARM)])
     assert [CharmRef(SPACE, OTHER), REF] == refs
     assert len(problems) == 1
     assert problems[0].startswith("Listed item 1: ")
@@ -153,10 +159,61 @@ def test_garbage_item_is_reported_and_costs_the_others_nothing(item: object) -> 
 
 def test_many_garbage_items_are_summed() -> None:
     """A list of garbage does not become a flood of problems."""
-    refs, problems = read_listed([None] * (MAX_PROBLEMS + 7))
+    refs, problems = listed([None] * (MAX_PROBLEMS + 7))
     assert [] == refs
     assert "7 more listed items are invalid." == problems[-1]
     assert MAX_PROBLEMS + 1 == len(problems)
+
+
+def test_charms_may_be_described() -> None:
+    """With space, cause, source, file and fields; each once, and a source that many have once."""
+    described = {"space": "news", "source": "class A: ...", "file": "a.py", "set": {"n": [1]}}
+    found = read_listed(
+        [
+            {**described, "cause": "one"},
+            {**described, "cause": "two", "space": "system"},
+            {"space": SPACE, "charmId": CHARM},
+            {**described, "cause": "one", "source": "class B: ...", "set": {}, "file": None},
+        ]
+    )
+    assert ([REF], []) == (list(found.refs), found.problems)
+    assert {"class A: ...": 0, "class B: ...": 1} == found.sources
+    one, two = found.described.values()
+    assert ("news", "one", "charm.py", 1, {}) == (
+        *(one.space, one.cause, one.file_name),
+        *(one.source, one.values),
+    )
+    assert ("toolshed-system", "two", "a.py", 0, {"n": b"[1]"}) == (
+        *(two.space, two.cause, two.file_name),
+        *(two.source, two.values),
+    )
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("source", ""),
+        ("source", 7),
+        ("source", "x" * 2_000_001),
+        ("space", None),
+        ("space", "did:key:nonsense"),
+        ("cause", " "),
+        ("cause", "x" * 1001),
+        ("cause", "\ud800"),
+        ("cause", CHARM),
+        ("file", 7),
+        ("set", "text"),
+        ("set", {"n": object()}),
+        ("set", {"n": float("nan")}),
+    ],
+)
+def test_a_charm_that_is_described_wrongly_is_reported(part: str, value: object) -> None:
+    """It is named by its position, and costs the others nothing."""
+    good = {"space": "news", "cause": "one", "source": "class A: ...", "set": {}}
+    found = read_listed([good | {part: value}, good | {"cause": "two"}])
+    assert [("news", "two")] == list(found.described)
+    assert len(found.problems) == 1
+    assert found.problems[0].startswith("Listed item 0: ")
 
 
 @pytest.mark.parametrize("items", [None, 3, "abc", {"charms": []}])

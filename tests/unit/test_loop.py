@@ -70,6 +70,7 @@ from bg_charm_service.workers.protocol.messages import (
     FoundItems,
     Inspect,
     RunSpec,
+    TokenGiven,
     WantItems,
 )
 
@@ -139,6 +140,9 @@ class FakePool:
         self.out += runs
         self.batches.append(list(runs))
         return True
+
+    def give_token(self, message: TokenGiven) -> None:
+        raise AssertionError(message)
 
     def give_items(self, message: FoundItems) -> None:
         self.given_items.append(message)

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from bg_charm_service.domain.errors import ServiceError
 from bg_charm_service.domain.model import CharmRef, DisabledBy
+from bg_charm_service.domain.views import AddedCharm, NewCharm
 from bg_charm_service.scanning.scanner import ScanResult
 from bg_charm_service.service.maintenance import cycle as module
 from bg_charm_service.service.maintenance.cycle import CycleLimits, MaintenanceCycle
@@ -45,7 +47,7 @@ def make_cycle(
     return MaintenanceCycle(
         bench.supervisor,
         polled_charms,
-        IntegrationScans(bench.supervisor, polled_charms, scanner, integrations),
+        IntegrationScans(bench.supervisor, polled_charms, scanner, integrations, add_nothing),
         health_checks,
         packages=no_packages,
         workers=(),
@@ -56,6 +58,12 @@ def make_cycle(
             disabled_retry_seconds=86400.0,
         ),
     )
+
+
+async def add_nothing(charms: list[NewCharm]) -> list[AddedCharm | ServiceError]:
+    """Be asked for no charm."""
+    assert not charms
+    return []
 
 
 class Listing:

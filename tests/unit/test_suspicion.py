@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bg_charm_service.domain.suspicion import (
     LONGEST_TRIAL_SECONDS,
@@ -12,6 +16,7 @@ from bg_charm_service.domain.suspicion import (
     died_from_outside,
     is_over_it,
     next_life,
+    seconds_until_note,
     trial_seconds,
 )
 
@@ -84,3 +89,33 @@ def test_deaths_become_history() -> None:
     assert is_over_it(deaths, 301.0, has_suspects=False)
     assert not is_over_it(deaths, 301.0, has_suspects=True)
     assert not is_over_it([ordinary(1.0)], 59.0, has_suspects=False)
+
+
+def notes_of(life: Life, lived_seconds: float) -> list[float]:
+    """When it is written how long a life has lasted, which lasts so long."""
+    notes: list[float] = []
+    while True:
+        noted = replace(life, lived_seconds=notes[-1] if notes else 0.0)
+        following = noted.lived_seconds + seconds_until_note(noted)
+        if following > lived_seconds:
+            return notes
+        notes.append(following)
+
+
+@given(st.floats(0.0, 86400.0))
+def test_trial_is_longer_than_the_life_before_it(lived_seconds: float) -> None:
+    """Whenever a service dies: what was noted of its life is enough for the trial that follows."""
+    *_, noted = [0.0, *notes_of(ordinary(0.0), lived_seconds)]
+    assert min(lived_seconds, LONGEST_TRIAL_SECONDS) <= trial_seconds([ordinary(noted)])
+
+
+def test_long_life_is_noted_ever_less_often() -> None:
+    """A service that goes on for a day after a death writes 150 times for that at most."""
+    assert 150 > len(notes_of(ordinary(0.0), 86400.0))
+
+
+@given(st.floats(SHORTEST_TRIAL_SECONDS, LONGEST_TRIAL_SECONDS))
+def test_trial_is_noted_when_it_is_passed(target_seconds: float) -> None:
+    """Suspects wait no longer than they have to: there is a note at the end of their trial."""
+    notes = notes_of(trial(0.0, target_seconds=target_seconds), target_seconds + 1e-6)
+    assert pytest.approx(target_seconds) == notes[-1]

@@ -13,7 +13,11 @@ from bg_charm_service.api.pages import (
     reference,
     service_pages,
     session_page,
+    sign_in_page,
 )
 
 #: Modules with a `router` each; a fixed path comes before one with a name in it.
-PAGES = (assets, charm_list, charm_actions, charm_page, service_pages, session_page, reference)
+PAGES = (
+    *(assets, charm_list, charm_actions, charm_page, sign_in_page),
+    *(service_pages, session_page, reference),
+)

@@ -43,7 +43,13 @@ async def show_charm(
     """Show a charm; its state, runs and source only to those who may read them."""
     detail = service.queries.show_charm(ref)
     outcomes = service.queries.recent_outcomes(ref, _BARS)
-    shown: dict[str, Any] = {"fields": [], "runs": [], "older": None, "source": ""}
+    shown: dict[str, Any] = {
+        "fields": [],
+        "runs": [],
+        "older": None,
+        "source": "",
+        "sign_ins": [],
+    }
     if caller.may_read:
         runs = service.queries.runs(ref, before, _RUNS + 1)
         shown = {
@@ -54,6 +60,7 @@ async def show_charm(
             "runs": runs[:_RUNS],
             "older": runs[_RUNS - 1].number if len(runs) > _RUNS else None,
             "source": service.queries.source(ref),
+            "sign_ins": service.sign_ins.of_charm(ref),
         }
     return page(
         request,

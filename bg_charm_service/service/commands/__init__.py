@@ -19,6 +19,7 @@ from bg_charm_service.service.commands.polling import PollingCommands
 from bg_charm_service.service.commands.queries import CharmQuery, Queries
 from bg_charm_service.service.commands.reminders import ReminderCommands
 from bg_charm_service.service.commands.rotation import OperatorCommands
+from bg_charm_service.service.commands.sign_ins import SignInCommands
 from bg_charm_service.service.commands.system import SystemCommands
 from bg_charm_service.service.commands.tokens import TokenCommands
 from bg_charm_service.service.commands.updates import UpdateCommands
@@ -41,6 +42,7 @@ class Commands:
     letters: LetterCommands
     limits: LimitCommands
     tokens: TokenCommands
+    sign_ins: SignInCommands
     queries: Queries
     system: SystemCommands
     monitoring: MonitoringCommands

@@ -33,7 +33,7 @@ from bg_charm_service.domain.limits import (
     write_given,
 )
 from bg_charm_service.domain.merkle import refer
-from bg_charm_service.domain.model import CharmRef, CharmSchema, Failure, FieldKind
+from bg_charm_service.domain.model import CharmRef, CharmSchema, Failure, FieldKind, FieldSchema
 from bg_charm_service.domain.package_lock import encode_lock
 from bg_charm_service.domain.schedule_words import NO_WORDS
 from bg_charm_service.domain.script_block import has_block
@@ -82,6 +82,9 @@ class _Loaded(NamedTuple):
 
 
 _Portion = list[_Loaded]
+
+#: Fields that can be links: a sign-in may be another charm's.
+_LINKED = (FieldKind.CELL, FieldKind.STREAM, FieldKind.OAUTH)
 
 
 def _portions(charms: _Portion) -> Iterator[_Portion]:
@@ -348,7 +351,8 @@ class CharmCommands:
         links = self._read_links(schema, new.links, new.writable_links, space_key)
         state = {}
         for field in schema.fields:
-            if field.kind is FieldKind.ITEMS:
+            if field.kind in (FieldKind.ITEMS, FieldKind.OAUTH):
+                # They begin empty, and with nobody signed in.
                 continue
             if field.kind.is_link:
                 if field.default is None and field.name not in links:
@@ -426,7 +430,7 @@ class CharmCommands:
         self, schema: CharmSchema, name: str, text: str, space_key: int, *, is_writable: bool
     ) -> Link:
         field = schema.field(name)
-        if field is None or not field.kind.is_link:
+        if field is None or not (field.kind.is_link or field.kind is FieldKind.OAUTH):
             raise InvalidInput(f"{schema.name} has no link field {name}.")
         found = find_linked(self._store, text)
         if found is None:
@@ -455,6 +459,15 @@ class CharmCommands:
             raise InvalidInput(
                 f"The link {name} must name a collection: SPACE/CHARM/FIELD, and nothing behind it."
             )
+        elif field.kind is FieldKind.OAUTH and not _is_sign_in(path, there, field.provider):
+            raise InvalidInput(
+                f"The link {name} must name a sign-in at {field.provider}, and all of it."
+            )
         elif not path and is_writable:
             raise InvalidInput(f"The link {name} to a whole charm can only be read.")
         return Link(name, target.charm_key, path, is_writable)
+
+
+def _is_sign_in(path: tuple[str, ...], origin: FieldSchema | None, provider: str) -> bool:
+    is_whole = len(path) == 1 and origin is not None and origin.kind is FieldKind.OAUTH
+    return is_whole and origin is not None and origin.provider == provider

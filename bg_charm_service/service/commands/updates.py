@@ -22,6 +22,7 @@ from bg_charm_service.domain.model import (
     DisabledBy,
     FieldKind,
 )
+from bg_charm_service.domain.oauth import SignInKey
 from bg_charm_service.domain.run_endings import EndingKind
 from bg_charm_service.domain.schedules import read_class_words
 from bg_charm_service.domain.script_block import has_block
@@ -122,7 +123,8 @@ class UpdateCommands:
         state = {
             field.name: value
             for field in charm.schema.fields
-            if (value := self._value(charm, field.name)) is not None
+            if field.kind is not FieldKind.OAUTH
+            and (value := self._value(charm, field.name)) is not None
         }
         # Not the limits of its runs: the new class may ask for others than the old one.
         advice = self._parts.inspections.advice
@@ -173,6 +175,11 @@ class UpdateCommands:
             raise Conflict(
                 f"{name} is a collection, whose items are written by {charm.name} itself and by "
                 "charms that link to it; it cannot be set as a whole."
+            )
+        if field.kind is FieldKind.OAUTH:
+            raise Conflict(
+                f"{name} is a sign-in, which nobody sets: `bg-charm-service auth login "
+                f"{field.provider} --space {ref.space} --charm {ref.charm_id}` signs in."
             )
         if field.kind not in (FieldKind.VALUE, FieldKind.SECRET):
             raise Conflict(f"{name} is a link: set the field of the charm that it leads to.")
@@ -274,6 +281,7 @@ class UpdateCommands:
             self._store.cells.drop(charm.charm_key, name)
             self._store.items.drop(charm.charm_key, name)
             self._store.links.drop(charm.charm_key, name)
+            self._store.sign_ins.drop(SignInKey(charm.charm_key, name))
         is_due = self._store.health.entry(charm.charm_key).due_at is not None
         if is_due and schema.schedule != charm.schema.schedule:
             waiting = self._parts.waiting.get(charm.charm_key)

@@ -1,22 +1,31 @@
 """Scans of integrations: what they list becomes what is polled; each cycle asks for them.
 
+What one describes is added where it is not there yet, by its space and its cause.
+
 A scan that fails, or lists what is not known here, costs nothing but a line in the log, told once.
 Keeps how the last scan of each integration went, for the status and the commands.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from loguru import logger
 
 from bg_charm_service.domain.errors import ServiceError, ServiceStopping
+from bg_charm_service.domain.identity import space_did
 from bg_charm_service.domain.model import CharmRef
-from bg_charm_service.scanning.scanner import Scanner
+from bg_charm_service.domain.views import AddedCharm, NewCharm
+from bg_charm_service.scanning.protocol import DescribedCharm
+from bg_charm_service.scanning.scanner import Scanner, ScanResult
 from bg_charm_service.service.charm_names import find_named
 from bg_charm_service.storage.records import CharmRecord
 from bg_charm_service.supervisor.loop import Supervisor
 from bg_charm_service.supervisor.polled_charms import PolledCharms
+
+#: Adds charms, as `service.commands` does; gives for each what became of it.
+AddCharms = Callable[[list[NewCharm]], Awaitable[list[AddedCharm | ServiceError]]]
 
 
 @dataclass(slots=True)
@@ -38,6 +47,7 @@ class IntegrationScans:
         polled_charms: PolledCharms,
         scanner: Scanner,
         integrations: tuple[str, ...],
+        add_charms: AddCharms,
     ) -> None:
         self.states: dict[str, ScanState] = {name: ScanState() for name in integrations}
         self._supervisor = supervisor
@@ -47,6 +57,7 @@ class IntegrationScans:
         self._clock = supervisor.parts.clock
         self._polled_charms = polled_charms
         self._scanner = scanner
+        self._add_charms = add_charms
 
     async def scan(self, integration_id: str) -> None:
         """Take over the charms that an integration lists now."""
@@ -66,7 +77,27 @@ class IntegrationScans:
             self._tell_once(
                 state, integration_id, f"Integration {integration_id}: {problem}", level
             )
-        self._take_list(integration_id, result.charms)
+        described = await self._described(integration_id, result)
+        self._take_list(integration_id, (*result.charms, *described))
+
+    async def _described(self, integration_id: str, result: ScanResult) -> list[CharmRef]:
+        """Add what is described and not there yet; gives all of it that is there then."""
+        # A name's DID takes a signature.
+        spaces = {name: space_did(name) for name in {one.space for one in result.described}}
+        refs = [CharmRef(spaces[one.space], one.cause) for one in result.described]
+        missing = [
+            _new_charm(one, result.sources[one.source])
+            for one, ref in zip(result.described, refs, strict=True)
+            if find_named(self._store, ref) is None
+        ]
+        if not missing:
+            return refs
+        added = await self._add_charms(missing)
+        for new, outcome in zip(missing, added, strict=True):
+            if isinstance(outcome, ServiceError):
+                text = f"Integration {integration_id}: {new.cause} was not added: {outcome}"
+                self._tell_once(self.states[integration_id], integration_id, text)
+        return [ref for ref in refs if find_named(self._store, ref) is not None]
 
     def _take_list(self, integration_id: str, refs: tuple[CharmRef, ...]) -> None:
         found = {}
@@ -109,3 +140,19 @@ class IntegrationScans:
             state.told.add(text)
             bound = logger.bind(event="scan", integration=integration_id)
             bound.log(level, "{}", text)
+
+
+def _new_charm(described: DescribedCharm, source: str) -> NewCharm:
+    return NewCharm(
+        source=source,
+        file_name=described.file_name,
+        space=described.space,
+        class_name=None,
+        values=described.values,
+        links={},
+        writable_links={},
+        cause=described.cause,
+        register=False,
+        integration="",
+        may_name_any=True,
+    )

@@ -386,6 +386,29 @@ CREATE TABLE items (
 )
 """
 
+#: Clients that the operator has registered at providers, sealed, with the description of one that
+#: is not shipped. Of sign-ins, whose tokens are cells: when a token ends, when it was obtained,
+#: since when a provider is asked for another one, and what it said if that was the last word.
+_SIGN_INS = """
+CREATE TABLE oauth_clients (
+    provider TEXT PRIMARY KEY,
+    description BLOB NOT NULL,
+    sealed BLOB NOT NULL,
+    updated_at REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE sign_ins (
+    charm_key INTEGER NOT NULL REFERENCES charms,
+    field TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    expires_at REAL NOT NULL,
+    obtained_at REAL NOT NULL,
+    refresh_hash TEXT NOT NULL,
+    asked_at REAL NOT NULL DEFAULT 0,
+    problem TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (charm_key, field)
+) WITHOUT ROWID
+"""
+
 #: Each step as SQL; a step's number is its place, from 1.
 STEPS: tuple[str, ...] = (
     _FIRST,
@@ -402,6 +425,7 @@ STEPS: tuple[str, ...] = (
     _PACKAGES,
     _PLAIN_POLLS,
     _ITEMS,
+    _SIGN_INS,
 )
 
 

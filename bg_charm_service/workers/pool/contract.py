@@ -15,7 +15,13 @@ from typing import Protocol
 from bg_charm_service.domain.limits import Walls
 from bg_charm_service.domain.sandbox_mode import Isolation as Isolation
 from bg_charm_service.workers.pool.events import PoolEvent
-from bg_charm_service.workers.protocol.messages import FieldValue, FoundItems, Inspect, RunSpec
+from bg_charm_service.workers.protocol.messages import (
+    FieldValue,
+    FoundItems,
+    Inspect,
+    RunSpec,
+    TokenGiven,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +152,9 @@ class WorkerPool(Protocol):
 
     def give_items(self, message: FoundItems) -> None:
         """Answer a run that looks into a collection."""
+
+    def give_token(self, message: TokenGiven) -> None:
+        """Answer a run that had its token renewed."""
 
     def inspect(self, request: Inspect) -> None:
         """Let a fresh worker load a source; InspectFinished follows."""

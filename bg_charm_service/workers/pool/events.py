@@ -12,7 +12,14 @@ from loguru import logger
 
 from bg_charm_service.domain.items import TouchedItems
 from bg_charm_service.domain.model import Failure
-from bg_charm_service.workers.protocol.messages import Answer, Inspected, RunSpec, WantItems
+from bg_charm_service.domain.run_endings import Ending
+from bg_charm_service.workers.protocol.messages import (
+    Answer,
+    Inspected,
+    RunSpec,
+    TokenWanted,
+    WantItems,
+)
 
 
 class RunFinished(msgspec.Struct, frozen=True):
@@ -27,6 +34,8 @@ class RunFinished(msgspec.Struct, frozen=True):
     log: str
     answer: Answer | None = None
     death: Failure | None = None
+    #: How it ended, where it did not even begin, and not for a fault of its charm's.
+    ending: Ending | None = None
     is_cancelled: bool = False
     #: The workers' parent died: nobody can tell whose fault that was.
     is_orphaned: bool = False
@@ -51,6 +60,13 @@ class ItemsWanted(msgspec.Struct, frozen=True):
     """A run looks into a collection and waits for what it finds."""
 
     wanted: WantItems
+
+
+@dataclass(frozen=True, slots=True)
+class RenewalWanted:
+    """A provider refused a token to a run, which waits for another one."""
+
+    wanted: TokenWanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +101,7 @@ class WorkerSpent:
     why: str
 
 
-PoolEvent = RunFinished | FieldWanted | ItemsWanted | InspectFinished | WorkerSpent
+PoolEvent = RunFinished | FieldWanted | ItemsWanted | RenewalWanted | InspectFinished | WorkerSpent
 
 
 def given_back(run: RunSpec, *, is_cancelled: bool = False) -> RunFinished:

@@ -16,12 +16,14 @@ from bg_charm_service.workers.pool.events import (
     InspectFinished,
     ItemsWanted,
     PoolEvent,
+    RenewalWanted,
     RunFinished,
 )
 from bg_charm_service.workers.pool.scratch.directory import ScratchRoot
 from bg_charm_service.workers.pool.worker_process import Ending, WorkerProcess, WorkerState
 from bg_charm_service.workers.protocol.messages import (
     FORGIVEN_SECONDS,
+    MOST_RENEWALS,
     TO_WORKER,
     Answer,
     FetchField,
@@ -31,6 +33,7 @@ from bg_charm_service.workers.protocol.messages import (
     ItemsTouched,
     LogText,
     Ready,
+    TokenWanted,
     WantItems,
 )
 
@@ -120,6 +123,9 @@ class MessageHandler:
             events.append(ItemsWanted(message))
         elif isinstance(message, ItemsTouched):
             worker.channel.breach = worker.add_touched(message.touched)
+        elif isinstance(message, TokenWanted):
+            worker.renewals += 1
+            events.append(RenewalWanted(message))
         elif isinstance(message, Inspected):
             worker.request_id = None
             events.append(InspectFinished(message.request_id, message))
@@ -201,4 +207,6 @@ def breach_of(worker: WorkerProcess, message: FromWorker) -> str:
             return "it asks twice for one field"
     if worker.waits_for_items and not isinstance(message, LogText):
         return "it goes on before it has what it asked for"
+    if isinstance(message, TokenWanted) and worker.renewals >= MOST_RENEWALS:
+        return "it asks for tokens without end"
     return ""

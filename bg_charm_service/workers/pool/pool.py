@@ -47,6 +47,7 @@ from bg_charm_service.workers.protocol.messages import (
     Inspect,
     RunSpec,
     Spawned,
+    TokenGiven,
 )
 
 
@@ -176,6 +177,12 @@ class Pool:
         if worker is not None:
             worker.end_wait(self._clock.steady())
             worker.waits_for_items = False
+            worker.channel.send(TO_WORKER.encode(message))
+
+    def give_token(self, message: TokenGiven) -> None:
+        """Answer a run that had its token renewed; one that is over gets nothing."""
+        worker = self.workers.running(message.run_id)
+        if worker is not None:
             worker.channel.send(TO_WORKER.encode(message))
 
     def inspect(self, request: Inspect) -> None:

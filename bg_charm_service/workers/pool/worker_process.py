@@ -172,6 +172,8 @@ class WorkerProcess:
         self.waits_for_items = False
         self._touched: list[TouchedItems] = []
         self._touched_keys = self._touched_bytes = 0
+        #: How often the run under way has asked for a token to be renewed.
+        self.renewals = 0
         self.channel = WorkerChannel()
         self._grace_seconds = 0.0
         self._left_seconds = 0.0
@@ -400,6 +402,7 @@ class WorkerProcess:
             self.waits_for_items = False
             self._touched = []
             self._touched_keys = self._touched_bytes = 0
+        self.renewals = 0
         self._log = BoundedLog(limits.log_bytes)
 
     def _send(self, frames: bytes, numbers: range) -> None:

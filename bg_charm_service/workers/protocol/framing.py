@@ -136,13 +136,13 @@ class FrameReader(Generic[Message]):
     """Reads messages off a blocking socket, one at a time."""
 
     def __init__(self, connection: socket.socket, codec: FrameCodec[Message]) -> None:
-        self._connection = connection
+        self.connection = connection
         self._decoder = codec.decoder()
 
     def read(self) -> Message | None:
         """Wait for the next message; None when the peer has closed."""
         while (message := self._decoder.take()) is None:
-            data = self._connection.recv(_READ_BYTES)
+            data = self.connection.recv(_READ_BYTES)
             if not data:
                 return None
             self._decoder.add(data)

@@ -36,6 +36,9 @@ UNFIT_EXIT_CODE: Final = os.EX_TEMPFAIL
 #: One inspection checks no more sets of values.
 MOST_SETS: Final = 1000
 
+#: One run asks no more often for tokens to be renewed.
+MOST_RENEWALS: Final = 20
+
 #: An answer says no more of what was refused to a run.
 MOST_REFUSED: Final = 5
 
@@ -131,6 +134,18 @@ class FoundItems(msgspec.Struct, frozen=True, tag="items", array_like=True):
     is_lost: bool = False
 
 
+class TokenGiven(msgspec.Struct, frozen=True, tag="token", array_like=True):
+    """A sign-in, renewed: what the run may see of it, JSON; None where there is none to be had.
+
+    Then `ending` says how the run has to end.
+    """
+
+    field: str
+    value: bytes | None
+    ending: Ending | None = None
+    run_id: str = ""
+
+
 class GoOn(msgspec.Struct, frozen=True, tag="go on", array_like=True):
     """What the last run left behind is dealt with: the worker may begin the next one."""
 
@@ -186,6 +201,14 @@ class ItemsTouched(_FromWorker, frozen=True, tag="touched"):
     touched: TouchedItems
 
 
+class TokenWanted(_FromWorker, frozen=True, tag="renew"):
+    """A provider refused the token of a sign-in; `seen` is the fingerprint of that token."""
+
+    run_id: str
+    field: str
+    seen: str
+
+
 class LogText(_FromWorker, frozen=True, tag="log"):
     """Something that the charm printed or logged."""
 
@@ -236,8 +259,10 @@ class Inspected(_FromWorker, frozen=True, tag="inspected"):
     withheld: _Names = ()
 
 
-ToWorker = RunSpec | FieldValue | FoundItems | Inspect | GoOn
-FromWorker = Ready | FetchField | WantItems | ItemsTouched | LogText | Answer | Inspected
+ToWorker = RunSpec | FieldValue | FoundItems | TokenGiven | Inspect | GoOn
+FromWorker = (
+    Ready | FetchField | WantItems | ItemsTouched | TokenWanted | LogText | Answer | Inspected
+)
 
 TO_WORKER: FrameCodec[ToWorker] = FrameCodec(ToWorker, _LARGEST_BYTES)
 FROM_WORKER: FrameCodec[FromWorker] = FrameCodec(FromWorker, _LARGEST_BYTES)

@@ -65,7 +65,14 @@ def describe(cls: type[Charm]) -> CharmSchema:
         name=cls.__name__,
         doc=cleandoc(cls.__dict__.get("__doc__") or ""),
         fields=tuple(
-            FieldSchema(one.name, one.kind, one.default) for one in declared.fields.values()
+            FieldSchema(
+                one.name,
+                one.kind,
+                one.default,
+                one.needs.provider if one.needs else "",
+                one.needs.scopes if one.needs else (),
+            )
+            for one in declared.fields.values()
         ),
         streams=tuple(declared.streams),
         asks=declared.requested_limits,

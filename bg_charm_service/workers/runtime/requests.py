@@ -18,6 +18,7 @@ from bg_charm_service.workers.protocol.messages import (
     GoOn,
     Inspect,
     RunSpec,
+    TokenGiven,
     ToWorker,
 )
 from bg_charm_service.workers.protocol.start_tickets import take_ticket
@@ -34,6 +35,8 @@ class Requests:
         #: Read already, while something else was waited for.
         self._ahead: deque[Request] = deque()
         self._number = 0
+        #: Tokens that were renewed for the run under way, and not taken yet.
+        self._renewed: dict[tuple[str, str], TokenGiven] = {}
         #: The sources that came along, by their hashes.
         self.sources: dict[str, str] = {}
 
@@ -56,7 +59,7 @@ class Requests:
             elif request is None:
                 return None
             elif not isinstance(request, Inspect):
-                # A field that came too late for its run.
+                # A field, or a token, that came too late for its run.
                 continue
             self._number += 1
             if self._number == wanted:
@@ -81,6 +84,20 @@ class Requests:
                 return message
         return None
 
+    def kept_token(self, run_id: str, field: str) -> TokenGiven | None:
+        """Take a token that has come for a run; None while none has."""
+        return self._renewed.pop((run_id, field), None)
+
+    def read_ready(self) -> None:
+        """Read one message that has come, or is coming, and keep it for whom it is."""
+        poller = select.poll()
+        poller.register(self._reader.connection, select.POLLIN)
+        # Whoever else was waiting may have been quicker.
+        if poller.poll(0):
+            message = self._reader.read()
+            if message is not None:
+                self._keep(message)
+
     def wait_to_go_on(self) -> None:
         """Wait until the supervisor lets this worker go on, or is gone."""
         while (message := self._reader.read()) is not None and not isinstance(message, GoOn):
@@ -89,3 +106,5 @@ class Requests:
     def _keep(self, message: ToWorker) -> None:
         if isinstance(message, Request):
             self._ahead.append(message)
+        elif isinstance(message, TokenGiven):
+            self._renewed[message.run_id, message.field] = message

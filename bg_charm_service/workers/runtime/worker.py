@@ -6,6 +6,7 @@ snapshot, runs the handler, waits for everything it started, answers. Forked by 
 
 from __future__ import annotations
 
+import asyncio
 import decimal
 import os
 import socket
@@ -13,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ from bg_charm_service.domain.model import Failure
 from bg_charm_service.domain.run_endings import Ending, EndingKind
 from bg_charm_service.domain.size_limits import check_run_size
 from bg_charm_service.sdk.charm import Charm, CharmContext, class_schema, next_run_of, run_of
-from bg_charm_service.sdk.endings import seconds_until
+from bg_charm_service.sdk.endings import ProviderDown, SignInNeeded, Wait, seconds_until
 from bg_charm_service.sdk.request_log import REQUESTS
 from bg_charm_service.sdk.run_items import ItemSource
 from bg_charm_service.workers.protocol.leftovers import Leftovers
@@ -51,6 +52,8 @@ from bg_charm_service.workers.protocol.messages import (
     LogText,
     Ready,
     RunSpec,
+    TokenGiven,
+    TokenWanted,
     WantItems,
     answer_limit_bytes,
 )
@@ -74,6 +77,9 @@ from bg_charm_service.workers.runtime.requests import Request, Requests
 from bg_charm_service.workers.runtime.shared_state import Setup, shared_state
 from bg_charm_service.workers.runtime.source_inspection import inspect_source
 from bg_charm_service.workers.sandbox import Wall
+
+#: How often it is looked whether a token has come by another way, in seconds.
+_LOOK_SECONDS = 0.25
 
 
 class StaleRun(BaseException):
@@ -105,6 +111,7 @@ class WireSnapshot:
         self._worker = worker
         #: Large ones that were asked for; those that have not come have moved.
         self._asked: dict[str, bytes | None] = {}
+        self._renewing: asyncio.Lock | None = None
 
     def load(self, field: str) -> bytes:
         if field not in self._spec.large:
@@ -120,6 +127,20 @@ class WireSnapshot:
 
     def links(self) -> Mapping[str, LinkInfo]:
         return {name: LinkInfo(writable) for name, writable in self._spec.links.items()}
+
+    async def renew(self, field: str, seen: str) -> bytes:
+        # One at a time waits at the socket.
+        self._renewing = self._renewing or asyncio.Lock()
+        async with self._renewing:
+            given = await self._worker.renew(self._spec.run_id, field, seen)
+        if given.value is not None:
+            return given.value
+        ending = given.ending or Ending(EndingKind.WAIT)
+        if ending.kind is EndingKind.SIGN_IN:
+            raise SignInNeeded(ending.why)
+        if ending.kind is EndingKind.DOWN:
+            raise ProviderDown(ending.why, host=ending.host)
+        raise Wait(ending.seconds or 0, ending.why)
 
     def items(self, field: str) -> ItemSource:
         return WireItems(self._spec.run_id, field, self._worker)
@@ -272,6 +293,25 @@ class Worker:
                 if time.monotonic() - began > FORGIVEN_SECONDS:
                     self._deadline.forgive(left)
                 self._is_talking = False
+
+    async def renew(self, run_id: str, field: str, seen: str) -> TokenGiven:
+        """Ask the supervisor for another token, which may take a while: other tasks go on."""
+        self._send(TokenWanted(run_id, field, seen))
+        loop, has_come = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(self._connection, has_come.set)
+        try:
+            while (given := self._requests.kept_token(run_id, field)) is None:
+                # Whoever waits for a large field meanwhile may have read it too.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK_SECONDS):
+                        await has_come.wait()
+                if has_come.is_set():
+                    has_come.clear()
+                    with self._lock:
+                        self._requests.read_ready()
+        finally:
+            loop.remove_reader(self._connection)
+        return given
 
     def _enter(self, walls: Walls) -> None:
         """Go behind walls, before any code of a charm is loaded; they never change again."""

@@ -41,6 +41,7 @@ _OWNED = (
     ("reminders", "charm_key"),
     ("freshness", "charm_key"),
     ("waits", "charm_key"),
+    ("sign_ins", "charm_key"),
     ("charm_texts", "rowid"),
 )
 

@@ -25,6 +25,7 @@ from bg_charm_service.storage.sqlite.store.reminders import Reminders
 from bg_charm_service.storage.sqlite.store.runs import Runs
 from bg_charm_service.storage.sqlite.store.schedules import Schedules
 from bg_charm_service.storage.sqlite.store.sessions import Nonces, Sessions
+from bg_charm_service.storage.sqlite.store.sign_ins import SignIns
 from bg_charm_service.storage.sqlite.store.spaces import Spaces
 from bg_charm_service.storage.sqlite.store.tokens import Tokens
 from bg_charm_service.storage.sqlite.store.totals import Totals
@@ -60,4 +61,5 @@ def open_store(database: Database) -> Store:
         freshness=Freshness(database),
         waits=Waits(database),
         packages=Packages(database),
+        sign_ins=SignIns(database, secrets),
     )

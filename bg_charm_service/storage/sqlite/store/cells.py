@@ -151,4 +151,4 @@ def _place(charm: CharmRecord, field: str) -> str:
 
 def _is_secret(charm: CharmRecord, field: str) -> bool:
     schema = charm.schema.field(field)
-    return schema is not None and schema.kind is FieldKind.SECRET
+    return schema is not None and schema.kind in (FieldKind.SECRET, FieldKind.OAUTH)

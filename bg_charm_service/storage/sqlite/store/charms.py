@@ -24,7 +24,7 @@ from bg_charm_service.storage.sqlite.keys import KEYS, json_keys
 #: What of a charm goes with it.
 _DROPPED_WITH_A_CHARM = (
     *("cells", "links", "registrations", "charm_limits", "charm_schedules"),
-    *("reminders", "freshness", "waits", "charm_packages"),
+    *("reminders", "freshness", "waits", "charm_packages", "sign_ins"),
 )
 
 #: So many charms are remembered, at about 600 bytes each; beyond that it begins anew.

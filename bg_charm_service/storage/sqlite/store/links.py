@@ -10,6 +10,8 @@ from typing import Any
 import msgspec
 
 from bg_charm_service.domain.errors import InvalidInput
+from bg_charm_service.domain.model import FieldKind
+from bg_charm_service.domain.oauth import without_refresh_token
 from bg_charm_service.domain.quantities import size_text
 from bg_charm_service.storage.records import CellValue, CharmRecord, Link
 from bg_charm_service.storage.sqlite.database import Database
@@ -56,22 +58,27 @@ class Links:
         if target.removed_at is not None:
             raise InvalidInput(f"Field {link.field!r} links to {target.ref}, which was removed.")
         if not link.path:
-            versions = self._cells.versions(target.charm_key)
             whole = msgspec.json.encode(self._cells.state(target))
-            return CellValue(sum(versions.values()), whole)
+            return CellValue(self.version(target, link), whole)
         cell = self._cells.read(target, link.path[0])
         if cell is None or cell.value is None:
             raise InvalidInput(
                 f"Field {link.field!r} links to {target.ref}/{link.path[0]}, which has no value."
             )
+        value, version = cell.value, cell.version
+        if _is_sign_in(target, link.path[0]):
+            value, version = without_refresh_token(value), _UNVERSIONED
         if len(link.path) == 1:
-            return cell
-        return CellValue(cell.version, value_at(cell.value, link.path[1:]))
+            return CellValue(version, value, cell.size_bytes)
+        return CellValue(version, value_at(value, link.path[1:]))
 
     def version(self, target: CharmRecord, link: Link) -> int:
         """The version of the linked value, 0 when there is none."""
         versions = self._cells.versions(target.charm_key)
-        return versions.get(link.path[0], 0) if link.path else sum(versions.values())
+        if link.path:
+            is_sign_in = _is_sign_in(target, link.path[0])
+            return _UNVERSIONED if is_sign_in else versions.get(link.path[0], 0)
+        return sum(one for name, one in versions.items() if not _is_sign_in(target, name))
 
     def write(self, target: CharmRecord, link: Link, value: bytes) -> None:
         """Write through a link into the target's field."""
@@ -80,6 +87,15 @@ class Links:
         cell = self._cells.read(target, link.path[0])
         document = cell.value if cell is not None and cell.value is not None else b"{}"
         self._cells.write(target, link.path[0], with_value_at(document, link.path[1:], value))
+
+
+#: The version of every sign-in: that its token was renewed makes no run stale.
+_UNVERSIONED = 0
+
+
+def _is_sign_in(target: CharmRecord, field: str) -> bool:
+    schema = target.schema.field(field)
+    return schema is not None and schema.kind is FieldKind.OAUTH
 
 
 #: A link may lead into a value of this size, in bytes; to a larger one it may lead as a whole. All

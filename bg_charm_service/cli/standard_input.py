@@ -1,0 +1,46 @@
+"""What is not to stand on a command line: from standard input, or asked for without an echo."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from bg_charm_service.domain.errors import InvalidInput
+from bg_charm_service.domain.quantities import size_text
+
+#: Stands for standard input.
+STANDARD_INPUT = "-"
+
+#: A line of it is not longer, in characters.
+_LONGEST_LINE = 1024 * 1024
+
+
+def read_line() -> str:
+    """Read one line of standard input, without its end; raises InvalidInput."""
+    try:
+        line = sys.stdin.readline(_LONGEST_LINE + 1)
+    except UnicodeDecodeError:
+        raise InvalidInput("Standard input: this is not a text in UTF-8.") from None
+    if len(line) > _LONGEST_LINE:
+        raise InvalidInput(f"Standard input: a line is over {size_text(_LONGEST_LINE)}.")
+    return line.rstrip("\r\n")
+
+
+def read_all(most_characters: int) -> str:
+    """Read standard input to its end; raises InvalidInput for more than that."""
+    try:
+        text = sys.stdin.read(most_characters + 1)
+    except UnicodeDecodeError:
+        raise InvalidInput("Standard input: this is not a text in UTF-8.") from None
+    if len(text) > most_characters:
+        raise InvalidInput(f"Standard input: it is over {size_text(most_characters)}.")
+    return text
+
+
+def ask_for(name: str, *, hidden: bool) -> str:
+    """Ask a person for a line, or read one where there is no terminal."""
+    if not sys.stdin.isatty():
+        return read_line()
+    text: str = click.prompt(name, default="", hide_input=hidden, show_default=False, err=True)
+    return text

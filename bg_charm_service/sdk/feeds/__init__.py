@@ -1,0 +1,1 @@
+"""Feeds as charms read them: RSS, Atom and JSON Feed, whatever wrote them. See `reading`."""
