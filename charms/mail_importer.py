@@ -1,7 +1,7 @@
-"""The mails of one mailbox, over IMAP: Gmail with an app password, Fastmail, any mail server.
+r"""The mails of one mailbox, over IMAP: Gmail with an app password, Fastmail, any mail server.
 
-bg-charm-service charm import - <<< '{"file": "charms/mail_importer.py", "space": "mail",
-    "set": {"host": "imap.example.org", "user": "me@example.org", "password": "…"}}'
+bg-charm-service charm add charms/mail_importer.py --space mail --network=53,993 \
+    --set host='"imap.example.org"' --set user='"me@example.org"' --set-secret password --register
 
 It reads, and changes nothing: what was unread stays unread.
 """
