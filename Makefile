@@ -70,6 +70,12 @@ gmail: run-gmail ## Run with the Gmail integration
 .PHONY: gcal
 gcal: run-gcal ## Run with the Google Calendar integration
 
+# Asks on a terminal only, and while there is no such charm.
+.PHONY: mail
+mail: $(INSTALLED) ## Run with the mail integration; on a terminal it asks for the first mailbox
+	@.venv/bin/python -m demos.first_charm mail -- $(ARGS)
+	@$(SERVICE) --integration=mail $(ARGS)
+
 .PHONY: discord
 discord: run-discord ## Run with the Discord integration
 

@@ -42,14 +42,18 @@ if TYPE_CHECKING:
     from bg_charm_service.sdk.http_client import TokenSource as TokenSource
     from bg_charm_service.sdk.http_wire import BodyTooLarge as BodyTooLarge
     from bg_charm_service.sdk.imap import Imap as Imap
+    from bg_charm_service.sdk.imap import MailboxNews as MailboxNews
     from bg_charm_service.sdk.imap import MailChanges as MailChanges
     from bg_charm_service.sdk.imap import MailError as MailError
     from bg_charm_service.sdk.imap import MailPoint as MailPoint
+    from bg_charm_service.sdk.imap_wire import MailHead as MailHead
     from bg_charm_service.sdk.items import Items as Items
     from bg_charm_service.sdk.mail_text import html_text as html_text
+    from bg_charm_service.sdk.mail_text import mail_header as mail_header
     from bg_charm_service.sdk.mail_text import mail_text as mail_text
     from bg_charm_service.sdk.mail_text import safe_html as safe_html
     from bg_charm_service.sdk.oauth import OAuth as OAuth
+    from bg_charm_service.sdk.uid_set import UidSet as UidSet
 
 __version__ = VERSION
 
@@ -74,7 +78,9 @@ _HOMES = {
     "Items": "bg_charm_service.sdk.items",
     "MailChanges": "bg_charm_service.sdk.imap",
     "MailError": "bg_charm_service.sdk.imap",
+    "MailHead": "bg_charm_service.sdk.imap_wire",
     "MailPoint": "bg_charm_service.sdk.imap",
+    "MailboxNews": "bg_charm_service.sdk.imap",
     "NotAFeed": "bg_charm_service.sdk.feeds.model",
     "OAuth": "bg_charm_service.sdk.oauth",
     "ProviderDown": "bg_charm_service.sdk.endings",
@@ -83,8 +89,10 @@ _HOMES = {
     "Stop": "bg_charm_service.sdk.endings",
     "Stream": "bg_charm_service.sdk.cells",
     "TokenSource": "bg_charm_service.sdk.http_client",
+    "UidSet": "bg_charm_service.sdk.uid_set",
     "Wait": "bg_charm_service.sdk.endings",
     "html_text": "bg_charm_service.sdk.mail_text",
+    "mail_header": "bg_charm_service.sdk.mail_text",
     "mail_text": "bg_charm_service.sdk.mail_text",
     "read_cell": "bg_charm_service.scanning.integration",
     "read_feed": "bg_charm_service.sdk.feeds.reading",
@@ -113,7 +121,9 @@ __all__ = [
     "Items",
     "MailChanges",
     "MailError",
+    "MailHead",
     "MailPoint",
+    "MailboxNews",
     "NotAFeed",
     "OAuth",
     "ProviderDown",
@@ -122,9 +132,11 @@ __all__ = [
     "Stop",
     "Stream",
     "TokenSource",
+    "UidSet",
     "Wait",
     "__version__",
     "html_text",
+    "mail_header",
     "mail_text",
     "read_cell",
     "read_feed",

@@ -43,6 +43,7 @@ log_path = {folder}/log
 listen = 127.0.0.1
 ssl = no
 disable_plaintext_auth = no
+mail_fsync = never
 first_valid_uid = {uid}
 first_valid_gid = 0
 mail_location = maildir:{folder}/mail/%u

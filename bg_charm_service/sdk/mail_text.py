@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import codecs
 import re
-from base64 import urlsafe_b64decode
+from base64 import b64decode, urlsafe_b64decode
+from binascii import a2b_qp
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -95,6 +96,11 @@ _VISCII: Final = (
 )
 
 _TAG: Final = re.compile(r"<[^>]*>")
+_FOLD: Final = re.compile(r"[\r\n]+([ \t])")
+_BETWEEN_WORDS: Final = re.compile(r"(?<=\?=)\s+(?==\?)")
+
+#: An encoded word of a header (RFC 2047, 2), also with a language (RFC 2231, 5).
+_WORD: Final = re.compile(r"=\?([^?*\s]+)(?:\*[^?\s]*)?\?([bBqQ])\?([^?]*)\?=")
 _BLANK_LINES: Final = re.compile(r"\n{3,}")
 
 
@@ -113,6 +119,21 @@ def mail_text(message: Message | bytes | Mapping[str, Any], *, limit: int | None
         part = _gmail_part(message)
     texts = (_tidy(text) for text in _texts(part, 0, [_MOST_PARTS]))
     text = "\n\n".join(filter(None, texts))
+    if limit is not None and len(text) > limit:
+        text = f"{text[: max(0, limit - 1)].rstrip()}…"
+    return text
+
+
+def mail_header(message: Message | bytes, name: str, *, limit: int | None = None) -> str:
+    """Give a header of a mail as a person reads it, on one line; empty where there is none.
+
+    Of several the first counts. Nothing in a mail makes this fail.
+    """
+    head = BytesHeaderParser().parsebytes(message) if isinstance(message, bytes) else message
+    raw = next((text for key, text in _raw_headers(head) if key.lower() == name.lower()), "")
+    # As it stands there: Python holds bytes that are not ASCII as surrogates.
+    text = decode_text(_header_bytes(raw), "")
+    text = " ".join(_decoded(_FOLD.sub(r"\1", text)).replace("\0", "").split())
     if limit is not None and len(text) > limit:
         text = f"{text[: max(0, limit - 1)].rstrip()}…"
     return text
@@ -209,6 +230,54 @@ def decode_text(data: bytes, charset: str) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError:
         return data.decode("cp1252", "replace")
+
+
+def _raw_headers(message: Message) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = _asked(
+        lambda: [(key, str(text)) for key, text in message.raw_items()], []
+    )
+    return found
+
+
+def _header_bytes(text: str) -> bytes:
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        # Of a mail that a program has made.
+        return text.encode("utf-8", "replace")
+
+
+def _decoded(text: str) -> str:
+    """Read the encoded words of a header.
+
+    Neighbours of one charset are read together: letters of several bytes are cut between them,
+    which RFC 2047 forbids, and is often seen.
+    """
+    found: list[str] = []
+    charset, pending, end = "", b"", 0
+    text = _BETWEEN_WORDS.sub("", text)
+    for word in _WORD.finditer(text):
+        name = word[1].lower()
+        between = text[end : word.start()]
+        if pending and (between or name != charset):
+            found.append(decode_text(pending, charset))
+            pending = b""
+        found.append(between)
+        charset, end = name, word.end()
+        pending += _word_bytes(word[2], word[3])
+    if pending:
+        found.append(decode_text(pending, charset))
+    return "".join((*found, text[end:]))
+
+
+def _word_bytes(encoding: str, text: str) -> bytes:
+    data = text.encode("utf-8", "replace")
+    if encoding in "qQ":
+        return a2b_qp(data, header=True)
+    with suppress(ValueError):
+        # What is missing at the end is often left out.
+        return b64decode(data + b"=" * (-len(data) % 4))
+    return data
 
 
 def _read(mail: bytes) -> Message:

@@ -156,7 +156,7 @@ def test_catalogue_names_every_integration(service: Service) -> None:
     service.write("return LIST")
     catalogue = service.run(lambda scanner: scanner.describe())
     infos = {info.id: info for info in catalogue.integrations}
-    assert {"discord", "gcal", "gmail", "manual", "mine", "opml"} == infos.keys()
+    assert {"discord", "gcal", "gmail", "mail", "manual", "mine", "opml"} == infos.keys()
     assert (CELL.space, CELL.cell_id) == (infos["mine"].space, infos["mine"].cell)
     assert () == catalogue.problems
 
@@ -177,7 +177,7 @@ def test_broken_sources_stop_nobody_else(service: Service) -> None:
     )
     catalogue = service.run(lambda scanner: scanner.describe())
     ids = [info.id for info in catalogue.integrations]
-    assert ["discord", "gcal", "gmail", "manual", "mine", "opml"] == ids
+    assert ["discord", "gcal", "gmail", "mail", "manual", "mine", "opml"] == ids
     reasons = {
         "a_raises.py": "ZeroDivisionError: division by zero (a_raises.py, line 1)",
         "b_exits.py": "its process exited with 3",

@@ -33,7 +33,7 @@ def test_help_reads_like_the_original() -> None:
     """Help begins with the original's words, and lists integrations and every command."""
     result = run("--help")
     assert result.output.startswith(ORIGINAL_HELP)
-    assert "Available: discord, gcal, gmail, manual, opml\n" in result.output
+    assert "Available: discord, gcal, gmail, mail, manual, opml\n" in result.output
     assert re.search(r"^  --help +Show this help message$", result.output, re.MULTILINE)
     for command in root.commands:
         assert f"\n  {command} " in result.output

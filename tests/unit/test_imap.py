@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,21 +11,29 @@ from bg_charm_service import (
     Imap,
     MailChanges,
     MailError,
+    MailHead,
     MailPoint,
     ProviderDown,
     SignInNeeded,
+    UidSet,
     Wait,
 )
 from bg_charm_service.domain.errors import FailureCause
-from bg_charm_service.sdk.imap import mailbox_name
+from bg_charm_service.sdk.imap_wire import mailbox_name
 from bg_charm_service.workers.runtime.failure_report import end_of
 from bg_charm_service.workers.runtime.host_watch import HOSTS
 from tests.fakes.imap_server import FakeImap
+from tests.fakes.mailbox import FakeMailbox
 from tests.providers import refused_url
 from tests.unit.plain_run import RUN
 
-EXAMINED = ["* 3 EXISTS", "* OK [UIDVALIDITY 7] valid", "* OK [HIGHESTMODSEQ 90] highest"]
-UNCOUNTED = EXAMINED[:2]
+EXAMINED = [
+    "* 3 EXISTS",
+    "* OK [UIDVALIDITY 7] valid",
+    "* OK [UIDNEXT 10] next",
+    "* OK [HIGHESTMODSEQ 90] highest",
+]
+UNCOUNTED = EXAMINED[:3]
 FLAGS = ["* 1 FETCH (UID 3 FLAGS (\\Seen \\Recent))", "* 2 FETCH (UID 9 FLAGS ())"]
 KNOWN = (1, 2, 3)
 POINT = MailPoint(7, 50)
@@ -47,7 +56,7 @@ def test_a_server_with_qresync_tells_all_at_once() -> None:
     told = [*EXAMINED, "* VANISHED (EARLIER) 1:2,4:4294967295", *FLAGS]
     with FakeImap({"EXAMINE": told}, "ENABLE CONDSTORE QRESYNC") as server:
         found = changes(server)
-    assert MailChanges(MailPoint(7, 90), SEEN, frozenset({1, 2})) == found
+    assert MailChanges(MailPoint(7, 90, 10), SEEN, frozenset({1, 2})) == found
     assert "ENABLE QRESYNC" in server.said
     assert 'EXAMINE "INBOX" (QRESYNC (7 50))' in server.said
     assert not [command for command in server.said if command.startswith("UID")]
@@ -59,18 +68,18 @@ def test_a_server_with_condstore_is_asked_for_both(search: str) -> None:
     there = ['* ESEARCH (TAG "x") UID ALL 2:3,9'] if search else ["* SEARCH 2 3 9"]
     script = {"EXAMINE": EXAMINED, "FETCH": FLAGS, "SEARCH": there}
     with FakeImap(script, f"CONDSTORE {search}") as server:
-        assert MailChanges(MailPoint(7, 90), SEEN, frozenset({1})) == changes(server)
+        assert MailChanges(MailPoint(7, 90, 10), SEEN, frozenset({1})) == changes(server)
         assert "UID FETCH 1:* (UID FLAGS) (CHANGEDSINCE 50)" in server.said
         server.said.clear()
         unchanged = changes(server, MailPoint(7, 90))
-    assert MailChanges(MailPoint(7, 90), {}, frozenset({1})) == unchanged
+    assert MailChanges(MailPoint(7, 90, 10), {}, frozenset({1})) == unchanged
     assert not [command for command in server.said if command.startswith("UID FETCH")]
 
 
 def test_a_server_without_counts_is_compared_with() -> None:
     """All flags are read."""
     with FakeImap({"EXAMINE": UNCOUNTED, "FETCH": FLAGS}) as server:
-        assert MailChanges(MailPoint(7, 0), SEEN, frozenset({1, 2})) == changes(server)
+        assert MailChanges(MailPoint(7, 0, 10), SEEN, frozenset({1, 2})) == changes(server)
         assert 'EXAMINE "INBOX"' in server.said
 
 
@@ -80,7 +89,7 @@ def test_a_mailbox_that_was_made_anew_is_new(capabilities: str, point: MailPoint
     """Whatever was known of it is void: it is read as one that was never seen."""
     with FakeImap({"EXAMINE": EXAMINED, "FETCH": FLAGS}, capabilities) as server:
         found = changes(server, point)
-    assert MailChanges(MailPoint(7, 90), SEEN, frozenset(KNOWN), is_new=True) == found
+    assert MailChanges(MailPoint(7, 90, 10), SEEN, frozenset(KNOWN), is_new=True) == found
 
 
 def test_an_empty_mailbox_has_nothing() -> None:
@@ -112,7 +121,8 @@ def test_mails_come_in_pieces() -> None:
     ("script", "kind", "words"),
     [
         ({"AUTHENTICATE": ["NO [AUTHENTICATIONFAILED] no"]}, SignInNeeded, "AUTHENTICATIONFAILED"),
-        ({"AUTHENTICATE": ["NO no"]}, SignInNeeded, "127.0.0.1: "),
+        ({"AUTHENTICATE": ["NO no"]}, SignInNeeded, "127.0.0.1 refused user me and the password"),
+        ({"AUTHENTICATE": ["NO Too many simultaneous connections."]}, Wait, "simultaneous"),
         ({"AUTHENTICATE": ["NO [UNAVAILABLE] later"]}, ProviderDown, "later"),
         ({"AUTHENTICATE": ["NO [LIMIT] too many"]}, Wait, "too many"),
         ({"AUTHENTICATE": [None]}, ProviderDown, "abort"),
@@ -166,7 +176,7 @@ def test_who_is_not_there_is_down() -> None:
         with pytest.raises(ProviderDown) as caught, Imap("127.0.0.1", "me", "x", port=server.port):
             pass
         failure, _ = end_of(caught.value, RUN, "", HOSTS)
-    assert FailureCause.TLS is failure.cause
+    assert (FailureCause.DOWN, caught.value.why) == (failure.cause, failure.message)
 
 
 @pytest.mark.parametrize(
@@ -182,3 +192,47 @@ def test_who_is_not_there_is_down() -> None:
 def test_names_of_mailboxes_are_written_for_servers(name: str, written: str) -> None:
     """In modified UTF-7, quoted; the last is the example of RFC 3501."""
     assert written == mailbox_name(name)
+
+
+@pytest.mark.parametrize("capabilities", ["ESEARCH", ""])
+def test_the_newest_of_some_are_found(capabilities: str) -> None:
+    """However many are asked for, and however many of them are gone."""
+    box = FakeMailbox()
+    for number in range(300):
+        box.append(str(number))
+    box.expunge(range(20, 290))
+    with box.server(capabilities) as server, imap(server) as opened:
+        opened.open("INBOX")
+        assert ([300, 299], UidSet([(1, 298)])) == opened.newest(UidSet([(1, 999)]), 2)
+        found, left = opened.newest(UidSet([(5, 10), (15, 299)]), 12)
+        assert [*range(299, 289, -1), 19, 18] == found
+        assert UidSet([(5, 10), (15, 17)]) == left
+        assert ([3, 2, 1], UidSet()) == opened.newest(UidSet([(1, 3), (30, 31)]), 9)
+        assert ([], UidSet()) == opened.newest(UidSet(), 9)
+        assert (1, 290) == (opened.uid_at(1), opened.uid_at(20))
+        server.script["FETCH"] = []
+        with pytest.raises(MailError, match="no mail at place 0"):
+            opened.uid_at(0)
+
+
+def test_a_server_that_does_not_say_what_comes_next() -> None:
+    """Then it is more than what there is."""
+    script = {"EXAMINE": [EXAMINED[0], EXAMINED[1]], "SEARCH": ["* SEARCH 2 3 9"]}
+    with FakeImap(script) as server, imap(server) as opened:
+        assert MailPoint(7, 0, 10) == opened.open("INBOX").point
+
+
+def test_a_mail_is_said_of_without_reading_it() -> None:
+    """When it came, in the time of no place; what cannot be read of that is left out."""
+    date = 'INTERNALDATE " 1-Dec-2026 01:30:00 +0200"'
+    told = [
+        f"* 1 FETCH (UID 3 FLAGS (\\Seen) {date} RFC822.SIZE 70)",
+        '* 2 FETCH (RFC822.SIZE 5 UID 9 FLAGS () INTERNALDATE "99-Foo-2026 01:30:00 +0200")',
+        "* 3 FETCH (UID 11 FLAGS (\\Seen))",
+    ]
+    with FakeImap({"EXAMINE": EXAMINED, "FETCH": told}) as server, imap(server) as opened:
+        opened.open("INBOX")
+        found = opened.heads([3, 9])
+    received = datetime(2026, 11, 30, 23, 30, tzinfo=UTC)
+    assert MailHead(frozenset({"\\Seen"}), 70, received) == found[3]
+    assert {9: MailHead(frozenset(), 5)} == {uid: one for uid, one in found.items() if uid != 3}

@@ -16,6 +16,7 @@ from bg_charm_service.domain.model import CharmRef
 from bg_charm_service.integrations.discord import integration as discord
 from bg_charm_service.integrations.gcal import integration as gcal
 from bg_charm_service.integrations.gmail import integration as gmail
+from bg_charm_service.integrations.mail import integration as mail
 from bg_charm_service.scanning.charm_list import MAX_PROBLEMS, parse_manual_charms, read_listed
 from bg_charm_service.scanning.integration import (
     CellAddress,
@@ -34,6 +35,7 @@ CHARM = refer({"charm": 1})
 OTHER = refer({"charm": 2})
 REF = CharmRef(SPACE, CHARM)
 STREAM = {"$stream": True}
+MAILBOX = {"host": "imap.example.org", "user": "me", "password": {"$secret": True}}
 
 
 class MemoryCells:
@@ -247,7 +249,7 @@ def test_gmail_reads_its_list_from_its_cell() -> None:
         assert items == gmail.fetch_charms()
 
 
-@pytest.mark.parametrize("integration", [gmail, gcal, discord], ids=lambda one: str(one.id))
+@pytest.mark.parametrize("integration", [gmail, gcal, mail, discord], ids=lambda one: str(one.id))
 def test_initialising_writes_the_empty_list(integration: CellIntegration) -> None:
     """Before it there is no list, which is said; after it the list is empty."""
     with cell_access(MemoryCells()):
@@ -299,6 +301,9 @@ def test_cells_outside_a_scan_say_so() -> None:
         (gcal, {"calendarUpdater": STREAM, "auth": {}}, True),
         (gcal, {"bgUpdater": STREAM, "auth": {}}, False),
         (gcal, {"calendarUpdater": STREAM}, False),
+        (mail, {"bgUpdater": STREAM, **MAILBOX}, True),
+        (mail, MAILBOX, False),
+        (mail, {"bgUpdater": STREAM, **MAILBOX, "password": None}, False),
         (discord, {"discordUpdater": STREAM}, True),
         (discord, {"auth": {}}, False),
         (discord, None, False),
@@ -306,5 +311,5 @@ def test_cells_outside_a_scan_say_so() -> None:
     ],
 )
 def test_shipped_checks(integration: CellIntegration, charm: object, valid: bool) -> None:  # noqa: FBT001
-    """Google's charms need an updater and credentials, Discord's an updater."""
+    """Google's charms and mail need an updater and credentials, Discord's an updater."""
     assert valid is integration.is_valid_charm(Cell(charm, writable=False))

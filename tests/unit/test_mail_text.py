@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bg_charm_service import html_text, mail_text, safe_html
+from bg_charm_service import html_text, mail_header, mail_text, safe_html
 from bg_charm_service.sdk.mail_text import decode_text
 
 
@@ -211,3 +211,47 @@ def test_who_does_not_use_it_pays_nothing() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ["[]", "[]"] == done.stdout.split("\n")[:2]
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        (b"Subject: plain", "plain"),
+        (b"SUBJECT:\r\n folded\r\n\tand more", "folded and more"),
+        (b"Subject: =?utf-8?q?Gr=C3?= =?utf-8?q?=BC=C3=9Fe?= to you", "Gr\u00fc\u00dfe to you"),
+        (
+            b"Subject: a =?iso-8859-1?Q?=FC_=DF?=\r\n =?utf-8*de?B?w7w?= b",
+            "a \u00fc \u00df\u00fc b",
+        ),
+        (b"Subject: =?iso-8859-8-i?Q?=F9=EC?=", "\u05e9\u05dc"),
+        (b"Subject: =?no-such?q?a=FF?=", "a\u00ff"),
+        (b"Subject: =?utf-8?b?!!!?= =?bad", "=?bad"),
+        (b"Subject: Gr\xc3\xbc\xc3\x9fe", "Gr\u00fc\u00dfe"),
+        (b"Subject: Gr\xfc\xdfe", "Gr\u00fc\u00dfe"),
+        (b"Subject: a\0b", "ab"),
+        (b"Subject: one\r\nSubject: two", "one"),
+        (b"To: you", ""),
+    ],
+)
+def test_a_header_is_one_line_of_letters(raw: bytes, text: str) -> None:
+    """Unfolded, and in the charsets that it names, or else is written in."""
+    assert text == mail_header(raw + b"\r\n\r\nbody", "Subject")
+
+
+def test_a_header_may_be_cut() -> None:
+    """Also one of a mail that a program has made."""
+    made = EmailMessage()
+    made["Subject"] = "four"
+    assert ("four", "fo\u2026") == (
+        *(mail_header(made, "subject", limit=4), mail_header(made, "subject", limit=3)),
+    )
+    odd = Message()
+    odd["Subject"] = "\ud800"
+    assert "?" == mail_header(odd, "subject")
+
+
+@given(st.binary(max_size=200))
+def test_no_header_makes_it_fail(data: bytes) -> None:
+    """Whatever bytes it is."""
+    mail_header(b"Subject: " + data, "subject").encode("utf-8", "surrogatepass")
+    mail_header(b"Subject: =?utf-8?b?" + data + b"?=", "subject")

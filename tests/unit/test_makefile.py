@@ -18,6 +18,7 @@ COMMANDS = {
     "start": "",
     "gmail": "--integration=gmail",
     "gcal": "--integration=gcal",
+    "mail": "--integration=mail",
     "discord": "--integration=discord",
     "run-notion": "--integration=notion",
     "initialize": "--initialize",
