@@ -24,6 +24,15 @@ SOMEBODY = Identity.from_passphrase("somebody").did()
 CHARM = "/api/charms/{space}/{charm_id}"
 OAUTH = "/api/integrations/{provider}-oauth"
 
+COLLECTING = """\
+from typing import Any
+from bg_charm_service import Charm, Items
+
+class Collecting(Charm):
+    kept: Items[int]
+    async def bg_updater(self, event: dict[str, Any]) -> None: ...
+"""
+
 SIGNED = """\
 from typing import Any
 from bg_charm_service import Charm, OAuth
@@ -50,6 +59,7 @@ CHANGES: dict[tuple[str, str], tuple[Any, list[str]]] = {
     ("PUT", f"{CHARM}/schedule"): ({"cron": "0 8 * * *"}, ["set schedule"]),
     ("DELETE", f"{CHARM}/schedule"): (None, ["reset schedule"]),
     ("PUT", f"{CHARM}/state/{{field}}"): ("bad", ["set field"]),
+    ("PUT", f"{CHARM}/items/{{field}}"): ({"items": {"a": 1}}, ["write items"]),
     ("PUT", f"{CHARM}/source"): ({"source": COUNTER + "\n"}, ["update source"]),
     ("POST", f"{CHARM}/send"): ({"event": {}}, ["send"]),
     ("POST", f"{CHARM}/requeue"): (None, ["requeue"]),
@@ -144,7 +154,9 @@ def test_a_change_is_written_down(
         # What went before has left some too.
         service.request("POST", "/api/dead-letters/drop", {"all": True})
         charm.wait_until_settled(charm.send(delta="no number"))
-    job_id, name = 0, "one"
+    job_id, name, field = 0, "one", "error"
+    if "/items/" in path:
+        charm, field = service.add(COLLECTING, cause="collecting"), "kept"
     if "/reminders/" in path:
         later = service.request("POST", f"{charm.path}/send", {"after": 3600})
         name = quote(later["reminder"]["name"])
@@ -157,7 +169,7 @@ def test_a_change_is_written_down(
     url = path.replace(":path", "").format(
         space=space_did("test"),
         charm_id=charm.charm_id,
-        field="error",
+        field=field,
         integration_id="gmail",
         name=name,
         job_id=job_id,
