@@ -41,6 +41,11 @@ def _pause_for_ever() -> None:
         signal.pause()
 
 
+def _stop_and_pause(deadline: Deadline) -> None:
+    deadline.stop(RunTimeout)
+    _pause_for_ever()
+
+
 def test_the_alarm_interrupts_a_run() -> None:
     """A run at its limit gets an exception, and the reason is kept."""
     deadline = Deadline(0.001)
@@ -64,3 +69,15 @@ def test_no_alarm_escapes_from_a_run_that_is_over() -> None:
         pass
     assert (0.0, 0.0) == signal.getitimer(signal.ITIMER_REAL)
     signal.raise_signal(signal.SIGALRM)
+
+
+def test_time_that_is_forgiven_is_left() -> None:
+    """A run that waited for the service has what it had before; one that was stopped has not."""
+    with Deadline(3600) as deadline:
+        signal.setitimer(signal.ITIMER_REAL, 0.15, 0.2)
+        deadline.forgive(1800.0)
+        assert 1790 < deadline.seconds_left() <= 1800
+        with pytest.raises(RunTimeout):
+            _stop_and_pause(deadline)
+        deadline.forgive(1800.0)
+        assert 0.0 == deadline.seconds_left()

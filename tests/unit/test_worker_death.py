@@ -5,12 +5,15 @@ from __future__ import annotations
 import pytest
 
 from bg_charm_service.domain.errors import FailureCause
+from bg_charm_service.workers.pool.events import ItemsWanted
 from bg_charm_service.workers.protocol.messages import (
     Answer,
     FetchField,
     FieldValue,
+    FoundItems,
     LogText,
     ToWorker,
+    WantItems,
 )
 from tests.unit.fake_zygote import PoolBench, with_fake_workers
 
@@ -187,5 +190,29 @@ def test_pool_knows_since_when_no_worker_is_ready() -> None:
         bench.zygotes[-1].has_room = True
         bench.clock.ahead_seconds += 60
         await bench.until(lambda: since() is None)
+
+    with_fake_workers(work)
+
+
+@pytest.mark.parametrize("is_read_before", [True, False])
+def test_a_run_does_not_pay_for_its_wait_for_us(*, is_read_before: bool) -> None:
+    """One that asks, and is answered late since this process was held up, has its time left."""
+
+    async def work(bench: PoolBench) -> None:
+        run = bench.out()
+        maker = bench.maker(run)
+        await bench.until(lambda: run in maker.read_and_begin())
+        maker.say(WantItems(run.run_id, "box"))
+        if is_read_before:
+            await bench.until(lambda: any(isinstance(one, ItemsWanted) for one in bench.events))
+        # Longer than its limit and all grace.
+        bench.clock.ahead_seconds += 100.0
+        await bench.until(lambda: any(isinstance(one, ItemsWanted) for one in bench.events))
+        bench.pool.give_items(FoundItems(run.run_id))
+        maker.say(Answer(run.run_id, 0.1))
+        assert (await bench.end_of(run)).answer is not None
+        again = bench.out()
+        bench.clock.ahead_seconds += 100.0
+        assert (await bench.end_of(again)).answer is None
 
     with_fake_workers(work)
