@@ -12,11 +12,15 @@ from datetime import timedelta
 from typing import Any, Final
 
 from bg_charm_service.domain.errors import StateError
+from bg_charm_service.domain.model import FieldKind
 from bg_charm_service.sdk.class_schema import DeclarationError
 from bg_charm_service.sdk.fields import CharmField
 from bg_charm_service.sdk.reminders import seconds_after
 
 EXPECTS: Final = "expects"
+
+#: Kinds of fields that the charm itself keeps something in.
+_STORED: Final = (FieldKind.VALUE, FieldKind.SECRET, FieldKind.ITEMS)
 
 _WANTED: Final = 'expected a text such as "1d", or {"field": "1d"}'
 
@@ -33,7 +37,7 @@ def read_expectations(cls: type, fields: Mapping[str, CharmField]) -> dict[str, 
         return {"": _seconds(cls, wanted)}
     for name in wanted:
         field = fields.get(name) if isinstance(name, str) else None
-        if field is None or field.kind.is_link:
+        if field is None or field.kind not in _STORED:
             known = ", ".join(fields) or "none"
             reason = f"{name!r:.80} is no field that it stores; it has {known}"
             raise DeclarationError(cls.__name__, EXPECTS, reason)

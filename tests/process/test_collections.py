@@ -344,3 +344,21 @@ def test_items_outlast_a_kill(tmp_path: Path) -> None:
         again = RunningCharm(service, charm.ref)
         assert [["a", "b"], 1] == seen(again, ("first", "wanted", 5), ("len", "people"))
         assert "error" not in service.cli("doctor").stdout
+
+
+def test_a_collection_is_expected_to_change(service: Service) -> None:
+    """What a run writes into it renews it, as a field; a run that only looks does not."""
+    field = "    wanted: Items[str]\n"
+    source = COLLECTED.replace(field, f'    expects = {{"wanted": "1d"}}\n{field}')
+    charm = service.add(source)
+
+    def stale_at() -> float:
+        (expected,) = charm.show()["expects"]
+        assert "wanted" == expected["field"]
+        return float(expected["stale_at"])
+
+    first = stale_at()
+    seen(charm, ("add", "wanted", ["a"]))
+    second = stale_at()
+    seen(charm, ("first", "wanted", 5))
+    assert first < second == stale_at()
