@@ -172,6 +172,9 @@ class CalendarImporter(Charm):
             self.window, self.worked_out = self._window_name(), ""
         if not self.wanted and self._has_dropped_strays():
             await self._look_for_changes(http, url)
+        else:
+            # The next run looks, when what is known is here.
+            self._is_done = False
         self._work_out()
         await self._fetch(http)
         self.left = len(self.wanted)
@@ -238,7 +241,7 @@ class CalendarImporter(Charm):
         return len(names) <= room
 
     async def _fetch(self, http: HttpClient) -> None:
-        while self.wanted and self._may_begin():
+        while self.wanted and self._has_room(0, 0):
             names = self.wanted.first(PORTION)
             done: list[str] = [name for name in names if self._calendar_of(name) is None]
             for calendar in self.calendars:
@@ -278,7 +281,7 @@ class CalendarImporter(Charm):
                 if source is None or not source.text:
                     is_well = self._note([name])
                 else:
-                    is_well = self._may_begin() and self._put(name, source.text)
+                    is_well = self._put(name, source.text)
                 if not is_well:
                     self._is_done = False
                     return
@@ -334,12 +337,17 @@ class CalendarImporter(Charm):
         return True
 
     def _may_begin(self, size: int = 0, keys: int = 0) -> bool:
-        """Whether the run has the time and the room for something; for its first thing, always."""
-        is_first = self._keys == 0
+        """Whether the run has time and room for something, which is counted as begun."""
+        may = self._has_room(size, keys)
         self._keys += keys + 8
+        return may
+
+    def _has_room(self, size: int, keys: int) -> bool:
+        """Whether there are time and room for something; for the first thing of a run, always."""
         has_time = self.context.seconds_left > ENOUGH_SECONDS
-        has_room = self.context.room > size + ENOUGH_BYTES and self._keys < MOST_KEYS
-        return is_first or (has_time and has_room)
+        has_keys = self._keys + keys + 8 < MOST_KEYS
+        has_bytes = self.context.room > size + ENOUGH_BYTES
+        return self._keys == 0 or (has_time and has_keys and has_bytes)
 
     def _calendar_of(self, name: str) -> Followed | None:
         """The calendar that an item is in: the innermost, where one holds another."""

@@ -9,7 +9,9 @@ import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import httpx2
 import pytest
@@ -316,6 +318,65 @@ def test_a_name_that_is_too_long_is_named(account: Account) -> None:
     assert ["a", "b"] == sorted(summaries(charm))
     (reason,) = skipped(charm)
     assert reason.endswith("its name is longer than 500 bytes")
+
+
+# Little room.
+
+
+def runs_until_done(charm: Any) -> int:
+    """Have it look until it asks for no more, with room for one thing each time; says how often."""
+    cramped = SimpleNamespace(seconds_left=60.0, room=0)
+    for run in range(1, 60):
+        with (
+            mock.patch.object(CalendarImporter, "context", cramped),
+            mock.patch.object(CalendarImporter, "again") as again,
+        ):
+            poll(charm)
+        if not again.called:
+            return run
+        again.assert_called_once_with(after=0)
+    raise AssertionError("it comes to no end")
+
+
+def test_an_account_comes_bit_by_bit(account: Account) -> None:
+    """With room for one item in a run all come, change, move with the window and go."""
+    series = event("s", "RRULE:FREQ=WEEKLY\n")
+    account.items |= {f"/home/work/{name}.ics": ("1", calendar(series)) for name in "cde"}
+    charm = account.charm(days_ahead=18)
+    assert 4 < runs_until_done(charm)
+    assert ["a", "b", *"ssssss"] == sorted(summaries(charm))
+    charm.days_ahead = 25
+    assert 4 < runs_until_done(charm)
+    assert ["a", "b", *"sssssssss"] == sorted(summaries(charm))
+    account.items = {"/home/my%20own/b.ics": ("2", calendar(event("b2")))}
+    assert 4 < runs_until_done(charm)
+    assert ["b2"] == summaries(charm)
+    charm.url = f"{account.server.url}/me/"
+    assert 1 < runs_until_done(charm)
+    assert ["b2"] == summaries(charm)
+
+
+def test_a_file_comes_bit_by_bit(server: FakeServer) -> None:
+    """It is read again as often as that takes."""
+    files = [calendar(*map(event, "abcd")), calendar(*map(event, "d"))]
+    server.on("/work.ics", lambda _: answer(200, files[0], ETag=f'"{len(files)}"'))
+    charm = CalendarImporter(url=f"{server.url}/work.ics")
+    assert 4 == runs_until_done(charm)
+    assert ["a", "b", "c", "d"] == sorted(summaries(charm))
+    del files[0]
+    assert 1 <= runs_until_done(charm)
+    assert ["d"] == summaries(charm)
+
+
+def test_an_item_that_is_too_much_is_named(account: Account) -> None:
+    """It would be more than a run can write; the others are there."""
+    many = event("many", "RRULE:FREQ=HOURLY\nDESCRIPTION:" + "x" * 900 + "\n")
+    account.items["/home/work/many.ics"] = ("1", calendar(many))
+    charm = account.charm()
+    poll(charm)
+    assert ["a", "b"] == sorted(summaries(charm))
+    (reason,) = skipped(charm)
+    assert "times in the window, which are too large together" in reason
 
 
 # What an address leads to.
