@@ -20,8 +20,7 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 "${PYTHON:-python3}" -m venv "$folder/venv"
-"$folder/venv/bin/pip" install --quiet --disable-pip-version-check \
-    python-dateutil==2.9.0.post0 icalendar==7.3.2 recurring-ical-events==3.8.2
+"$folder/venv/bin/pip" install --quiet --disable-pip-version-check python-dateutil==2.9.0.post0 icalendar==7.3.2 recurring-ical-events==3.8.2
 
 cat >"$folder/expected" <<'EXPECTED'
 dateutil: 7 days in 2027, Mon Tue Wed Thu Fri Sat Sun
