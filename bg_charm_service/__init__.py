@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from bg_charm_service.sdk.caldav import CalDav as CalDav
     from bg_charm_service.sdk.caldav import DavChanges as DavChanges
     from bg_charm_service.sdk.caldav import DavItem as DavItem
+    from bg_charm_service.sdk.calendars.discovery import DavCalendar as DavCalendar
+    from bg_charm_service.sdk.calendars.discovery import calendars_at as calendars_at
+    from bg_charm_service.sdk.calendars.reader import CalendarEvent as CalendarEvent
+    from bg_charm_service.sdk.calendars.reader import CalendarReading as CalendarReading
+    from bg_charm_service.sdk.calendars.reader import UnreadableEvent as UnreadableEvent
+    from bg_charm_service.sdk.calendars.reader import calendar_events as calendar_events
     from bg_charm_service.sdk.cells import Cell as Cell
     from bg_charm_service.sdk.cells import Secret as Secret
     from bg_charm_service.sdk.cells import Stream as Stream
@@ -60,11 +66,14 @@ __version__ = VERSION
 _HOMES = {
     "BodyTooLarge": "bg_charm_service.sdk.http_wire",
     "CalDav": "bg_charm_service.sdk.caldav",
+    "CalendarEvent": "bg_charm_service.sdk.calendars.reader",
+    "CalendarReading": "bg_charm_service.sdk.calendars.reader",
     "Cell": "bg_charm_service.sdk.cells",
     "CellIntegration": "bg_charm_service.scanning.integration",
     "Charm": "bg_charm_service.sdk.charm",
     "CharmContext": "bg_charm_service.sdk.charm",
     "CutFeed": "bg_charm_service.sdk.feeds.model",
+    "DavCalendar": "bg_charm_service.sdk.calendars.discovery",
     "DavChanges": "bg_charm_service.sdk.caldav",
     "DavItem": "bg_charm_service.sdk.caldav",
     "Enclosure": "bg_charm_service.sdk.feeds.model",
@@ -90,7 +99,10 @@ _HOMES = {
     "Stream": "bg_charm_service.sdk.cells",
     "TokenSource": "bg_charm_service.sdk.http_client",
     "UidSet": "bg_charm_service.sdk.uid_set",
+    "UnreadableEvent": "bg_charm_service.sdk.calendars.reader",
     "Wait": "bg_charm_service.sdk.endings",
+    "calendar_events": "bg_charm_service.sdk.calendars.reader",
+    "calendars_at": "bg_charm_service.sdk.calendars.discovery",
     "html_text": "bg_charm_service.sdk.mail_text",
     "mail_header": "bg_charm_service.sdk.mail_text",
     "mail_text": "bg_charm_service.sdk.mail_text",
@@ -103,11 +115,14 @@ _HOMES = {
 __all__ = [
     "BodyTooLarge",
     "CalDav",
+    "CalendarEvent",
+    "CalendarReading",
     "Cell",
     "CellIntegration",
     "Charm",
     "CharmContext",
     "CutFeed",
+    "DavCalendar",
     "DavChanges",
     "DavItem",
     "Enclosure",
@@ -133,8 +148,11 @@ __all__ = [
     "Stream",
     "TokenSource",
     "UidSet",
+    "UnreadableEvent",
     "Wait",
     "__version__",
+    "calendar_events",
+    "calendars_at",
     "html_text",
     "mail_header",
     "mail_text",

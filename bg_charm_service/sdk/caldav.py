@@ -35,6 +35,7 @@ _NO_REPORT: Final = frozenset({400, 403, 404, 405, 409, 415, 501, 507})
 _MULTI_STATUS: Final = 207
 _INSUFFICIENT_STORAGE: Final = 507
 _NOT_FOUND: Final = 404
+_GONE: Final = 410
 
 _DAV: Final = "{DAV:}"
 _DATA: Final = (
@@ -101,11 +102,16 @@ class CalDav:
                 changed = {
                     name: etag for name, etag in found.there.items() if known.get(name) != etag
                 }
-                return DavChanges(found.token, changed, frozenset(found.gone & known.keys()))
+                # Of what is known no more is looked at than was told: it may lie in a collection.
+                removed = frozenset(name for name in found.gone if name in known)
+                return DavChanges(found.token, changed, removed)
         return await self._compare(known)
 
     async def fetch(self, names: Collection[str]) -> dict[str, DavItem]:
-        """Give items by their names; one that is gone by now is left out."""
+        """Give items by their names; one that is gone by now is left out.
+
+        One that is there and cannot be had from its server has an empty text.
+        """
         wanted = sorted(names)
         found: dict[str, DavItem] = {}
         for place in range(0, len(wanted), _ITEMS_A_PIECE):
@@ -119,8 +125,12 @@ class CalDav:
             )
             response = await self._ask("REPORT", body, depth="0")
             for member in self._members(response):
-                if member.text is not None and member.name in names:
+                if member.name not in names:
+                    continue
+                if member.text is not None:
                     found[member.name] = DavItem(member.etag, member.text)
+                elif member.status not in (_NOT_FOUND, _GONE):
+                    found[member.name] = DavItem(member.etag, "")
         return found
 
     async def listing(self) -> dict[str, str]:
@@ -194,17 +204,17 @@ class CalDav:
     def _members(self, response: httpx2.Response) -> Iterator[_Member]:
         """What a report says of each address."""
         own = (self._path or "").rstrip("/")
-        for element in _read(response).iter(f"{_DAV}response"):
+        for element in read_xml(response).iter(f"{_DAV}response"):
             href = element.findtext(f"{_DAV}href", "").strip()
             name = unquote(urlsplit(href).path)
             etag, text, is_folder = "", None, name.endswith("/")
             for propstat in element.iter(f"{_DAV}propstat"):
-                if _status_of(propstat) == 200:
+                if status_of(propstat) == 200:
                     etag = propstat.findtext(f".//{_DAV}getetag", etag).strip()
                     is_folder = is_folder or propstat.find(f".//{_DAV}collection") is not None
                     for tag in _DATA:
                         text = propstat.findtext(f".//{tag}", text)
-            status = _status_of(element)
+            status = status_of(element)
             is_self = name.rstrip("/") == own
             yield _Member(name, status, etag, text, is_self=is_self, is_folder=is_folder)
 
@@ -236,7 +246,7 @@ class _Member:
         return is_well and bool(self.etag) and not self.is_self and not self.is_folder
 
 
-def _read(response: httpx2.Response) -> ElementTree.Element:
+def read_xml(response: httpx2.Response) -> ElementTree.Element:
     """Read XML; raises ValueError for what is none, or brings definitions of its own."""
     if b"<!DOCTYPE" in response.content or b"<!ENTITY" in response.content:
         raise ValueError(f"{where(response.request)}: its XML defines entities")
@@ -248,10 +258,10 @@ def _read(response: httpx2.Response) -> ElementTree.Element:
 
 
 def _token_of(response: httpx2.Response) -> str:
-    return _read(response).findtext(f"{_DAV}sync-token", "").strip()
+    return read_xml(response).findtext(f"{_DAV}sync-token", "").strip()
 
 
-def _status_of(element: ElementTree.Element) -> int:
+def status_of(element: ElementTree.Element) -> int:
     """The status of a line such as `HTTP/1.1 404 Not Found` in an element itself; 0 for none."""
     parts = element.findtext(f"{_DAV}status", "").split()
     return int(parts[1]) if len(parts) > 1 and parts[1].isdigit() else 0

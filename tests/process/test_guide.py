@@ -290,7 +290,7 @@ def test_calendar_follows_its_server(service: Service) -> None:
     with FakeServer() as server:
         server.on("/cal/", served)
         values = {"url": f"{server.url}/cal/", "user": "me", "password": TOKEN}
-        charm = service.add(example("Calendar"), values=values)
+        charm = service.add(example("Agenda"), values=values)
         first = charm.run()
         assert "success" == first["status"], first["traceback"]
         assert {name: f"text of {etag}" for name, etag in there.items()} == charm.get("events")
