@@ -44,7 +44,7 @@ UPDATER_STREAMS = (
 POLL_EVENT = b"{}"
 
 
-class CharmRef(msgspec.Struct, frozen=True, order=True):
+class CharmRef(msgspec.Struct, frozen=True, order=True, gc=False):
     """Names one charm: the DID of its space and its merkle id."""
 
     space: OpenText
@@ -110,7 +110,7 @@ class JobStatus(StrEnum):
     FAILED = "failed"
 
 
-class Job(msgspec.Struct, frozen=True):
+class Job(msgspec.Struct, frozen=True, gc=False):
     """A durable request to run one stream of one charm.
 
     `attempt` counts from 1; `deliveries` counts how often this attempt was handed out;
@@ -236,7 +236,7 @@ class Failure(msgspec.Struct, frozen=True):
     refusal: Refusal | None = None
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """The one result type of an attempt.
 
     `writes` names fields of the charm; a linked field stands for the linked value.
@@ -265,7 +265,7 @@ class Outcome(msgspec.Struct, frozen=True):
         return self.failure is None and not self.stale and not self.cancelled
 
 
-class RunRecord(msgspec.Struct, frozen=True):
+class RunRecord(msgspec.Struct, frozen=True, gc=False):
     """One recorded run; `status` is one of `outcome_policy.RunStatus`.
 
     `retired` says for what the run did its worker was replaced; empty where it was not.
@@ -358,7 +358,7 @@ class Registration:
     updated_at: float
 
 
-class CharmHealth(msgspec.Struct, frozen=True):
+class CharmHealth(msgspec.Struct, frozen=True, gc=False):
     """What the service remembers of a charm's runs; durations in milliseconds."""
 
     status: str = ""

@@ -53,7 +53,7 @@ from bg_charm_service.supervisor.waiting_charms import WaitingCharms
 from bg_charm_service.workers.pool.events import RunFinished, WorkerSpent
 
 
-class Settled(msgspec.Struct, frozen=True):
+class Settled(msgspec.Struct, frozen=True, gc=False):
     """What became of a run, for those who tell about it once it is on disk."""
 
     run: InFlight

@@ -26,7 +26,7 @@ _MOST_SOURCES = 10_000
 _NEWEST_WEIGHT = 0.5
 
 
-class InFlight(msgspec.Struct, frozen=True):
+class InFlight(msgspec.Struct, frozen=True, gc=False):
     """One run under way: its claim, and the versions of the values it started from."""
 
     claim: Claim

@@ -36,7 +36,7 @@ from bg_charm_service.workers.protocol.messages import FoundItems, RunSpec, Want
 _READ_TOGETHER = 25
 
 
-class Prepared(msgspec.Struct, frozen=True):
+class Prepared(msgspec.Struct, frozen=True, gc=False):
     """A claimed job with all that its run is given, ready to go out once the claim is on disk."""
 
     run: InFlight

@@ -30,9 +30,9 @@ from bg_charm_service.workers.protocol.messages import Inspect, LogText, RunSpec
 
 _Decoder = codecs.getincrementaldecoder("utf-8")
 
-#: When a new worker is measured first, in seconds after its start, while it makes a run; and what it
-#: shares with others, which takes long. Many workers do not live so long, each of which serves a
-#: space for a moment; one that grows is seen by what all use.
+#: When a new worker that makes a run is measured first, in seconds after its start, and what it
+#: shares with others, which takes long. Many do not live so long, since each serves a space for a
+#: moment; one that grows is seen by what all use.
 FIRST_LOOK_SECONDS, FIRST_EXACT_SECONDS = 0.25, 1.0
 
 #: What a log may hold beyond the limit that the worker keeps itself.

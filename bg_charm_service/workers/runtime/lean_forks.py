@@ -23,11 +23,11 @@ _left_out: Final[list[dict[str, Hook]]] = []
 def left_out() -> Iterator[None]:
     """Leave out what modules that are imported inside want done around forks."""
     register = os.register_at_fork
-    os.register_at_fork = _leave_out
+    vars(os)["register_at_fork"] = _leave_out
     try:
         yield
     finally:
-        os.register_at_fork = register
+        vars(os)["register_at_fork"] = register
 
 
 def begin_child(*, may_fork: bool) -> None:
