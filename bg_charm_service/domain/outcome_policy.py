@@ -269,9 +269,7 @@ def disabled_by_hand(health: CharmHealth, now: float, status: str) -> CharmHealt
     return replace(health, disabled_at=now, disabled_by=DisabledBy.HAND, status=status)
 
 
-def _after_run(
-    health: CharmHealth, outcome: Outcome, now: float, **others: object
-) -> CharmHealth:
+def _after_run(health: CharmHealth, outcome: Outcome, now: float, **others: object) -> CharmHealth:
     """What is known once a run was made, with the others that its end changes: in one go."""
     took_ms = outcome.duration_seconds * 1000
     executions = health.executions
