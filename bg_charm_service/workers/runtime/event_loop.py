@@ -250,9 +250,9 @@ class _Loop(asyncio.SelectorEventLoop):
         self._be_able_to_wait()
         return super()._add_writer(*args)  # type: ignore[misc]
 
-    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
+    def add_signal_handler(self, *args: Any) -> None:  # type: ignore[override]
         self._be_able_to_wait()
-        super().add_signal_handler(sig, callback, *args)
+        super().add_signal_handler(*args)
 
     def set_up(
         self, on_error: ExceptionHandler, task_factory: Any, executor: ThreadPoolExecutor
