@@ -7,6 +7,7 @@ holds up no other. Called by the loop, which owns the transaction.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -260,27 +261,23 @@ class Completer:
         return settled
 
     def _write_together(self, settled: Sequence[Settled], now: float) -> None:
-        claims = [one.run.claim for one in settled]
+        claims, keys, written, records, healths = [], [], [], [], []
+        for one in settled:
+            run = one.run
+            claims.append(run.claim)
+            key = run.claim.charm_key
+            keys.append(key)
+            for name, value in one.outcome.writes.items():
+                written.append((key, name, value))
+            records.append((key, one.record))
+            healths.append((key, run.health, one.decision.health))
         ends = self._queue.ack_all(claims)
-        keys = [claim.charm_key for claim in claims]
-        self._store.cells.write_all(
-            (key, name, value)
-            for key, one in zip(keys, settled, strict=True)
-            for name, value in one.outcome.writes.items()
-        )
-        records = [(key, one.record) for key, one in zip(keys, settled, strict=True)]
+        self._store.cells.write_all(written)
         self._store.runs.record_all(records, self._history_runs)
-        self._store.health.put_all(
-            [
-                (key, one.run.health, one.decision.health)
-                for key, one in zip(keys, settled, strict=True)
-            ],
-            ends,
-        )
+        self._store.health.put_all(healths, ends)
         self._renew(settled, now)
         self._queue.drop_dead_polls(keys)
-        for one in settled:
-            self._count(one.run, one.outcome, one.decision)
+        self._count_successes(settled)
         if self._waiting.needs_sign_in:
             for one in settled:
                 self._note_sign_ins(one.run, one.outcome)
@@ -487,6 +484,18 @@ class Completer:
         if decision.disables:
             self._queue.hold(claim.charm_key)
             self._planner.drop(claim.charm_key)
+
+    def _count_successes(self, settled: Sequence[Settled]) -> None:
+        label_of = self._polled_charms.label
+        labels = Counter([label_of(one.run.claim.charm_key) for one in settled])
+        totals = self._store.totals
+        totals.add("executions", len(settled))
+        totals.add("successes", len(settled))
+        totals.add("total_ms", sum([one.outcome.duration_seconds * 1000 for one in settled]))
+        for label, count in labels.items():
+            if label is not None:
+                totals.add(f"executions/{label}", count)
+                totals.add(f"successes/{label}", count)
 
     def _count(self, run: InFlight, outcome: Outcome, decision: Decision) -> None:
         totals = self._store.totals

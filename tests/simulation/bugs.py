@@ -410,12 +410,6 @@ class StubbornDatabase(Database):
     def on_rollback(self, callback: Callable[[], None]) -> None: ...
 
 
-class DeafDatabase(Database):
-    """Does not tell those who remember what they read that it was undone."""
-
-    def _tell_undone(self) -> None: ...
-
-
 class EagerDatabase(Database):
     """Calls what waits for a commit, and then commits."""
 
