@@ -32,8 +32,8 @@ def left_out() -> Iterator[None]:
 
 def begin_child(*, may_fork: bool) -> None:
     """Do in a forked child what cannot be left out; `may_fork` where it may have children."""
-    # As `random` itself wants it. By its function `seed` a charm seeds, which is noted. It came with
-    # the rest, by `tempfile` for one; an import statement here would cost more.
+    # As `random` itself wants it: its function `seed` is for charms, and noted. It came with the
+    # rest, by `tempfile` for one; an import statement here would cost more.
     sys.modules["random"]._inst.seed()
     if may_fork:
         for hooks in _left_out:
