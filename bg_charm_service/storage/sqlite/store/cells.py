@@ -20,7 +20,8 @@ from bg_charm_service.storage.sqlite.remembered import Remembered
 from bg_charm_service.storage.sqlite.store.data_keys import Secrets
 
 # A version is never used twice: a field that was dropped and made anew has another key.
-_VERSION = "(cell_key << 32) + version"
+_VERSION_BITS = 32
+_VERSION = f"(cell_key << {_VERSION_BITS}) + version"
 
 _IN_SNAPSHOT = f"""charm_key, field, {_VERSION}, is_sealed,
     CASE WHEN length(value) <= {INLINE_BYTES} OR is_sealed THEN value END, length(value)"""
@@ -31,6 +32,8 @@ _REMEMBERED_BYTES, _REMEMBERED_FIELDS = 256, 8
 # Apart from the insert, which costs more than all else where it only finds that there is a row.
 _REPLACE = """UPDATE cells SET version = version + 1, is_sealed = ?3, value = ?4
     WHERE charm_key = ?1 AND field = ?2"""
+# Where the cell is known, there is no need to look for it.
+_REPLACE_KNOWN = "UPDATE cells SET version = version + 1, value = ?1 WHERE cell_key = ?2"
 _INSERT = """INSERT INTO cells (charm_key, field, version, is_sealed, value)
     VALUES (?1, ?2, 1, ?3, ?4) ON CONFLICT (charm_key, field) DO NOTHING"""
 
@@ -114,10 +117,24 @@ class Cells:
         For what plain runs wrote into their own charms, once it was checked: no secret, and no
         field twice.
         """
-        written = [(charm_key, field, False, value) for charm_key, field, value in rows]
-        self._write(written)
-        for charm_key, field, _, value in written:
-            self._follow(charm_key, field, value)
+        known, others = [], []
+        for charm_key, field, value in rows:
+            before = self._known.get(charm_key)
+            cell = before.get(field) if before is not None else None
+            if before is None or cell is None:
+                others.append((charm_key, field, False, value))
+                continue
+            known.append((value, cell.version >> _VERSION_BITS))
+            if len(value) <= _REMEMBERED_BYTES:
+                after = {**before, field: CellValue(cell.version + 1, value, len(value))}
+                self._known.follow(charm_key, before, after)
+            else:
+                self._known.forget([charm_key])
+        if known and self._database.executemany(_REPLACE_KNOWN, known).rowcount != len(known):
+            raise RuntimeError("fields that were known to be there are not")
+        if others:
+            self._write(others)
+            self._known.forget([charm_key for charm_key, *_ in others])
 
     def drop(self, charm_key: int, field: str) -> None:
         """Delete one field."""
@@ -148,16 +165,6 @@ class Cells:
     def _write(self, rows: Sequence[tuple[int, str, bool, bytes]]) -> None:
         if self._database.executemany(_REPLACE, rows).rowcount < len(rows):
             self._database.executemany(_INSERT, rows)
-
-    def _follow(self, charm_key: int, field: str, value: bytes) -> None:
-        """Remember a value that was just written over one that is known."""
-        before = self._known.get(charm_key)
-        cell = before.get(field) if before is not None else None
-        if before is None or cell is None or len(value) > _REMEMBERED_BYTES:
-            self._known.forget([charm_key])
-        else:
-            after = {**before, field: CellValue(cell.version + 1, value, len(value))}
-            self._known.follow(charm_key, before, after)
 
     def _shown(
         self, charm: CharmRecord, field: str, value: bytes, *, is_sealed: bool
