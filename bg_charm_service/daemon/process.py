@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, Final
 
 import tenacity
 from loguru import logger
@@ -60,6 +60,9 @@ _BUSY_WAIT_SECONDS = 5.0
 #: When Python's collector of cycles looks, by generation: a step of the loop makes thousands of
 #: objects that are gone a moment later without it, and looking through them is a third of the step.
 _COLLECTOR_THRESHOLDS = (20_000, 50, 100)
+
+#: Asked of its enum, a member takes many times as long (Python 3.11), and this is for each run.
+_SUCCESS: Final = RunStatus.SUCCESS
 
 #: Slow steps of the loop are told of so often at most, in seconds.
 _SLOW_STEP_SECONDS = 1.0
@@ -312,7 +315,7 @@ class _SettledRunLogger:
     def _log(self, settled: Settled) -> None:
         job, outcome, decision = settled.run.claim.job, settled.outcome, settled.decision
         duration, worker = outcome.duration_seconds, settled.record.worker
-        if decision.status is RunStatus.SUCCESS:
+        if decision.status is _SUCCESS:
             self._run_log.succeeded(job, duration_seconds=duration, worker=worker)
             return
         if outcome.failure is None:

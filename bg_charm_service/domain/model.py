@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, make_dataclass
 from enum import IntEnum, StrEnum
-from typing import TYPE_CHECKING, get_type_hints
+from typing import TYPE_CHECKING, Final, get_type_hints
 
 import msgspec
 
@@ -44,7 +44,7 @@ UPDATER_STREAMS = (
 POLL_EVENT = b"{}"
 
 
-class CharmRef(msgspec.Struct, frozen=True, order=True):
+class CharmRef(msgspec.Struct, frozen=True, order=True, gc=False):
     """Names one charm: the DID of its space and its merkle id."""
 
     space: OpenText
@@ -110,7 +110,7 @@ class JobStatus(StrEnum):
     FAILED = "failed"
 
 
-class Job(msgspec.Struct, frozen=True):
+class Job(msgspec.Struct, frozen=True, gc=False):
     """A durable request to run one stream of one charm.
 
     `attempt` counts from 1; `deliveries` counts how often this attempt was handed out;
@@ -159,6 +159,10 @@ class FieldKind(StrEnum):
         return self in (FieldKind.ITEMS, FieldKind.ITEMS_CELL)
 
 
+#: Asked of its enum, a member takes many times as long (Python 3.11), and this is for each run.
+_VALUE: Final = FieldKind.VALUE
+
+
 @dataclass(frozen=True, slots=True)
 class FieldSchema:
     """One typed field of a charm class; `default` is None when a value must be given.
@@ -197,13 +201,14 @@ class CharmSchema:
     @property
     def has_values_only(self) -> bool:
         """Whether it has no links, secrets, collections, nor what may be the original's `auth`."""
-        return all(
-            field.kind is FieldKind.VALUE and field.name != PLAIN_AUTH for field in self.fields
-        )
+        return all(field.kind is _VALUE and field.name != PLAIN_AUTH for field in self.fields)
 
     def field(self, name: str) -> FieldSchema | None:
         """Find a field by its name."""
-        return next((f for f in self.fields if f.name == name), None)
+        for one in self.fields:
+            if one.name == name:
+                return one
+        return None
 
 
 class Send(msgspec.Struct, frozen=True):
@@ -236,7 +241,7 @@ class Failure(msgspec.Struct, frozen=True):
     refusal: Refusal | None = None
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """The one result type of an attempt.
 
     `writes` names fields of the charm; a linked field stands for the linked value.
@@ -265,7 +270,7 @@ class Outcome(msgspec.Struct, frozen=True):
         return self.failure is None and not self.stale and not self.cancelled
 
 
-class RunRecord(msgspec.Struct, frozen=True):
+class RunRecord(msgspec.Struct, frozen=True, gc=False):
     """One recorded run; `status` is one of `outcome_policy.RunStatus`.
 
     `retired` says for what the run did its worker was replaced; empty where it was not.
@@ -358,7 +363,7 @@ class Registration:
     updated_at: float
 
 
-class CharmHealth(msgspec.Struct, frozen=True):
+class CharmHealth(msgspec.Struct, frozen=True, gc=False):
     """What the service remembers of a charm's runs; durations in milliseconds."""
 
     status: str = ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 from msgspec.structs import replace
@@ -68,6 +69,11 @@ _STATUSES = {
     EndingKind.STOP: RunStatus.STOPPED,
 }
 
+#: Asked of its enum, a member takes many times as long (Python 3.11), and these are for each run.
+_DONE: Final = Step.DONE
+_SUCCESS: Final = RunStatus.SUCCESS
+_SIGN_IN: Final = DisabledBy.SIGN_IN
+
 #: Endings after which the charm is not polled until somebody does something.
 _SWITCHED_OFF = {EndingKind.SIGN_IN: DisabledBy.SIGN_IN, EndingKind.STOP: DisabledBy.STOPPED}
 
@@ -80,7 +86,7 @@ class FailurePolicy:
     max_failures: int = 5
 
 
-class Decision(msgspec.Struct, frozen=True):
+class Decision(msgspec.Struct, frozen=True, gc=False):
     """What to write: the job's next step, the charm's health, how the run is recorded.
 
     `run_at` counts only for a retry, a re-run, or a job that waits; `disables` when this outcome
@@ -114,11 +120,15 @@ def decide_outcome(
     `before` is what the charm waits for; `interval_seconds`, how often it is polled, is asked for
     only where a run names the time of its next one.
     """
-    health = replace(health, runs_recorded=health.runs_recorded + 1)
     if outcome.cancelled:
-        return Decision(Step.CANCEL, health, RunStatus.CANCELLED, waiting=before)
+        recorded = replace(health, runs_recorded=health.runs_recorded + 1)
+        return Decision(Step.CANCEL, recorded, RunStatus.CANCELLED, waiting=before)
     if outcome.stale:
-        moved = replace(health, stale_streak=health.stale_streak + 1)
+        moved = replace(
+            health,
+            runs_recorded=health.runs_recorded + 1,
+            stale_streak=health.stale_streak + 1,
+        )
         return Decision(Step.RERUN, moved, RunStatus.STALE, run_at=steady, waiting=before)
     ending = outcome.ending
     # What has switched a charm off is known until it is on again.
@@ -147,13 +157,13 @@ def _success(
     job: Job, outcome: Outcome, health: CharmHealth, now: float, waiting: Waiting | None
 ) -> Decision:
     succeeded = _after_success(health, job, outcome, now)
-    if health.disabled_by is DisabledBy.SIGN_IN:
+    if health.disabled_by is _SIGN_IN:
         # A run by hand has shown that whoever had to sign in has done so.
         enabled = enabled_again(succeeded, SUCCESS_STATUS)
-        return Decision(Step.DONE, enabled, RunStatus.SUCCESS, enables=True)
+        return Decision(_DONE, enabled, _SUCCESS, enables=True)
     if health.is_enabled and waiting is not None and outcome.ending is not None:
         succeeded = replace(succeeded, status=status_of(outcome.ending))
-    return Decision(Step.DONE, succeeded, RunStatus.SUCCESS, waiting=waiting)
+    return Decision(_DONE, succeeded, _SUCCESS, waiting=waiting)
 
 
 def _neither(
@@ -169,6 +179,7 @@ def _neither(
     ended = replace(
         health,
         last_run=now,
+        runs_recorded=health.runs_recorded + 1,
         stale_streak=0,
         waits=health.waits + (status is RunStatus.WAITING),
         downs=health.downs + (status is RunStatus.DOWN),
@@ -264,25 +275,30 @@ def disabled_by_hand(health: CharmHealth, now: float, status: str) -> CharmHealt
     return replace(health, disabled_at=now, disabled_by=DisabledBy.HAND, status=status)
 
 
-def _after_run(health: CharmHealth, outcome: Outcome, now: float) -> CharmHealth:
+def _after_run(health: CharmHealth, outcome: Outcome, now: float, **others: object) -> CharmHealth:
+    """What is known once a run was made, with the others that its end changes: in one go."""
     took_ms = outcome.duration_seconds * 1000
-    is_first = health.executions == 0
+    executions = health.executions
     return replace(
         health,
         last_run=now,
-        executions=health.executions + 1,
+        runs_recorded=health.runs_recorded + 1,
+        executions=executions + 1,
         stale_streak=0,
         total_ms=health.total_ms + took_ms,
-        min_ms=took_ms if is_first else min(health.min_ms, took_ms),
-        max_ms=max(health.max_ms, took_ms),
+        min_ms=took_ms if took_ms < health.min_ms or not executions else health.min_ms,
+        max_ms=took_ms if took_ms > health.max_ms else health.max_ms,
         last_ms=took_ms,
+        **others,
     )
 
 
 def _after_success(health: CharmHealth, job: Job, outcome: Outcome, now: float) -> CharmHealth:
-    return replace(
-        _after_run(health, outcome, now),
-        status=SUCCESS_STATUS if health.is_enabled else health.status,
+    return _after_run(
+        health,
+        outcome,
+        now,
+        status=SUCCESS_STATUS if health.disabled_by is None else health.status,
         successes=health.successes + 1,
         consecutive_failures=0,
         last_success=now,
@@ -294,8 +310,10 @@ def _after_failure(
     health: CharmHealth, outcome: Outcome, failure: Failure, now: float
 ) -> CharmHealth:
     is_service_death = failure.cause is FailureCause.SUPERVISOR
-    return replace(
-        _after_run(health, outcome, now),
+    return _after_run(
+        health,
+        outcome,
+        now,
         status=failure.message,
         service_deaths=health.service_deaths + is_service_death,
         failures=health.failures + 1,

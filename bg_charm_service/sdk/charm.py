@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from bg_charm_service.sdk.http_client import Auth, HttpClient
 
 # Keys in an instance's own dict that no attribute of an author's can collide with.
+#: Asked of its enum, a member takes many times as long (Python 3.11), and this is for each run.
+_VALUE: Final = FieldKind.VALUE
+
 _RUN: Final = "$run"
 _CONTEXT: Final = "$context"
 _CLASS_SCHEMA: Final = "$class_schema"
@@ -269,6 +272,9 @@ class Charm:
         def __setattr__(self, name, value):
             field = class_schema(type(self)).fields.get(name)
             if field is not None:
+                if field.kind is _VALUE:
+                    self.__dict__[name] = value
+                    return
                 if field.kind is FieldKind.CELL:
                     raise AttributeError(f"{name} is a link: write with self.{name}.set(...)")
                 if field.kind.is_of_items:

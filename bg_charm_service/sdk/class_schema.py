@@ -154,6 +154,9 @@ def _annotations(cls: type, owner: type) -> dict[str, Any]:
 
 
 def _resolve(cls: type, owner: type, name: str, annotation: Any) -> Any:
+    if type(annotation) is type:
+        # Says all by itself, as that of most fields.
+        return annotation
     # Resolved one by one, so that an error can name its field.
     holder = type(
         owner.__name__, (), {"__annotations__": {name: annotation}, "__module__": owner.__module__}

@@ -16,7 +16,7 @@ from functools import partial
 
 from bg_charm_service.domain.disclosure import CauseInstead, OpenText
 from bg_charm_service.domain.errors import SPENT_WORKER, FailureCause
-from bg_charm_service.domain.model import CharmRef
+from bg_charm_service.domain.model import CharmRef, RunRecord
 from bg_charm_service.domain.text_limits import LINE_ERROR_CHARACTERS, cut
 from bg_charm_service.service.followers import Followers
 from bg_charm_service.supervisor.completer import Settled
@@ -176,7 +176,8 @@ class EventFeed:
 
     def _tell_run(self, settled: Settled) -> None:
         job = settled.run.claim.job
-        self._tell("run", job.ref, partial(_about_run, settled))
+        # No more than its record is kept with it: what else a run had is gone at once.
+        self._tell("run", job.ref, partial(_about_run, settled.record))
         failure = settled.outcome.failure
         if failure is not None and failure.cause in _DEADLY:
             pid = settled.record.worker
@@ -187,8 +188,7 @@ class EventFeed:
             self.publish("charm", job.ref, CharmChange("enabled"))
 
 
-def _about_run(settled: Settled) -> RunEnd:
-    record = settled.record
+def _about_run(record: RunRecord) -> RunEnd:
     return RunEnd(
         number=record.number,
         run_id=record.run_id,

@@ -43,7 +43,7 @@ KEPT_AUDIT_ENTRIES = 100_000
 NAMED_THINGS = 3
 
 
-class Claim(msgspec.Struct, frozen=True):
+class Claim(msgspec.Struct, frozen=True, gc=False):
     """A job taken for one worker; `fence` in the job proves that it is the newest claim."""
 
     job: Job
@@ -53,7 +53,7 @@ class Claim(msgspec.Struct, frozen=True):
     integration: str = ""
 
 
-class NewJob(msgspec.Struct, frozen=True):
+class NewJob(msgspec.Struct, frozen=True, gc=False):
     """A job to be queued; a poll is unique, and has the key of its charm for it."""
 
     space_key: int
@@ -234,7 +234,7 @@ class CharmFilter:
     now: float = 0.0
 
 
-class CellValue(msgspec.Struct, frozen=True):
+class CellValue(msgspec.Struct, frozen=True, gc=False):
     """A field's JSON at a version; `value` is None when it is large and was left out.
 
     `size_bytes` is what it takes on disk, in a snapshot.
@@ -263,7 +263,7 @@ class Link:
     is_writable: bool
 
 
-class ScheduleEntry(msgspec.Struct, frozen=True):
+class ScheduleEntry(msgspec.Struct, frozen=True, gc=False):
     """When a charm is due, and its own interval; None for the service's."""
 
     charm_key: int

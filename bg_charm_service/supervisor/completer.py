@@ -7,9 +7,11 @@ holds up no other. Called by the loop, which owns the transaction.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 import msgspec
 from loguru import logger
@@ -52,8 +54,12 @@ from bg_charm_service.supervisor.run_items import RunItems
 from bg_charm_service.supervisor.waiting_charms import WaitingCharms
 from bg_charm_service.workers.pool.events import RunFinished, WorkerSpent
 
+#: Asked of its enum, a member takes many times as long (Python 3.11), and these are for each run.
+_SEND: Final = Origin.SEND
+_SUCCESS: Final = RunStatus.SUCCESS
 
-class Settled(msgspec.Struct, frozen=True):
+
+class Settled(msgspec.Struct, frozen=True, gc=False):
     """What became of a run, for those who tell about it once it is on disk."""
 
     run: InFlight
@@ -190,7 +196,7 @@ class Completer:
             and not (answer.stale or answer.sends or answer.reminds or finished.is_cancelled)
             and not finished.retired
             and not (self._runs.withdrawn and self._is_withdrawn(run, finished))
-            and run.claim.job.origin is not Origin.SEND
+            and run.claim.job.origin is not _SEND
             and not (run.links or run.secrets or run.is_alone)
             and self._changes.since(run.claim.charm_key) == run.mark
             and self._effects.are_plain(run, answer.writes, finished.run.limits)
@@ -260,27 +266,23 @@ class Completer:
         return settled
 
     def _write_together(self, settled: Sequence[Settled], now: float) -> None:
-        claims = [one.run.claim for one in settled]
+        claims, keys, written, records, healths = [], [], [], [], []
+        for one in settled:
+            run = one.run
+            claims.append(run.claim)
+            key = run.claim.charm_key
+            keys.append(key)
+            for name, value in one.outcome.writes.items():
+                written.append((key, name, value))
+            records.append((key, one.record))
+            healths.append((key, run.health, one.decision.health))
         ends = self._queue.ack_all(claims)
-        keys = [claim.charm_key for claim in claims]
-        self._store.cells.write_all(
-            (key, name, value)
-            for key, one in zip(keys, settled, strict=True)
-            for name, value in one.outcome.writes.items()
-        )
-        records = [(key, one.record) for key, one in zip(keys, settled, strict=True)]
+        self._store.cells.write_all(written)
         self._store.runs.record_all(records, self._history_runs)
-        self._store.health.put_all(
-            [
-                (key, one.run.health, one.decision.health)
-                for key, one in zip(keys, settled, strict=True)
-            ],
-            ends,
-        )
+        self._store.health.put_all(healths, ends)
         self._renew(settled, now)
         self._queue.drop_dead_polls(keys)
-        for one in settled:
-            self._count(one.run, one.outcome, one.decision)
+        self._count_successes(settled)
         if self._waiting.needs_sign_in:
             for one in settled:
                 self._note_sign_ins(one.run, one.outcome)
@@ -346,7 +348,7 @@ class Completer:
             before=waiting,
             interval_seconds=interval,
         )
-        is_dead_send = decision.step is Step.BURY and claim.job.origin is Origin.SEND
+        is_dead_send = decision.step is Step.BURY and claim.job.origin is _SEND
         if is_dead_send and not self._queue.has_room_for_dead(claim.charm_key):
             return kept_in_line(decision, steady=steady)
         return decision
@@ -357,7 +359,7 @@ class Completer:
         if after is not before:
             self._waiting.settle(claim.job.ref, claim.charm_key, claim.space_key, before, after)
         has_reached = before is not None and before.kind is EndingKind.DOWN
-        if has_reached and before is not None and decision.status is RunStatus.SUCCESS:
+        if has_reached and before is not None and decision.status is _SUCCESS:
             self._waiting.host_answered(claim.space_key, before.host)
 
     def _note_sign_ins(self, run: InFlight, outcome: Outcome) -> None:
@@ -482,20 +484,32 @@ class Completer:
             self._queue.bury(claim)
         else:
             self._queue.ack(claim)
-        if decision.status is RunStatus.SUCCESS:
+        if decision.status is _SUCCESS:
             self._queue.drop_dead_poll(claim.charm_key)
         if decision.disables:
             self._queue.hold(claim.charm_key)
             self._planner.drop(claim.charm_key)
 
+    def _count_successes(self, settled: Sequence[Settled]) -> None:
+        label_of = self._polled_charms.label
+        labels = Counter([label_of(one.run.claim.charm_key) for one in settled])
+        totals = self._store.totals
+        totals.add("executions", len(settled))
+        totals.add("successes", len(settled))
+        totals.add("total_ms", sum([one.outcome.duration_seconds * 1000 for one in settled]))
+        for label, count in labels.items():
+            if label is not None:
+                totals.add(f"executions/{label}", count)
+                totals.add(f"successes/{label}", count)
+
     def _count(self, run: InFlight, outcome: Outcome, decision: Decision) -> None:
         totals = self._store.totals
-        if decision.status not in (RunStatus.SUCCESS, RunStatus.FAILURE):
+        if decision.status not in (_SUCCESS, RunStatus.FAILURE):
             totals.add(f"{decision.status}_runs")
             return
         totals.add("executions")
         totals.add("total_ms", outcome.duration_seconds * 1000)
-        is_success = decision.status is RunStatus.SUCCESS
+        is_success = decision.status is _SUCCESS
         totals.add("successes" if is_success else "failures")
         label = self._polled_charms.label(run.claim.charm_key)
         if label is not None:
@@ -507,7 +521,7 @@ class Completer:
 
 def has_changed(field: str, settled: Settled) -> bool:
     """Whether a run that succeeded wrote a field of its own charm; any, where none is named."""
-    if settled.decision.status is not RunStatus.SUCCESS:
+    if settled.decision.status is not _SUCCESS:
         return False
     writes, links = settled.outcome.written, settled.run.links
     return field in writes if field else any(name not in links for name in writes)

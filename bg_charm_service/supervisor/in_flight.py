@@ -26,7 +26,7 @@ _MOST_SOURCES = 10_000
 _NEWEST_WEIGHT = 0.5
 
 
-class InFlight(msgspec.Struct, frozen=True):
+class InFlight(msgspec.Struct, frozen=True, gc=False):
     """One run under way: its claim, and the versions of the values it started from."""
 
     claim: Claim
@@ -118,14 +118,17 @@ class RunsInFlight:
 
     def add(self, runs: Sequence[InFlight], now: float) -> None:
         """Remember the runs that are about to go out to one worker."""
+        by_job, by_charm = self._by_job, self._by_charm
         for run in runs:
-            self.drop(run, now)
+            claim = run.claim
+            if claim.job.job_id in by_job or claim.charm_key in by_charm:
+                self.drop(run, now)
         claim = runs[0].claim
         batch = _Batch(claim.space_key, claim.integration, len(runs), now)
         for run in runs:
             claim = run.claim
             job_id = claim.job.job_id
-            self._by_job[job_id] = self._by_charm[claim.charm_key] = run
+            by_job[job_id] = by_charm[claim.charm_key] = run
             self._batch_of[job_id] = batch
         self._batches.setdefault(batch.space_key, []).append(batch)
         self.by_integration[batch.integration] += 1

@@ -58,6 +58,8 @@ class PolledCharms:
 
     def note_health(self, charm_key: int, health: CharmHealth) -> None:
         """Note how a charm is doing once that is on disk."""
+        if not (health.consecutive_failures or health.disabled_by or self.failing or self.disabled):
+            return
         _keep(self.failing, charm_key, belongs=health.consecutive_failures > 0)
         _keep(self.disabled, charm_key, belongs=not health.is_enabled)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from bg_charm_service.domain.limits import LimitChanges
 from bg_charm_service.domain.model import FieldKind
@@ -104,18 +105,17 @@ def test_batch_is_bounded_by_size(path: Path) -> None:
 
 
 def _is_slow(done: Round, charm: CharmRecord) -> None:
-    health = done.bench.store.health.get(charm.charm_key)
-    done.bench.database.execute(
-        "UPDATE health SET last_ms = 500 WHERE charm_key = ?", (charm.charm_key,)
-    )
+    store = done.bench.store
+    health = store.health.get(charm.charm_key)
     assert health.last_ms < 500
+    store.health.put(charm.charm_key, replace(health, last_ms=500.0))
 
 
 def _failed(done: Round, charm: CharmRecord) -> None:
-    key = (charm.charm_key,)
-    done.bench.database.execute(
-        "UPDATE health SET last_error_at = last_success + 1 WHERE charm_key = ?", key
-    )
+    store = done.bench.store
+    health = store.health.get(charm.charm_key)
+    failed = replace(health, last_error_at=health.last_success + 1)
+    store.health.put(charm.charm_key, failed)
 
 
 def _has_other_walls(done: Round, charm: CharmRecord) -> None:

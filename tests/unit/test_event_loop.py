@@ -280,6 +280,56 @@ def test_a_loop_with_nothing_on_it_stays(event_loop: RunEventLoop) -> None:
     assert 1 == len(loops)
 
 
+def test_a_loop_has_files_only_for_those_who_wait(event_loop: RunEventLoop) -> None:
+    """A run that never waits opens none; one that does has what it needs, and its end closes it."""
+    opened: list[int] = []
+
+    def count() -> None:
+        opened.append(len(os.listdir("/proc/self/fd")))
+
+    async def never_waits(_event: object) -> None:
+        count()
+
+    async def waits(_event: object) -> None:
+        await for_a_timer()
+        count()
+
+    for handler in (never_waits, waits, never_waits):
+        event_loop.call(handler, {}, Deadline(5))
+        event_loop.renew()
+    first, most, last = opened
+    assert first + 3 == most
+    assert first == last
+
+
+def test_a_thread_is_heard_that_calls_before_anybody_waits(event_loop: RunEventLoop) -> None:
+    """What a thread hands to the loop in the first turn of a handler is done, and wakes it."""
+    heard: list[str] = []
+
+    async def handler(_event: object) -> None:
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+
+        def call() -> None:
+            loop.call_soon_threadsafe(heard.append, "early")
+            loop.call_soon_threadsafe(done.set_result, None)
+
+        thread = threading.Thread(target=call)
+        thread.start()
+        thread.join()
+        await done
+        later = loop.create_future()
+        thread = threading.Thread(
+            target=lambda: loop.call_soon_threadsafe(later.set_result, None), daemon=True
+        )
+        thread.start()
+        await later
+        thread.join()
+
+    event_loop.call(handler, {}, Deadline(5))
+    assert ["early"] == heard
+
+
 def test_a_failed_run_closes_its_generators(event_loop: RunEventLoop) -> None:
     """What an asynchronous generator does at its end it does in the run that began it."""
     notes: list[str] = []

@@ -36,7 +36,13 @@ from bg_charm_service.workers.pool.resource_monitor import (
 )
 from bg_charm_service.workers.pool.scratch.directory import ScratchRoot
 from bg_charm_service.workers.pool.scratch.usage import ScratchUsage
-from bg_charm_service.workers.pool.worker_process import Ending, WorkerProcess, WorkerState
+from bg_charm_service.workers.pool.worker_process import (
+    FIRST_EXACT_SECONDS,
+    FIRST_LOOK_SECONDS,
+    Ending,
+    WorkerProcess,
+    WorkerState,
+)
 
 MEGABYTE = 1024 * 1024
 LIMITS = Limits(memory_bytes=64 * MEGABYTE, threads=8, cpu_seconds=2.0)
@@ -334,11 +340,23 @@ def test_looking_costs_no_more_with_many_workers(
 def test_what_takes_long_is_made_a_few_at_a_time(watch: Callable[[int], Watched]) -> None:
     """Exact memory is read of all, in the end, but of five in one go at most."""
     bench = watch(12)
+    bench.look(FIRST_EXACT_SECONDS - 0.1)
+    assert 0 == bench.processes.exact_readings.total()
+    bench.clock.seconds += 0.1
     for done in (5, 10, 12, 12):
         bench.look(0.01)
         assert done == bench.processes.exact_readings.total()
     bench.look(16.0)
     assert 24 == bench.processes.exact_readings.total()
+
+
+def test_a_worker_that_lives_for_a_moment_costs_no_look(watch: Callable[[int], Watched]) -> None:
+    """New workers are looked at like those that were looked at when they started."""
+    bench = watch(3)
+    bench.look(FIRST_LOOK_SECONDS - 0.01)
+    assert 0 == bench.processes.readings.total() == bench.processes.exact_readings.total()
+    bench.look(0.02)
+    assert 3 == bench.processes.readings.total()
 
 
 def test_a_glance_measures_nobody_where_nothing_grows(watch: Callable[[int], Watched]) -> None:

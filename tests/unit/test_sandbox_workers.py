@@ -31,7 +31,9 @@ from bg_charm_service.workers.protocol.messages import (
 )
 from bg_charm_service.workers.protocol.start_tickets import TicketBox
 from bg_charm_service.workers.runtime.data_limit import UNTOUCHED_BYTES
-from bg_charm_service.workers.sandbox import Wall
+from bg_charm_service.workers.sandbox import Wall, landlock
+from bg_charm_service.workers.sandbox.capabilities import give_up_gaining
+from bg_charm_service.workers.sandbox.landlock import HeldPath, Ruleset
 from tests.unit.walled import Place, attempt, missing_walls, place
 
 CHARM = """
@@ -176,12 +178,55 @@ def test_everything_temporary_lies_in_scratch(asker: Asker, here: Place) -> None
 
 
 def test_nothing_is_left_open(asker: Asker) -> None:
-    """A worker holds its own sockets, its output, its event loop, and accounts of itself."""
+    """A worker holds its own sockets, its output, and accounts of itself."""
     told = asker.ask("[kind(fd) for fd in range(64) if kind(fd)]")
 
-    loop = ["epoll", "socket", "socket"]
     own = ["account", "threads", "children"] + ["own file"] * 5
-    assert sorted(["device", "pipe", "pipe", "socket", "socket", *own, *loop]) == sorted(told)
+    assert sorted(["device", "pipe", "pipe", "socket", "socket", *own]) == sorted(told)
+
+
+def test_each_worker_has_chance_of_its_own(asker: Asker) -> None:
+    """Workers that one process forked draw different random numbers."""
+    drawn = [asker.ask("__import__('random').random()") for _ in range(3)]
+
+    assert 3 == len(set(drawn))
+
+
+def test_a_folder_that_was_replaced_is_read_by_new_workers(here: Place) -> None:
+    """What may be read is held open between workers; what has taken its place counts for new ones.
+
+    One that is not there may come, and one that was there may go.
+    """
+    if Wall.FILES in missing_walls():
+        pytest.skip("this kernel has no wall around files")
+    folder = here.scratch / "library"
+    held = HeldPath(str(folder), landlock.READ)
+    handled = landlock.file_rights()
+    nothing = held.rule(handled)
+    folder.mkdir()
+    first = held.rule(handled), os.stat(folder).st_ino
+    again = held.rule(handled)
+    folder.rename(here.scratch / "older")
+    folder.mkdir()
+    (folder / "code").write_text("1")
+
+    def read(_: Place) -> None:
+        give_up_gaining()
+        with closing(Ruleset(files=True)) as ruleset:
+            ruleset.allow_paths([held])
+            ruleset.enforce()
+        (folder / "code").read_text()
+        here.outside.joinpath("file").read_text()
+
+    result = attempt(read, here, without=list(Wall))
+    folder.rename(here.scratch / "newer")
+
+    assert 0 == nothing
+    assert first[0] == again != 0
+    assert os.stat(here.scratch / "older").st_ino == first[1]
+    assert "PermissionError" == result.error
+    assert "outside" in result.text
+    assert 0 == held.rule(handled)
 
 
 def test_libraries_start_one_thread(asker: Asker) -> None:

@@ -22,7 +22,7 @@ from bg_charm_service.workers.protocol.messages import (
 )
 
 
-class RunFinished(msgspec.Struct, frozen=True):
+class RunFinished(msgspec.Struct, frozen=True, gc=False):
     """A run is over: answered, or its worker died.
 
     Without an answer, `death` says what the charm pays for; None when it pays nothing and the

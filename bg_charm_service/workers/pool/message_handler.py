@@ -7,6 +7,8 @@ pool whenever a worker may have said something.
 
 from __future__ import annotations
 
+from typing import Final
+
 from bg_charm_service.domain.clock import Clock
 from bg_charm_service.domain.errors import SPENT_WORKER
 from bg_charm_service.domain.items import LONGEST_KEY_BYTES, MOST_TOGETHER
@@ -36,6 +38,9 @@ from bg_charm_service.workers.protocol.messages import (
     TokenWanted,
     WantItems,
 )
+
+#: Asked of its enum, a member takes many times as long (Python 3.11), and these are for each run.
+_IDLE: Final = WorkerState.IDLE
 
 #: How long a worker that closed its socket may take to exit, in seconds.
 CLOSED_SECONDS = 1.0
@@ -76,7 +81,7 @@ class MessageHandler:
             has_news = True
             if not self._take_all(worker, now, events) or not channel.has_more:
                 break
-        if worker.state is WorkerState.IDLE and channel.is_in_frame:
+        if worker.state is _IDLE and channel.is_in_frame:
             channel.breach = channel.breach or "it speaks without being asked"
         if channel.breach:
             self._break_off(worker, channel.breach)

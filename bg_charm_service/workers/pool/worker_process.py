@@ -30,6 +30,11 @@ from bg_charm_service.workers.protocol.messages import Inspect, LogText, RunSpec
 
 _Decoder = codecs.getincrementaldecoder("utf-8")
 
+#: When a new worker that makes a run is measured first, in seconds after its start, and what it
+#: shares with others, which takes long. Many do not live so long, since each serves a space for a
+#: moment; one that grows is seen by what all use.
+FIRST_LOOK_SECONDS, FIRST_EXACT_SECONDS = 0.25, 1.0
+
 #: What a log may hold beyond the limit that the worker keeps itself.
 _SLACK_BYTES = 8192
 
@@ -162,7 +167,9 @@ class WorkerProcess:
         self.usage = Usage()
         self.own_bytes = 0
         self.output_bytes = 0
-        self.monitoring = MonitoringState()
+        self.monitoring = MonitoringState(
+            usage_after=started + FIRST_LOOK_SECONDS, exact_after=started + FIRST_EXACT_SECONDS
+        )
         self.ending: Ending | None = None
         self.detail = ""
         self.known_sources: set[str] = set()

@@ -77,7 +77,7 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     packages_root: str = ""
 
 
-class RunSpec(msgspec.Struct, frozen=True, tag="run", array_like=True):
+class RunSpec(msgspec.Struct, frozen=True, tag="run", array_like=True, gc=False):
     """One attempt to make: the charm, the event, and the values it starts from.
 
     `source` is left out when this worker has been sent that `source_hash` before. `large`
@@ -216,7 +216,7 @@ class LogText(_FromWorker, frozen=True, tag="log"):
     text: str
 
 
-class Answer(_FromWorker, frozen=True, tag="answer"):
+class Answer(_FromWorker, frozen=True, tag="answer", gc=False):
     """The result of one run; `leak` says what outlived it, so that the worker is retired.
 
     With an `ending` that is no success, `failure` has its text and its traceback.

@@ -35,20 +35,22 @@ from bg_charm_service.workers.protocol.processes import (
     close_all_fds_but,
     die_with_parent,
     keep_own_status_open,
-    leave_signals_to_main,
     set_handler,
     set_subreaper,
 )
 from bg_charm_service.workers.protocol.start_tickets import TicketBox
+from bg_charm_service.workers.runtime import lean_forks
 from bg_charm_service.workers.runtime.data_limit import DataLimit
 from bg_charm_service.workers.runtime.host_watch import HOSTS
 from bg_charm_service.workers.runtime.shared_state import shared_state
-from bg_charm_service.workers.runtime.worker import Bound, Worker
+from bg_charm_service.workers.runtime.worker import Bound, Tools, Worker
 from bg_charm_service.workers.sandbox import Wall, WallPlan
 
 #: A thread's stack, in bytes: small, so that the memory limit allows many threads, and large
 #: enough for deep recursion through C code, which would crash the worker otherwise.
 _STACK_BYTES = 2 * 1024 * 1024
+
+_STDERR_FD = 2
 
 #: Of addresses a sandboxed worker may map so many bytes, used or not: far more than any library
 #: reserves, and too little to fill memory with page tables, which no other limit counts.
@@ -96,9 +98,10 @@ class Warm(Charm):
 _WARM_WORKERS, _WARM_RUNS = 8, 4
 
 
-def preload() -> None:
+def preload() -> Tools:
     """Import and build what every worker needs, so that forked ones have it already."""
-    faulthandler.enable()
+    # By its number: what a worker finds there is its own.
+    faulthandler.enable(_STDERR_FD, all_threads=False)
     # Inherited, as are these limits and variables.
     threading.stack_size(_STACK_BYTES)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -111,6 +114,7 @@ def preload() -> None:
     # Where the certificates cannot be read, that is the error of whoever needs them.
     with suppress(OSError):
         prepare_tls_context()
+    return Tools.make()
 
 
 def _warm_up() -> None:
@@ -132,6 +136,7 @@ def _warm_up() -> None:
             retire_bytes=0,
             scratch="",
             walls=(),
+            tools=Tools.make(),
         )
         worker.serve()
         worker.close()
@@ -221,20 +226,24 @@ class WorkerPreparation:
 
 
 def run_worker(
-    connection_fd: int, out_fd: int, err_fd: int, tickets_fd: int, preparation: WorkerPreparation
+    connection_fd: int,
+    out_fd: int,
+    err_fd: int,
+    tickets_fd: int,
+    preparation: WorkerPreparation,
+    tools: Tools,
 ) -> NoReturn:
     """Be a worker; called in the forked child, never returns to the zygote's code."""
     zygote_pid = os.getppid()
+    lean_forks.begin_child(may_fork=Wall.CALLS in preparation.missing)
     os.setsid()
     die_with_parent(zygote_pid)
     os.dup2(out_fd, 1)
-    os.dup2(err_fd, 2)
+    os.dup2(err_fd, _STDERR_FD)
     signal.set_wakeup_fd(-1)
     close_all_fds_but({0, 1, 2, connection_fd, tickets_fd} | preparation.fds)
-    leave_signals_to_main()
     set_handler(signal.SIGCHLD, DEFAULT)
     set_subreaper()
-    faulthandler.enable(2, all_threads=False)
     keep_own_status_open()
     settings = preparation.settings
     _set_environment(settings)
@@ -253,6 +262,7 @@ def run_worker(
         scratch=settings.scratch,
         walls=frozenset(Wall) - preparation.missing,
         outdated=partial(_why_outdated, preparation.names),
+        tools=tools,
     )
     worker.serve()
     os._exit(UNFIT_EXIT_CODE if worker.is_unfit else 0)
@@ -300,8 +310,7 @@ def _is_of_libraries(entry: str) -> bool:
 
 def _end_for(error: SandboxError) -> NoReturn:
     """End this process, which must not go on without a wall."""
-    sys.stderr.write(f"{error}\n")
-    sys.stderr.flush()
+    os.write(_STDERR_FD, f"{error}\n".encode())
     os._exit(os.EX_CONFIG)
 
 

@@ -54,16 +54,11 @@ _LAST_STANDARD_FD = 2
 
 
 class Cleanup:
-    """Compares the process with what it was like before the first run.
+    """Compares the process with what it was like before the first run."""
 
-    `outdated` says what of the machine has changed since this process began.
-    """
-
-    def __init__(
-        self, event_loop: RunEventLoop, shared: SharedState, outdated: Callable[[], str]
-    ) -> None:
+    def __init__(self, event_loop: RunEventLoop, shared: SharedState) -> None:
         self._event_loop = event_loop
-        self._outdated = outdated
+        self._outdated: Callable[[], str] = str
         self._outdated_after = 0.0
         self._own_threads = {threading.main_thread()}
         self._shared = shared
@@ -80,8 +75,12 @@ class Cleanup:
         self._began_ns: int | None = None
         self._most_bytes = 0
 
-    def begin(self, most_bytes: int) -> None:
-        """Note how things are before the first run; it may leave so much memory, 0 for any."""
+    def begin(self, most_bytes: int, outdated: Callable[[], str]) -> None:
+        """Note how things are before the first run; it may leave so much memory, 0 for any.
+
+        `outdated` says what of the machine has changed since this process began.
+        """
+        self._outdated = outdated
         self._umask = os.umask(0o077)
         os.umask(self._umask)
         self._blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())

@@ -171,6 +171,25 @@ class RunEventLoop:
             asyncio.set_event_loop(self._loop)
 
 
+class _NoFiles(selectors.BaseSelector):
+    """Stands for the selector of a loop that nobody has waited in yet."""
+
+    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
+        return {}
+
+    def get_key(self, fileobj: Any) -> selectors.SelectorKey:
+        raise KeyError(f"{fileobj!r} is not registered")
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        raise NotImplementedError
+
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        raise KeyError(f"{fileobj!r} is not registered")
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        raise NotImplementedError
+
+
 class _Loop(asyncio.SelectorEventLoop):
     """Tells what is on it, and begins a handler without looking for anything else first."""
 
@@ -181,6 +200,8 @@ class _Loop(asyncio.SelectorEventLoop):
     _scheduled: list[asyncio.TimerHandle]
     _signal_handlers: dict[int, asyncio.Handle]
     _selector: selectors.BaseSelector
+    _ssock: Any
+    _csock: Any
     _asyncgens: WeakSet[Any]
     _closed: bool
     _debug: bool
@@ -202,8 +223,36 @@ class _Loop(asyncio.SelectorEventLoop):
     has_begun_generators = False
 
     def __init__(self) -> None:
-        super().__init__()
+        # What waits for files is made when somebody waits: it costs more than a run that does not.
+        super().__init__(_NoFiles())
         self._files = self._selector.get_map()
+
+    def _be_able_to_wait(self) -> None:
+        """Have what waits for files, and what other threads wake it by."""
+        if isinstance(self._selector, _NoFiles):
+            self._selector = selectors.DefaultSelector()
+            self._files = self._selector.get_map()
+            super()._make_self_pipe()  # type: ignore[misc]
+
+    def _make_self_pipe(self) -> None:
+        # Until there is one, nobody waits who would have to be woken.
+        self._ssock = self._csock = None
+
+    def _close_self_pipe(self) -> None:
+        if self._ssock is not None:
+            super()._close_self_pipe()  # type: ignore[misc]
+
+    def _add_reader(self, *args: Any) -> Any:
+        self._be_able_to_wait()
+        return super()._add_reader(*args)  # type: ignore[misc]
+
+    def _add_writer(self, *args: Any) -> Any:
+        self._be_able_to_wait()
+        return super()._add_writer(*args)  # type: ignore[misc]
+
+    def add_signal_handler(self, *args: Any) -> None:  # type: ignore[override]
+        self._be_able_to_wait()
+        super().add_signal_handler(*args)
 
     def set_up(
         self, on_error: ExceptionHandler, task_factory: Any, executor: ThreadPoolExecutor
@@ -226,6 +275,7 @@ class _Loop(asyncio.SelectorEventLoop):
 
     def run_forever(self) -> None:
         self.has_waited = True
+        self._be_able_to_wait()
         super().run_forever()
 
     def _is_stopped_by_first(self) -> bool:

@@ -121,9 +121,8 @@ def prepare() -> LogCapture:
     return output
 
 
-def capture(send: Callable[[str, str], None]) -> LogCapture:
-    """Send what is printed, and what goes through logging and loguru, from now on."""
+def capture() -> LogCapture:
+    """Take what is printed, and what goes through logging and loguru, from now on."""
     output = prepare()
-    output.connect(send)
     sys.stdout = sys.stderr = output
     return output

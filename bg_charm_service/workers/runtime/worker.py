@@ -71,10 +71,10 @@ from bg_charm_service.workers.runtime.deadline import Deadline, RunFlood
 from bg_charm_service.workers.runtime.event_loop import RunEventLoop
 from bg_charm_service.workers.runtime.failure_report import end_of
 from bg_charm_service.workers.runtime.host_watch import HOSTS
-from bg_charm_service.workers.runtime.log_capture import capture
+from bg_charm_service.workers.runtime.log_capture import LogCapture, capture
 from bg_charm_service.workers.runtime.refusals import Surroundings, hidden_refusals
 from bg_charm_service.workers.runtime.requests import Request, Requests
-from bg_charm_service.workers.runtime.shared_state import Setup, shared_state
+from bg_charm_service.workers.runtime.shared_state import Setup, SharedState, shared_state
 from bg_charm_service.workers.runtime.source_inspection import inspect_source
 from bg_charm_service.workers.sandbox import Wall
 
@@ -184,6 +184,25 @@ class Bound(NamedTuple):
     lack: str = ""
 
 
+class Tools(NamedTuple):
+    """What a worker has that does not depend on whose it is, made by the process that forks it.
+
+    Whatever a child does for the first time copies the pages of all that it touches, which takes
+    far longer than the doing.
+    """
+
+    output: LogCapture
+    event_loop: RunEventLoop
+    shared: SharedState
+    cleanup: Cleanup
+
+    @classmethod
+    def make(cls) -> Tools:
+        """Make those of a worker, and let them take the place of the standard ones."""
+        output, event_loop, shared = capture(), RunEventLoop(), shared_state()
+        return cls(output, event_loop, shared, Cleanup(event_loop, shared))
+
+
 class Worker:
     """One worker: a socket to the supervisor and the classes loaded so far."""
 
@@ -196,6 +215,7 @@ class Worker:
         scratch: str,
         *,
         walls: Collection[Wall],
+        tools: Tools,
         outdated: Callable[[], str] = lambda: "",
     ) -> None:
         self._connection = connection
@@ -208,10 +228,9 @@ class Worker:
         self._leftovers = Leftovers(scratch)
         self._lock = threading.RLock()
         self._classes: dict[tuple[str, str], LoadedClass] = {}
-        self._log_capture = capture(lambda run_id, text: self._send(LogText(run_id, text)))
-        self._event_loop = RunEventLoop()
-        self._shared = shared_state()
-        self._cleanup = Cleanup(self._event_loop, self._shared, outdated)
+        self._log_capture, self._event_loop, self._shared, self._cleanup = tools
+        self._log_capture.connect(self._send_log)
+        self._outdated = outdated
         self._pid = os.getpid()
         #: A thread that a run left has begun to work: nothing else is to run here.
         self.is_unfit = False
@@ -323,7 +342,7 @@ class Worker:
                 retire_bytes = min(retire_bytes, half)
             self._data_limit, self._lack = self._bind_to(walls)
             self._walls = walls
-            self._cleanup.begin(retire_bytes)
+            self._cleanup.begin(retire_bytes, self._outdated)
         elif walls != self._walls:
             raise FrameError("a request for other walls than this worker's")
 
@@ -449,6 +468,9 @@ class Worker:
                 self._connection.sendall(frame)
             finally:
                 self._is_talking = was_talking
+
+    def _send_log(self, run_id: str, text: str) -> None:
+        self._send(LogText(run_id, text))
 
     def _may_interrupt(self) -> bool:
         return not self._is_talking

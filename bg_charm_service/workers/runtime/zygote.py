@@ -16,11 +16,21 @@ import sys
 import traceback
 from typing import NoReturn
 
-import msgspec
+from bg_charm_service.workers.runtime import lean_forks
 
-from bg_charm_service.workers.protocol.messages import Exited, FromZygote, Spawn, Spawned
-from bg_charm_service.workers.protocol.processes import children_of, end_group, set_subreaper
-from bg_charm_service.workers.runtime.boot import WorkerPreparation, preload, run_worker
+# All that comes with these: what libraries do around a fork takes longer than the fork.
+with lean_forks.left_out():
+    import msgspec
+
+    from bg_charm_service.workers.protocol.messages import Exited, FromZygote, Spawn, Spawned
+    from bg_charm_service.workers.protocol.processes import (
+        children_of,
+        end_group,
+        leave_signals_to_main,
+        set_subreaper,
+    )
+    from bg_charm_service.workers.runtime.boot import WorkerPreparation, preload, run_worker
+    from bg_charm_service.workers.runtime.worker import Tools
 
 _MESSAGE_BYTES = 65536
 _FDS_PER_SPAWN = 4
@@ -32,8 +42,9 @@ _encoder = msgspec.msgpack.Encoder()
 class Zygote:
     """Forks on request, reaps, and reports each death."""
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, tools: Tools) -> None:
         self._control = control
+        self._tools = tools
         self._workers: dict[int, int] = {}
 
     def run(self) -> None:
@@ -74,7 +85,7 @@ class Zygote:
             self._report(Exited(request.worker_no, os.EX_OSERR))
         else:
             if pid == 0:
-                _be_worker(connection_fd, out_fd, err_fd, tickets_fd, preparation)
+                _be_worker(connection_fd, out_fd, err_fd, tickets_fd, preparation, self._tools)
             self._workers[pid] = request.worker_no
             self._report(Spawned(request.worker_no, pid))
         finally:
@@ -120,11 +131,16 @@ class Zygote:
 
 
 def _be_worker(
-    connection_fd: int, out_fd: int, err_fd: int, tickets_fd: int, preparation: WorkerPreparation
+    connection_fd: int,
+    out_fd: int,
+    err_fd: int,
+    tickets_fd: int,
+    preparation: WorkerPreparation,
+    tools: Tools,
 ) -> NoReturn:
     """Be a worker, to the end: nothing of the zygote goes on in a forked child."""
     try:
-        run_worker(connection_fd, out_fd, err_fd, tickets_fd, preparation)
+        run_worker(connection_fd, out_fd, err_fd, tickets_fd, preparation, tools)
     except BaseException:
         # Not what stands in its place by now.
         traceback.print_exc(file=sys.__stderr__)
@@ -143,8 +159,11 @@ def _next_ended() -> tuple[int, int] | None:
 def main(control_fd: int) -> None:
     """Run the zygote on an inherited socket."""
     set_subreaper()
-    preload()
+    # Inherited by workers.
+    leave_signals_to_main()
+    with lean_forks.left_out():
+        tools = preload()
     gc.collect()
     gc.freeze()
-    Zygote(socket.socket(fileno=control_fd)).run()
+    Zygote(socket.socket(fileno=control_fd), tools).run()
     sys.stdout.flush()

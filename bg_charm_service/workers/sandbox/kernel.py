@@ -26,8 +26,13 @@ Argument = int | ctypes.Array[ctypes.c_char] | ctypes.Structure | None
 
 def system_call(number: int, *arguments: Argument) -> int:
     """Make a system call; raises OSError. Buffers and structures are passed by their address."""
-    padded = (*map(_as_int, arguments), 0, 0, 0, 0, 0, 0)[:6]
-    return _checked(_libc.syscall(number, *padded))
+    first, second, third, fourth, *_ = (*map(_as_int, arguments), 0, 0, 0, 0)
+    return quick_call(number, first, second, third, fourth)
+
+
+def quick_call(number: int, first: int, second: int, third: int, fourth: int) -> int:
+    """Make a system call with numbers and addresses; raises OSError."""
+    return _checked(_libc.syscall(number, first, second, third, fourth, 0, 0))
 
 
 def prctl(option: int, *arguments: int) -> int:

@@ -11,12 +11,13 @@ import errno
 import os
 import stat
 import struct
+from collections.abc import Iterable
 from contextlib import suppress
 from enum import IntFlag, auto
 from functools import cache
 
 from bg_charm_service.domain.errors import SandboxError
-from bg_charm_service.workers.sandbox.kernel import system_call
+from bg_charm_service.workers.sandbox.kernel import quick_call, system_call
 from bg_charm_service.workers.sandbox.syscalls import (
     LANDLOCK_ADD_RULE,
     LANDLOCK_CREATE_RULESET,
@@ -98,6 +99,42 @@ def file_rights() -> int:
     return (1 << _FILE_RIGHTS[min(version(), max(_FILE_RIGHTS))]) - 1
 
 
+class HeldPath:
+    """A path that many rulesets allow something of: opened once, and again where it was replaced.
+
+    A rule counts for the file that is open, whatever lies under its name by then.
+    """
+
+    def __init__(self, path: str, rights: int) -> None:
+        self._path = path
+        self._rights = rights
+        self._fd = -1
+        self._found: tuple[int, int] | None = None
+        self._rule = ctypes.create_string_buffer(0)
+        self._address = 0
+
+    def rule(self, handled: int) -> int:
+        """Give the address of a ruleset's rule that handles these rights; 0 for what is gone."""
+        try:
+            status = os.stat(self._path)
+        except OSError:
+            return 0
+        if (status.st_dev, status.st_ino) != self._found:
+            self._open(handled)
+        return self._address
+
+    def _open(self, handled: int) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd, self._found, self._address = -1, None, 0
+        with suppress(OSError):
+            self._fd = os.open(self._path, os.O_PATH | os.O_CLOEXEC)
+            status = os.fstat(self._fd)
+            self._found = (status.st_dev, status.st_ino)
+            self._rule = _path_rule(self._fd, status, self._rights & handled)
+            self._address = ctypes.addressof(self._rule)
+
+
 class Ruleset:
     """What is allowed of what is handled; SandboxError where the kernel cannot handle it.
 
@@ -134,6 +171,13 @@ class Ruleset:
         finally:
             os.close(fd)
 
+    def allow_paths(self, held: Iterable[HeldPath]) -> None:
+        """Allow of paths what their rules say; nothing of those that are not there."""
+        for one in held:
+            rule = one.rule(self._rights)
+            if rule:
+                quick_call(LANDLOCK_ADD_RULE, self.fd, _PATH_RULE, rule, 0)
+
     def allow_held(self, path: str, rights: int) -> None:
         """Allow this of a file for as long as this process lives; it is held open from now on.
 
@@ -144,13 +188,13 @@ class Ruleset:
             self._allow(os.open(path, os.O_PATH | os.O_CLOEXEC), rights)
 
     def _allow(self, fd: int, rights: int) -> None:
-        is_folder = stat.S_ISDIR(os.fstat(fd).st_mode)
-        allowed = rights & self._rights & (self._rights if is_folder else _OVER_FILES)
-        self._add(_PATH_RULE, struct.pack("=Qi", allowed, fd))
+        rule = _path_rule(fd, os.fstat(fd), rights & self._rights)
+        system_call(LANDLOCK_ADD_RULE, self.fd, _PATH_RULE, rule, 0)
 
     def allow_port(self, port: int) -> None:
         """Allow TCP connections to this port, of any address."""
-        self._add(_PORT_RULE, struct.pack("=2Q", _CONNECT_TCP, port))
+        rule = ctypes.create_string_buffer(struct.pack("=2Q", _CONNECT_TCP, port))
+        system_call(LANDLOCK_ADD_RULE, self.fd, _PORT_RULE, rule, 0)
 
     def enforce(self) -> None:
         """Put this thread, and those it starts, behind the ruleset.
@@ -159,12 +203,14 @@ class Ruleset:
         """
         system_call(LANDLOCK_RESTRICT_SELF, self.fd, 0)
 
-    def _add(self, kind: int, rule: bytes) -> None:
-        system_call(LANDLOCK_ADD_RULE, self.fd, kind, ctypes.create_string_buffer(rule), 0)
-
     def close(self) -> None:
         """Close it; what is enforced stays so."""
         os.close(self.fd)
+
+
+def _path_rule(fd: int, status: os.stat_result, rights: int) -> ctypes.Array[ctypes.c_char]:
+    allowed = rights if stat.S_ISDIR(status.st_mode) else rights & _OVER_FILES
+    return ctypes.create_string_buffer(struct.pack("=Qi", allowed, fd))
 
 
 def _require(least: int) -> None:

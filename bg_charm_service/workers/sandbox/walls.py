@@ -17,7 +17,7 @@ from bg_charm_service.domain.errors import SandboxError
 from bg_charm_service.workers.sandbox import landlock, readable
 from bg_charm_service.workers.sandbox.capabilities import drop_all, give_up_gaining
 from bg_charm_service.workers.sandbox.kernel import MACHINE
-from bg_charm_service.workers.sandbox.landlock import Ruleset
+from bg_charm_service.workers.sandbox.landlock import HeldPath, Ruleset
 from bg_charm_service.workers.sandbox.seccomp import Filter
 from bg_charm_service.workers.sandbox.syscalls import MACHINES
 
@@ -165,14 +165,19 @@ def _files(scratch: str = "", *, scopes: bool = False) -> Ruleset:
     readable.keep_machine_facts()
     ruleset = Ruleset(files=True, scopes=scopes)
     try:
-        for path in readable.paths():
-            ruleset.allow_path(path, landlock.READ)
+        ruleset.allow_paths(_libraries())
         for path in filter(None, (readable.NULL, scratch)):
             ruleset.allow_path(path, landlock.READ | landlock.WRITE)
     except BaseException:
         ruleset.close()
         raise
     return ruleset
+
+
+@cache
+def _libraries() -> tuple[HeldPath, ...]:
+    """What each process may read; held open by the one that forks them."""
+    return tuple(HeldPath(path, landlock.READ) for path in readable.paths())
 
 
 @cache

@@ -16,17 +16,24 @@ from bg_charm_service.domain.model import FieldKind
 from bg_charm_service.storage.records import INLINE_BYTES, REDACTED, CellValue, CharmRecord
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.keys import KEYS, json_keys
+from bg_charm_service.storage.sqlite.remembered import Remembered
 from bg_charm_service.storage.sqlite.store.data_keys import Secrets
 
 # A version is never used twice: a field that was dropped and made anew has another key.
-_VERSION = "(cell_key << 32) + version"
+_VERSION_BITS = 32
+_VERSION = f"(cell_key << {_VERSION_BITS}) + version"
 
 _IN_SNAPSHOT = f"""charm_key, field, {_VERSION}, is_sealed,
     CASE WHEN length(value) <= {INLINE_BYTES} OR is_sealed THEN value END, length(value)"""
 
+#: Of charms with fields so small and so few they are remembered, in bytes each.
+_REMEMBERED_BYTES, _REMEMBERED_FIELDS = 256, 8
+
 # Apart from the insert, which costs more than all else where it only finds that there is a row.
 _REPLACE = """UPDATE cells SET version = version + 1, is_sealed = ?3, value = ?4
     WHERE charm_key = ?1 AND field = ?2"""
+# Where the cell is known, there is no need to look for it.
+_REPLACE_KNOWN = "UPDATE cells SET version = version + 1, value = ?1 WHERE cell_key = ?2"
 _INSERT = """INSERT INTO cells (charm_key, field, version, is_sealed, value)
     VALUES (?1, ?2, 1, ?3, ?4) ON CONFLICT (charm_key, field) DO NOTHING"""
 
@@ -38,6 +45,7 @@ class Cells:
         self._database = database
         self._changes = database.sole_writer.changes
         self._secrets = secrets
+        self._known: Remembered[dict[str, CellValue]] = Remembered(self._changes, database.on_undo)
 
     def snapshot(self, charm: CharmRecord) -> dict[str, CellValue]:
         """All fields of a charm, large values left out."""
@@ -45,15 +53,25 @@ class Cells:
 
     def snapshots(self, charms: Sequence[CharmRecord]) -> dict[int, dict[str, CellValue]]:
         """All fields of each of several charms, by the charm's key; large values left out."""
-        by_key = {charm.charm_key: charm for charm in charms}
+        found = self._known.find([charm.charm_key for charm in charms])
+        by_key = {one.charm_key: one for one in charms if one.charm_key not in found}
+        return found | self._read(by_key) if by_key else found
+
+    def _read(self, by_key: dict[int, CharmRecord]) -> dict[int, dict[str, CellValue]]:
         found: dict[int, dict[str, CellValue]] = {key: {} for key in by_key}
         rows = self._database.rows(
             f"SELECT {_IN_SNAPSHOT} FROM {KEYS} CROSS JOIN cells ON charm_key = wanted",
             (json_keys(list(by_key)),),
         )
+        # What is sealed does not stay in memory, and what is large would take too much.
+        passed_over = set()
         for key, field, version, is_sealed, value, size in rows:
             plain = self._open(by_key[key], field, value) if is_sealed else value
             found[key][field] = CellValue(version, plain, size)
+            if is_sealed or size > _REMEMBERED_BYTES or len(found[key]) > _REMEMBERED_FIELDS:
+                passed_over.add(key)
+        for key in by_key.keys() - passed_over:
+            self._known.keep(key, found[key])
         return found
 
     def read(self, charm: CharmRecord, field: str) -> CellValue | None:
@@ -99,7 +117,24 @@ class Cells:
         For what plain runs wrote into their own charms, once it was checked: no secret, and no
         field twice.
         """
-        self._write([(charm_key, field, False, value) for charm_key, field, value in rows])
+        known, others = [], []
+        for charm_key, field, value in rows:
+            before = self._known.get(charm_key)
+            cell = before.get(field) if before is not None else None
+            if before is None or cell is None:
+                others.append((charm_key, field, False, value))
+                continue
+            known.append((value, cell.version >> _VERSION_BITS))
+            if len(value) <= _REMEMBERED_BYTES:
+                after = {**before, field: CellValue(cell.version + 1, value, len(value))}
+                self._known.follow(charm_key, before, after)
+            else:
+                self._known.forget([charm_key])
+        if known and self._database.executemany(_REPLACE_KNOWN, known).rowcount != len(known):
+            raise RuntimeError("fields that were known to be there are not")
+        if others:
+            self._write(others)
+            self._known.forget([charm_key for charm_key, *_ in others])
 
     def drop(self, charm_key: int, field: str) -> None:
         """Delete one field."""

@@ -22,6 +22,7 @@ from bg_charm_service.storage.records import (
 )
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.keys import KEYS, json_keys
+from bg_charm_service.storage.sqlite.remembered import Remembered
 
 _NAMES = CharmHealth.__struct_fields__
 _COLUMNS = ", ".join(_NAMES)
@@ -69,6 +70,7 @@ class HealthRecords:
         self._database = database
         self._changes = database.sole_writer.changes
         self._polls = database.sole_writer.plain_polls
+        self._known: Remembered[CharmHealth] = Remembered(self._changes, database.on_undo)
 
     def create(self, charm_key: int) -> None:
         """Start a charm's record afresh; only the number of its last run goes on."""
@@ -87,10 +89,15 @@ class HealthRecords:
 
     def get_many(self, charm_keys: Sequence[int]) -> dict[int, CharmHealth]:
         """The records of several charms, by key; empty ones for those that have none."""
-        rows = self._database.rows(
-            f"SELECT {_COLUMNS}, charm_key {_OF_KEYS}", (json_keys(charm_keys),)
-        )
-        found = {row[-1]: _health(row[:-1]) for row in rows}
+        found = self._known.find(charm_keys)
+        if len(found) == len(charm_keys):
+            return found
+        missing = [key for key in charm_keys if key not in found]
+        for row in self._database.rows(
+            f"SELECT {_COLUMNS}, charm_key {_OF_KEYS}", (json_keys(missing),)
+        ):
+            found[row[-1]] = health = _health(row[:-1])
+            self._known.keep(row[-1], health)
         if len(found) < len(charm_keys):
             return {key: found.get(key) or CharmHealth() for key in charm_keys}
         return found
@@ -123,6 +130,7 @@ class HealthRecords:
                 alike[changed, ()].append((*compress(values, changed), charm_key))
             else:
                 alike[changed, _END].append((*compress(values, changed), *end, charm_key))
+            self._known.follow(charm_key, before, after)
         for (changed, more), rows in alike.items():
             if more or any(changed):
                 self._database.executemany(_update(changed, more), rows)
@@ -167,6 +175,7 @@ class HealthRecords:
 
         Leaves no marks: the run that is out leaves this number alone when it is settled.
         """
+        self._known.forget([charm_key for _, charm_key in rows])
         self._database.executemany(
             "UPDATE health SET skipped_polls = skipped_polls + 1 WHERE charm_key = ?",
             [(charm_key,) for _, charm_key in rows],
@@ -175,6 +184,7 @@ class HealthRecords:
 
     def bring_near(self, now: float) -> None:
         """Let failures have disabled no charm after `now`; leaves no marks."""
+        self._known.forget_all()
         self._database.execute(
             "UPDATE health SET disabled_at = ? WHERE disabled_by = 'failures' AND disabled_at > ?",
             (now, now),
