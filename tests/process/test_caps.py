@@ -12,8 +12,8 @@ from tests.process.running import Service
 @pytest.mark.parametrize(
     ("flag", "spaces", "integrations"),
     [
-        ("--max-per-space=1", ("home", "home", "away"), ("mail", "news", "mail")),
-        ("--max-per-integration=1", ("home", "away", "home"), ("mail", "mail", "news")),
+        ("--max-per-space=1", ("home", "home", "away"), ("post", "news", "post")),
+        ("--max-per-integration=1", ("home", "away", "home"), ("post", "post", "news")),
     ],
     ids=["space", "integration"],
 )
