@@ -107,6 +107,9 @@ def add(
     from bg_charm_service.domain.views import AddedCharm
 
     given = given_limits(limits)
+    names = [*secrets, *(name for name, _ in values if name in secrets)]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise click.UsageError(f"--set-secret {twice}: this field is given twice.")
     if integration and not register:
         raise click.UsageError("--integration labels a registration: give --register as well.")
     body = {

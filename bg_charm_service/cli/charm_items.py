@@ -8,11 +8,10 @@ import click
 
 from bg_charm_service.cli.arguments import charm_argument
 from bg_charm_service.cli.json_output import json_option
-from bg_charm_service.cli.printing import note, print_json, print_table
+from bg_charm_service.cli.printing import note, print_json, print_named
 from bg_charm_service.cli.session import Session, pass_session, path_of
 from bg_charm_service.domain.items import LONGEST_KEY_BYTES
 from bg_charm_service.domain.model import CharmRef
-from bg_charm_service.domain.quantities import size_text
 
 #: Items that are shown where nobody says how many.
 _ITEMS = 100
@@ -48,6 +47,8 @@ def items(
 
     With --json a page is printed as the API gives it: its `next` is for --after.
     """
+    if not field.strip("."):
+        raise click.UsageError("FIELD: a collection has a name.")
     for name, given in (("KEY", key or ""), ("--after", after)):
         if len(given.encode(errors="replace")) > LONGEST_KEY_BYTES:
             raise click.UsageError(f"{name}: a key has up to {LONGEST_KEY_BYTES} bytes.")
@@ -66,8 +67,9 @@ def items(
         rows = [
             (item["key"], json.dumps(item["value"], ensure_ascii=False)) for item in page["items"]
         ]
-        print_table(["KEY", "VALUE"], rows)
-    of_all = f"{page['count']:,} items of {size_text(page['bytes'])} in all"
+        print_named(("KEY", "VALUE"), rows)
+    many = "item" if page["count"] == 1 else "items"
+    of_all = f"{page['count']:,} {many} of {page['bytes']:,} bytes in all"
     if page["next"] is None:
         note(f"{of_all}; these were the last.")
     else:

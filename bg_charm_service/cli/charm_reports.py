@@ -251,7 +251,7 @@ def _facts(detail: CharmDetail, now: float) -> Iterator[tuple[str, Any]]:
     yield "source", f"{detail.file_name}, cause {charm.cause}"
     yield "added", f"{moment(charm.created_at)} ({relative(charm.created_at, now)})"
     yield "registered", _registration(charm, now)
-    yield "standing", _standing_fact(charm, now)
+    yield "standing", _standing_fact(charm, now, _where_to_sign_in(detail))
     if charm.status and charm.status != charm.last_error:
         yield "status", charm.status
     if charm.last_error:
@@ -325,7 +325,18 @@ def _registration(charm: CharmView, now: float) -> str:
     return "; ".join(parts) or "no"
 
 
-def _standing_fact(charm: CharmView, now: float) -> str | Text:
+def _where_to_sign_in(detail: CharmDetail) -> str:
+    """Give the command by which a person lets a charm that needs a sign-in run again."""
+    charm = detail.charm
+    linked = {link.field for link in detail.links}
+    for field in detail.fields:
+        if field.provider and field.name not in linked:
+            login = f"bg-charm-service auth login {field.provider}"
+            return f"{login} --space {charm.space} --charm {charm.charm_id}"
+    return f"bg-charm-service charm set {charm.space}/{charm.charm_id} FIELD JSON"
+
+
+def _standing_fact(charm: CharmView, now: float, sign_in: str) -> str | Text:
     word = standing(charm)
     if word == "paused":
         what = {"charm": "", "space": " with its space", "everything": " with everything"}
@@ -337,8 +348,7 @@ def _standing_fact(charm: CharmView, now: float) -> str | Text:
         text = waiting_text(charm.waiting, now)
         if charm.waiting.kind == "sign_in":
             where = f" at {charm.waiting.url}" if charm.waiting.url else ""
-            address = f"{charm.space}/{charm.charm_id}"
-            text += f"{where}; then: `bg-charm-service charm set {address} FIELD JSON`"
+            text += f"{where}; then: `{sign_in}`"
         return text
     if word == "disabled":
         return f"disabled by {charm.disabled_by}, {relative(charm.disabled_at, now)}"

@@ -26,6 +26,9 @@ WIDTH = 100
 #: Columns that are never cut: what people copy from (an id has so many characters), and how it is.
 _WHOLE = {"CHARM": 59, "STATUS": 8}
 
+#: Names of things may be long: so wide their column is at the most, and they go on below.
+_NAMES_WIDTH = 40
+
 #: Columns of numbers stand to the right.
 _NUMBERS = frozenset({"RUNS", "DURATION", "CHARMS", "SUCCESS", "AGE", "MEMORY", "JOB", "TRY"})
 
@@ -102,6 +105,26 @@ def print_table(
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
     _draw(table, dict(enumerate(notes, start=1)))
+
+
+def print_named(headings: tuple[str, str], rows: Sequence[tuple[str, str]]) -> None:
+    """Print values by their names: a name is never cut, a value is where it does not fit."""
+    from rich.cells import cell_len
+    from rich.table import Table
+    from rich.text import Text
+
+    names = [visible(name) for name, _ in rows]
+    width = min(max(map(cell_len, (headings[0], *names))), _NAMES_WIDTH)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column(headings[0], width=width, overflow="fold")
+    table.add_column(headings[1], no_wrap=True)
+    room = max(1, _console().width - width - 2)
+    for name, (_, value) in zip(names, rows, strict=True):
+        # Rich would take as much from the names as from what is long.
+        text = Text(visible(value))
+        text.truncate(room, overflow="ellipsis")
+        table.add_row(name, text)
+    _draw(table)
 
 
 def _draw(table: Table, notes: Mapping[int, Text | None] = MappingProxyType({})) -> None:

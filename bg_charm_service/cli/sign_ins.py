@@ -22,7 +22,9 @@ _space_option = click.option(
 _charm_option = click.option(
     "--charm", default="", metavar="CHARM", help="Its id or cause, where several want it."
 )
-_field_option = click.option("--field", default="", metavar="FIELD", help="The same for its field.")
+_field_option = click.option(
+    "--field", default="", metavar="FIELD", help="Its field, where it has several."
+)
 
 
 @click.command("client")
@@ -108,19 +110,25 @@ def login(
 @pass_session
 def list_sign_ins(session: Session, as_json: bool) -> None:
     """List the sign-ins, and whether somebody has to sign in again."""
-    from bg_charm_service.domain.views import SignInView
+    from bg_charm_service.cli.client import Client, Response
+    from bg_charm_service.domain.views import ClientView, SignInView
 
-    response = session.ask(lambda client: client.get("sign-ins"))
+    async def work(client: Client) -> tuple[Response, Response]:
+        return await client.get("sign-ins"), await client.get("oauth-clients")
+
+    response, clients = session.ask(work)
     if as_json:
         print_json(response.content)
         return
+    names = [one.provider for one in clients.read(list[ClientView])]
+    note(f"There is a client of: {', '.join(names) or 'no provider'}.")
     found = response.read(list[SignInView])
     if not found:
         note("Nobody has signed in. `bg-charm-service auth login PROVIDER --space SPACE` does.")
         return
     now = time.time()
     print_table(
-        ["PROVIDER", "WHO", "CHARM", "FIELD", "SIGNED IN", "TOKEN ENDS"],
+        ["PROVIDER", "WHO", "NAME", "FIELD", "SIGNED IN", "TOKEN ENDS"],
         [
             [
                 one.provider,

@@ -18,13 +18,18 @@ _LONGEST_LINE = 1024 * 1024
 
 def read_line() -> str:
     """Read one line of standard input, without its end; raises InvalidInput."""
+    return _read_line().rstrip("\r\n")
+
+
+def _read_line() -> str:
+    """Read one line with its end, which only a last one may lack; empty where nothing comes."""
     try:
         line = sys.stdin.readline(_LONGEST_LINE + 1)
     except UnicodeDecodeError:
         raise InvalidInput("Standard input: this is not a text in UTF-8.") from None
     if len(line) > _LONGEST_LINE:
         raise InvalidInput(f"Standard input: a line is over {size_text(_LONGEST_LINE)}.")
-    return line.rstrip("\r\n")
+    return line
 
 
 def read_all(most_characters: int) -> str:
@@ -39,8 +44,14 @@ def read_all(most_characters: int) -> str:
 
 
 def ask_for(name: str, *, hidden: bool) -> str:
-    """Ask a person for a line, or read one where there is no terminal."""
+    """Ask a person for a line, or read one where there is no terminal; raises InvalidInput.
+
+    An empty line is an answer; that nothing more comes is none.
+    """
     if not sys.stdin.isatty():
-        return read_line()
+        line = _read_line()
+        if not line:
+            raise InvalidInput(f"Standard input: it is over, and a line for {name} is missing.")
+        return line.rstrip("\r\n")
     text: str = click.prompt(name, default="", hide_input=hidden, show_default=False, err=True)
     return text

@@ -165,10 +165,11 @@ class LinkView:
 
 @dataclass(frozen=True, slots=True)
 class FieldView:
-    """One field of a charm's class."""
+    """One field of a charm's class; `provider` is where a person signs in for it, if at all."""
 
     name: OpenText
     kind: OpenText
+    provider: OpenText = ""
 
 
 @dataclass(frozen=True, slots=True)

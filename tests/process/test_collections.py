@@ -240,6 +240,8 @@ def test_items_are_written_from_outside(service: Service, charm: RunningCharm) -
     assert [[["b", "c"]]] == seen(charm, ("pages", "people", 5))
     with pytest.raises(Refused, match=r"people\['d'\]\.name: Field required"):
         asked(charm, "PUT", "items/people", {"items": {"d": {}, "e": {"name": "E"}}})
+    with pytest.raises(Refused, match=r"people\['b'\]: it is to be written and to be removed"):
+        asked(charm, "PUT", "items/people", {"items": items, "remove": ["x", "b"]})
     assert 2 == charm.get("people")["$items"]
     with pytest.raises(Refused, match="it cannot be set as a whole"):
         asked(charm, "PUT", "state/people", {})

@@ -342,6 +342,12 @@ def test_a_refused_refresh_is_a_sign_in_that_is_needed(
     listed = run(service, "auth", "list", stdin="").stdout
     assert "again" in listed
     assert "invalid_grant" in listed
+    space, charm_id = charm.ref.split("/")
+    login = f"auth login fake --space {space} --charm {charm_id}"
+    shown = run(service, "charm", "show", str(charm.ref), stdin="").stdout
+    assert "".join(login.split()) in "".join(shown.split())
+    attention = service.page("/attention")
+    assert f"auth login fake --space test --charm {charm_id}" in attention
     sign_in(service, provider)
     wait_until(lambda: charm.get("polls") == 2 and other.get("polls") == 2)
 

@@ -54,6 +54,32 @@ def test_secrets_come_a_line_each(program: Program, file: str) -> None:
     assert {"$secret": True} == program.value("charm", "get", ref, "token")
 
 
+def error(program: Program, file: str, *flags: str, given: str) -> str:
+    """Add the charm in vain; gives the last line of what was said."""
+    done = program.run("charm", "add", file, *flags, given=given)
+    assert 0 != done.returncode, done.stdout
+    return done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("given", ["", "me\n"])
+def test_a_line_that_does_not_come_is_missed(program: Program, file: str, given: str) -> None:
+    """No charm is added with an empty secret because a file was empty; an empty line is one."""
+    told = error(program, file, *ADD, given=given)
+
+    name = "token" if given else "user"
+    assert f"Error: Standard input: it is over, and a line for {name} is missing." == told
+    assert not program.data_dir.exists()
+    program.output("charm", "add", file, *ADD, given="me\n\n")
+
+
+@pytest.mark.parametrize("more", [("--set-secret", "user"), ("--set", 'token="x"')])
+def test_a_secret_is_given_once(program: Program, file: str, more: tuple[str, str]) -> None:
+    """Which of two texts would count is not left to chance."""
+    told = error(program, file, *ADD, *more, given="me\na\nb\n")
+
+    assert told.endswith("this field is given twice.")
+
+
 def test_a_field_is_set_to_what_comes_in(program: Program, file: str) -> None:
     """JSON, over several lines; a hyphen stands for it."""
     ref = program.output("charm", "add", file, *ADD, given="me\nswordfish\n").strip()

@@ -116,3 +116,9 @@ def test_errors_have_one_line() -> None:
 def test_every_failure_has_advice(cause: FailureCause) -> None:
     """For each cause of failure a page says what to do."""
     assert formatting.advice(cause)
+
+
+def test_advice_names_the_quotas_of_collections() -> None:
+    """What a run may not store for one of them is no limit of its state."""
+    told = formatting.advice(FailureCause.STATE_SIZE)
+    assert all(flag in told for flag in ("limits --state", "--items-size", "--items-total"))

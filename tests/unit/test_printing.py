@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bg_charm_service.cli.printing import WIDTH, coloured, print_table
+from bg_charm_service.cli.printing import WIDTH, coloured, print_named, print_table
 
 
 def test_a_note_takes_no_room_of_columns(capsys: pytest.CaptureFixture[str]) -> None:
@@ -19,3 +19,13 @@ def test_a_note_takes_no_room_of_columns(capsys: pytest.CaptureFixture[str]) -> 
     assert WIDTH == len(noted[2])
     assert noted[2].startswith("  because because")
     assert "  until 14:05" == noted[5]
+
+
+def test_a_key_is_never_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    """However long the values beside it are; a long key goes on below itself."""
+    long_key = "0123456789" * 12
+    print_named(("KEY", "VALUE"), [("m00001", "x" * 300), (long_key, "y" * 300)])
+    printed = capsys.readouterr().out.splitlines()
+    keys = [line.split("  ")[0] for line in printed[1:]]
+    assert ["m00001", long_key] == [keys[0], "".join(keys[1:])]
+    assert max(map(len, printed)) <= WIDTH

@@ -22,7 +22,8 @@ _ADVICE = {
     "update the charm, or set the field that it trips over.",
     "state": "The charm left a value that does not fit its field. Fix the source or set the field.",
     "state_size": "The charm left more to store than it may. Make it keep less: drop what is old. "
-    "An operator can allow more: limits --state.",
+    "An operator can allow more: limits --state, or for collections the service's --items-size and "
+    "--items-total.",
     "compiler": "The source cannot be loaded. Update the charm with source that loads.",
     "timeout": "The run took longer than it may and was stopped. Make it do less at a time. An "
     "operator can allow more: limits --timeout.",
@@ -46,7 +47,8 @@ _ADVICE = {
     "down": "Its provider could not be reached, or failed itself. It is asked again by itself; run "
     "it by hand to try now.",
     "wait": "It was asked to wait, and runs again by itself when its time comes.",
-    "sign_in": "Sign in where it says, and set its field or the one that it has a link to.",
+    "sign_in": "Sign in where it says; where no sign-in of its own is the matter, set its field or "
+    "the one that it has a link to.",
     "stop": "It said that there is nothing to do any more. Enable it to have it polled again.",
     "exit": "The charm ended its worker process. Remove the call that exits.",
     "signal": "The worker was killed during the run: by the system for memory, or by a crash in "

@@ -12,7 +12,7 @@ from bg_charm_service.api.auth.authorization import Changing, Governing, Listing
 from bg_charm_service.api.dependencies import Service
 from bg_charm_service.api.pages.rendering import done, make_page_router, page
 from bg_charm_service.domain.model import CharmRef, RunRecord
-from bg_charm_service.domain.views import CharmView, JobView, PauseView
+from bg_charm_service.domain.views import CharmView, JobView, PauseView, SignInView
 from bg_charm_service.service.commands import CharmQuery, Commands
 from bg_charm_service.storage.records import CharmOrder, Standing
 
@@ -47,13 +47,19 @@ async def show_attention(
         more_pauses=len(pauses) > _ROWS,
         stale=[(one, service.queries.expectations(one)) for one in stale],
         more_stale=more_stale is not None,
-        sign_ins=sign_ins,
+        sign_ins=[(one, _sign_in_of(service, one)) for one in sign_ins],
         more_sign_ins=more_sign_ins is not None,
         disabled=disabled,
         more=more,
         letters=[_explained(service, one) for one in letters],
         more_letters=letters[-1].job_id if len(letters) == _ROWS else None,
     )
+
+
+def _sign_in_of(service: Commands, charm: CharmView) -> SignInView | None:
+    """The field of a charm that a person has to sign in for."""
+    found = service.sign_ins.of_charm(CharmRef(charm.space, charm.charm_id))
+    return next((one for one in found if not one.is_signed_in), None)
 
 
 @router.get("/spaces")

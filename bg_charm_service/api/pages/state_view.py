@@ -87,8 +87,14 @@ def shown_values(values: list[tuple[str, bytes]]) -> list[ShownField]:
             continue
         value = json.loads(stored) if nice_bytes >= 0 else LargeValue(stored, None)
         folded = _shown_text(name, "value", value)
-        shown.append(replace(folded, is_folded=True, summary=folded.summary or size(len(stored))))
+        shown.append(replace(folded, is_folded=True, summary=_beginning(stored)))
     return shown
+
+
+def _beginning(stored: bytes) -> str:
+    """How a value begins, so that items can be told apart, and how large it is."""
+    text = stored[:LINE_BYTES].decode(errors="ignore")
+    return f"{text}…, {size(len(stored))}"
 
 
 def _shown(name: str, kind: str, value: Any) -> ShownField:

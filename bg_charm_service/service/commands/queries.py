@@ -170,7 +170,9 @@ class Queries:
             doc=charm.schema.doc,
             streams=charm.schema.streams,
             updater=charm.updater,
-            fields=tuple(FieldView(field.name, field.kind) for field in charm.schema.fields),
+            fields=tuple(
+                FieldView(field.name, field.kind, field.provider) for field in charm.schema.fields
+            ),
             links=tuple(self._links(charm)),
             limits=self._limits.shown_for_charm(charm),
             packages=self._packages_of(charm.charm_key),

@@ -231,7 +231,10 @@ class UpdateCommands:
         raise_problems(checked, 0)
         fitting = msgspec.json.decode(checked.values[0][name], type=dict[str, msgspec.Raw])
         writes: dict[str, bytes | None] = {check_key(key): None for key in given.remove}
-        writes |= {key: bytes(value) for key, value in fitting.items()}
+        for key, value in fitting.items():
+            if key in writes:
+                raise InvalidInput(f"{name}[{key!r:.100}]: it is to be written and to be removed.")
+            writes[key] = bytes(value)
         check_written(name, writes)
         await self._wait_for_stale_run(charm)
         with self._context.change("write items", ref, detail=name):
