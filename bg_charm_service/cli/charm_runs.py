@@ -61,8 +61,12 @@ def run(session: Session, ref: CharmRef, as_json: bool) -> None:
         _print_output(done)
         for field, value in report.writes.items():
             print_text(f"{field} = {_short_json(value)}")
+        for field in done.writes:
+            if field not in report.writes:
+                # Of a collection there may be very much: `charm items` shows it.
+                print_text(f"{field} was written to")
         joined = ", a poll that was under way" if report.attached else ""
-        wrote = "" if report.writes else ", nothing written"
+        wrote = "" if done.writes else ", nothing written"
         taken = milliseconds(done.duration_ms)
         print_text(f"Run {done.run_id}{joined}: {done.status}, {taken}{wrote}")
     if done.status != "success":

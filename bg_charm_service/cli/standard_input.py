@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import click
 
@@ -23,21 +24,25 @@ def read_line() -> str:
 
 def _read_line() -> str:
     """Read one line with its end, which only a last one may lack; empty where nothing comes."""
-    try:
-        line = sys.stdin.readline(_LONGEST_LINE + 1)
-    except UnicodeDecodeError:
-        raise InvalidInput("Standard input: this is not a text in UTF-8.") from None
+    line = _text_of(lambda: sys.stdin.readline(_LONGEST_LINE + 1))
     if len(line) > _LONGEST_LINE:
         raise InvalidInput(f"Standard input: a line is over {size_text(_LONGEST_LINE)}.")
     return line
 
 
+def _text_of(read: Callable[[], str]) -> str:
+    try:
+        text = read()
+        # In some locales Python reads bytes that are no text as halves of characters.
+        text.encode()
+    except UnicodeError:
+        raise InvalidInput("Standard input: this is not a text in UTF-8.") from None
+    return text
+
+
 def read_all(most_characters: int) -> str:
     """Read standard input to its end; raises InvalidInput for more than that."""
-    try:
-        text = sys.stdin.read(most_characters + 1)
-    except UnicodeDecodeError:
-        raise InvalidInput("Standard input: this is not a text in UTF-8.") from None
+    text = _text_of(lambda: sys.stdin.read(most_characters + 1))
     if len(text) > most_characters:
         raise InvalidInput(f"Standard input: it is over {size_text(most_characters)}.")
     return text

@@ -232,6 +232,23 @@ def test_pages_of_a_collection(service: Service, charm: RunningCharm) -> None:
     assert ("key 033" in found, "key 034" in found) == (True, False)
 
 
+def test_a_run_that_wrote_items_only_says_so(service: Service) -> None:
+    """A run by hand is not told to have written nothing."""
+    writer = """from bg_charm_service import Charm, Items
+
+class Writer(Charm):
+    letters: Items[str]
+
+    async def bg_updater(self, event: dict) -> None:
+        self.letters.add(["a"])
+"""
+    charm = service.add(writer)
+    first, second = (service.cli("charm", "run", charm.ref).stdout for _ in range(2))
+    assert "letters was written to" in first
+    assert "nothing written" not in first
+    assert second.rstrip().endswith("nothing written")
+
+
 def test_items_are_written_from_outside(service: Service, charm: RunningCharm) -> None:
     """People write and remove items, checked as the charm's own; the field cannot be set."""
     items = {"a": {"name": "Ada"}, "b": {"name": "Bob"}}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.program import Program
+from tests.process.program import COMMAND, Program
 from tests.process.running import PATIENCE_SECONDS, clean_environment
 
 SECRETIVE = """\
@@ -70,6 +70,21 @@ def test_a_line_that_does_not_come_is_missed(program: Program, file: str, given:
     assert f"Error: Standard input: it is over, and a line for {name} is missing." == told
     assert not program.data_dir.exists()
     program.output("charm", "add", file, *ADD, given="me\n\n")
+
+
+def test_bytes_that_are_no_text_are_refused(program: Program, file: str) -> None:
+    """Also in a locale in which Python takes them as halves of characters."""
+    done = subprocess.run(
+        [*COMMAND, f"--data-dir={program.data_dir}", "charm", "add", file, *ADD],
+        input=b"\xff\nb\n",
+        capture_output=True,
+        timeout=PATIENCE_SECONDS,
+        env={**program.environment, "LC_ALL": "C"},
+        check=False,
+    )
+
+    assert 0 != done.returncode
+    assert b"Error: Standard input: this is not a text in UTF-8.\n" == done.stderr
 
 
 @pytest.mark.parametrize("more", [("--set-secret", "user"), ("--set", 'token="x"')])
