@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import redirect_stdout
 from importlib import metadata
 
 import msgspec
@@ -30,7 +31,9 @@ def main() -> None:
     # Not at the top: the service does not become a worker to ask for this.
     from bg_charm_service.workers.runtime.boot import preload
 
-    preload()
+    # The zygote takes the output of its process for that of its workers.
+    with redirect_stdout(sys.stdout):
+        preload()
     sys.stdout.write(json.dumps(msgspec.to_builtins(loaded_packages())))
     sys.stdout.flush()
 
