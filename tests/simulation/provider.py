@@ -57,6 +57,14 @@ class Fate(StrEnum):
     REVOKED = "has ended the sign-in"
 
 
+class Stage(StrEnum):
+    """How far a request to renew a token is."""
+
+    ASKED = "asked"
+    ROTATED = "rotated"
+    ANSWERED = "answered"
+
+
 _ODDS = {
     Fate.WELL: 8,
     Fate.BUSY: 1,
@@ -112,6 +120,8 @@ class SimulatedProvider:
     grants: dict[str, Grant] = field(default_factory=dict)
     #: All that it said when it gave no token; and by whom in this life it was refused.
     said: set[str] = field(default_factory=set)
+    #: Told how far a request is.
+    on_stage: Callable[[Stage], None] = lambda _: None
     _refused: set[str] = field(default_factory=set)
     _people: int = 0
 
@@ -155,6 +165,7 @@ class SimulatedProvider:
             (fate,) = self.random.choices(list(_ODDS), list(_ODDS.values()))
         self.note(f"provider: {fate} for {grant.name}, token {grant.issued}")
         there, back = (self.random.choice([0.01, 0.5, 4.0]) for _ in range(2))
+        self.on_stage(Stage.ASKED)
         await asyncio.sleep(there)
         if fate is Fate.UNREACHED:
             return self._no_token(AnswerKind.UNASKED, "could not be reached")
@@ -173,11 +184,13 @@ class SimulatedProvider:
             why = f"{grant.name} is over"
             return ProviderAnswer(AnswerKind.REFUSED, error="invalid_grant", why=why)
         answer = self._issue(grant)
+        self.on_stage(Stage.ROTATED)
         if fate is Fate.LOST:
             grant.is_lost = True
             await asyncio.sleep(TIMEOUT_SECONDS - there)
             return self._no_token(AnswerKind.DOWN, "gave no answer")
         await asyncio.sleep(back)
+        self.on_stage(Stage.ANSWERED)
         return answer
 
     def _issue(self, grant: Grant) -> ProviderAnswer:
