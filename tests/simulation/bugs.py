@@ -17,7 +17,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from bg_charm_service.domain.backoff import MAX_DELAY_SECONDS
-from bg_charm_service.domain.errors import StorageError
+from bg_charm_service.domain.errors import CommitInDoubt, StorageError
 from bg_charm_service.domain.http_requests import HttpRequest
 from bg_charm_service.domain.items import TouchedItems
 from bg_charm_service.domain.model import Job, Outcome
@@ -164,7 +164,7 @@ class TardyKeeper(TokenKeeper):
 
     def _write(self, key: SignInKey, asked: _Asked, answer: ProviderAnswer) -> None:
         self._unwritten.discard(key)
-        with contextlib.suppress(StorageError), self._database.transaction():
+        with contextlib.suppress(StorageError, CommitInDoubt), self._database.transaction():
             super()._take_in(key, asked, answer)
 
 

@@ -303,8 +303,14 @@ class Operators:
     async def _renew(self, service: Service, member: Member) -> None:
         """Have the token renewed now, whatever it is good for."""
         signed = self._signed()
-        if signed is not None:
-            await service.commands.sign_ins.refresh(signed.ref, AUTH, PROVIDER)
+        if signed is None:
+            return
+        renewing = service.commands.sign_ins.refresh(signed.ref, AUTH, PROVIDER)
+        if self._random.random() < 0.5:
+            await renewing
+        else:
+            # While it runs.
+            await asyncio.gather(renewing, self._run_now(service, signed))
 
     def _signed(self) -> Member | None:
         """The charm that signs in; None where there is none yet."""

@@ -103,7 +103,7 @@ def scarce_and_hectic(plan: Plan) -> Plan:
 
 def signed_in(plan: Plan) -> Plan:
     """Give a plan in which three charms share a sign-in, and it is never quiet for long."""
-    return replace(hectic(plan), charms=2, readers=3)
+    return replace(hectic(plan), charms=2, readers=3, run_seconds=1.0)
 
 
 def as_drawn(plan: Plan) -> Plan:

@@ -206,9 +206,7 @@ class SimulatedProvider:
         body = {"access_token": token, "refresh_token": grant.current, "expires_in": seconds}
         return ProviderAnswer(AnswerKind.DONE, json.dumps(body).encode(), host="login")
 
-    def _no_token(
-        self, kind: AnswerKind, why: str, seconds: float | None = None
-    ) -> ProviderAnswer:
+    def _no_token(self, kind: AnswerKind, why: str, seconds: float | None = None) -> ProviderAnswer:
         self.said.add(why)
         return ProviderAnswer(kind, why=why, host="login.example.org", seconds=seconds)
 
