@@ -350,7 +350,7 @@ class World:
         assert connection is not None
         dispatch = dispatcher.dispatch
 
-        def dispatch_and_check(batch: Sequence[Prepared]) -> Any:
+        def dispatch_and_check(batch: list[Prepared]) -> Any:
             for each in batch:
                 job = each.run.claim.job
                 self._given_out.add((job.job_id, job.attempt))
@@ -361,7 +361,7 @@ class World:
                     )
             return dispatch(batch)
 
-        dispatcher.dispatch = dispatch_and_check  # type: ignore[assignment, method-assign]
+        dispatcher.dispatch = dispatch_and_check  # type: ignore[method-assign]
 
     def _look(self) -> None:
         """Check what must hold, once something was written."""
