@@ -406,7 +406,7 @@ class World:
                 continue
             health = store.health.get(charm.charm_key)
             has_rested = health.last_success >= self.calm_since
-            if not has_rested and (health.is_enabled or member.kind in SIGN_IN):
+            if not has_rested and health.disabled_by in (None, "sign_in"):
                 raise Violated(f"charm {charm.charm_key} had no success since it is calm")
 
     def check_overdue(self) -> None:
