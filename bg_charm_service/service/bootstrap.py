@@ -255,12 +255,12 @@ def _assemble(
     limits.closed_ports = config.closed_ports
     runs = RunsInFlight()
     items = kinds.run_items(store, config.items)
-    providers = ProviderClient(
+    providers = dependencies.providers or ProviderClient(
         config.token_refresh_seconds,
         sandboxing.has_walls,
         tuple(wall.name for wall in sandboxing.missing),
     )
-    tokens = TokenKeeper(
+    tokens = kinds.tokens(
         storage,
         clock,
         providers,

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 from bg_charm_service.domain.clock import Clock, SystemClock
 from bg_charm_service.scanning.scanner import Scanner
+from bg_charm_service.service.token_keeper import TokenKeeper
+from bg_charm_service.sign_in.provider_client import AsksProviders
 from bg_charm_service.storage.contract import Engine
 from bg_charm_service.storage.engines import SQLiteEngine
 from bg_charm_service.supervisor.completer import Completer
@@ -36,6 +38,7 @@ class PartTypes:
     pool: type[Pool] = Pool
     scanner: type[Scanner] = Scanner
     run_items: type[RunItems] = RunItems
+    tokens: type[TokenKeeper] = TokenKeeper
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +52,5 @@ class Dependencies:
     parts: PartTypes = field(default_factory=PartTypes)
     #: Measures the loop that the service runs in, if anything does.
     steps: LoopSteps = field(default_factory=LoopSteps)
+    #: Asks providers of sign-ins; None for processes of their own.
+    providers: AsksProviders | None = None

@@ -228,6 +228,11 @@ class TokenKeeper:
             if need.is_plain:
                 self._store.sign_ins.put(record)
             refresh = self._begin(key)
+        steady = self._clock.steady()
+        if refresh.until <= steady:
+            # It takes longer: the machine slept, or no disk takes the answer. A claim that is given
+            # back until now would be taken again at once, and nothing else would come to its turn.
+            refresh.until = steady + _SLACK_SECONDS
         refresh.waiting[claim.charm_key] = claim.space_key
         return Later(refresh.until)
 

@@ -17,12 +17,17 @@ from typing import Any
 from msgspec.structs import replace
 
 from bg_charm_service.domain.backoff import MAX_DELAY_SECONDS
+from bg_charm_service.domain.errors import CommitInDoubt, StorageError
 from bg_charm_service.domain.http_requests import HttpRequest
 from bg_charm_service.domain.items import TouchedItems
 from bg_charm_service.domain.model import Job, Outcome
+from bg_charm_service.domain.oauth import SignInKey
+from bg_charm_service.domain.run_endings import Ending
 from bg_charm_service.domain.schedule_words import Missed
 from bg_charm_service.domain.schedules import Schedule
 from bg_charm_service.service.dependencies import PartTypes
+from bg_charm_service.service.token_keeper import TokenKeeper, _Asked
+from bg_charm_service.sign_in.messages import AnswerKind, ProviderAnswer
 from bg_charm_service.storage.records import CharmRecord, Claim, NewJob, ScheduleEntry
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.job_queue import JobQueue, sql
@@ -36,11 +41,12 @@ from bg_charm_service.supervisor.poll_planner import PollPlanner
 from bg_charm_service.supervisor.reminders import ReminderSchedule
 from bg_charm_service.supervisor.run_items import RunItems
 from bg_charm_service.supervisor.timetable import Turn
+from bg_charm_service.supervisor.token_gate import Later, Need
 from bg_charm_service.workers.pool.events import PoolEvent, RunFinished
 from bg_charm_service.workers.pool.pool import Pool
 from bg_charm_service.workers.pool.worker_process import WorkerProcess
 from bg_charm_service.workers.protocol.messages import Answer, RunSpec
-from tests.simulation.plan import crowded, hectic, scarce, scarce_and_hectic
+from tests.simulation.plan import crowded, hectic, scarce, scarce_and_hectic, signed_in
 from tests.simulation.timeline import LifeClock
 from tests.simulation.workers import SimulatedProcesses
 from tests.simulation.world import Bug
@@ -125,6 +131,74 @@ class ForgetfulItems(RunItems):
 
     def write(self, run: InFlight, touched: Sequence[TouchedItems]) -> None:
         super().write(run, [one for one in touched if one.field in run.links])
+
+
+class ForgetfulKeeper(TokenKeeper):
+    """Asks a provider, and has put on disk that it does only until then."""
+
+    def _note_asked(self, key: SignInKey) -> _Asked | Ending:
+        asked = super()._note_asked(key)
+        if isinstance(asked, _Asked):
+            with self._database.transaction():
+                self._store.sign_ins.put(asked.record)
+        return asked
+
+
+class TardyKeeper(TokenKeeper):
+    """Lets those run who waited for an answer, and stores that once they have begun."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._unwritten: set[SignInKey] = set()
+
+    def _check(self, claim: Claim, need: Need, needed_until: float) -> Later | Ending | None:
+        is_let = need.key in self._unwritten
+        return None if is_let else super()._check(claim, need, needed_until)
+
+    def _take_in(self, key: SignInKey, asked: _Asked, answer: ProviderAnswer) -> Ending | None:
+        if answer.kind is not AnswerKind.DONE:
+            return super()._take_in(key, asked, answer)
+        self._unwritten.add(key)
+        asyncio.get_running_loop().call_later(1.0, self._write, key, asked, answer)
+        return None
+
+    def _write(self, key: SignInKey, asked: _Asked, answer: ProviderAnswer) -> None:
+        self._unwritten.discard(key)
+        with contextlib.suppress(StorageError, CommitInDoubt), self._database.transaction():
+            super()._take_in(key, asked, answer)
+
+
+class _Unheeded(dict[Any, Any]):
+    """Nobody finds what is in it; it may be taken out twice."""
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return default
+
+    def __delitem__(self, key: Any) -> None:
+        self.pop(key, None)
+
+
+class LonelyKeeper(TokenKeeper):
+    """Has a token renewed for each charm that wants it."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._under_way = _Unheeded()
+
+
+class TrustingKeeper(TokenKeeper):
+    """Takes every token for good until its end."""
+
+    def _check(self, claim: Claim, need: Need, needed_until: float) -> Later | Ending | None:
+        return super()._check(claim, need, self._clock.now())
+
+
+class NotingKeeper(TokenKeeper):
+    """Writes in the charm that its token was renewed: what it reads has moved."""
+
+    def _take_token(self, key: SignInKey, asked: _Asked, *said: Any) -> Ending | None:
+        self._store.cells.write(asked.charm, "note", b'"renewed"')
+        return super()._take_token(key, asked, *said)
 
 
 class HeedlessQueue(JobQueue):
@@ -689,5 +763,38 @@ BUGS = (
         "both sides of hub",
     ),
     (Bug("a charm's own items are lost", PartTypes(run_items=ForgetfulItems)), "has noted"),
+    (
+        Bug(
+            "providers are asked, and the disk does not know",
+            PartTypes(tokens=ForgetfulKeeper),
+            world=signed_in,
+        ),
+        "that is not on disk|nobody knows|does not say so",
+    ),
+    (
+        Bug(
+            "answers are stored once the run has begun",
+            PartTypes(tokens=TardyKeeper),
+            world=signed_in,
+        ),
+        "a run begins with a token",
+    ),
+    (
+        Bug("each asks for itself", PartTypes(tokens=LonelyKeeper), world=signed_in),
+        "twice at once",
+    ),
+    (
+        Bug("tokens end in runs", PartTypes(tokens=TrustingKeeper), world=signed_in),
+        "a run begins with a token",
+    ),
+    (
+        Bug(
+            "renewals make runs stale",
+            PartTypes(tokens=NotingKeeper),
+            favourite="renew",
+            world=signed_in,
+        ),
+        "only its token was renewed",
+    ),
     (Bug("the killed live on", processes=Undead), "at once"),
 )

@@ -31,6 +31,10 @@ POST = "post"
 SIDES = ("left", "right")
 DONE = "done"
 
+#: The field that is a sign-in, and at whom.
+AUTH = "auth"
+PROVIDER = "microsoft"
+
 
 class Kind(StrEnum):
     """The classes of charms; each counts its successful runs in `counter`."""
@@ -43,6 +47,14 @@ class Kind(StrEnum):
     HUB = "Hub"
     #: Adds to one side of a hub where the other is empty, else takes from there; notes each run.
     TAKER = "Taker"
+    #: Signs in at a provider.
+    SIGNED = "Signed"
+    #: Has the sign-in of another charm by a link.
+    READER = "Reader"
+
+
+#: Those that need a sign-in.
+SIGN_IN = (Kind.SIGNED, Kind.READER)
 
 
 class Deed(StrEnum):
@@ -157,6 +169,8 @@ def schema_of(source: str) -> CharmSchema:
     if kind is Kind.TAKER:
         fields += [FieldSchema(side, FieldKind.ITEMS_CELL, None) for side in SIDES]
         fields.append(FieldSchema(DONE, FieldKind.ITEMS, None))
+    if kind in SIGN_IN:
+        fields.append(FieldSchema(AUTH, FieldKind.OAUTH, None, PROVIDER))
     if kind is Kind.SENDER:
         fields.append(FieldSchema("out", FieldKind.STREAM, None))
     return CharmSchema(kind, kind, "", tuple(fields), tuple(streams))
@@ -230,6 +244,8 @@ def good_answer(spec: RunSpec, seconds: float) -> Answer:
     writes = {"counter": json.dumps(counter).encode()}
     reads: tuple[str, ...] = ("counter", "note")
     sends: tuple[Send, ...] = ()
+    if AUTH in spec.values:
+        reads = (*reads, AUTH)
     if spec.stream == POST:
         seen = [*json.loads(spec.values["seen"]), json.loads(spec.event)["n"]]
         writes["seen"] = json.dumps(seen).encode()

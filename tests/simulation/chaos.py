@@ -10,6 +10,7 @@ from bg_charm_service.service.bootstrap import Service
 from tests.simulation.cast import HOSTS
 from tests.simulation.disk import Armed, Fault
 from tests.simulation.plan import draw_temper
+from tests.simulation.provider import Stage
 from tests.simulation.world import World
 
 _HOUR = 3600.0
@@ -63,6 +64,8 @@ class Chaos:
             (4, self._change_temper),
             (2, self._fail_provider),
         ]
+        if world.plan.readers:
+            self._tricks.append((8, self._kill_at_refresh))
 
     async def work(self, world: World, service: Service) -> None:
         """Break things until it is calm."""
@@ -147,6 +150,17 @@ class Chaos:
         """Kill the process soon after a commit failed once it was written, more often than not."""
         if not self._world.is_calm and self._random.random() < 0.7:
             self._kill_at_await()
+
+    def _kill_at_refresh(self) -> None:
+        """Kill the process when a provider is asked, has rotated, or has answered."""
+        wanted = self._random.choice([*Stage])
+        self._world.provider.on_stage = lambda stage: self._kill_at_stage(stage, wanted)
+
+    def _kill_at_stage(self, stage: Stage, wanted: Stage) -> None:
+        if stage is wanted and not self._world.is_calm:
+            self._world.provider.on_stage = lambda _: None
+            assert self._world.loop is not None
+            self._world.loop.kill_after(self._random.choice([0, 0, 1, 2, 5]))
 
     def _kill_at_retry(self) -> None:
         """Kill the process while a job waits between two attempts."""

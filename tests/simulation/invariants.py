@@ -5,7 +5,7 @@ Pure reading. The ledger holds the rules about the way of single jobs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from bg_charm_service.domain.schedule_words import NO_WORDS
 from bg_charm_service.domain.schedules import out_of_quiet
@@ -53,6 +53,9 @@ _NOTED = """SELECT charms.charm_key, coalesce(c.count, 0), cells.value FROM char
     JOIN cells ON cells.charm_key = charms.charm_key AND cells.field = 'counter'
     LEFT JOIN collections AS c ON c.charm_key = charms.charm_key AND c.field = 'done'
     WHERE charms.name = 'Taker' AND removed_at IS NULL"""
+
+_CLAIMED_WITH_SIGN_IN = """SELECT _id, attempt FROM ack_queue_jobs JOIN charms USING (charm_key)
+    WHERE status = 2 AND origin <> 'batch' AND charms.name IN ('Signed', 'Reader')"""
 
 _REMINDERS = "SELECT reminder_id, remind_at FROM reminders WHERE remind_at < ?"
 _HELD_FOR_EVER = """SELECT job.charm_key FROM ack_queue_jobs AS job
@@ -201,6 +204,22 @@ def _collected(connection: FaultyConnection) -> Iterator[str]:
     for charm_key, noted, counted in connection.bare(_NOTED):
         if noted != int(counted):
             yield f"charm {charm_key} has noted {noted} runs, and counts {int(counted)}"
+
+
+def held_in_vain(
+    connection: FaultyConnection, given_out: Collection[tuple[int, int]]
+) -> Iterator[str]:
+    """Name the claims of charms that sign in of which no run was made: who waits holds none."""
+    for job_id, attempt in connection.bare(_CLAIMED_WITH_SIGN_IN):
+        if (job_id, attempt) not in given_out:
+            yield f"job {job_id} is claimed while it waits for its token"
+
+
+def class_of(connection: FaultyConnection, charm_key: int) -> str:
+    """Name the class of a charm; empty where it is gone for good."""
+    sql = "SELECT name FROM charms WHERE charm_key = ?"
+    found = connection.bare(sql, (charm_key,)).fetchone()
+    return found[0] if found else ""
 
 
 def _bounds(service: Service, connection: FaultyConnection) -> Iterator[str]:

@@ -94,6 +94,10 @@ END;
 CREATE TEMP TRIGGER asked AFTER INSERT ON main.audit BEGIN
     INSERT INTO ledger (what) VALUES ('asked');
 END;
+CREATE TEMP TRIGGER signed_in BEFORE INSERT ON main.sign_ins
+    WHEN NOT EXISTS (SELECT 1 FROM main.sign_ins WHERE refresh_hash = NEW.refresh_hash) BEGIN
+    INSERT INTO ledger (what) VALUES ('asked');
+END;
 CREATE TEMP TRIGGER run_added AFTER INSERT ON main.runs BEGIN
     INSERT INTO ledger (what, job, charm, a, b, c, d) VALUES ('run', NEW.job_id,
         NEW.run_key >> 32, NEW.attempt, NEW.status, NEW.cause, NEW.error);

@@ -25,7 +25,7 @@ from bg_charm_service.domain.views import NewCharm
 from bg_charm_service.service.bootstrap import Service
 from bg_charm_service.service.commands.letters import LetterChoice
 from bg_charm_service.supervisor.batch_policy import MOST_RUNS
-from tests.simulation.cast import POST, SIDES, Kind, source_of
+from tests.simulation.cast import AUTH, POST, PROVIDER, SIDES, SIGN_IN, Kind, source_of
 from tests.simulation.plan import Plan, draw_temper
 from tests.simulation.world import LISTER, Member, Violated, World
 
@@ -70,6 +70,8 @@ class Operators:
             (2, self._send_later),
             (1, self._forget),
         ]
+        if self._plan.readers:
+            self._commands += [(2, self._sign_in), (4, self._renew)]
 
     async def work(self, world: World, service: Service) -> None:
         """Give commands until it is calm, each without waiting for the ones before."""
@@ -117,6 +119,9 @@ class Operators:
             except ServiceError as error:
                 if service.parts.store.charms.find(member.ref) is not None:
                     raise Violated(f"{member.ref} cannot be registered: {error}") from error
+            if member.kind is Kind.SIGNED:
+                # What was asked before it was calm may still come to a bad end, of another one.
+                await self._sign_in(service, member)
 
     def check_all_answered(self) -> None:
         """Check that no command waits for ever."""
@@ -149,12 +154,23 @@ class Operators:
             mailbox = mailbox or added
         if self._plan.takers:
             await self._populate_hubs(service)
+        if self._plan.readers:
+            await self._populate_signed(service)
 
     async def _populate_hubs(self, service: Service) -> None:
         """Add a hub with its takers, in one space or in several."""
         hub = await self._add_one(service, Kind.HUB, 1000, None)
         for number in range(self._plan.takers):
             await self._add_one(service, Kind.TAKER, 1001 + number, hub)
+
+    async def _populate_signed(self, service: Service) -> None:
+        """Add a charm that signs in, and others that share that."""
+        signed = await self._add_one(service, Kind.SIGNED, 2000, None)
+        for number in range(self._plan.readers):
+            await self._add_one(service, Kind.READER, 2001 + number, signed)
+        if signed is not None:
+            with contextlib.suppress(ServiceError):
+                await self._sign_in(service, signed)
 
     async def _add_one(
         self, service: Service, kind: Kind, number: int, mailbox: Member | None
@@ -169,13 +185,18 @@ class Operators:
             if mailbox is None:
                 return None
             links = {side: f"{mailbox.ref}/{side}" for side in SIDES}
+        shared = {}
+        if kind is Kind.READER:
+            if mailbox is None:
+                return None
+            shared = {AUTH: f"{mailbox.ref}/{AUTH}"}
         new = NewCharm(
             source_of(kind, 0),
             f"charm{number}.py",
             space,
             None,
             values={},
-            links={},
+            links=shared,
             writable_links=links,
             cause=None,
             register=True,
@@ -227,7 +248,7 @@ class Operators:
         service.commands.polling.unregister(member.ref)
 
     async def _remove(self, service: Service, member: Member) -> None:
-        if member.kind in (Kind.MAILBOX, Kind.HUB):
+        if member.kind in (Kind.MAILBOX, Kind.HUB, Kind.SIGNED):
             return  # whoever has a link to it would fail, and be right
         await service.commands.charms.remove(member.ref)
 
@@ -268,11 +289,43 @@ class Operators:
         self._world.ledger.unasked.add(json.loads(one.event)["n"])
         service.commands.reminders.forget(member.ref, one.shown_name)
 
+    async def _sign_in(self, service: Service, member: Member) -> None:
+        """Sign in, for the first time or anew, with the client that the operator has given."""
+        member = self._signed() or member
+        if member.kind is not Kind.SIGNED:
+            return
+        sign_ins = service.commands.sign_ins
+        if not sign_ins.clients():
+            await sign_ins.set_client(PROVIDER, "client", "secret")
+        link = await sign_ins.begin(PROVIDER, member.ref.space, member.ref.charm_id, AUTH)
+        await sign_ins.finish(PROVIDER, link.url.partition("state=")[2], "code")
+
+    async def _renew(self, service: Service, member: Member) -> None:
+        """Have the token renewed now, whatever it is good for."""
+        signed = self._signed()
+        if signed is None:
+            return
+        renewing = service.commands.sign_ins.refresh(signed.ref, AUTH, PROVIDER)
+        if self._random.random() < 0.5:
+            await renewing
+        else:
+            # While it runs.
+            await asyncio.gather(renewing, self._run_now(service, signed))
+
+    def _signed(self) -> Member | None:
+        """The charm that signs in; None where there is none yet."""
+        members = self._world.members.values()
+        return next((one for one in members if one.kind is Kind.SIGNED), None)
+
     async def _set_note(self, service: Service, member: Member) -> None:
+        if member.kind in SIGN_IN:
+            return  # of such a charm nothing moves but its token: then no run is stale
         self._number += 1
         await service.commands.updates.set_field(member.ref, "note", str(self._number).encode())
 
     async def _update(self, service: Service, member: Member) -> None:
+        if member.kind in SIGN_IN:
+            return
         source = source_of(member.kind, self._random.randint(0, 3))
         await service.commands.updates.update_source(
             member.ref, source, "new.py", None, dry_run=False

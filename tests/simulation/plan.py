@@ -38,6 +38,8 @@ class Plan:
     disabled_retry_seconds: float
     #: How many charms share the collections of a hub; in most worlds there is none.
     takers: int = 0
+    #: How many charms share a sign-in, beside the one that has it; in most worlds there is none.
+    readers: int = 0
 
     @property
     def hours(self) -> float:
@@ -67,6 +69,7 @@ def draw_plan(seed: int) -> Plan:
         history_jobs=chance.choice([5, 50]),
         disabled_retry_seconds=chance.choice([interval * 3, 86400.0]),
         takers=chance.choice([2, 3]) if seed % 4 == 3 else 0,
+        readers=chance.choice([1, 3]) if seed % 4 == 1 else 0,
     )
 
 
@@ -96,6 +99,11 @@ def hectic(plan: Plan) -> Plan:
 def scarce_and_hectic(plan: Plan) -> Plan:
     """Give a plan that is both."""
     return hectic(scarce(plan))
+
+
+def signed_in(plan: Plan) -> Plan:
+    """Give a plan in which three charms share a sign-in, and it is never quiet for long."""
+    return replace(hectic(plan), charms=2, readers=3, run_seconds=1.0)
 
 
 def as_drawn(plan: Plan) -> Plan:

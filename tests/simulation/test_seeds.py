@@ -14,7 +14,7 @@ import pytest
 
 from tests.simulation.__main__ import Summary, first_difference, replay_line, simulate_twice
 from tests.simulation.disk import Armed, Fault
-from tests.simulation.plan import draw_plan, hectic
+from tests.simulation.plan import draw_plan, hectic, signed_in
 from tests.simulation.simulate import simulate, simulate_plan
 from tests.simulation.timeline import LifeClock
 from tests.simulation.world import Bug, World
@@ -52,6 +52,9 @@ POINTS = {
     "LetterCommands.drop": "drop_letters",
     "ReminderCommands.send_later": "send_later",
     "ReminderCommands.forget": "send_later forget",
+    "SignInCommands._keep": "sign_in",
+    "TokenKeeper._note_asked": "renew",
+    "TokenKeeper._renew": "renew",
 }
 
 FAULTS = (Fault.KILL_BEFORE, Fault.KILL_AFTER, Fault.COMMIT_LIES)
@@ -94,8 +97,10 @@ def test_commit_point_may_be_the_last(point: str) -> None:
             *(Armed(fault, 0, point) for fault in wanted),
         ]
 
+    is_of_sign_ins = point.startswith(("SignIn", "Token"))
+    world_of = signed_in if is_of_sign_ins else hectic
     for seed in range(300):
-        report = simulate_plan(hectic(draw_plan(seed)), prepare=prepare)
+        report = simulate_plan(world_of(draw_plan(seed)), prepare=prepare)
         assert [] == report.violations
         met += report.faults
         passed += report.commit_points[point]

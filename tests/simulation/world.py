@@ -30,13 +30,25 @@ from bg_charm_service.storage.engines import SQLiteEngine
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
 from bg_charm_service.supervisor.completer import Settled
+from bg_charm_service.supervisor.run_inputs import Prepared
 from bg_charm_service.workers.pool.contract import PoolLimits
 from bg_charm_service.workers.protocol.messages import RunSpec
 from tests.simulation import invariants
-from tests.simulation.cast import NEITHER, Deed, Kind, Temper, host_of, payload_of, reminder_of
+from tests.simulation.cast import (
+    AUTH,
+    NEITHER,
+    SIGN_IN,
+    Deed,
+    Kind,
+    Temper,
+    host_of,
+    payload_of,
+    reminder_of,
+)
 from tests.simulation.disk import Disk, FaultyConnection
 from tests.simulation.ledger import Ledger, RecordedRun
 from tests.simulation.plan import OVERDUE_SECONDS, Plan, as_drawn
+from tests.simulation.provider import TIMEOUT_SECONDS, SimulatedProvider
 from tests.simulation.timeline import Killed, LifeClock, SimulatedLoop, Stuck, Timeline
 from tests.simulation.workers import Manners, SimulatedProcesses, Truth
 
@@ -153,6 +165,16 @@ class World:
         self.manners = Manners(
             random.Random(f"manners {plan.seed}"), self._choose, self._take_down, plan.run_seconds
         )
+        self.provider = SimulatedProvider(
+            self.timeline,
+            random.Random(f"provider {plan.seed}"),
+            self.truth.problems,
+            self.note,
+            lambda: self.disk.connection,
+            lambda: self.is_calm,
+        )
+        #: The jobs that were given to the dispatcher in this life, each with its attempt.
+        self._given_out: set[tuple[int, int]] = set()
         self._config = ServiceConfig(
             data_dir,
             _operator(),
@@ -173,6 +195,7 @@ class World:
             watch_seconds=0.5,
             disabled_retry_seconds=plan.disabled_retry_seconds,
             integrations=(LISTER,),
+            token_refresh_seconds=TIMEOUT_SECONDS,
         )
         if self.bug.sql:
             self.disk.rewrite = self._rewrite
@@ -187,8 +210,13 @@ class World:
         self.deploy = asyncio.Event()
         self._run_began = asyncio.Event()
         loop.watch_turns(self._look)
+        self.provider.begin_life(self.report.lives)
+        self._given_out.clear()
+        disk_faults = self._disk_faults()
+        has_ended_well = False
         try:
             loop.run_until_complete(self._life(directors))
+            has_ended_well = disk_faults == self._disk_faults()
         except Killed as killed:
             self.note(f"killed {killed}")
             self.report.faults[f"supervisor killed {str(killed).partition(' of ')[0]}"] += 1
@@ -201,6 +229,8 @@ class World:
             # As it should: no worker got ready. Whoever runs the service starts it again.
             self.report.faults["service ended: no worker boots"] += 1
         finally:
+            if not has_ended_well:
+                self.provider.excused.add(self.report.lives)
             self.disk.cut()
             self.service = None
             # What is left of a process takes no time of the next one's.
@@ -209,6 +239,10 @@ class World:
             if self.processes is not None:
                 self.processes.close_all()
             self.truth.running.clear()
+
+    def _disk_faults(self) -> int:
+        """How often the disk has failed so far."""
+        return self.disk.struck.total() + self.report.faults["fill disk"]
 
     async def bad_moment(self, chance: random.Random) -> None:
         """Wait for a while, and then often until some run is under way."""
@@ -245,6 +279,7 @@ class World:
             open_zygote=self.processes.open_zygote,
             engine=SQLiteEngine(self._open, self.bug.queue),
             parts=replace(parts, scanner=_lister(self)),
+            providers=self.provider,
         )
         async with open_service(self._config, dependencies) as service:
             self.service = service
@@ -307,6 +342,26 @@ class World:
         assert self.disk.connection is not None
         self._read_ledger(self.disk.connection, is_start=True)
         service.supervisor.on_settled.append(self._check_settled)
+        self._watch_dispatcher(service)
+
+    def _watch_dispatcher(self, service: Service) -> None:
+        """Let no run begin with a token that is not good for it."""
+        dispatcher, connection = service.parts.dispatcher, self.disk.connection
+        assert connection is not None
+        dispatch = dispatcher.dispatch
+
+        def dispatch_and_check(batch: list[Prepared]) -> Any:
+            for each in batch:
+                job = each.run.claim.job
+                self._given_out.add((job.job_id, job.attempt))
+                if AUTH in each.values and each.problem is None:
+                    timeout_seconds = each.limits.timeout_seconds
+                    self.truth.problems += self.provider.unfit(
+                        each.values[AUTH], timeout_seconds, connection
+                    )
+            return dispatch(batch)
+
+        dispatcher.dispatch = dispatch_and_check  # type: ignore[method-assign]
 
     def _look(self) -> None:
         """Check what must hold, once something was written."""
@@ -321,7 +376,10 @@ class World:
             return
         if self.disk.has_killed:
             return
-        problems = [*invariants.broken(self.service, connection, touched)]
+        problems = [
+            *invariants.broken(self.service, connection, touched),
+            *invariants.held_in_vain(connection, self._given_out),
+        ]
         if problems:
             raise Violated("; ".join(problems[:3]))
         if self.is_to_die:
@@ -347,7 +405,8 @@ class World:
             if charm is None or charm.charm_key not in self.service.polled_charms:
                 continue
             health = store.health.get(charm.charm_key)
-            if health.is_enabled and health.last_success < self.calm_since:
+            has_rested = health.last_success >= self.calm_since
+            if not has_rested and health.disabled_by in (None, "sign_in"):
                 raise Violated(f"charm {charm.charm_key} had no success since it is calm")
 
     def check_overdue(self) -> None:
@@ -398,14 +457,14 @@ class World:
         for run in self.ledger.read(connection, self._clock.steady(), is_start=is_start):
             touched.add(run.charm_key)
             self.note(f"{run.run_id} {run.charm_key} {run.status} {run.cause}")
-            self._check_blame(run)
+            self._check_blame(run, connection)
             if run.status == "success" and run.run_id in self.truth.asked:
                 self._check_asked(run)
         for run_id in self.ledger.delivered:
             if run_id not in self.truth.begun:
                 raise Violated(f"run {run_id} never began, and counts as delivered")
         self.ledger.delivered.clear()
-        problems = self.ledger.problems + self.truth.problems
+        problems = self.ledger.problems + self.truth.problems + [*self.provider.broken(connection)]
         if problems:
             raise Violated("; ".join(problems[:3]))
         return touched
@@ -414,10 +473,16 @@ class World:
         if reminder_of(run.run_id) not in self.ledger.asked:
             raise Violated(f"run {run.run_id} asked for a reminder, and none was kept")
 
-    def _check_blame(self, run: RecordedRun) -> None:
+    def _check_blame(self, run: RecordedRun, connection: FaultyConnection) -> None:
         if run.status == "success" and run.run_id not in self.truth.done_well:
             raise Violated(f"run {run.run_id} is a success, and no worker did it")
+        needs_sign_in = invariants.class_of(connection, run.charm_key) in SIGN_IN
+        if needs_sign_in and run.status == "stale":
+            raise Violated(f"run {run.run_id} is stale, and only its token was renewed")
         is_neither = run.status in NEITHER.values()
+        if needs_sign_in:
+            # It may have begun in a life before, with a token that is good no more.
+            is_neither &= not self.provider.may_have_said(run.status, run.error)
         if is_neither and (run.run_id, run.status) not in self.truth.neither:
             raise Violated(f"run {run.run_id} ended as {run.status}, and no worker said so")
         if run.status != "failure":

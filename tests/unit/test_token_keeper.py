@@ -288,6 +288,31 @@ def test_a_charm_that_waits_is_brought_on(bench: Bench) -> None:
     play(story)
 
 
+def test_a_refresh_that_outlasts_its_time_is_waited_for_on(bench: Bench) -> None:
+    """The machine slept meanwhile: a claim that is given back until now would come at once again.
+
+    The loop would claim it for ever, and never hear of the answer.
+    """
+
+    async def story() -> None:
+        claim = bench.claim()
+        assert isinstance(bench.check(claim), Later)
+        await bench.provider.wait_until_asked()
+        bench.clock.seconds += 3600
+
+        verdict = bench.check(claim)
+
+        assert isinstance(verdict, Later)
+        assert verdict.until > bench.clock.steady()
+        bench.engine.queue.release(claim, verdict.until)
+        bench.provider.answer(access_token="new", expires_in=7200)
+        await settled(bench)
+        space_key, steady = bench.charm.space_key, bench.clock.steady()
+        assert 1 == len(bench.engine.queue.claim(space_key, 1, steady))
+
+    play(story)
+
+
 def test_an_answer_that_no_disk_takes_is_kept_until_one_does(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
