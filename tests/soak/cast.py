@@ -59,7 +59,7 @@ HOSTILE_ODDS = 70
 
 #: In how many of a hundred runs signed-in charms have their token renewed. Those that never do have
 #: it renewed before a run, once it was obtained half a minute ago.
-RENEWAL_ODDS = (40, 0)
+RENEWAL_ODDS = (60, 0)
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,8 @@ from tests.soak.provider import NAME
 #: Between two requests of a thread, at most, in seconds.
 PAUSE_SECONDS = 0.2
 
-#: Of so many looks at the sign-ins one has a token renewed; of so many of those, one answer is lost.
-RENEWAL_ODDS = 0.5
-LOST_ODDS = 0.05
+#: Of the renewals that people ask for, so many get no answer: it is lost on its way.
+LOST_ODDS = 0.03
 
 #: Nobody took the request; any other error may have come after the service took it.
 NOT_TAKEN = (Refused, httpx2.ConnectError)
@@ -127,13 +126,12 @@ class Traffic:
             self._ledger.accept(charm.charm_id, number)
 
     def _mind_sign_ins(self, chance: random.Random) -> None:
-        """Sign in again where somebody has to, and have tokens renewed that are good."""
+        """Sign in again where somebody has to, and have a token renewed that is good."""
         sign_in_again(self._cast)
-        if chance.random() < RENEWAL_ODDS:
-            if chance.random() < LOST_ODDS:
-                self._cast.provider.lose_answer()
-            # The other one's are renewed by its runs alone.
-            renew(next(iter(self._cast.signed_in)))
+        if chance.random() < LOST_ODDS:
+            self._cast.provider.lose_answer()
+        # The tokens of the other one are renewed for its runs alone.
+        renew(next(iter(self._cast.signed_in)))
 
     def _run_now(self, chance: random.Random) -> None:
         charm = chance.choice(self._cast.everybody)
