@@ -1,4 +1,4 @@
-"""The provider of the kill loop: it rotates, takes no refresh token twice, and outlives the service.
+"""The provider of the kill loop: it rotates, takes no refresh token twice, outlives the service.
 
 A real server on loopback, in the process of the loop. It takes its time, so that refreshes are
 under way when a blow falls, and some of its answers are lost. Which refresh tokens it has given
@@ -32,8 +32,8 @@ TOKEN_SECONDS = 45
 class SoakProvider:
     """The provider, and in which lives of the service answers may have been lost."""
 
-    def __init__(self, seed: int) -> None:
-        self._server = OAuthServer(expires_in=TOKEN_SECONDS)
+    def __init__(self, seed: int, server: OAuthServer | None = None) -> None:
+        self._server = server or OAuthServer(expires_in=TOKEN_SECONDS)
         self._server.delay = self._delay
         self._chance = random.Random(f"{seed}/provider")
         self._lock = threading.Lock()

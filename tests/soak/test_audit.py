@@ -203,12 +203,12 @@ DAMAGES = {
     "the provider never gave out": "UPDATE sign_ins SET refresh_hash = 'other'",
     "has lost its newest token, and nobody knows": "UPDATE sign_ins SET refresh_hash = :renewed_1",
     "renewed 2 times since": "UPDATE sign_ins SET refresh_hash = :renewed_2, asked_at = 1",
-    "is over, and nothing of it was lost": f"UPDATE sign_ins SET problem = '{LOST}'",
-    "has lost a token in a life that went well": f"""
-        UPDATE sign_ins SET problem = '{LOST}', refresh_hash = :renewed_1""",
-    "a token can be read in": f"""
+    "is over, and nothing of it was lost": "UPDATE sign_ins SET problem = 'refused'",
+    "has lost a token in a life that went well": """
+        UPDATE sign_ins SET problem = 'refused', refresh_hash = :renewed_1""",
+    "a token can be read in": """
         INSERT INTO cells (charm_key, field, version, value)
-        VALUES (:counter, 'x', 1, '"refresh-{"x" * 32}"')""",
+        VALUES (:counter, 'x', 1, '"refresh-0123456789abcdef0123456789abcdef"')""",
     "rows lead nowhere": """
         INSERT INTO cells (charm_key, field, version, value) VALUES (999, 'x', 1, '1')""",
 }
