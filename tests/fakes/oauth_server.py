@@ -6,7 +6,7 @@
 
 A code is good once, and only with its verifier (PKCE); a refresh token is good once, and a second
 use ends the sign-in for good (RFC 9700, 4.14.2). `resource` is an address that takes only a live
-token. `refusing`, `breaking` and `holding` say how the next refreshes go; `grants` are all sign-ins.
+token. `refusing`, `breaking` and `holding` say how the next refreshes go; `grants` are sign-ins.
 """
 
 from __future__ import annotations

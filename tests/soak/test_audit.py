@@ -31,7 +31,6 @@ class Played:
     counter: str
     sender: str
     receiver: str
-    signed_in: str
     refresh_tokens: dict[str, RefreshToken] = field(default_factory=dict)
 
     @property
@@ -91,8 +90,8 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
             renew(signed_in)
         assert 0 == service.stop()
         tokens = provider.refresh_tokens()
-    charms = (counter, sender, receiver, signed_in)
-    return Played(data_dir, ledger, *(charm.charm_id for charm in charms), tokens)
+    charms = (counter.charm_id, sender.charm_id, receiver.charm_id)
+    return Played(data_dir, ledger, *charms, refresh_tokens=tokens)
 
 
 def send(charm: RunningCharm, ledger: Ledger) -> None:
