@@ -6,15 +6,17 @@
 
 A code is good once, and only with its verifier (PKCE); a refresh token is good once, and a second
 use ends the sign-in for good (RFC 9700, 4.14.2). `resource` is an address that takes only a live
-token. `refusing`, `breaking` and `holding` say how the next refreshes go.
+token. `refusing`, `breaking` and `holding` say how the next refreshes go; `grants` are sign-ins.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import secrets
 import threading
+import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -39,6 +41,19 @@ class Held:
     may_go: threading.Event = field(default_factory=threading.Event)
 
 
+@dataclass
+class Grant:
+    """One sign-in of a person: its refresh tokens in their order, of which the last one is good."""
+
+    scope: str
+    refresh_tokens: list[str] = field(default_factory=list)
+    #: When each was given out, by the clock that nobody sets.
+    given_at: list[float] = field(default_factory=list)
+    #: Those that came back in an answer which was lost on the way.
+    lost: set[str] = field(default_factory=set)
+    has_ended: bool = False
+
+
 class OAuthServer:
     """One provider on a free port."""
 
@@ -54,11 +69,17 @@ class OAuthServer:
         #: Holds the next refreshes up: before they are done, or before they are answered.
         self.held_before: Held | None = None
         self.held_after: Held | None = None
+        #: Called with each refresh before it is done, and before it is answered.
+        self.delay: Callable[[], None] = lambda: None
         self.refreshes = 0
+        #: Every sign-in that there ever was.
+        self.grants: list[Grant] = []
+        #: How often somebody came with a token whose time had ended.
+        self.late_tokens = 0
         self._codes: dict[str, dict[str, str]] = {}
-        self._live: set[str] = set()
-        self._refresh_tokens: dict[str, str] = {}
-        self._used: dict[str, str] = {}
+        #: Tokens that are good, with when they end.
+        self._live: dict[str, float] = {}
+        self._token_grants: dict[str, Grant] = {}
         self._lock = threading.Lock()
         self._server = FakeServer()
 
@@ -121,8 +142,14 @@ class OAuthServer:
     def end_sign_ins(self) -> None:
         """End everything, as a person does on the provider's own page."""
         with self._lock:
-            self._live.clear()
-            self._refresh_tokens.clear()
+            for grant in self.grants:
+                self._end(grant)
+
+    def _end(self, grant: Grant) -> None:
+        """Let nothing of a sign-in be good any more; under the lock."""
+        grant.has_ended = True
+        for token in [token for token in self._live if self._token_grants[token] is grant]:
+            del self._live[token]
 
     def _describe(self, _seen: Seen) -> Answer:
         return json_answer(
@@ -177,37 +204,48 @@ class OAuthServer:
         if before is not None:
             before.came.set()
             before.may_go.wait(60)
+        self.delay()
         if refusal is not None:
             return refusal
-        with self._lock:
-            scope = self._refresh_tokens.get(refresh_token)
-            if scope is not None and self.rotates:
-                self._used[refresh_token] = scope
-                del self._refresh_tokens[refresh_token]
-            elif refresh_token in self._used:
-                # Whoever uses one twice may have stolen it: nothing of this sign-in is good now.
-                self._refresh_tokens.clear()
-                self._live.clear()
-        found = (
-            json_answer({"error": "invalid_grant", "error_description": "token reuse"}, 400)
-            if scope is None
-            else self._tokens(scope, None if self.rotates else refresh_token)
-        )
+        found = self._renewed(refresh_token)
         if after is not None:
             after.came.set()
             after.may_go.wait(60)
+        self.delay()
         with self._lock:
             if self.breaking:
                 self.breaking -= 1
+                grant = self._token_grants.get(refresh_token)
+                if grant is not None:
+                    grant.lost.add(grant.refresh_tokens[-1])
                 return Answer(is_none=True)
         return found
 
-    def _tokens(self, scope: str, refresh_token: str | None = None) -> Answer:
-        token, given = self._secret("token"), refresh_token or self._secret("refresh")
+    def _renewed(self, refresh_token: str) -> Answer:
         with self._lock:
-            self._live.add(token)
-            self._refresh_tokens[given] = scope
-        answered = {"access_token": token, "token_type": "Bearer", "scope": scope}
+            grant = self._token_grants.get(refresh_token)
+            if grant is not None and not grant.has_ended:
+                if refresh_token == grant.refresh_tokens[-1]:
+                    return self._answer(grant, None if self.rotates else refresh_token)
+                # Whoever uses one twice may have stolen it: nothing of this sign-in is good now.
+                self._end(grant)
+        return json_answer({"error": "invalid_grant", "error_description": "token reuse"}, 400)
+
+    def _tokens(self, scope: str) -> Answer:
+        with self._lock:
+            self.grants.append(Grant(scope))
+            return self._answer(self.grants[-1])
+
+    def _answer(self, grant: Grant, refresh_token: str | None = None) -> Answer:
+        """Give out tokens of a sign-in, and note that; under the lock."""
+        token, given = self._secret("token"), refresh_token or self._secret("refresh")
+        ends_in = float(self.expires_in) if isinstance(self.expires_in, int | float) else math.inf
+        self._live[token] = time.monotonic() + ends_in
+        self._token_grants[token] = self._token_grants[given] = grant
+        if given != refresh_token:
+            grant.refresh_tokens.append(given)
+            grant.given_at.append(time.monotonic())
+        answered = {"access_token": token, "token_type": "Bearer", "scope": grant.scope}
         if self.expires_in is not None:
             answered["expires_in"] = self.expires_in
         return json_answer({**answered, "refresh_token": given})
@@ -224,18 +262,19 @@ class OAuthServer:
     def _revoke(self, seen: Seen) -> Answer:
         token = parse_qs(seen.body.decode()).get("token", [""])[0]
         with self._lock:
-            self._refresh_tokens.pop(token, None)
-            self._live.discard(token)
+            if token in self._token_grants:
+                self._end(self._token_grants[token])
         return answer(200)
 
     def _is_live(self, seen: Seen) -> bool:
         with self._lock:
-            return seen.token in self._live
+            ends_at = self._live.get(seen.token)
+            self.late_tokens += ends_at is not None and ends_at < time.monotonic()
+            return ends_at is not None
 
     def _secret(self, kind: str) -> str:
         found = f"{kind}-{secrets.token_urlsafe(24)}"
-        with self._lock:
-            self.secrets.add(found)
+        self.secrets.add(found)
         return found
 
 

@@ -7,6 +7,7 @@ violation is one line. The rules are the invariants of the architecture, in SQL 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
 from collections import Counter, defaultdict
@@ -50,6 +51,9 @@ FORBIDDEN = {
     "a charm waits for a sign-in and is polled": """
         SELECT charm_key FROM waits JOIN health USING (charm_key)
         WHERE kind = 'sign_in' AND disabled_by IS NOT 'sign_in'""",
+    "a charm waits for a sign-in, and nobody has to sign in": """
+        SELECT charm_key FROM waits WHERE kind = 'sign_in'
+        AND NOT EXISTS (SELECT 1 FROM sign_ins WHERE problem <> '')""",
     "a disabled charm has a poll that waits": """
         SELECT charm_key FROM health JOIN ack_queue_jobs AS job USING (charm_key)
         WHERE disabled_by IS NOT NULL AND job.status = 1 AND origin = 'poll'""",
@@ -66,8 +70,33 @@ FORBIDDEN = {
 #: So many of its successes a charm has in its collection.
 KEPT = 50
 
+#: What a sign-in says that is over because an answer was lost.
+LOST = "was lost with the service or on its way"
+
+SIGN_INS = """SELECT charm_id, refresh_hash, asked_at, problem FROM sign_ins
+    JOIN charms USING (charm_key)"""
+
+#: The fields that can be read: tokens are encrypted.
+OPEN_CELLS = """SELECT charm_key, field, value FROM cells
+    WHERE (charm_key, field) NOT IN (SELECT charm_key, field FROM sign_ins)"""
+
+#: What the provider of the loop gives out: no page of the file, used or free, may show it.
+TOKEN = re.compile(rb"(?:code|token|refresh)-[A-Za-z0-9_-]{32}")
+
 #: What no clean stop leaves behind.
 CLAIMED = "SELECT _id FROM ack_queue_jobs WHERE status = 2"
+
+
+@dataclass(frozen=True)
+class RefreshToken:
+    """What a provider says of a refresh token that it gave out."""
+
+    #: How many it has given out since, in exchange for this one and its successors.
+    renewals: int
+    #: Whether it would take this one now.
+    is_good: bool
+    #: Whether the one after it may have been lost: with the service, or on its way.
+    may_have_lost_next: bool
 
 
 @dataclass(frozen=True)
@@ -81,6 +110,8 @@ class Expected:
     is_stopped: bool = False
     #: After everything came to rest nothing waits either.
     is_at_rest: bool = False
+    #: Those that the provider gave out, by their hash (SHA-256, hexadecimal).
+    refresh_tokens: dict[str, RefreshToken] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -103,11 +134,13 @@ def audit(data_dir: Path, ledger: Ledger, expected: Expected) -> list[str]:
         for file in data_dir.glob(f"{DATABASE_NAME}*"):
             shutil.copy(file, folder)
         path = Path(folder) / DATABASE_NAME
+        shown = [file.name for file in Path(folder).iterdir() if TOKEN.search(file.read_bytes())]
         with closing(sqlite3.connect(path)) as connection:
             try:
-                return list(_violations(connection, ledger, expected))
+                found = list(_violations(connection, ledger, expected))
             except sqlite3.DatabaseError as error:
                 return [f"the file cannot be read: {error}"]
+        return [*found, *(f"a token can be read in {name}" for name in shown)]
 
 
 def _violations(
@@ -126,6 +159,7 @@ def _violations(
     (done,) = connection.execute("SELECT count(*) FROM ack_queue_jobs WHERE status = 5").fetchone()
     if done > expected.history_jobs:
         yield f"{done} finished jobs are kept, {expected.history_jobs} at most"
+    yield from _of_sign_ins(connection, expected)
     facts = {charm.charm_id: charm for charm in _facts(connection)}
     for charm in facts.values():
         yield from _of_charm(charm, expected)
@@ -141,7 +175,7 @@ def _violations(
 
 def _facts(connection: sqlite3.Connection) -> Iterator[CharmFacts]:
     fields: dict[int, dict[str, Any]] = defaultdict(dict)
-    for key, name, value in connection.execute("SELECT charm_key, field, value FROM cells"):
+    for key, name, value in connection.execute(OPEN_CELLS):
         fields[key][name] = json.loads(value)
     runs: dict[int, dict[int, tuple[str, str]]] = defaultdict(dict)
     for run_key, run_id, status in connection.execute("SELECT run_key, run_id, status FROM runs"):
@@ -158,7 +192,7 @@ def _facts(connection: sqlite3.Connection) -> Iterator[CharmFacts]:
     for charm_key, name, item in connection.execute(collected):
         items[charm_key][name].append(item)
     query = """SELECT charm_key, charm_id, successes, runs_recorded FROM charms
-        JOIN health USING (charm_key) WHERE removed_at IS NULL AND name = 'Soaked'"""
+        JOIN health USING (charm_key) WHERE removed_at IS NULL AND name IN ('Soaked', 'SignedIn')"""
     for key, charm_id, successes, recorded in connection.execute(query):
         yield CharmFacts(
             charm_id, fields[key], successes, recorded, runs[key], waiting[key], items[key]
@@ -171,6 +205,24 @@ def _of_totals(connection: sqlite3.Connection) -> Iterator[str]:
         (summed,) = connection.execute(f"SELECT coalesce(sum({name}), 0) FROM health").fetchone()  # noqa: S608 - a name of ours
         if summed != totals.get(name, 0):
             yield f"{name}: the total is {totals.get(name, 0):g}, the charms have {summed}"
+
+
+def _of_sign_ins(connection: sqlite3.Connection, expected: Expected) -> Iterator[str]:
+    """Name the sign-ins whose newest token is lost, and nobody is told, or wrongly."""
+    for charm_id, known_as, asked_at, problem in connection.execute(SIGN_INS):
+        name, token = f"{charm_id}: its sign-in", expected.refresh_tokens.get(known_as)
+        if token is None:
+            yield f"{name} has a refresh token that the provider never gave out"
+        elif token.renewals > 1:
+            yield f"{name} has a refresh token that was renewed {token.renewals} times since"
+        elif problem and not token.renewals:
+            yield f"{name} is over, and nothing of it was lost: {problem}"
+        elif problem and not token.may_have_lost_next:
+            yield f"{name} has lost a token in a life that went well: {problem}"
+        elif problem and LOST not in problem:
+            yield f"{name} has lost a token, and does not say so: {problem}"
+        elif not problem and not asked_at and not token.is_good:
+            yield f"{name} has lost its newest token, and nobody knows"
 
 
 def _of_charm(charm: CharmFacts, expected: Expected) -> Iterator[str]:

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 from tests.process.running import CHARMS, RunningCharm, Service
 from tests.soak.audit import Expected
+from tests.soak.provider import SoakProvider
 
 SOAKED = (CHARMS / "soaked.py").read_text()
+SIGNED_IN = (CHARMS / "signed_in.py").read_text()
 
 HISTORY_RUNS = 40
 HISTORY_JOBS = 200
@@ -55,26 +57,38 @@ MISDEEDS = {"fail": 60, "slow": 100, "late": 30, "crash": 40, "flood": 100, "lea
 HOSTILE_ODDS = 70
 
 
+#: In how many of a hundred runs signed-in charms have their token renewed. Those that never do have
+#: it renewed before a run, once it was obtained half a minute ago.
+RENEWAL_ODDS = (60, 0)
+
+
 @dataclass(frozen=True)
 class Cast:
-    """Who plays: charms that are sent events, senders with their receivers, the misbehaving."""
+    """Who plays: charms that are sent events, senders with their receivers, the misbehaving.
+
+    And the signed-in, each with one that links to its sign-in.
+    """
 
     counters: tuple[RunningCharm, ...]
     senders: dict[RunningCharm, RunningCharm]
     villains: tuple[RunningCharm, ...]
+    signed_in: dict[RunningCharm, RunningCharm]
+    provider: SoakProvider
 
     @property
     def everybody(self) -> list[RunningCharm]:
         """All charms."""
-        return [*self.counters, *self.senders, *self.senders.values(), *self.villains]
+        pairs = [*self.senders.items(), *self.signed_in.items()]
+        return [*self.counters, *(one for pair in pairs for one in pair), *self.villains]
 
     def expected(self, *, is_stopped: bool = False, is_at_rest: bool = False) -> Expected:
         """What has to hold for the data directory of these charms."""
         links = {one.charm_id: other.charm_id for one, other in self.senders.items()}
-        return Expected(HISTORY_RUNS, HISTORY_JOBS, links, is_stopped, is_at_rest)
+        tokens = self.provider.refresh_tokens()
+        return Expected(HISTORY_RUNS, HISTORY_JOBS, links, is_stopped, is_at_rest, tokens)
 
 
-def add_cast(service: Service) -> Cast:
+def add_cast(service: Service, provider: SoakProvider) -> Cast:
     """Add the charms, and have them polled."""
     counters = [_add(service, space) for space in SPACES for _ in range(3)]
     counters += [_add(service, space, mode="slow", odds=30) for space in SPACES]
@@ -87,7 +101,20 @@ def add_cast(service: Service) -> Cast:
         for place, (mode, odds) in enumerate(MISDEEDS.items())
     ]
     villains += [_add(service, space, mode="hostile", odds=HOSTILE_ODDS) for space in SPACES]
-    return Cast(tuple(counters), senders, tuple(villains))
+    signed_in = dict(_add_signed_in(service, provider, odds) for odds in RENEWAL_ODDS)
+    return Cast(tuple(counters), senders, tuple(villains), signed_in, provider)
+
+
+def _add_signed_in(
+    service: Service, provider: SoakProvider, odds: int
+) -> tuple[RunningCharm, RunningCharm]:
+    """Add a charm, sign in for it, and add one that links to that."""
+    values = {"odds": odds, "resource": provider.resource}
+    owner = service.add(SIGNED_IN, space=SPACES[0], values=values)
+    provider.sign_in(service, owner.ref)
+    links = {"auth": f"{owner.ref}/auth"}
+    linked = service.add(SIGNED_IN, space=SPACES[0], values=values, links=links, register=True)
+    return owner, linked
 
 
 def _add(

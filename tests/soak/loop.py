@@ -32,8 +32,9 @@ from tests.soak.cast import FLAGS, Cast, add_cast
 from tests.soak.faults import SURVIVED, Fault, failing_program, syncs_fail, zygotes
 from tests.soak.gauges import Reading, limits, longest_step_cpu_ms, read
 from tests.soak.ledger import Ledger
+from tests.soak.provider import SoakProvider
 from tests.soak.report import SoakReport
-from tests.soak.traffic import Traffic
+from tests.soak.traffic import Traffic, sign_in_again
 
 #: Between two blows, at most, in seconds.
 PAUSE_SECONDS = 1.0
@@ -57,32 +58,23 @@ class KillLoop:
         self._seed = seed
         self._chance = random.Random(seed)
         self._ledger = Ledger()
+        self._provider = SoakProvider(seed)
         self._faults: Counter[str] = Counter()
         self._restarts = 0
         self._runs = 0
+        self._charms = 0
         self._highest = Reading()
         self._violations: list[str] = []
 
     def run(self, is_enough: IsEnough) -> SoakReport:
         """Beat the service until it is enough or something is wrong; gives what was found."""
         began = time.monotonic()
-        try:
-            cast = add_cast(self._service.start())
-            with Traffic(cast, self._ledger, self._seed) as traffic:
-                traffic.is_up.set()
-                while not self._violations and not is_enough(
-                    self._faults.total(), time.monotonic() - began
-                ):
-                    time.sleep(self._chance.uniform(0.05, PAUSE_SECONDS))
-                    self._highest = self._highest.or_more(read(self._service))
-                    self._beat(cast, traffic)
-                    self._violations += traffic.faults
-            self._violations += traffic.faults
-            if not self._violations:
-                self._come_to_rest(cast)
-        finally:
-            self._service.close()
-        allowed = limits(len(cast.everybody))
+        with self._provider:
+            try:
+                self._beat_until(is_enough, began)
+            finally:
+                self._service.close()
+        allowed = limits(self._charms)
         self._violations += self._highest.excesses(allowed)
         return SoakReport(
             seed=self._seed,
@@ -94,10 +86,34 @@ class KillLoop:
             events_checked=self._ledger.accepted,
             refusals_checked=self._ledger.refused,
             answers_checked=self._ledger.runs_told,
+            refreshes_checked=self._provider.refreshes,
+            sign_ins=self._provider.sign_ins,
             highest=self._highest,
             limits=allowed,
             violations=tuple(self._violations),
         )
+
+    def _beat_until(self, is_enough: IsEnough, began: float) -> None:
+        """Deal the blows, and compare what is left at rest."""
+        self._provider.begin_life()
+        self._service.start()
+        self._provider.register_client(self._service)
+        cast = add_cast(self._service, self._provider)
+        self._charms = len(cast.everybody)
+        with Traffic(cast, self._ledger, self._seed) as traffic:
+            traffic.is_up.set()
+            while not self._violations and not is_enough(
+                self._faults.total(), time.monotonic() - began
+            ):
+                time.sleep(self._chance.uniform(0.05, PAUSE_SECONDS))
+                self._highest = self._highest.or_more(read(self._service))
+                self._beat(cast, traffic)
+                self._violations += traffic.faults
+        self._violations += traffic.faults
+        if not self._violations:
+            self._come_to_rest(cast)
+        if self._provider.late_tokens:
+            self._note(f"{self._provider.late_tokens} requests came with a token that had ended")
 
     def _beat(self, cast: Cast, traffic: Traffic) -> None:
         """Give one blow, and restart the service where it ended."""
@@ -122,6 +138,7 @@ class KillLoop:
         """KILL the service; every process that it started has to end."""
         with watched_descendants(self._service) as handles:
             self._service.signal(signal.SIGKILL)
+            self._provider.excuse_life()
             traffic.is_up.clear()
             self._service.wait()
             self._check_ended(handles)
@@ -133,6 +150,7 @@ class KillLoop:
             time.sleep(self._chance.uniform(0, PAUSE_SECONDS))
             with watched_descendants(self._service) as handles:
                 self._service.signal(signal.SIGKILL)
+                self._provider.excuse_life()
                 traffic.is_up.clear()
                 self._service.wait()
                 self._check_ended(handles)
@@ -147,6 +165,7 @@ class KillLoop:
                     zygote.suspend()
                 with watched(killed.pid) as itself:
                     killed.signal(signal.SIGKILL)
+                    self._provider.excuse_life()
                     traffic.is_up.clear()
                     wait_until_ended(itself)
                 # What the killed one wrote is read later: its zygote holds the other end.
@@ -186,6 +205,7 @@ class KillLoop:
         expected = cast.expected(is_stopped=is_stopped)
         self._violations += audit(self._data_dir, self._ledger, expected)
         if not self._violations:
+            self._provider.begin_life()
             self._service.start()
             self._restarts += 1
             traffic.is_up.set()
@@ -193,6 +213,7 @@ class KillLoop:
     def _come_to_rest(self, cast: Cast) -> None:
         """Let everything that was accepted end, then compare once more, through the API too."""
         service = self._service
+        sign_in_again(cast)
         for charm in cast.villains:
             charm.set("mode", "ok")
         for charm in cast.everybody:
@@ -206,6 +227,7 @@ class KillLoop:
         self._check_log(service)
         expected = cast.expected(is_stopped=True, is_at_rest=True)
         self._violations += audit(self._data_dir, self._ledger, expected)
+        self._provider.begin_life()
         service.start()
         for charm in cast.everybody:
             counter, view = charm.get("counter"), charm.view()

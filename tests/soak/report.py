@@ -22,6 +22,8 @@ class SoakReport:
     events_checked: int
     refusals_checked: int
     answers_checked: int
+    refreshes_checked: int
+    sign_ins: int
     highest: Reading
     limits: Reading
     violations: tuple[str, ...]
@@ -39,6 +41,7 @@ class SoakReport:
             f"{self.runs_checked} runs, {self.events_checked} accepted and {self.refusals_checked}"
             f" refused events and {self.answers_checked} answers compared with the data directory"
         )
+        yield f"{self.refreshes_checked} refreshes, {self.sign_ins} sign-ins"
         allowed = asdict(self.limits)
         for name, value in asdict(self.highest).items():
             yield f"  {name}: {value:,} at most, allowed {allowed[name]:,}"

@@ -6,16 +6,18 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from bg_charm_service.storage.data_directory import DATABASE_NAME
 from tests.process.running import RunningCharm, Service
-from tests.soak.audit import Expected, audit
-from tests.soak.cast import SOAKED
+from tests.soak.audit import LOST, Expected, RefreshToken, audit
+from tests.soak.cast import SIGNED_IN, SOAKED
 from tests.soak.ledger import Ledger, ToldRun, numbers_in
+from tests.soak.provider import SoakProvider
+from tests.soak.traffic import renew
 
 HISTORY_RUNS = 6
 
@@ -29,21 +31,39 @@ class Played:
     counter: str
     sender: str
     receiver: str
+    refresh_tokens: dict[str, RefreshToken] = field(default_factory=dict)
 
     @property
     def expected(self) -> Expected:
         """What holds for it."""
         links = {self.sender: self.receiver}
-        return Expected(HISTORY_RUNS, 100, links, is_stopped=True, is_at_rest=True)
+        return Expected(
+            HISTORY_RUNS,
+            100,
+            links,
+            is_stopped=True,
+            is_at_rest=True,
+            refresh_tokens=self.refresh_tokens,
+        )
+
+    def renewed(self, times: int) -> str:
+        """Give the hash of the refresh token that was renewed so often since."""
+        return next(
+            known_as for known_as, token in self.refresh_tokens.items() if token.renewals == times
+        )
 
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
-    """Ten events to one charm, two runs of another that sends to a third; then a clean stop."""
+    """Ten events to one charm, two runs of another that sends to a third; then a clean stop.
+
+    A fourth is signed in, and its token was renewed twice.
+    """
     data_dir = tmp_path_factory.mktemp("audit") / "data"
     flags = ("--interval=3600", f"--history-runs={HISTORY_RUNS}", "--max-retries=0")
     ledger = Ledger()
-    with Service(data_dir, *flags) as service:
+    with SoakProvider(seed=1) as provider, Service(data_dir, *flags) as service:
+        provider.begin_life()
         counter = service.add(SOAKED, register=True)
         receiver = service.add(SOAKED)
         links = {"out": f"{receiver.ref}/bgUpdater", "gifts": f"{receiver.ref}/given"}
@@ -62,8 +82,16 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
         # A charm with a history that is whole, and a failure in it.
         failed = service.add(SOAKED, values={"mode": "fail"})
         assert "failure" == failed.run()["status"]
+        provider.register_client(service)
+        signed_in = service.add(SIGNED_IN, values={"resource": provider.resource})
+        provider.sign_in(service, signed_in.ref)
+        signed_in.wait_for("run.succeeded")
+        for _ in range(2):
+            renew(signed_in)
         assert 0 == service.stop()
-    return Played(data_dir, ledger, counter.charm_id, sender.charm_id, receiver.charm_id)
+        tokens = provider.refresh_tokens()
+    charms = (counter.charm_id, sender.charm_id, receiver.charm_id)
+    return Played(data_dir, ledger, *charms, refresh_tokens=tokens)
 
 
 def send(charm: RunningCharm, ledger: Ledger) -> None:
@@ -165,6 +193,21 @@ DAMAGES = {
         (SELECT collection_key FROM collections WHERE charm_key = :counter)""",
     "took 3 items of": """
         UPDATE cells SET value = '3' WHERE field = 'taken' AND charm_key = :receiver""",
+    "a charm waits for a sign-in, and nobody has to": ";".join(
+        [
+            "INSERT INTO waits VALUES (:counter, 1, 'sign_in', 0, 1, 1, '', '', '')",
+            "UPDATE health SET disabled_by = 'sign_in' WHERE charm_key = :counter",
+        ]
+    ),
+    "the provider never gave out": "UPDATE sign_ins SET refresh_hash = 'other'",
+    "has lost its newest token, and nobody knows": "UPDATE sign_ins SET refresh_hash = :renewed_1",
+    "renewed 2 times since": "UPDATE sign_ins SET refresh_hash = :renewed_2, asked_at = 1",
+    "is over, and nothing of it was lost": "UPDATE sign_ins SET problem = 'refused'",
+    "has lost a token in a life that went well": """
+        UPDATE sign_ins SET problem = 'refused', refresh_hash = :renewed_1""",
+    "a token can be read in": """
+        INSERT INTO cells (charm_key, field, version, value)
+        VALUES (:counter, 'x', 1, '"refresh-0123456789abcdef0123456789abcdef"')""",
     "rows lead nowhere": """
         INSERT INTO cells (charm_key, field, version, value) VALUES (999, 'x', 1, '1')""",
 }
@@ -176,6 +219,7 @@ def test_each_damage_is_found(copy: Played, words: str) -> None:
     with closing(sqlite3.connect(copy.data_dir / DATABASE_NAME)) as database:
         keys = dict(database.execute("SELECT charm_id, charm_key FROM charms"))
         names = {name: keys[getattr(copy, name)] for name in ("counter", "sender", "receiver")}
+        names |= {f"renewed_{times}": copy.renewed(times) for times in (1, 2)}
         for statement in DAMAGES[words].split(";"):
             used = {name: value for name, value in names.items() if f":{name}" in statement}
             assert database.execute(statement, used).rowcount, "nothing was damaged"
@@ -184,6 +228,37 @@ def test_each_damage_is_found(copy: Played, words: str) -> None:
     found = audit(copy.data_dir, copy.ledger, copy.expected)
 
     assert [violation for violation in found if words in violation], found
+
+
+@pytest.mark.parametrize(
+    ("renewals", "asked_at", "problem", "words"),
+    [
+        (0, 1, "", []),
+        (1, 1, "", []),
+        (1, 0, f"refused; what it had answered {LOST}", []),
+        (1, 0, "refused", ["does not say so"]),
+    ],
+    ids=["under way", "renewed and not yet stored", "lost and said", "lost and not said"],
+)
+def test_a_token_may_be_lost_with_the_service(
+    copy: Played, renewals: int, asked_at: int, problem: str, words: list[str]
+) -> None:
+    """In a life that was killed; as long as the row says that it is not known, or what happened."""
+    tokens = {
+        known_as: replace(token, may_have_lost_next=True)
+        for known_as, token in copy.refresh_tokens.items()
+    }
+    with closing(sqlite3.connect(copy.data_dir / DATABASE_NAME)) as database:
+        database.execute(
+            "UPDATE sign_ins SET refresh_hash = ?, asked_at = ?, problem = ?",
+            (copy.renewed(renewals), asked_at, problem),
+        )
+        database.commit()
+
+    found = audit(copy.data_dir, copy.ledger, replace(copy.expected, refresh_tokens=tokens))
+
+    assert len(words) == len(found), found
+    assert all(word in violation for word, violation in zip(words, found, strict=True))
 
 
 def test_a_damaged_file_is_found(copy: Played) -> None:

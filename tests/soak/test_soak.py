@@ -27,3 +27,4 @@ def test_nothing_is_lost_and_nothing_comes_twice(tmp_path: Path) -> None:
     assert report.runs_checked > 0
     assert report.events_checked > 0
     assert report.answers_checked > 0
+    assert report.refreshes_checked > 0

@@ -17,9 +17,13 @@ import httpx2
 from tests.process.running import Refused, RunningCharm
 from tests.soak.cast import Cast
 from tests.soak.ledger import Ledger, ToldRun
+from tests.soak.provider import NAME
 
 #: Between two requests of a thread, at most, in seconds.
 PAUSE_SECONDS = 0.2
+
+#: Of the renewals that people ask for, so many get no answer: it is lost on its way.
+LOST_ODDS = 0.03
 
 #: Nobody took the request; any other error may have come after the service took it.
 NOT_TAKEN = (Refused, httpx2.ConnectError)
@@ -28,6 +32,25 @@ NOT_TAKEN = (Refused, httpx2.ConnectError)
 def is_in_doubt(error: Exception) -> bool:
     """Whether the service said that it does not know what becomes of a request."""
     return isinstance(error, Refused) and "in doubt" in str(error)
+
+
+def sign_in_again(cast: Cast) -> None:
+    """Do what a person does who is told that a sign-in is over."""
+    service = next(iter(cast.signed_in)).service
+    for shown in service.request("GET", "/api/sign-ins"):
+        if not shown["is_signed_in"]:
+            cast.provider.sign_in(service, f"{shown['space']}/{shown['charm_id']}")
+
+
+def renew(charm: RunningCharm) -> None:
+    """Have the token of a charm renewed, if its provider gives one now."""
+    space, _, charm_id = charm.ref.partition("/")
+    body = {"space": space, "charm": charm_id}
+    try:
+        charm.service.request("POST", f"/api/integrations/{NAME}-oauth/refresh", body)
+    except Refused as refused:
+        if not str(refused).startswith("The token was not renewed"):
+            raise
 
 
 class Traffic:
@@ -48,6 +71,7 @@ class Traffic:
             partial(self._send, cast.counters[half:]),
             self._run_now,
             self._meddle,
+            self._mind_sign_ins,
         ]
         self._threads = [
             threading.Thread(
@@ -100,6 +124,14 @@ class Traffic:
                     self._ledger.refuse(charm.charm_id, number)
                 raise
             self._ledger.accept(charm.charm_id, number)
+
+    def _mind_sign_ins(self, chance: random.Random) -> None:
+        """Sign in again where somebody has to, and have a token renewed that is good."""
+        sign_in_again(self._cast)
+        if chance.random() < LOST_ODDS:
+            self._cast.provider.lose_answer()
+        # The tokens of the other one are renewed for its runs alone.
+        renew(next(iter(self._cast.signed_in)))
 
     def _run_now(self, chance: random.Random) -> None:
         charm = chance.choice(self._cast.everybody)
