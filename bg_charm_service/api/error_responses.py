@@ -29,6 +29,7 @@ from bg_charm_service.domain.errors import (
     NotFound,
     NotReady,
     NotSignedIn,
+    ProviderFailed,
     ServiceError,
     ServiceStopping,
     StorageError,
@@ -46,6 +47,7 @@ STATUSES: tuple[tuple[type[ServiceError], int], ...] = (
     (TooManyAttempts, 429),
     (ServiceStopping, 503),
     (NotReady, 503),
+    (ProviderFailed, 502),
     (LoopStandsStill, 503),
     # Not one after which a program asks again by itself.
     (ChangeInDoubt, 500),

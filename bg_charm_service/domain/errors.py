@@ -145,6 +145,10 @@ class NotReady(ServiceError):
     """The service runs, and cannot do its work now."""
 
 
+class ProviderFailed(ServiceError):
+    """A provider at which people sign in cannot be asked now, or gives no answer of use."""
+
+
 class LoopStandsStill(ServiceError):
     """The service answers, but the loop that runs charms does not advance."""
 

@@ -663,6 +663,20 @@ def test_renewing_now(service: Service, provider: OAuthServer) -> None:
     assert not [one for one in provider.secrets if one in json.dumps(found)]
 
 
+def test_a_provider_that_is_down_is_no_fault_of_the_service(
+    service: Service, provider: OAuthServer
+) -> None:
+    """A renewal that a person asks for says so by its status, not by one of an internal error."""
+    charm = signed_in(service, provider)
+    provider.refusing = [answer(503)]
+    body = {"space": "test", "charm": charm.charm_id}
+
+    with pytest.raises(Refused, match="The token was not renewed") as refused:
+        service.request("POST", "/api/integrations/fake-oauth/refresh", body)
+
+    assert 502 == refused.value.status
+
+
 def test_nothing_secret_shows_anywhere(tmp_path: Path, provider: OAuthServer) -> None:
     """In no log, page, answer, error, event, argument or page of the database, after all of it."""
     flags = ("--interval=3600", "--failures=1", "--max-retries=0")

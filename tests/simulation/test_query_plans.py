@@ -66,6 +66,8 @@ ALLOWED = {
     "count(DISTINCT charm_key) FROM freshness": "an index of the stale charms",
     "FROM reminders WHERE charm_key = ? ORDER BY": "sorts those of one charm, which are bounded",
     "FROM json_each(?) AS k CROSS JOIN charms": "sorts a bounded number of charms",
+    "FROM sign_ins ORDER BY": "all sign-ins are asked for, which people made",
+    "FROM oauth_clients ORDER BY": "the operator's clients, one a provider",
     # Lists, in the order of an index, or of one that would be written with every run.
     "FROM charms AS c NOT INDEXED": "stops at the end of the page, or at what a filter leaves",
     "FROM charms AS c INDEXED BY charms_by_name": "stops at the end of the page, as above",

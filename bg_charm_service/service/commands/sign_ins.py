@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
-from bg_charm_service.domain.errors import Conflict, InvalidInput, NotFound, ServiceError
+from bg_charm_service.domain.errors import Conflict, InvalidInput, NotFound, ProviderFailed
 from bg_charm_service.domain.model import CharmRef, FieldKind, FieldSchema
 from bg_charm_service.domain.oauth import (
     LONGEST_TOKEN,
@@ -230,7 +230,7 @@ class SignInCommands:
         body = json.loads(answer.body)
         found = read_answer(body, asked_at=moment, scopes=login.scopes)
         if found is None:
-            raise ServiceError(f"{answer.host} answered without a token.")
+            raise ProviderFailed(f"{answer.host} answered without a token.")
         user = json.loads(answer.user) if answer.user else None
         self._keep(login, with_user(found.stored, at.provider, user), found.expires_at)
         self._context.supervisor.wake()
@@ -278,14 +278,14 @@ class SignInCommands:
         return found
 
     async def refresh(self, ref: CharmRef, field: str, provider: str) -> SignInView:
-        """Renew a token now. Raises InvalidInput where somebody has to sign in, ServiceError."""
+        """Renew a token now. Raises InvalidInput where somebody has to sign in, ProviderFailed."""
         key = self._owned(ref, field, provider)
         self._context.check_open()
         with self._context.change("renew token", ref, detail=key.field):
             pass
         ending = await self._keeper.refresh_now(key)
         if ending is not None:
-            kind = Conflict if ending.kind is EndingKind.SIGN_IN else ServiceError
+            kind = Conflict if ending.kind is EndingKind.SIGN_IN else ProviderFailed
             raise kind(f"The token was not renewed: {ending.why}.")
         return self._view(self._store.sign_ins.get(key))
 
@@ -378,12 +378,12 @@ class SignInCommands:
         return found
 
     async def _ask(self, deed: Deed) -> ProviderAnswer:
-        """Ask a provider; raises InvalidInput for what it refuses, ServiceError for no answer."""
+        """Ask a provider; raises InvalidInput what it refuses, ProviderFailed for no answer."""
         answer = await self._providers.ask(deed)
         if answer.kind is AnswerKind.REFUSED:
             raise InvalidInput(f"The provider refuses: {answer.why}.")
         if answer.kind is not AnswerKind.DONE:
-            raise ServiceError(f"The provider cannot be asked now: {answer.why}.")
+            raise ProviderFailed(f"The provider cannot be asked now: {answer.why}.")
         return answer
 
     def _view(self, record: SignInRecord | None) -> SignInView:
