@@ -331,9 +331,9 @@ def _where_to_sign_in(detail: CharmDetail) -> str:
     linked = {link.field for link in detail.links}
     for field in detail.fields:
         if field.provider and field.name not in linked:
-            login = f"bg-charm-service auth login {field.provider}"
-            return f"{login} --space {charm.space} --charm {charm.charm_id}"
-    return f"bg-charm-service charm set {charm.space}/{charm.charm_id} FIELD JSON"
+            login = f"`bg-charm-service auth login {field.provider}"
+            return f"{login} --space {charm.space} --charm {charm.charm_id}`"
+    return f"`bg-charm-service charm set {charm.space}/{charm.charm_id} FIELD JSON`"
 
 
 def _standing_fact(charm: CharmView, now: float, sign_in: str) -> str | Text:
@@ -348,7 +348,7 @@ def _standing_fact(charm: CharmView, now: float, sign_in: str) -> str | Text:
         text = waiting_text(charm.waiting, now)
         if charm.waiting.kind == "sign_in":
             where = f" at {charm.waiting.url}" if charm.waiting.url else ""
-            text += f"{where}; then: `{sign_in}`"
+            text += f"{where}; then: {sign_in}"
         return text
     if word == "disabled":
         return f"disabled by {charm.disabled_by}, {relative(charm.disabled_at, now)}"

@@ -78,6 +78,7 @@ def test_service_goes_on_with_an_old_database(schema: int, tmp_path: Path) -> No
     """
     data = unpack(schema, tmp_path)
     (slow,) = query(data / NAME, "SELECT charm_id FROM charms WHERE cause = 'slow'")
+    (counter,) = query(data / NAME, "SELECT charm_id FROM charms WHERE cause = 'counter'")
     (counted,) = query(
         data / NAME,
         "SELECT value FROM cells JOIN charms USING (charm_key)"
@@ -87,6 +88,8 @@ def test_service_goes_on_with_an_old_database(schema: int, tmp_path: Path) -> No
     with Service(data, "--interval=3600", "--max-retries=0", OPERATOR_PASS=OPERATOR_PASS) as new:
         new.wait_for("run.failed", charm=slow[0])
         new.wait_for("run.succeeded", charm=slow[0])
+        # Its poll was due when that service was killed.
+        new.wait_for("run.succeeded", charm=counter[0])
         found = {one["cause"]: one for one in new.request("GET", "/api/charms")["charms"]}
         assert {"counter", "failing", "idle", "reader", "secretive", "slow"} == set(found)
         assert "hand" == found["idle"]["disabled_by"]
