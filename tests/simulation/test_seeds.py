@@ -75,6 +75,13 @@ def test_seeds_hold(first: int) -> None:
     assert summary.faults > 100
 
 
+@pytest.mark.parametrize("seed", [181])
+def test_worlds_in_which_something_was_found_hold(seed: int) -> None:
+    """181: the clock was set back by hours while a person signed in; the token's end was too late."""
+    report = simulate(seed)
+    assert [] == report.violations
+
+
 @pytest.mark.parametrize("point", POINTS)
 def test_commit_point_may_be_the_last(point: str) -> None:
     """The service may die at any of its commits, before and after it, or be lied to about it.

@@ -228,6 +228,8 @@ class SignInCommands:
             Exchange(at.provider, at.client, login.redirect_uri, code, login.verifier)
         )
         body = json.loads(answer.body)
+        # The clock may have been set meanwhile: too early an end costs a renewal, no more.
+        moment = min(moment, self._parts.clock.now())
         found = read_answer(body, asked_at=moment, scopes=login.scopes)
         if found is None:
             raise ProviderFailed(f"{answer.host} answered without a token.")
