@@ -77,7 +77,7 @@ def test_seeds_hold(first: int) -> None:
 
 @pytest.mark.parametrize("seed", [181])
 def test_worlds_in_which_something_was_found_hold(seed: int) -> None:
-    """181: the clock was set back by hours while a person signed in; the token's end was too late."""
+    """181: the clock was set back while a person signed in; the end of the token was too late."""
     report = simulate(seed)
     assert [] == report.violations
 
