@@ -18,6 +18,12 @@ from bg_charm_service.api.pages import (
 
 #: Modules with a `router` each; a fixed path comes before one with a name in it.
 PAGES = (
-    *(assets, charm_list, charm_actions, charm_page, sign_in_page),
-    *(service_pages, session_page, reference),
+    assets,
+    charm_list,
+    charm_actions,
+    charm_page,
+    sign_in_page,
+    service_pages,
+    session_page,
+    reference,
 )
