@@ -64,20 +64,36 @@ run: $(INSTALLED) ## Run the service; an empty data directory gets the counter c
 start: $(INSTALLED) ## Run the service
 	@$(SERVICE) $(ARGS)
 
+# Asks on a terminal only, and while there is no such charm; so do the next two.
 .PHONY: gmail
-gmail: run-gmail ## Run with the Gmail integration
+gmail: $(INSTALLED) ## Run with the Gmail integration; on a terminal it asks for the first account
+	@.venv/bin/python -m demos.first_charm gmail -- $(ARGS)
+	@$(SERVICE) --integration=gmail $(ARGS)
 
 .PHONY: gcal
-gcal: run-gcal ## Run with the Google Calendar integration
+gcal: $(INSTALLED) ## Run with the Google Calendar integration; on a terminal it asks for the account
+	@.venv/bin/python -m demos.first_charm gcal -- $(ARGS)
+	@$(SERVICE) --integration=gcal $(ARGS)
 
-# Asks on a terminal only, and while there is no such charm.
 .PHONY: mail
 mail: $(INSTALLED) ## Run with the mail integration; on a terminal it asks for the first mailbox
 	@.venv/bin/python -m demos.first_charm mail -- $(ARGS)
 	@$(SERVICE) --integration=mail $(ARGS)
 
+.PHONY: calendar
+calendar: $(INSTALLED) ## Run with the calendar integration; on a terminal it asks for the first calendars
+	@.venv/bin/python -m demos.first_charm calendar -- $(ARGS)
+	@$(SERVICE) --integration=calendar $(ARGS)
+
 .PHONY: discord
-discord: run-discord ## Run with the Discord integration
+discord: $(INSTALLED) ## Run with the Discord integration; on a terminal it asks for the first channel
+	@.venv/bin/python -m demos.first_charm discord -- $(ARGS)
+	@$(SERVICE) --integration=discord $(ARGS)
+
+.PHONY: rss
+rss: $(INSTALLED) ## Run with the feeds integration; on a terminal it asks for the first feed
+	@.venv/bin/python -m demos.first_charm rss -- $(ARGS)
+	@$(SERVICE) --integration=rss $(ARGS)
 
 run-%: $(INSTALLED) ## Run with the integration NAME
 	@$(SERVICE) --integration=$* $(ARGS)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from bg_charm_service.sdk.endings import SignInNeeded as SignInNeeded
     from bg_charm_service.sdk.endings import Stop as Stop
     from bg_charm_service.sdk.endings import Wait as Wait
+    from bg_charm_service.sdk.events.hooks import hook as hook
     from bg_charm_service.sdk.feeds.identity import told_apart as told_apart
     from bg_charm_service.sdk.feeds.model import CutFeed as CutFeed
     from bg_charm_service.sdk.feeds.model import Enclosure as Enclosure
@@ -47,19 +48,19 @@ if TYPE_CHECKING:
     from bg_charm_service.sdk.http_client import HttpClient as HttpClient
     from bg_charm_service.sdk.http_client import TokenSource as TokenSource
     from bg_charm_service.sdk.http_wire import BodyTooLarge as BodyTooLarge
-    from bg_charm_service.sdk.imap import Imap as Imap
-    from bg_charm_service.sdk.imap import MailboxNews as MailboxNews
-    from bg_charm_service.sdk.imap import MailChanges as MailChanges
-    from bg_charm_service.sdk.imap import MailError as MailError
-    from bg_charm_service.sdk.imap import MailPoint as MailPoint
-    from bg_charm_service.sdk.imap_wire import MailHead as MailHead
     from bg_charm_service.sdk.items import Items as Items
-    from bg_charm_service.sdk.mail_text import html_text as html_text
-    from bg_charm_service.sdk.mail_text import mail_header as mail_header
-    from bg_charm_service.sdk.mail_text import mail_text as mail_text
-    from bg_charm_service.sdk.mail_text import safe_html as safe_html
+    from bg_charm_service.sdk.mail.imap import Imap as Imap
+    from bg_charm_service.sdk.mail.imap import MailboxNews as MailboxNews
+    from bg_charm_service.sdk.mail.imap import MailChanges as MailChanges
+    from bg_charm_service.sdk.mail.imap import MailError as MailError
+    from bg_charm_service.sdk.mail.imap import MailPoint as MailPoint
+    from bg_charm_service.sdk.mail.imap_wire import MailHead as MailHead
+    from bg_charm_service.sdk.mail.mail_text import html_text as html_text
+    from bg_charm_service.sdk.mail.mail_text import mail_header as mail_header
+    from bg_charm_service.sdk.mail.mail_text import mail_text as mail_text
+    from bg_charm_service.sdk.mail.mail_text import safe_html as safe_html
+    from bg_charm_service.sdk.mail.uid_set import UidSet as UidSet
     from bg_charm_service.sdk.oauth import OAuth as OAuth
-    from bg_charm_service.sdk.uid_set import UidSet as UidSet
 
 __version__ = VERSION
 
@@ -81,15 +82,15 @@ _HOMES = {
     "FeedEntry": "bg_charm_service.sdk.feeds.model",
     "FeedText": "bg_charm_service.sdk.feeds.model",
     "HttpClient": "bg_charm_service.sdk.http_client",
-    "Imap": "bg_charm_service.sdk.imap",
+    "Imap": "bg_charm_service.sdk.mail.imap",
     "Integration": "bg_charm_service.scanning.integration",
     "IntegrationCellConfig": "bg_charm_service.scanning.integration",
     "Items": "bg_charm_service.sdk.items",
-    "MailChanges": "bg_charm_service.sdk.imap",
-    "MailError": "bg_charm_service.sdk.imap",
-    "MailHead": "bg_charm_service.sdk.imap_wire",
-    "MailPoint": "bg_charm_service.sdk.imap",
-    "MailboxNews": "bg_charm_service.sdk.imap",
+    "MailChanges": "bg_charm_service.sdk.mail.imap",
+    "MailError": "bg_charm_service.sdk.mail.imap",
+    "MailHead": "bg_charm_service.sdk.mail.imap_wire",
+    "MailPoint": "bg_charm_service.sdk.mail.imap",
+    "MailboxNews": "bg_charm_service.sdk.mail.imap",
     "NotAFeed": "bg_charm_service.sdk.feeds.model",
     "OAuth": "bg_charm_service.sdk.oauth",
     "ProviderDown": "bg_charm_service.sdk.endings",
@@ -98,17 +99,18 @@ _HOMES = {
     "Stop": "bg_charm_service.sdk.endings",
     "Stream": "bg_charm_service.sdk.cells",
     "TokenSource": "bg_charm_service.sdk.http_client",
-    "UidSet": "bg_charm_service.sdk.uid_set",
+    "UidSet": "bg_charm_service.sdk.mail.uid_set",
     "UnreadableEvent": "bg_charm_service.sdk.calendars.reader",
     "Wait": "bg_charm_service.sdk.endings",
     "calendar_events": "bg_charm_service.sdk.calendars.reader",
     "calendars_at": "bg_charm_service.sdk.calendars.discovery",
-    "html_text": "bg_charm_service.sdk.mail_text",
-    "mail_header": "bg_charm_service.sdk.mail_text",
-    "mail_text": "bg_charm_service.sdk.mail_text",
+    "hook": "bg_charm_service.sdk.events.hooks",
+    "html_text": "bg_charm_service.sdk.mail.mail_text",
+    "mail_header": "bg_charm_service.sdk.mail.mail_text",
+    "mail_text": "bg_charm_service.sdk.mail.mail_text",
     "read_cell": "bg_charm_service.scanning.integration",
     "read_feed": "bg_charm_service.sdk.feeds.reading",
-    "safe_html": "bg_charm_service.sdk.mail_text",
+    "safe_html": "bg_charm_service.sdk.mail.mail_text",
     "told_apart": "bg_charm_service.sdk.feeds.identity",
 }
 
@@ -153,6 +155,7 @@ __all__ = [
     "__version__",
     "calendar_events",
     "calendars_at",
+    "hook",
     "html_text",
     "mail_header",
     "mail_text",

@@ -1,13 +1,15 @@
 """An importer of calendars: an account over CalDAV, or one address of iCalendar (.ics).
 
-bg-charm-service charm add charms/calendar_importer.py --set url='"https://…"' --register
+bg-charm-service charm add --from calendar_importer
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from html import unescape
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import httpx2
 from pydantic import BaseModel, Field
@@ -17,12 +19,15 @@ from bg_charm_service import (
     CalendarEvent,
     CalendarReading,
     Charm,
+    DavChanges,
     DavItem,
     HttpClient,
     Items,
+    ProviderDown,
     Secret,
     SignInNeeded,
     Stop,
+    Wait,
     calendar_events,
     calendars_at,
 )
@@ -33,8 +38,13 @@ PORTION = 50
 #: How long a server may take to answer, in seconds.
 PATIENCE_SECONDS = 25.0
 
+#: A server that has not answered by then is asked again after this, in seconds: some read all
+#: items before they answer for the first time, and read on though nobody waits for it.
+COLD_SECONDS = 90
+COLD = "has not answered in time: some servers read all items first; it is asked again"
+
 #: So many items are noted as to be fetched, or forgotten, in a run.
-MOST_NOTED = 3000
+MOST_NOTED = 6000
 
 #: A run begins nothing more when it has so much time left, in seconds, or so little room: of bytes,
 #: and of the 20,000 keys that it may touch.
@@ -58,6 +68,9 @@ LONGEST_NAME = 500
 #: Why an item was skipped that may be had later.
 NOT_GIVEN = "its server could not give it"
 
+#: So much of a web page is looked through for calendars, in characters.
+LONGEST_PAGE = 500_000
+
 #: What a calendar at one address may have, in bytes.
 MOST_BYTES = 64 * 1024 * 1024
 
@@ -69,13 +82,13 @@ class Event(BaseModel):
     with their offset from UTC. `status` is CONFIRMED, TENTATIVE or CANCELLED.
     """
 
-    calendar: str
-    summary: str
-    start: str
-    end: str
+    start: str = Field(title="Start")
+    end: str = Field(title="End")
+    summary: str = Field(title="Title")
+    location: str = Field(title="Place")
+    calendar: str = Field(title="Calendar")
     all_day: bool
     zone: str
-    location: str
     description: str
     status: str
     busy: bool
@@ -93,19 +106,31 @@ class Source(BaseModel):
 
 
 class Followed(BaseModel):
-    """A calendar that is followed: `token` is where its changes go on."""
+    """A calendar that is followed: `token` is where its changes go on.
+
+    `point` is the token that is to be it, once all that was there then is noted.
+    """
 
     url: str
     name: str
     token: str = ""
+    point: str = ""
 
 
 class CalendarImporter(Charm):
     """Keeps events of calendars, each time of a series by itself: a month ago to a year ahead."""
 
-    url: str = Field(pattern=r"^(https?|webcal)://")
-    user: str = ""
-    password: Secret[str] = ""
+    integration = "calendar"
+
+    url: str = Field(
+        pattern=r"^(https?|webcal)://",
+        title="Address",
+        description="that of a CalDAV account, as https://caldav.fastmail.com, or of an .ics file",
+    )
+    user: str = Field(default="", title="User", description="nothing for a public file")
+    password: Secret[str] = Field(
+        default="", title="Password", description="an app password at Fastmail and iCloud"
+    )
     only: list[str] = Field(default_factory=list)  # names of calendars; without any, all
     time_zone: str = ""  # where days and times without a zone are
     days_back: int = Field(default=30, ge=0, le=3660)
@@ -138,14 +163,27 @@ class CalendarImporter(Charm):
             async with self._client(auth) as http:
                 try:
                     await self._look(http, url)
+                except SignInNeeded:
+                    raise SignInNeeded(self._refusal()) from None
+                except ProviderDown as down:
+                    if not isinstance(down.__cause__, httpx2.ReadTimeout):
+                        raise
+                    raise Wait(COLD_SECONDS, f"{self.url} {COLD}") from None
                 except httpx2.HTTPStatusError as error:
                     if error.response.status_code != 401:
                         raise
-                    text = f"{self.url} asks who you are: set user and password"
-                    raise SignInNeeded(text) from None
+                    raise SignInNeeded(self._refusal()) from None
         if not self._is_done:
             # What is done is stored, and the next run goes on.
             self.again(after=0)
+
+    def _refusal(self) -> str:
+        if not self.user:
+            return f"{self.url} asks who you are: set user and password"
+        return (
+            f"{self.url} refused user {self.user} and the password: set the ones that are right; "
+            "Fastmail, iCloud and Google want an app password"
+        )
 
     def _client(self, auth: tuple[str, str] | None) -> HttpClient:
         # Some servers read all items before they answer for the first time.
@@ -194,9 +232,11 @@ class CalendarImporter(Charm):
             raise ValueError(f"{self.url}: no calendar {min(missing)!r}; there are: {names}")
         if not found:
             raise ValueError(f"{self.url}: there is no calendar with events for {self.user!r}")
-        tokens = {one.url: one.token for one in self.calendars}
+        before = {one.url: one for one in self.calendars}
         self.calendars = [
-            Followed(url=one.url, name=one.name, token=tokens.get(one.url, ""))
+            before.get(one.url, Followed(url=one.url, name="")).model_copy(
+                update={"name": one.name}
+            )
             for one in found
             if not self.only or one.name in self.only
         ]
@@ -226,11 +266,27 @@ class CalendarImporter(Charm):
     async def _ask_for_changes(self, http: HttpClient) -> None:
         for calendar in self.calendars:
             known = Known(self.etags, path_of(calendar.url))
-            changes = await CalDav(http, calendar.url).changes(calendar.token, known)
+            server = CalDav(http, calendar.url)
+            if not calendar.token and not calendar.point:
+                calendar.point = await server.point()
+                if calendar.point and self.context.seconds_left < PATIENCE_SECONDS:
+                    # To list all takes as long again: the next run begins with that.
+                    self._is_done = False
+                    return
+            if calendar.token:
+                changes = await server.changes(calendar.token, known)
+            else:
+                changes = await self._compared(server, calendar, known)
             new = sorted(name for name in changes.changed if self._can_be_named(name))
             if self._are_dropped(sorted(changes.removed)) and self._note(new):
                 # It moves in the transaction that stores what is to be fetched.
-                calendar.token = changes.token
+                calendar.token, calendar.point = changes.token, ""
+
+    async def _compared(self, server: CalDav, calendar: Followed, known: "Known") -> DavChanges:
+        """Compare all that a calendar has with what is here; changes go on from its point."""
+        there, here = await server.listing(), known.all()
+        changed = {name: etag for name, etag in there.items() if here.get(name) != etag}
+        return DavChanges(calendar.point, changed, frozenset(here.keys() - there.keys()))
 
     def _note(self, names: list[str]) -> bool:
         """Note what is to be fetched; False where it is more than a run can note."""
@@ -243,6 +299,9 @@ class CalendarImporter(Charm):
     async def _fetch(self, http: HttpClient) -> None:
         while self.wanted and self._has_room(0, 0):
             names = self.wanted.first(PORTION)
+            # What is here of them is asked for at once, and not for each by itself.
+            self.sources.some(names)
+            self.skipped.some(names)
             done: list[str] = [name for name in names if self._calendar_of(name) is None]
             for calendar in self.calendars:
                 mine = [name for name in names if self._calendar_of(name) == calendar]
@@ -301,7 +360,7 @@ class CalendarImporter(Charm):
             reading, why = CalendarReading(), f"{name}: it is {error}"
         title = calendar.name if calendar is not None else ""
         events = {key_of(name, one): event_of(title, one) for one in reading.events}
-        sizes = {key: len(one.model_dump_json().encode()) for key, one in events.items()}
+        sizes = {key: size_of(one) for key, one in events.items()}
         if sum(sizes.values()) > LARGEST_ITEM:
             why = f"{name}: it has {len(events)} times in the window, which are too large together"
             events = {}
@@ -377,6 +436,8 @@ class CalendarImporter(Charm):
         try:
             reading = self._read(response.content)
         except ValueError as error:
+            if response.content.lstrip()[:1] == b"<":
+                raise ValueError(told_of_page(self.url, response)) from None
             raise ValueError(f"{self.url} is {error}") from None
         self.calendars = [Followed(url=url, name=reading.name)]
         events = {key_of("", one): event_of(reading.name, one) for one in reading.events}
@@ -452,8 +513,16 @@ class Known(Mapping[str, str]):
         return self._etags[name]
 
     def __iter__(self) -> Iterator[str]:
-        for page in self._etags.pages(1000):
-            yield from (name for name in page if name.startswith(self._path))
+        yield from self.all()
+
+    def all(self) -> dict[str, str]:
+        """Give all of them at once."""
+        return {
+            name: etag
+            for page in self._etags.pages(1000)
+            for name, etag in page.items()
+            if name.startswith(self._path)
+        }
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -464,6 +533,22 @@ def path_of(url: str) -> str:
     return unquote(urlsplit(url).path).rstrip("/") + "/"
 
 
+def told_of_page(url: str, response: httpx2.Response) -> str:
+    """Say that a web page is no calendar, and which calendars it links to."""
+    links = re.findall(r"""href\s*=\s*["']?([^"'\s>]+)""", response.text[:LONGEST_PAGE])
+    found = [
+        urljoin(str(response.url), link)
+        for link in dict.fromkeys(map(unescape, links))
+        if link.startswith("webcal:") or urlsplit(link).path.endswith(".ics")
+    ]
+    if not found:
+        return (
+            f"{url} is a web page, and no calendar: take the address that is named for CalDAV, or "
+            "that of its .ics file"
+        )
+    return f"{url} is a web page, and no calendar; it links to these: {', '.join(found[:5])}"
+
+
 def key_of(name: str, event: CalendarEvent) -> str:
     """Name an event: by its start, so that keys are in order, and then by what it is."""
     start = event.start
@@ -472,6 +557,12 @@ def key_of(name: str, event: CalendarEvent) -> str:
     else:
         when = start.isoformat()
     return f"{when} {digest_of(f'{name} {event.key}')}"
+
+
+def size_of(event: Event) -> int:
+    """About what an event takes as it is kept, in bytes; not less."""
+    texts = (event.summary, event.location, event.description, event.organizer, event.url)
+    return 800 + 4 * (sum(map(len, texts)) + len(event.calendar) + 2 * len(event.uid))
 
 
 def digest_of(text: str) -> str:

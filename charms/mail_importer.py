@@ -1,7 +1,6 @@
-r"""The mails of one mailbox, over IMAP: Gmail with an app password, Fastmail, any mail server.
+"""The mails of one mailbox, over IMAP: Gmail with an app password, Fastmail, any mail server.
 
-bg-charm-service charm add charms/mail_importer.py --space mail --network=53,993 \
-    --set host='"imap.example.org"' --set user='"me@example.org"' --set-secret password --register
+bg-charm-service charm add --from mail_importer
 
 It reads, and changes nothing: what was unread stays unread.
 """
@@ -61,10 +60,10 @@ class Mail(BaseModel):
     """One mail; `received` is when its server got it, `sent` what its sender says."""
 
     uid: int
-    received: datetime | None = None
-    sender: str = ""
-    subject: str = ""
-    flags: list[str] = Field(default_factory=list)
+    received: datetime | None = Field(default=None, title="Received")
+    sender: str = Field(default="", title="From")
+    subject: str = Field(default="", title="Subject")
+    flags: list[str] = Field(default_factory=list, title="Flags")
     text: str = ""
     to: str = ""
     cc: str = ""
@@ -84,14 +83,25 @@ class Unreadable(BaseModel):
 class MailImporter(Charm):
     """Keeps what a mailbox holds: the newest first, then each change."""
 
+    integration = "mail"
     every = "2m"
 
-    host: str = Field(min_length=1)
-    user: str = Field(min_length=1)
-    password: Secret[str]
-    mailbox: str = "INBOX"
-    port: int = Field(default=993, ge=1, le=65535)
-    is_plain: bool = False  # for a server of one's own that speaks no TLS
+    host: str = Field(
+        min_length=1,
+        title="IMAP server",
+        description="such as imap.gmail.com or imap.fastmail.com",
+    )
+    user: str = Field(min_length=1, title="User", description="mostly the whole address")
+    password: Secret[str] = Field(
+        title="Password", description="an app password at Gmail, Fastmail, iCloud and Yahoo"
+    )
+    mailbox: str = Field(
+        default="INBOX", title="Mailbox", description="as its server calls it; a charm for each"
+    )
+    port: int = Field(default=993, ge=1, le=65535, title="Port", description="IMAP over TLS")
+    is_plain: bool = Field(
+        default=False, title="Without TLS", description="only for a server on this machine"
+    )
     keep: int = Field(default=20_000, ge=1)  # about so many mails, the newest
     progress: str = ""
     mails: Items[Mail]  # the newest first

@@ -1,10 +1,12 @@
 """A reader of feeds: RSS, Atom and JSON Feed, podcasts too.
 
-bg-charm-service charm add charms/rss.py --space news --set url='"https://…"' --register
+bg-charm-service charm add --from rss
 """
 
 import hashlib
 import logging
+import secrets
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,9 +22,11 @@ from bg_charm_service import (
     FeedEntry,
     NotAFeed,
     ProviderDown,
+    Secret,
     SignInNeeded,
     Stop,
     Wait,
+    hook,
     read_feed,
     told_apart,
 )
@@ -49,6 +53,23 @@ AHEAD = timedelta(days=1)
 #: Of the room that the charm's state has so much is left for its other fields.
 SPARE_BYTES = 64 * 1024
 
+#: A hub is asked to send for so long, and asked again when less than a day of it is left; no more
+#: often than once an hour. In seconds.
+LEASE_SECONDS = 10 * 86400
+RENEWED_SECONDS = 86400
+ASKED_AGAIN_SECONDS = 3600
+
+#: What a hub may do wrong, at no cost for the feed.
+HUB_FAULTS = (
+    Wait,
+    ProviderDown,
+    SignInNeeded,
+    BodyTooLarge,
+    httpx2.HTTPError,
+    RuntimeError,
+    ValueError,
+)
+
 MOVED_FOR_GOOD = {httpx2.codes.MOVED_PERMANENTLY, httpx2.codes.PERMANENT_REDIRECT}
 
 
@@ -69,12 +90,12 @@ class Item(BaseModel):
 
     id: str
     guid: str = ""
-    title: str = ""
-    link: str = ""
+    title: str = Field(default="", title="Title")
+    link: str = Field(default="", title="Link")
     written_link: str = ""  # as it stands in the feed, where that is not the same
     summary: str = ""
     content: str = ""
-    published: datetime | None = None
+    published: datetime | None = Field(default=None, title="Published")
     files: list[File] = Field(default_factory=list)
     made_of: str = ""  # a hash of what stands in the feed: its texts are made plain once
 
@@ -82,8 +103,16 @@ class Item(BaseModel):
 class Rss(Charm):
     """Keeps the newest entries of one feed, RSS, Atom or JSON Feed, newest first."""
 
-    url: str = Field(pattern=r"^https?://")
-    limit: int = Field(default=50, ge=1, le=1000)
+    integration = "rss"
+
+    url: str = Field(
+        pattern=r"^https?://",
+        title="Address of the feed",
+        description="one of RSS, Atom or JSON Feed, such as https://example.org/feed.xml",
+    )
+    limit: int = Field(
+        default=50, ge=1, le=1000, title="Entries to keep", description="the newest ones"
+    )
     title: str = ""
     items: list[Item] = Field(default_factory=list)
     moved_from: str = ""  # the address that the feed had before it moved for good
@@ -91,7 +120,13 @@ class Rss(Charm):
     last_modified: str = ""
     body_hash: str = ""
     read_url: str = ""  # the feed that the fields above are about
+    hub: str = ""  # where one can subscribe to the feed, and what it is called there
+    hub_topic: str = ""
+    hub_secret: Secret[str] = ""
+    hub_asked_at: float = 0.0  # when the hub was asked last, in seconds since the epoch
+    hub_asked_for: str = ""  # a hash of what it was asked for
 
+    @hook(sign="websub", secret="hub_secret", topic="hub_topic", poke=True)  # noqa: S106 - a field
     async def bg_updater(self, event: dict[str, Any]) -> None:
         is_same_feed = self.read_url == self.url
         response = await self._fetch(ask_for_changes=is_same_feed)
@@ -99,17 +134,59 @@ class Rss(Charm):
         found = response.url.copy_with(query=None, fragment=None)
         body_hash = hashlib.sha256(f"{found}\n".encode() + response.content).hexdigest()
         is_unchanged = response.status_code == httpx2.codes.NOT_MODIFIED
+        named = (self.hub, self.hub_topic) if is_same_feed else ("", "")
         if is_same_feed and (is_unchanged or body_hash == self.body_hash):
             self.items = sorted_items(self.items, datetime.now(UTC))[: self.limit]
         else:
             feed = self._read(response)
             self._keep(feed, self.items if is_same_feed else [])
             self.title, self.body_hash = cut(feed.title, MAX_TITLE), body_hash
+            named = hub_of(feed, response)
         if not is_unchanged:
             self.etag = short_header(response, "etag")
             self.last_modified = short_header(response, "last-modified")
         self._follow_move(response)
         self.read_url = self.url
+        await self._subscribe(*named)
+
+    async def _subscribe(self, hub: str, topic: str) -> None:
+        """Have the hub of the feed poke this charm, where the service can be reached for that.
+
+        What is asked for is stored by one run, and asked for by the next: the hub asks back at
+        once whether it was meant. Whatever comes of it, the feed is polled as before.
+        """
+        callback = self.hook_url("bg_updater")
+        if callback is None:
+            return
+        if (hub, topic) != (self.hub, self.hub_topic) or (hub and not self.hub_secret):
+            self.hub, self.hub_topic = hub, topic
+            self.hub_secret = self.hub_secret or secrets.token_urlsafe(32)
+            self.hub_asked_for = ""
+            if hub:
+                self.again(after=0)
+            return
+        asked_for = hashlib.sha256(repr((hub, topic, callback)).encode()).hexdigest()
+        now, lease = time.time(), self.hook_lease("bg_updater") or 0.0
+        is_new = asked_for != self.hub_asked_for
+        is_due = lease - now < RENEWED_SECONDS and now - self.hub_asked_at > ASKED_AGAIN_SECONDS
+        if not hub or not (is_new or is_due):
+            return
+        self.hub_asked_at, self.hub_asked_for = now, asked_for
+        wanted = {
+            "hub.mode": "subscribe",
+            "hub.topic": topic,
+            "hub.callback": callback,
+            "hub.secret": self.hub_secret,
+            "hub.lease_seconds": str(LEASE_SECONDS),
+        }
+        try:
+            async with self.http(timeout=TIMEOUT_SECONDS) as http:
+                answer = await http.post(hub, data=wanted)
+            if not answer.is_success:
+                raise RuntimeError(f"it answered {answer.status_code}")
+        except HUB_FAULTS as error:
+            text = "%s does not take the subscription (%s); the feed is polled all the same"
+            logging.getLogger("rss").warning(text, address(hub), error)
 
     async def _fetch(self, *, ask_for_changes: bool) -> httpx2.Response:
         """Ask for the feed; every error names its address."""
@@ -189,6 +266,22 @@ class Rss(Charm):
             moved = (address(self.url), address(moved_to))
             logging.getLogger("rss").warning("%s has moved for good to %s", *moved)
             self.moved_from, self.url = self.url, moved_to
+
+
+def hub_of(feed: Feed, response: httpx2.Response) -> tuple[str, str]:
+    """Give the hub of a feed and its name there: by its headers, or else by the feed itself."""
+    hub = response.links.get("hub", {}).get("url", "")
+    topic = response.links.get("self", {}).get("url", "")
+    hub = str(response.url.join(hub)) if hub else feed.hub
+    topic = str(response.url.join(topic)) if topic else feed.topic
+    if not (is_address(hub) and len(hub) + len(topic) <= 2 * MAX_TITLE):
+        return "", ""
+    return hub, topic or str(response.url)
+
+
+def is_address(url: str) -> bool:
+    """Whether a text is the address of a web server."""
+    return url.startswith(("http://", "https://"))
 
 
 def item_of(name: str, entry: FeedEntry, longest: int, known: dict[str, Item]) -> Item:

@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 import click
 
 from demos.provider import GOOD_TOKEN
+from demos.receiver import BEAT_SECONDS, Receiver
 from demos.service import ROOT, Program
 
 CHARMS = ROOT / "demos" / "charms"
@@ -35,6 +36,12 @@ CHARMS = ROOT / "demos" / "charms"
 #: would be over with them in seconds.
 INTERVAL_SECONDS = 2.0
 FAILURES = 3
+
+#: A provider is down for so long before anybody is told; in earnest it is ten minutes.
+DOWN_AFTER_SECONDS = 3
+
+#: So many beats that do not come are an alarm.
+_MISSED_BEATS = 5
 
 #: What the mailbox is given at first: the provider does not know it any more.
 OLD_TOKEN = "of last year"
@@ -108,10 +115,16 @@ class Demonstration:
     """The steps, on one service and one provider."""
 
     def __init__(
-        self, program: Program, provider: Provider, away_seconds: float, deadline_seconds: float
+        self,
+        program: Program,
+        provider: Provider,
+        receiver: Receiver,
+        away_seconds: float,
+        deadline_seconds: float,
     ) -> None:
         self._program = program
         self._provider = provider
+        self._receiver = receiver
         self._away_seconds = away_seconds
         self._deadline_seconds = deadline_seconds
         self._url = f"http://localhost:{provider.port}"
@@ -179,6 +192,8 @@ class Demonstration:
         _expect(all(view["enabled"] for view in views), "that none is disabled")
         _expect(not any(view["failures"] for view in views), "that none has failed")
         _good(f"{len(charms)} charms wait as one line; no failure is counted, none is disabled.")
+        self._told("localhost is down since")
+        _good("And somebody was told, once for all of them.")
 
     def recovery(self) -> None:
         """The provider comes back: all run again, by themselves."""
@@ -195,8 +210,31 @@ class Demonstration:
         self._list()
         took = time.monotonic() - back_at
         _good(f"All {len(charms)} run again, {took:.0f} s later; {self._figures(charms[0])}.")
+        self._told("localhost is back")
         for charm in charms:
             self._remove(charm)
+
+    def silence(self) -> None:
+        """The service itself is killed: it can tell nobody, and its silence does."""
+        beats = self._receiver.beats
+        wait_for("the heartbeat", lambda: len(beats) > 1, self._deadline_seconds)
+        _say(f"While the service is healthy it asks an address, here every {BEAT_SECONDS:g} s.")
+        _say("Whoever listens there has counted on it. Now: kill -9.")
+        self._program.kill()
+        most = _MISSED_BEATS * BEAT_SECONDS
+        wait_for(
+            "silence", lambda: self._receiver.silent_seconds > most, self._deadline_seconds + most
+        )
+        _good(f"No heartbeat for {most:g} s: whoever listens sounds the alarm.")
+
+    def _told(self, part: str) -> None:
+        """Wait until somebody was told something, and show it."""
+        found = wait_for(
+            f"somebody to be told that {part}",
+            lambda: self._receiver.find(part),
+            self._deadline_seconds,
+        )
+        _say(f"Told by a notice: {found}")
 
     def _is_patient(self, name: str) -> None:
         """Add a charm whose provider asks for patience, and see that it has it."""
@@ -283,6 +321,7 @@ STEPS: dict[str, Callable[[Demonstration], None]] = {
     "stale": Demonstration.stale,
     "outage": Demonstration.outage,
     "recovery": Demonstration.recovery,
+    "silence": Demonstration.silence,
 }
 
 
@@ -324,16 +363,27 @@ def main(steps: Sequence[str], patience: float, away: float, deadline: float) ->
         provider, program = Provider(patience), Program(folder)
         stack.callback(provider.kill)
         provider.start()
+        receiver = stack.enter_context(Receiver())
+        receiver.start()
+        stack.callback(receiver.shutdown)
+        targets = folder / "targets"
+        receiver.write_target(targets, f"kinds=down,up down-after={DOWN_AFTER_SECONDS}s")
         flags = [
             f"--interval={INTERVAL_SECONDS:g}",
             f"--failures={FAILURES}",
             "--max-retries=0",
             f"--charm-network=53,{provider.port}",
+            f"--notify=@{targets}",
+            f"--heartbeat={receiver.heartbeat}",
+            "--notify-local",
         ]
         click.echo(f"A provider on port {provider.port}; the service with {' '.join(flags)}")
-        stack.enter_context(program.service(*flags))
+        beats = f"{BEAT_SECONDS * 1000:.0f}"
+        stack.enter_context(
+            program.service(*flags, NOTIFY_GATHER_MS="1000", HEARTBEAT_INTERVAL_MS=beats)
+        )
         click.echo(f"Its page: {program.url}")
-        demonstration = Demonstration(program, provider, away, deadline)
+        demonstration = Demonstration(program, provider, receiver, away, deadline)
         for number, name in enumerate(chosen, start=1):
             step = STEPS[name]
             _title(f"{number} of {len(chosen)}. {name.capitalize()}: {step.__doc__}")

@@ -27,12 +27,13 @@ class Program:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.url = ""
+        self._process: subprocess.Popen[bytes] | None = None
         self._program = [sys.executable, "-m", "bg_charm_service"]
         # Not by a flag: what the page says of commands would have it everywhere.
         self._environment = {**os.environ, "KV_STORE_DIR": str(folder / "data")}
 
     @contextmanager
-    def service(self, *flags: str) -> Iterator[None]:
+    def service(self, *flags: str, **environ: str) -> Iterator[None]:
         """Run the service; `url` is then the address of its page. Exits where it does not start."""
         told = self.folder / "service.log"
         with (
@@ -40,16 +41,23 @@ class Program:
             subprocess.Popen(
                 [*self._program, "--listen=127.0.0.1:0", "--log-format=json", *flags],
                 cwd=ROOT,
-                env=self._environment,
+                env={**self._environment, **environ},
                 stdout=log,
                 stderr=log,
             ) as process,
         ):
             try:
                 self.url = _address(told, process)
+                self._process = process
                 yield
             finally:
                 process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the service as `kill -9` does, if it runs."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
 
     def run(self, *arguments: str) -> str:
         """Run a command; give what it prints. Raises CalledProcessError where it fails."""

@@ -87,7 +87,7 @@ def _key(setting: Setting) -> str:
 def _default_of(setting: Setting, variable: Variable) -> str:
     """Write a default in the unit of the variable."""
     if setting.default and variable.name.endswith("_MS"):
-        return f"{float(setting.default) * 1000:g}"
+        return f"{float(setting.default) * 1000:.12g}"
     return setting.default
 
 

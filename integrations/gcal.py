@@ -1,4 +1,7 @@
-"""Google Calendar: polls the listed charms that update a calendar and hold credentials."""
+"""Google Calendar: polls the listed charms that update a calendar and hold credentials.
+
+`charms/gcal_importer.py` is polled under its label from when somebody has signed in for it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Gmail: polls the charms listed in its cell that can update and hold Google credentials."""
+"""Gmail: polls the charms listed in its cell that can update and hold Google credentials.
+
+`charms/gmail_importer.py` is polled under its label from when somebody has signed in for it.
+"""
 
 from __future__ import annotations
 

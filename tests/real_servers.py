@@ -105,6 +105,7 @@ _EMULATE_CONFIG = {
                 "subject": f"Mail {number}",
                 "body_text": f"text {number}",
                 "label_ids": ["INBOX"],
+                "date": f"2026-11-30T10:00:0{number}.000Z",
             }
             for number in range(1, 6)
         ],

@@ -9,6 +9,7 @@ TITLES = {
     "latency": "Latency: from a request to the handler's first line",
     "large_state": "Large state: 10 MB in one field, another is changed",
     "collections": "Collections: one message more beside 100,000, and the first 10,000",
+    "importers": "Importers: 10,000 mails and 5,000 events, beside plain scripts",
     "idle": "Idle: no charm is due",
     "cost": "Cost: processor time of a run, supervisor and workers",
     "growth": "Growth: the last runs beside the first",
@@ -20,4 +21,4 @@ TITLES = {
 TAKE_TURNS = {"throughput", "cost"}
 
 #: How many rounds those have that need more than the others, and those that take minutes for one.
-ROUNDS = {"cost": 10, "scale": 1, "waiting": 1, "growth": 1}
+ROUNDS = {"cost": 10, "scale": 1, "waiting": 1, "growth": 1, "importers": 1}

@@ -1,7 +1,8 @@
 """Takes connections from one listening socket, a few at a turn of the loop.
 
 On ports it stops while the process has few descriptors left: workers, files and the service's own
-socket need them more, and whoever knocks meanwhile waits in the kernel's queue. Used by the server.
+socket need them more. Where more come than are taken in a second, it stops too. Whoever knocks
+meanwhile waits in the kernel's queue, which costs nobody anything. Used by the server.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable
 
 from loguru import logger
 
+from bg_charm_service.api.rates import Rates
 from bg_charm_service.domain.clock import SystemClock
 
 #: So many connections are taken before others get their turn.
@@ -33,15 +35,24 @@ Take = Callable[[socket.socket, tuple[object, ...]], None]
 
 
 class Acceptor:
-    """Takes connections until it is closed; `reserved` descriptors stay free for others."""
+    """Takes connections until it is closed; `reserved` descriptors stay free for others.
+
+    No more than `a_second` are taken in a second, and as many at once; 0 for any number.
+    """
 
     def __init__(
-        self, listener: socket.socket, take: Take, refusals: Refusals, reserved: int
+        self,
+        listener: socket.socket,
+        take: Take,
+        refusals: Refusals,
+        reserved: int,
+        a_second: float = 0.0,
     ) -> None:
         self._listener = listener
         self._take = take
         self._refusals = refusals
         self._reserved = reserved
+        self._rates = Rates(a_second) if a_second else None
         self._loop = asyncio.get_running_loop()
         self._again: asyncio.TimerHandle | None = None
         self._listen()
@@ -62,6 +73,9 @@ class Acceptor:
         if self._reserved:
             room = min(room, free_descriptors() - self._reserved)
         for _ in range(room):
+            if self._rates is not None and not self._rates.admits(0, self._loop.time()):
+                self._pause("more come than are taken in a second")
+                return
             try:
                 connection, address = self._listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):

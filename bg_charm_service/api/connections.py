@@ -18,11 +18,15 @@ MOST_OF_A_PEER = 200
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """How many connections there may be; `reserved` descriptors stay free of them."""
+    """How many connections there may be; `reserved` descriptors stay free of them.
+
+    So many are taken `a_second`; 0 for any number.
+    """
 
     most: int = MOST_CONNECTIONS
     of_a_peer: int = MOST_OF_A_PEER
     reserved: int = 0
+    a_second: float = 0.0
 
 
 class Named(Protocol):

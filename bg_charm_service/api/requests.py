@@ -20,7 +20,8 @@ from pydantic import (
 
 from bg_charm_service.domain.errors import InvalidInput
 from bg_charm_service.domain.identity import space_did
-from bg_charm_service.domain.package_lock import read_lock
+from bg_charm_service.domain.notices import DOWN_AFTER_SECONDS
+from bg_charm_service.domain.packages.lock import read_lock
 from bg_charm_service.domain.views import NewCharm
 
 #: Findings of pydantic that are clearer in other words.
@@ -127,6 +128,16 @@ class ClientBody(Body):
     issuer: Name = Field("", description="An https address that describes itself (RFC 8414)")
 
 
+class TargetBody(Body):
+    """Where notices are to go; the address is one of Apprise's, and is never shown again."""
+
+    url: Annotated[str, Field(max_length=4000, repr=False), AfterValidator(_encodable)]
+    name: Name = Field("", description="What to call it; else by its scheme")
+    space: Name = Field("", description="Of one space only: its DID or name")
+    kinds: list[Name] = Field([], max_length=20, description="What to tell; else all there is")
+    down_after_seconds: float = Field(DOWN_AFTER_SECONDS, ge=1, le=30 * 86400)
+
+
 class CharmBody(Body):
     """A charm to add, as in a line of an import file."""
 
@@ -196,6 +207,9 @@ class SourceBody(Body):
     class_name: Name | None = Field(None, alias="class")
     dry_run: bool = False
     upgrade: bool = Field(False, description="Look for newer packages for the same names")
+    keep_items: bool = Field(
+        False, description="Apply nothing if a collection with items would be lost"
+    )
 
 
 class SendBody(Body):

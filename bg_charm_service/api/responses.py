@@ -8,7 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bg_charm_service.domain.disclosure import OpenText
-from bg_charm_service.domain.views import AddedCharm, CharmView, JobView, ListedJob, ReminderView
+from bg_charm_service.domain.model import RunRecord
+from bg_charm_service.domain.views import (
+    AddedCharm,
+    CharmView,
+    DeadLetter,
+    ListedJob,
+    ReminderView,
+)
 from bg_charm_service.storage.records import TokenRecord
 
 
@@ -38,9 +45,9 @@ class CharmPage:
 
 @dataclass(frozen=True, slots=True)
 class JobPage:
-    """A page of jobs; `next` is the cursor of the page after it, null at the end."""
+    """A page of dead letters; `next` is the cursor of the page after it, null at the end."""
 
-    jobs: tuple[JobView, ...]
+    jobs: tuple[DeadLetter, ...]
     next: int | None
 
 
@@ -76,10 +83,18 @@ class QueuedJob:
 
 @dataclass(frozen=True, slots=True)
 class SentEvent:
-    """What stands for an event: its job, or the reminder that sends it when its time comes."""
+    """What stands for an event: its job, or the reminder that sends it when its time comes.
+
+    `is_repeated` where it is the job of an event that came before with the same key. `waits_for` is
+    what the job waits for that does not come by itself: enable, resume, sign-in, its packages.
+    `run` is the run that it ended with, for whoever waited for that.
+    """
 
     job_id: int | None
     reminder: ReminderView | None = None
+    is_repeated: bool = False
+    waits_for: OpenText = ""
+    run: RunRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)

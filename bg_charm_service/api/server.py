@@ -18,9 +18,10 @@ from types import TracebackType
 import uvicorn
 from fastapi import FastAPI
 from loguru import logger
+from starlette.types import ASGIApp
 
 from bg_charm_service.api.acceptor import Acceptor, Refusals
-from bg_charm_service.api.auth.listeners import SOCKET, TCP, ListenerMiddleware
+from bg_charm_service.api.auth.listeners import HOOKS, SOCKET, TCP, ListenerMiddleware
 from bg_charm_service.api.auth.peers import Peer, Peers, is_from_own_child
 from bg_charm_service.api.connections import ConnectionLimits, Connections
 from bg_charm_service.api.http_connection import HttpConnection, Operator
@@ -30,6 +31,11 @@ _CLOSE_SECONDS = 5.0
 
 #: Half requests over the socket of the data directory count as those over ports do.
 _SOCKET_LIMITS = ConnectionLimits(most=128, of_a_peer=128)
+
+#: Connections to the listener of hooks, at a time, and taken in a second: one that is refused takes
+#: the loop 0.3 ms, and polls are started by the same loop.
+MOST_HOOK_CONNECTIONS = 100
+HOOK_CONNECTIONS_A_SECOND = 500.0
 
 _NO_ROOM = (
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n"
@@ -56,7 +62,7 @@ class Server:
 
     def __init__(
         self,
-        app: FastAPI,
+        app: ASGIApp,
         listeners: Sequence[socket.socket],
         kind: str,
         limits: ConnectionLimits,
@@ -90,9 +96,10 @@ class Server:
                 asyncio.create_task(self._server.serve(sockets=[])),
                 asyncio.create_task(self._count_seconds()),
             ]
-            reserved = self._limits.reserved
+            reserved, a_second = self._limits.reserved, self._limits.a_second
             self._acceptors = [
-                Acceptor(each, self._take, self._refusals, reserved) for each in self._listeners
+                Acceptor(each, self._take, self._refusals, reserved, a_second)
+                for each in self._listeners
             ]
         return self
 
@@ -164,6 +171,27 @@ async def serve(
                 _OwnSocket(app, path, on_socket),
             ):
                 yield
+    finally:
+        peers.close()
+
+
+@contextlib.asynccontextmanager
+async def serve_hooks(
+    app: ASGIApp, ports: Sequence[socket.socket], *, reserved: int
+) -> AsyncIterator[None]:
+    """Answer on ports of their own, inside of `serve`; of the descriptors some stay free."""
+    peers = Peers()
+
+    def on_port(accepted: socket.socket, address: tuple[object, ...]) -> Peer:
+        return peers.at(address, accepted.getsockname())
+
+    # Behind a tunnel all senders are one peer.
+    limits = ConnectionLimits(
+        *(MOST_HOOK_CONNECTIONS, MOST_HOOK_CONNECTIONS, reserved, HOOK_CONNECTIONS_A_SECOND)
+    )
+    try:
+        async with Server(app, ports, HOOKS, limits, on_port):
+            yield
     finally:
         peers.close()
 

@@ -185,6 +185,13 @@ class MomentType(click.ParamType[float]):
             )
 
 
+def path_segment(name: str, kind: str) -> str:
+    """Give a name as one part of an address; raises InvalidInput for one that would be more."""
+    if "/" in name or not name.strip(". "):
+        raise InvalidInput(f"{name!r:.60} is no name of a {kind}.")
+    return name
+
+
 def read_moment(text: str, now: datetime) -> float:
     """Read a moment; raises ValueError, or what a date far away raises. `now` has a time zone."""
     if _TIME_OF_DAY.fullmatch(text):

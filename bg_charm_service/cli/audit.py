@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from bg_charm_service.cli.formatting import moment, one_line
-from bg_charm_service.cli.json_output import json_option
-from bg_charm_service.cli.printing import note, print_json, print_line
+from bg_charm_service.cli.output.formatting import moment, one_line
+from bg_charm_service.cli.output.json_output import json_option
+from bg_charm_service.cli.output.printing import note, print_json, print_line
 from bg_charm_service.cli.session import Session, pass_session
 from bg_charm_service.domain.model import CharmRef
 from bg_charm_service.storage.records import AuditEntry

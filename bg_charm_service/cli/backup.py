@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bg_charm_service.cli.formatting import file_size
-from bg_charm_service.cli.json_output import json_option
-from bg_charm_service.cli.printing import coloured, note, print_json, print_line, print_text
+from bg_charm_service.cli.output.formatting import file_size
+from bg_charm_service.cli.output.json_output import json_option
+from bg_charm_service.cli.output.printing import coloured, note, print_json, print_line, print_text
 from bg_charm_service.cli.session import Session, pass_session, typeable
 from bg_charm_service.storage.records import Finding, Severity
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from bg_charm_service.cli.error_output import what_went_wrong
+from bg_charm_service.cli.output.error_output import what_went_wrong
 from bg_charm_service.cli.service_socket import is_listening, socket_path
 from bg_charm_service.cli.session import Session
 from bg_charm_service.domain.errors import BackupError, Conflict, NotShared, ServiceError

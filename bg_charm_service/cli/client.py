@@ -87,9 +87,15 @@ class Client:
         """Get the resource at these segments of a path."""
         return await self._send("GET", path, query=query)
 
-    async def post(self, *path: str, body: object = None) -> Response:
+    async def post(
+        self,
+        *path: str,
+        body: object = None,
+        query: dict[str, object] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Response:
         """Post a JSON value, if any."""
-        return await self._send("POST", path, body=body)
+        return await self._send("POST", path, body=body, query=query, headers=headers)
 
     async def put(self, *path: str, body: object) -> Response:
         """Put a JSON value; bytes are JSON already."""
@@ -116,6 +122,7 @@ class Client:
         *,
         query: dict[str, object] | None = None,
         body: object = None,
+        headers: dict[str, str] | None = None,
     ) -> Response:
         content: bytes | None = None
         if isinstance(body, bytes):
@@ -124,11 +131,15 @@ class Client:
             # Small, since a body has its limit; half a surrogate pair is for the service to refuse.
             text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
             content = text.encode("utf-8", "surrogatepass")
-        headers = {"content-type": "application/json"} if content is not None else {}
-        given = {name: str(value) for name, value in (query or {}).items() if value is not None}
+        sent = {"content-type": "application/json"} if content is not None else {}
+        given = {
+            name: [str(one) for one in value] if isinstance(value, list) else str(value)
+            for name, value in (query or {}).items()
+            if value is not None
+        }
         with _transport_errors():
             response = await self._http.request(
-                method, _url(path), params=given, content=content, headers=headers
+                method, _url(path), params=given, content=content, headers=sent | (headers or {})
             )
         if response.is_error:
             raise _error_of(response)

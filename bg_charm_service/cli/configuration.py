@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
-from bg_charm_service.cli.json_output import json_option
-from bg_charm_service.cli.printing import note, print_error, print_json, print_text
+from bg_charm_service.cli.output.json_output import json_option
+from bg_charm_service.cli.output.printing import note, print_error, print_json, print_text
 from bg_charm_service.cli.session import Session, pass_session
 from bg_charm_service.cli.usage import OrderedGroup
 from bg_charm_service.daemon.settings import SETTINGS, Setting, SourceKind

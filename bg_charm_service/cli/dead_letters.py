@@ -8,19 +8,23 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bg_charm_service.cli.arguments import CharmType
-from bg_charm_service.cli.formatting import counted, relative
-from bg_charm_service.cli.json_output import json_option, wants_json
-from bg_charm_service.cli.printing import note, print_facts, print_json, print_text
+from bg_charm_service.cli.output.formatting import counted, one_line, relative
+from bg_charm_service.cli.output.json_output import json_option, wants_json
+from bg_charm_service.cli.output.printing import note, print_facts, print_json, print_text
 from bg_charm_service.cli.session import Session, pass_session
 from bg_charm_service.cli.usage import OrderedGroup
 from bg_charm_service.domain.model import CharmRef
+from bg_charm_service.domain.text_limits import cut
 
 if TYPE_CHECKING:
     from bg_charm_service.cli.client import Client
-    from bg_charm_service.domain.views import JobView, LettersReport
+    from bg_charm_service.domain.views import DeadLetter, LettersReport
 
 #: Dead letters fetched in one request.
 _PAGE = 500
+
+#: So much of an event is shown in the list.
+_EVENT_CHARACTERS = 500
 
 
 class LetterType(click.ParamType[int | CharmRef]):
@@ -60,6 +64,8 @@ def _list(session: Session, ctx: click.Context) -> None:
                 ("space", job.space),
                 ("charm", job.charm_id),
                 ("made", relative(job.created_at, now)),
+                *([("error", f"{job.cause}: {one_line(job.error)}")] if job.error else []),
+                *([("event", cut(job.event, _EVENT_CHARACTERS))] if job.event else []),
             ]
         )
         click.echo()
@@ -126,10 +132,10 @@ def _do(
     return response.read(LettersReport)
 
 
-async def _fetch_dead_letters(client: Client) -> list[JobView]:
+async def _fetch_dead_letters(client: Client) -> list[DeadLetter]:
     from bg_charm_service.api.responses import JobPage
 
-    jobs: list[JobView] = []
+    jobs: list[DeadLetter] = []
     cursor: int | None = 0
     while cursor is not None:
         response = await client.get("dead-letters", cursor=cursor, limit=_PAGE)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from bg_charm_service.cli.json_output import json_option
 from bg_charm_service.cli.key_rotation import rotate
-from bg_charm_service.cli.printing import note, print_json
+from bg_charm_service.cli.output.json_output import json_option
+from bg_charm_service.cli.output.printing import note, print_json
 from bg_charm_service.cli.session import Session, pass_session
 from bg_charm_service.cli.usage import OrderedGroup
 from bg_charm_service.daemon.key_rotation import write_key

@@ -6,9 +6,9 @@ import time
 
 import click
 
-from bg_charm_service.cli.formatting import one_line, percent, relative
-from bg_charm_service.cli.json_output import json_option
-from bg_charm_service.cli.printing import print_json, print_table
+from bg_charm_service.cli.output.formatting import one_line, percent, relative
+from bg_charm_service.cli.output.json_output import json_option
+from bg_charm_service.cli.output.printing import print_json, print_table
 from bg_charm_service.cli.session import Session, pass_session
 from bg_charm_service.cli.usage import OrderedGroup
 

@@ -9,9 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bg_charm_service.cli.arguments import CharmType, SpaceType, charm_argument
-from bg_charm_service.cli.formatting import counted, relative
-from bg_charm_service.cli.json_output import json_option
-from bg_charm_service.cli.printing import coloured, note, print_error, print_json, print_table
+from bg_charm_service.cli.output.formatting import counted, relative
+from bg_charm_service.cli.output.json_output import json_option
+from bg_charm_service.cli.output.printing import (
+    coloured,
+    note,
+    print_error,
+    print_json,
+    print_table,
+)
 from bg_charm_service.cli.session import Session, pass_session, path_of
 from bg_charm_service.cli.usage import OrderedGroup
 from bg_charm_service.domain.errors import ServiceError

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bg_charm_service.cli.error_output import one_line_errors
-from bg_charm_service.cli.json_output import json_option
-from bg_charm_service.cli.printing import note, print_json, print_text
+from bg_charm_service.cli.output.error_output import one_line_errors
+from bg_charm_service.cli.output.json_output import json_option
+from bg_charm_service.cli.output.printing import note, print_json, print_text
 from bg_charm_service.cli.session import Session, pass_session
 from bg_charm_service.daemon.key_rotation import ready_key, take_place, write_key
 from bg_charm_service.daemon.operator_identity import (

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import click
 
-from bg_charm_service.cli import (
-    charm_changes,
-    charm_items,
-    charm_reports,
-    charm_runs,
-    charm_transfer,
-    schedules,
-)
 from bg_charm_service.cli.audit import audit
 from bg_charm_service.cli.backup import backup, doctor, restore
+from bg_charm_service.cli.charms import changes, items, reports, runs, schedules, transfer
+from bg_charm_service.cli.charms.limits import limits
+from bg_charm_service.cli.charms.pausing import pause, resume
+from bg_charm_service.cli.charms.registration import register, unregister
+from bg_charm_service.cli.charms.shipped import list_shipped
 from bg_charm_service.cli.configuration import config
 from bg_charm_service.cli.dead_letters import dead_letters
+from bg_charm_service.cli.hooks import hooks
 from bg_charm_service.cli.identities import identity
 from bg_charm_service.cli.integration_commands import initialize_integration, integration
 from bg_charm_service.cli.jobs import jobs, purge
-from bg_charm_service.cli.json_output import wants_json
-from bg_charm_service.cli.limits import limits
 from bg_charm_service.cli.login import open_page, sessions
-from bg_charm_service.cli.pausing import pause, resume
-from bg_charm_service.cli.registration import register, unregister
+from bg_charm_service.cli.notices import notify
+from bg_charm_service.cli.output.json_output import wants_json
 from bg_charm_service.cli.service_reports import status
 from bg_charm_service.cli.session import Session
 from bg_charm_service.cli.setting_options import click_options
@@ -74,26 +70,27 @@ _charm = OrderedGroup(
     "charm",
     help="Add, look at, run and change charms.",
     commands=[
-        charm_changes.add,
-        charm_changes.update,
-        charm_reports.list_charms,
-        charm_reports.show,
-        charm_reports.get,
-        charm_items.items,
-        charm_changes.set_field,
-        charm_changes.send,
-        charm_changes.forget,
-        charm_runs.run,
-        charm_runs.logs,
-        charm_changes.enable,
-        charm_changes.disable,
-        charm_changes.interval,
+        changes.add,
+        list_shipped,
+        changes.update,
+        reports.list_charms,
+        reports.show,
+        reports.get,
+        items.items,
+        changes.set_field,
+        changes.send,
+        changes.forget,
+        runs.run,
+        runs.logs,
+        changes.enable,
+        changes.disable,
+        changes.interval,
         schedules.schedule,
-        charm_changes.requeue,
+        changes.requeue,
         purge,
-        charm_changes.remove,
-        charm_transfer.import_charms,
-        charm_transfer.export_charms,
+        changes.remove,
+        transfer.import_charms,
+        transfer.export_charms,
     ],
 )
 
@@ -125,6 +122,8 @@ root = ProgramGroup(
         sessions,
         token,
         auth,
+        notify,
+        hooks,
         audit,
         add_admin_charm,
     ],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bg_charm_service.cli.formatting import (
+from bg_charm_service.cli.output.formatting import (
     clock,
     counted,
     file_size,
@@ -20,8 +20,8 @@ from bg_charm_service.cli.formatting import (
     seconds,
     span,
 )
-from bg_charm_service.cli.json_output import json_option
-from bg_charm_service.cli.printing import coloured, print_facts, print_json, print_table
+from bg_charm_service.cli.output.json_output import json_option
+from bg_charm_service.cli.output.printing import coloured, print_facts, print_json, print_table
 from bg_charm_service.cli.session import Session, pass_session, typeable
 from bg_charm_service.domain.model import CharmRef
 from bg_charm_service.domain.sandbox_mode import Isolation

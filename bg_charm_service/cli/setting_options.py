@@ -28,7 +28,8 @@ class SettingType(click.ParamType[object]):
         try:
             return self._setting.read(value)
         except ValueError as error:
-            self.fail(f"{quoted(value)}: {error}", param, ctx)
+            given = f"{quoted(value)}: " if self._setting.is_quoted else ""
+            self.fail(f"{given}{error}", param, ctx)
 
 
 class SettingOption(click.Option):

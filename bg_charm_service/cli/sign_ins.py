@@ -6,14 +6,13 @@ import time
 
 import click
 
-from bg_charm_service.cli.arguments import SpaceType
-from bg_charm_service.cli.formatting import one_line, relative
-from bg_charm_service.cli.json_output import json_option
-from bg_charm_service.cli.printing import note, print_json, print_table, print_text
+from bg_charm_service.cli.arguments import SpaceType, path_segment
+from bg_charm_service.cli.output.formatting import one_line, relative
+from bg_charm_service.cli.output.json_output import json_option
+from bg_charm_service.cli.output.printing import note, print_json, print_table, print_text
 from bg_charm_service.cli.session import Session, pass_session
 from bg_charm_service.cli.standard_input import ask_for, read_line
 from bg_charm_service.cli.usage import OrderedGroup
-from bg_charm_service.domain.errors import InvalidInput
 
 _provider_argument = click.argument("provider", metavar="PROVIDER")
 _space_option = click.option(
@@ -43,7 +42,7 @@ def set_client(session: Session, provider: str, issuer: str, remove: bool, as_js
     """
     from bg_charm_service.domain.views import ClientView
 
-    path = ("oauth-clients", _segment(provider))
+    path = ("oauth-clients", path_segment(provider, "provider"))
     if remove:
         session.ask(lambda client: client.delete(*path))
         click.echo(f"Forgot the client of {provider}.")
@@ -79,7 +78,7 @@ def login(
     from bg_charm_service.cli.client import Client, Response
     from bg_charm_service.domain.views import SignInLink, SignInView
 
-    segment = f"{_segment(provider)}-oauth"
+    segment = f"{path_segment(provider, 'provider')}-oauth"
 
     async def work(client: Client) -> Response | None:
         body = {"space": space, "charm": charm, "field": field}
@@ -128,11 +127,12 @@ def list_sign_ins(session: Session, as_json: bool) -> None:
         return
     now = time.time()
     print_table(
-        ["PROVIDER", "WHO", "NAME", "FIELD", "SIGNED IN", "TOKEN ENDS"],
+        ["PROVIDER", "WHO", "SPACE", "NAME", "FIELD", "SIGNED IN", "TOKEN ENDS"],
         [
             [
                 one.provider,
                 one_line(one.user),
+                one_line(one.space_name) or f"…{one.space[-4:]}",
                 f"{one_line(one.charm_name)} …{one.charm_id[-4:]}",
                 one.field,
                 "yes" if one.is_signed_in else "again",
@@ -157,18 +157,12 @@ def logout(session: Session, provider: str, space: str, charm: str, field: str) 
     from bg_charm_service.api.responses import Done
 
     body = {"space": space, "charm": charm, "field": field}
-    segment = f"{_segment(provider)}-oauth"
+    segment = f"{path_segment(provider, 'provider')}-oauth"
     response = session.ask(lambda client: client.post("integrations", segment, "logout", body=body))
     if response.read(Done).message == "revoked":
         click.echo(f"Signed out; {provider} has taken the token back.")
     else:
         click.echo(f"Signed out here. What {provider} allowed can be taken back there.")
-
-
-def _segment(provider: str) -> str:
-    if "/" in provider or not provider.strip(". "):
-        raise InvalidInput(f"{provider!r:.60} is no name of a provider.")
-    return provider
 
 
 auth = OrderedGroup(

@@ -7,9 +7,9 @@ import time
 import click
 
 from bg_charm_service.cli.arguments import DidType, SpaceType
-from bg_charm_service.cli.formatting import relative
-from bg_charm_service.cli.json_output import json_option
-from bg_charm_service.cli.printing import note, print_facts, print_json
+from bg_charm_service.cli.output.formatting import relative
+from bg_charm_service.cli.output.json_output import json_option
+from bg_charm_service.cli.output.printing import note, print_facts, print_json
 from bg_charm_service.cli.session import Session, pass_session
 from bg_charm_service.cli.usage import OrderedGroup
 from bg_charm_service.domain.identity import space_did

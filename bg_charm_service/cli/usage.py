@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from bg_charm_service.cli.error_output import one_line_errors
-from bg_charm_service.cli.json_output import check_json, json_before
+from bg_charm_service.cli.output.error_output import one_line_errors
+from bg_charm_service.cli.output.json_output import check_json, json_before
 from bg_charm_service.daemon.start_signals import release_signals
 
 

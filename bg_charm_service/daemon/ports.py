@@ -57,6 +57,8 @@ def own_ports(settings: Settings) -> frozenset[int]:
     found = {_port_of(api_url)} if _is_this_machine(api_url.hostname or "") else set()
     if not settings.no_api:
         found.add(_ListenAddress(settings).port)
+    if settings.hook_listen is not None:
+        found.add(_HookAddress(settings).port)
     return frozenset(found - {0})
 
 
@@ -94,8 +96,39 @@ def check_listen(settings: Settings) -> None:
         each.close()
 
 
+@dataclass(frozen=True, slots=True)
+class HookPorts:
+    """The open ports of hooks, and what senders call them; nothing of both for none."""
+
+    sockets: tuple[socket.socket, ...] = ()
+    url: str = ""
+
+
+@contextmanager
+def open_hook_ports(settings: Settings) -> Iterator[HookPorts]:
+    """Open the ports for senders outside, if the settings name any; they are closed at the end.
+
+    Raises ServiceError for a port that is taken, and for an address that is not of this machine.
+    Nobody needs a token: what is not signed leads nowhere.
+    """
+    if settings.hook_listen is None:
+        yield HookPorts()
+        return
+    listen = _HookAddress(settings)
+    with ExitStack() as stack:
+        found = [stack.enter_context(each) for each in _bind_all(listen)]
+        for each in found:
+            each.listen(1024)
+        host = _url_host(listen.host if not _is_any(listen.host) else _BOTH_FAMILIES)
+        url = settings.hook_url or f"http://{host}:{found[0].getsockname()[1]}"
+        yield HookPorts(tuple(found), url)
+
+
 class _ListenAddress:
     """Where to listen: what --listen says, else what API_URL does."""
+
+    #: What says so, and what is to be given for no port at all.
+    flag, without = "--listen=HOST:PORT", "--no-api"
 
     def __init__(self, settings: Settings) -> None:
         self.is_given = settings.listen is not None
@@ -112,11 +145,11 @@ class _ListenAddress:
         if error.errno == errno.EADDRINUSE:
             return ServiceError(
                 f"{place} is taken by another program. Stop that one, or give "
-                "--listen=HOST:PORT with another port, or --no-api for no port."
+                f"{self.flag} with another port, or {self.without} for no port."
             )
         if error.errno == errno.EACCES:
             return ServiceError(
-                f"{place} is not for this user: give --listen=HOST:PORT with a port above 1023."
+                f"{place} is not for this user: give {self.flag} with a port above 1023."
             )
         return self.not_local_error(error.strerror or str(error))
 
@@ -126,6 +159,19 @@ class _ListenAddress:
         if not self.is_given:
             hint = "say where to listen with --listen=HOST:PORT, or --no-api for no port"
         return ServiceError(f"{self.source}: {self.host} is not of this machine ({reason}); {hint}")
+
+
+class _HookAddress(_ListenAddress):
+    """Where to listen for hooks."""
+
+    flag, without = "--hook-listen=HOST:PORT", "no --hook-listen"
+
+    def __init__(self, settings: Settings) -> None:
+        self.is_given = True
+        parts = urlsplit(f"//{settings.hook_listen}")
+        self.host = (parts.hostname or "").lower()
+        self.port = _port_of(parts)
+        self.source = f"--hook-listen={settings.hook_listen}"
 
 
 def _bind_all(listen: _ListenAddress) -> list[socket.socket]:

@@ -6,12 +6,11 @@ Started by the command line when no command is given.
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from typing import Any, Final
 
 import tenacity
@@ -19,13 +18,13 @@ from loguru import logger
 
 from bg_charm_service.api import create_app
 from bg_charm_service.api.large_bodies import LargeBodies
-from bg_charm_service.api.server import is_answering, serve
+from bg_charm_service.api.server import is_answering, serve, serve_hooks
 from bg_charm_service.daemon.demo_charm import add_demo
 from bg_charm_service.daemon.descriptors import allow_many_files, connection_limits
 from bg_charm_service.daemon.key_rotation import finish_rotation, next_identity
 from bg_charm_service.daemon.logs import Logs, open_logs
 from bg_charm_service.daemon.operator_identity import operator_identity
-from bg_charm_service.daemon.ports import Ports, open_ports
+from bg_charm_service.daemon.ports import HookPorts, Ports, open_hook_ports, open_ports
 from bg_charm_service.daemon.readers import reader_of_log
 from bg_charm_service.daemon.run_log import RunLog
 from bg_charm_service.daemon.service_config import service_config
@@ -39,6 +38,7 @@ from bg_charm_service.daemon.start_signals import (
 from bg_charm_service.daemon.startup_log import (
     log_address,
     log_closed_ports,
+    log_hooks,
     log_started,
     warn_of_default_identity,
     warn_of_missing_walls,
@@ -47,7 +47,7 @@ from bg_charm_service.daemon.status_log import log_slow_steps, log_status, many,
 from bg_charm_service.daemon.systemd import is_listening, notify, watchdog_interval_seconds
 from bg_charm_service.domain.errors import DataDirectoryBusy, ServiceError
 from bg_charm_service.domain.identity import Identity
-from bg_charm_service.domain.outcome_policy import RunStatus, Step
+from bg_charm_service.domain.outcomes.policy import RunStatus, Step
 from bg_charm_service.service.bootstrap import Service, ServiceConfig, open_service
 from bg_charm_service.service.dependencies import Dependencies
 from bg_charm_service.storage.data_directory import SOCKET_NAME
@@ -56,10 +56,6 @@ from bg_charm_service.supervisor.loop_steps import LoopSteps
 
 #: How long a command may have the data directory open before a start gives up, in seconds.
 _BUSY_WAIT_SECONDS = 5.0
-
-#: When Python's collector of cycles looks, by generation: a step of the loop makes thousands of
-#: objects that are gone a moment later without it, and looking through them is a third of the step.
-_COLLECTOR_THRESHOLDS = (20_000, 50, 100)
 
 #: Asked of its enum, a member takes many times as long (Python 3.11), and this is for each run.
 _SUCCESS: Final = RunStatus.SUCCESS
@@ -78,7 +74,6 @@ def run_service(settings: Settings) -> None:
     """
     with ended_by_signals():
         logs = open_logs(settings, sys.stdout)
-    gc.set_threshold(*_COLLECTOR_THRESHOLDS)
     allow_many_files()
     try:
         with ended_by_signals():
@@ -141,8 +136,10 @@ class _Daemon:
             service.parts.waiting.on_up.append(run_log.host_answers)
             await check_integration(service.scanner, settings.integration)
             has_token = service.commands.tokens.has_valid()
-            with open_ports(settings, has_token=has_token) as ports:
-                _close_ports(service, ports)
+            with ExitStack() as stack:
+                ports = stack.enter_context(open_ports(settings, has_token=has_token))
+                hook_ports = stack.enter_context(open_hook_ports(settings))
+                _close_ports(service, ports, hook_ports)
                 app = create_app(
                     service.commands,
                     ports.service_address,
@@ -154,7 +151,10 @@ class _Daemon:
                     settings.max_per_peer,
                     workers=config.pool.workers,
                 )
-                async with serve(app, service.directory.socket_path, ports.sockets, limits):
+                async with (
+                    serve(app, service.directory.socket_path, ports.sockets, limits),
+                    _taking_hooks(service, hook_ports, reserved=limits.reserved),
+                ):
                     log_address(ports, app.state.login_codes, has_reader=self._logs.has_reader)
                     await self._serve(service, run_log)
             run_log.flush()
@@ -175,6 +175,7 @@ class _Daemon:
             service,
             service.maintenance.cycle.run(),
             service.maintenance.backups.run(),
+            service.telling.run(),
             _every(self._settings.log_interval_seconds, lambda: _log_status(service)),
             _every(1.0, run_log.tick),
             _every(_SLOW_STEP_SECONDS, lambda: log_slow_steps(self._steps)),
@@ -293,6 +294,29 @@ async def _sending_spans(settings: Settings, service: Service) -> AsyncIterator[
         await asyncio.to_thread(spans.close)
 
 
+@asynccontextmanager
+async def _taking_hooks(
+    service: Service, ports: HookPorts, *, reserved: int
+) -> AsyncIterator[None]:
+    """Take what senders outside deliver, where that is wanted."""
+    if not ports.sockets:
+        yield
+        return
+    from bg_charm_service.api.hooks.listener import TELL_SECONDS, HookListener
+
+    service.hooks.addresses.base_url = ports.url
+    listener = HookListener(service.hooks.intake, service.commands.monitoring.hooks)
+    async with serve_hooks(listener, ports.sockets, reserved=reserved):
+        telling = asyncio.create_task(_every(TELL_SECONDS, listener.tell))
+        log_hooks(ports)
+        try:
+            yield
+        finally:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
+            listener.tell()
+
+
 def _is_held_by_a_command(config: ServiceConfig, error: BaseException) -> bool:
     return isinstance(error, DataDirectoryBusy) and not is_answering(config.data_dir / SOCKET_NAME)
 
@@ -371,10 +395,12 @@ async def _feed_watchdog(service: Service) -> None:
             notify(WATCHDOG=1)
 
 
-def _close_ports(service: Service, ports: Ports) -> None:
-    """Keep charms from the ports that page and API are on, also where the system chose them."""
+def _close_ports(service: Service, ports: Ports, hook_ports: HookPorts) -> None:
+    """Keep charms from the service's own ports, also where the system chose them."""
     limits = service.limits
     limits.closed_ports |= ports.numbers
+    service.telling.sender.closed_ports |= ports.numbers
+    limits.closed_ports |= {each.getsockname()[1] for each in hook_ports.sockets}
     log_closed_ports(service, limits.closed_ports)
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from loguru import logger
 
 from bg_charm_service.domain.model import CharmRef, Failure, Job
-from bg_charm_service.domain.outcome_policy import RunStatus
+from bg_charm_service.domain.outcomes.policy import RunStatus
 from bg_charm_service.domain.text_limits import LINE_ERROR_CHARACTERS, cut
 
 #: Lines of each kind in one second.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from loguru import logger
 
+from bg_charm_service.daemon.notice_settings import notice_rules
 from bg_charm_service.daemon.ports import own_ports
 from bg_charm_service.daemon.settings import Settings
 from bg_charm_service.domain.identity import Identity
 from bg_charm_service.domain.limits import Limits
-from bg_charm_service.domain.outcome_policy import FailurePolicy
+from bg_charm_service.domain.outcomes.policy import FailurePolicy
 from bg_charm_service.packages.installer import PackageRules
 from bg_charm_service.scanning.charm_list import parse_manual_charms
 from bg_charm_service.scanning.discovery import MANUAL_ID
@@ -88,6 +89,8 @@ def service_config(
         ),
         token_refresh_seconds=settings.token_refresh_timeout_seconds,
         public_url=settings.api_url,
+        notices=notice_rules(settings, is_polling=is_polling),
+        hook_url=_hook_url(settings),
         packages=PackageRules(
             index=settings.package_index,
             links=settings.package_links,
@@ -98,3 +101,10 @@ def service_config(
             allowed=frozenset(settings.package_allow),
         ),
     )
+
+
+def _hook_url(settings: Settings) -> str:
+    """What senders call the listener of hooks; empty where there is none."""
+    if settings.hook_listen is None:
+        return ""
+    return settings.hook_url or f"http://{settings.hook_listen}"

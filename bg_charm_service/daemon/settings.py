@@ -22,7 +22,7 @@ from bg_charm_service.api.connections import MOST_CONNECTIONS, MOST_OF_A_PEER
 from bg_charm_service.domain.errors import InvalidInput
 from bg_charm_service.domain.limits import DEFAULT_PROCESSORS, limit_reader
 from bg_charm_service.domain.package_folder import PACKAGE_FOLDER
-from bg_charm_service.domain.package_lock import PYPI
+from bg_charm_service.domain.packages.lock import PYPI
 from bg_charm_service.domain.quantities import (
     address,
     choice,
@@ -68,6 +68,8 @@ class Setting:
     is_secret: bool = False
     #: Whether the configuration file may have it, under its name.
     in_file: bool = True
+    #: Whether what is refused is repeated: not where it may be a secret in the wrong place.
+    is_quoted: bool = True
     #: The type of its value, as the field of the settings has it.
     annotation: str = ""
 
@@ -85,12 +87,21 @@ class Setting:
 
     def from_flag(self, text: str) -> object:
         """Read what was given with the flag; raises InvalidInput."""
-        return _read(self.read, text, self.flag)
+        return self._read(self.read, text, self.flag)
 
     def from_environment(self, environ: Mapping[str, str]) -> object:
         """Read the first of its variables that is set, None without one; raises InvalidInput."""
         variable = self.variable_of(environ)
-        return _read(variable.read, environ[variable.name], variable.name) if variable else None
+        if variable is None:
+            return None
+        return self._read(variable.read, environ[variable.name], variable.name)
+
+    def _read(self, read: Callable[[str], object], text: str, source: str) -> object:
+        try:
+            return read(text)
+        except ValueError as error:
+            given = quoted(text) if self.is_quoted else "..."
+            raise InvalidInput(f"{source}={given}: {error}") from None
 
     def variable_of(self, environ: Mapping[str, str]) -> Variable | None:
         """Give the first of its variables that is set."""
@@ -125,11 +136,22 @@ def setting(
     *,
     is_secret: bool = False,
     in_file: bool = True,
+    is_quoted: bool = True,
 ) -> Any:
     """Make a field of the settings, which is a row of the table; a secret is not shown."""
     if shown is None:
         shown = f"{default:g}" if isinstance(default, float) else str(default or "")
-    row = Setting("", read, usage, env, shown, help, is_secret=is_secret, in_file=in_file)
+    row = Setting(
+        "",
+        read,
+        usage,
+        env,
+        shown,
+        help,
+        is_secret=is_secret,
+        in_file=in_file,
+        is_quoted=is_quoted,
+    )
     if callable(default):
         return dataclasses.field(
             default_factory=default, metadata={"setting": row}, repr=not is_secret
@@ -158,16 +180,30 @@ def ms(variable: str) -> tuple[Variable, ...]:
     return (Variable(variable, milliseconds),)
 
 
+def _targets_file(text: str) -> Path:
+    """Read where a file of addresses lies; the @ says that it is a file, and no address."""
+    if "://" in text:
+        raise ValueError(
+            "addresses are secrets, and a command line can be read by others: write them into a "
+            "file, one a line, and give --notify=@FILE"
+        )
+    return path(text.removeprefix("@"))
+
+
+def _secret_address(text: str) -> str:
+    """Read an address that is not to be shown, or the file that it is in; used elsewhere."""
+    if not text.startswith(("http://", "https://", "@")) or not text.isprintable():
+        raise ValueError("expected an http or https address, or @FILE")
+    return text
+
+
+def _addresses(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
 def quoted(text: str) -> str:
     """Show what somebody wrote on one line, shortened, without the password of an address."""
     return repr(cut(mask_address(text), QUOTED_SETTING_CHARACTERS, mark="..."))
-
-
-def _read(read: Callable[[str], object], text: str, source: str) -> object:
-    try:
-        return read(text)
-    except ValueError as error:
-        raise InvalidInput(f"{source}={quoted(text)}: {error}") from None
 
 
 def default_data_dir() -> Path:
@@ -280,6 +316,18 @@ class Settings:
         count(1, 100_000),
         "--max-per-peer=<number>",
         "Most connections of one peer: a user of this machine, or an address elsewhere",
+    )
+    hook_listen: str | None = setting(
+        None,
+        address,
+        "--hook-listen=<host:port>",
+        "Where senders outside reach the hooks of charms, and nothing else; nowhere by default",
+    )
+    hook_url: str | None = setting(
+        None,
+        url,
+        "--hook-url=<url>",
+        "What senders call the hooks' listener, such as the address of a tunnel",
     )
     service_url: str | None = setting(
         None,
@@ -462,6 +510,25 @@ class Settings:
         usage="--backup-hook=<command>",
         help="Run this after each verified backup, with the file as its last argument",
     )
+    notify_file: Path | None = setting(
+        None,
+        _targets_file,
+        "--notify=<@file>",
+        "Who is told when something goes wrong: a file with an address of Apprise's a line",
+        is_quoted=False,
+    )
+    notify_local: bool = switch(
+        "--notify-local", "Notices and heartbeat may go to addresses of this machine"
+    )
+    heartbeat: str | None = setting(
+        None,
+        _secret_address,
+        "--heartbeat=<url|@file>",
+        "Ask this address each minute while the service is healthy, or the one in a file",
+        (Variable("HEARTBEAT_URL", _secret_address),),
+        is_secret=True,
+        is_quoted=False,
+    )
     run_log_bytes: int = written(
         "64K", limit_reader("log"), "--run-log=<size>", "Keep so much output of a run"
     )
@@ -486,6 +553,36 @@ class Settings:
         seconds,
         help="How long a provider may take to renew a token, or to sign somebody in",
         env=ms("TOKEN_REFRESH_TIMEOUT_MS"),
+    )
+    notify_urls: tuple[str, ...] = setting(
+        default=(),
+        read=_addresses,
+        help="Who is told besides those of --notify: addresses of Apprise's, with spaces between",
+        env=(Variable("NOTIFY_URLS", _addresses),),
+        is_secret=True,
+        in_file=False,
+    )
+    notify_gather_seconds: float = setting(
+        10.0,
+        seconds,
+        help="How long what happens is gathered, to be told in one notice; also the first delay "
+        "after which one that was not taken is sent again",
+        env=ms("NOTIFY_GATHER_MS"),
+    )
+    notify_again_seconds: float = setting(
+        3600.0,
+        seconds,
+        help="How often the same thing is told at most; also the time in which a charm may say ten",
+        env=ms("NOTIFY_AGAIN_MS"),
+    )
+    notify_timeout_seconds: float = setting(
+        30.0,
+        seconds,
+        help="How long sending a notice, or asking for the heartbeat, may take",
+        env=ms("NOTIFY_TIMEOUT_MS"),
+    )
+    heartbeat_interval_seconds: float = setting(
+        60.0, seconds, help="How often the heartbeat is", env=ms("HEARTBEAT_INTERVAL_MS")
     )
     scan_timeout_seconds: float = setting(
         20.0,

@@ -12,7 +12,7 @@ from loguru import logger
 from bg_charm_service.api.auth.login_codes import LoginCodes
 from bg_charm_service.api.routes.token_routes import login_link
 from bg_charm_service.daemon.logs import LOGIN_LINK
-from bg_charm_service.daemon.ports import Ports
+from bg_charm_service.daemon.ports import HookPorts, Ports
 from bg_charm_service.daemon.status_log import many, paused_text
 from bg_charm_service.domain.identity import DEFAULT_PASSPHRASE, Identity
 from bg_charm_service.domain.sandbox_mode import Isolation, Sandboxing, SandboxMode
@@ -82,6 +82,16 @@ def warn_of_missing_walls(sandboxing: Sandboxing) -> None:
             "--isolation=shared: there are no walls between spaces; a charm can read and change "
             "what charms of other spaces do in the same worker"
         )
+
+
+def log_hooks(ports: HookPorts) -> None:
+    """Say where senders outside reach hooks; an address of one is in no log."""
+    there = ", ".join(
+        f"{each.getsockname()[0]} port {each.getsockname()[1]}" for each in ports.sockets
+    )
+    logger.bind(event="hooks_listening", url=ports.url).info(
+        "Hooks are taken at {}, which senders call {}", there, ports.url
+    )
 
 
 def log_closed_ports(service: Service, closed: frozenset[int]) -> None:

@@ -14,15 +14,17 @@ import msgspec
 
 from bg_charm_service.domain.disclosure import CauseInstead, OpenText
 from bg_charm_service.domain.errors import FailureCause, InvalidInput
-from bg_charm_service.domain.http_requests import HttpRequest
+from bg_charm_service.domain.events.hooks import HookSchema
+from bg_charm_service.domain.events.secret_paths import EventSchema
 from bg_charm_service.domain.identity import is_did, space_did
 from bg_charm_service.domain.items import TouchedItems
 from bg_charm_service.domain.limits import LimitChanges
 from bg_charm_service.domain.merkle import is_merkle_id
 from bg_charm_service.domain.oauth import PLAIN_AUTH
-from bg_charm_service.domain.refusals import Refusal
-from bg_charm_service.domain.run_endings import ENDING_WORDS, Ending
-from bg_charm_service.domain.schedule_words import NO_WORDS, ScheduleWords
+from bg_charm_service.domain.outcomes.refusals import Refusal
+from bg_charm_service.domain.outcomes.run_endings import ENDING_WORDS, Ending
+from bg_charm_service.domain.schedules.words import NO_WORDS, ScheduleWords
+from bg_charm_service.domain.web.requests import HttpRequest
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
@@ -192,6 +194,12 @@ class CharmSchema:
     schedule: ScheduleWords = NO_WORDS
     #: Fields that should change, and after how many seconds they are stale; empty for any field.
     expects: dict[str, float] = field(default_factory=dict)
+    #: Streams whose event has a type, and what that says.
+    events: dict[str, EventSchema] = field(default_factory=dict)
+    #: Streams that senders outside reach, and how these prove who they are.
+    hooks: dict[str, HookSchema] = field(default_factory=dict)
+    #: Of its collections, the members of an item that a table shows, with their titles.
+    columns: dict[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
 
     @property
     def updater(self) -> str | None:
@@ -245,9 +253,9 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     """The one result type of an attempt.
 
     `writes` names fields of the charm; a linked field stands for the linked value.
-    `items` is what the run touched of collections. `stale` says that a value moved under the run,
-    which is then run again. `ending` is there for a run that ended in another way than well or
-    badly; what it says is in `failure` then too.
+    `items` is what the run touched of collections, `notices` what it says to people. `stale` says
+    that a value moved under the run, which is then run again. `ending` is there for a run that
+    ended in another way than well or badly; what it says is in `failure` then too.
     """
 
     duration_seconds: float
@@ -259,6 +267,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     cancelled: bool = False
     ending: Ending | None = None
     items: tuple[TouchedItems, ...] = ()
+    notices: tuple[str, ...] = ()
 
     @property
     def written(self) -> set[str]:

@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -22,6 +23,9 @@ from bg_charm_service.domain.errors import InvalidInput
 
 #: The member of a sign-in that no run gets to see.
 REFRESH_TOKEN: Final = "refreshToken"
+
+#: A token that lives shorter than a run may take is taken while it is younger, in seconds.
+FRESH_SECONDS: Final = 30.0
 
 #: A token, or what a person may give, is not longer; in characters.
 LONGEST_TOKEN: Final = 16 * 1024
@@ -69,7 +73,8 @@ class Provider(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `scopes` are asked for beside those that a charm names, `extra` goes along when a person is sent
     there. `client_auth` is how the client proves itself (RFC 6749, 2.3.1). `user` says which member
     of the answer of `user_url` is a person's email, name and picture. Charms of the integrations
-    that it names may keep the original's plain `auth`.
+    that it names may keep the original's plain `auth`; `labels` says of which one a charm is that
+    asks for a scope that begins so. `advice` is what to do about its words for a refusal.
     """
 
     name: str
@@ -85,6 +90,8 @@ class Provider(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     has_pkce: bool = True
     user: dict[str, str] = {}
     integrations: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
+    advice: dict[str, str] = {}
 
     @property
     def shown(self) -> str:
@@ -213,20 +220,42 @@ def metadata_urls(issuer: str) -> tuple[str, ...]:
     )
 
 
+def integration_of(provider: Provider, scopes: Iterable[str]) -> str:
+    """The integration of a charm that asks for these scopes; empty where that is not told."""
+    for scope in scopes:
+        for label, beginning in provider.labels.items():
+            if scope.startswith(beginning):
+                return label
+    return ""
+
+
+def advice_of(provider: Provider | None, error: str, redirect_uri: str = "") -> str:
+    """What to do about a provider's word, after a colon; empty where nothing is known."""
+    told = provider.advice.get(error, "") if provider is not None else ""
+    return f": {told.replace('REDIRECT', redirect_uri)}" if told else ""
+
+
 def asked_scopes(provider: Provider, scopes: tuple[str, ...]) -> tuple[str, ...]:
     """The scopes that a sign-in asks for: the charm's own, and the provider's."""
     return tuple(dict.fromkeys((*scopes, *provider.scopes)))
 
 
 def read_answer(
-    answer: dict[str, Any], *, asked_at: float, scopes: tuple[str, ...] = (), before: bytes = b""
+    answer: dict[str, Any],
+    *,
+    asked_at: float,
+    answered_at: float,
+    scopes: tuple[str, ...] = (),
+    before: bytes = b"",
 ) -> TokenAnswer | None:
     """Make of a token answer what is stored (RFC 6749, 5.1); None where it holds no token.
 
     `before` is the sign-in as it is stored already: what the answer leaves out stays as it was, the
-    refresh token above all. The end counts from `asked_at`, when the provider was asked. An end
-    that cannot be read, or lies behind, is now: then the token is renewed before each run.
+    refresh token above all. The end counts from when the provider was asked, or from when it had
+    answered where the clock was set back meanwhile: too early an end costs a renewal, no more. An
+    end that cannot be read, or lies behind, is now: then the token is renewed before each run.
     """
+    asked_at = min(asked_at, answered_at)
     if not _text(answer.get("access_token")) and isinstance(answer.get("authed_user"), dict):
         # Slack's, of a person.
         answer = answer["authed_user"]
@@ -247,6 +276,14 @@ def read_answer(
         "user": known.get("user"),
     }
     return TokenAnswer(_dumped(stored), expires_at)
+
+
+def obtained_at(asked_at: float, answered_at: float) -> float:
+    """Say since when a token is there: since its answer, unless that was not looked at for long.
+
+    Then, as when the machine slept meanwhile, it is as old as its request: it may have ended.
+    """
+    return answered_at if 0 <= answered_at - asked_at < FRESH_SECONDS else asked_at
 
 
 def renewed_plain(before: bytes, new: bytes) -> bytes:

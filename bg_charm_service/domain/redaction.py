@@ -29,12 +29,16 @@ _ALL_OTHERS = ""
 #: Shorter texts and numbers are no secrets that could be told from chance.
 MIN_CHARACTERS = 4
 
+#: Of an address that is a secret, a shorter part is not looked for by itself.
+MIN_ADDRESS_CHARACTERS = 12
+
 
 def secret_texts(values: Iterable[bytes]) -> tuple[str, ...]:
     """The texts inside JSON values that must not be shown, longest first.
 
-    Each in the forms in which it gets printed: as it is, inside JSON, as Python shows it. Where
-    they are too many, what they give lets `redact` withhold the whole.
+    Each in the forms in which it gets printed: as it is, inside JSON, as Python shows it; one that
+    is an address, as that of a webhook, without its scheme, and its path. Where they are too many,
+    what they give lets `redact` withhold the whole.
     """
     found: set[str] = set()
     count = size_bytes = 0
@@ -49,8 +53,21 @@ def secret_texts(values: Iterable[bytes]) -> tuple[str, ...]:
             shown = leaf if isinstance(leaf, str) else json.dumps(leaf)
             if len(shown) < MIN_CHARACTERS:
                 continue
-            found.update((shown, json.dumps(shown)[1:-1], repr(shown)[1:-1]))
+            for text in (shown, *_parts_of_address(shown)):
+                found.update((text, json.dumps(text)[1:-1], repr(text)[1:-1]))
     return tuple(sorted(found, key=len, reverse=True))
+
+
+def _parts_of_address(text: str) -> Iterator[str]:
+    """What of an address is told of a request without giving it as a whole."""
+    scheme, mark, rest = text.partition("://")
+    if not mark or scheme.lower() not in ("http", "https"):
+        return
+    path = re.split(r"[?#]", rest, maxsplit=1)[0]
+    for part in (path, path[path.find("/") :] if "/" in path else ""):
+        # What everybody's addresses have is no secret.
+        if len(part) >= MIN_ADDRESS_CHARACTERS and part.count("/") > 1:
+            yield part
 
 
 def redact(text: str, secrets: Sequence[str]) -> str:

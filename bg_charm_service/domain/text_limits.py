@@ -43,12 +43,19 @@ PAGE_LOG_CHARACTERS: Final = 4_000
 #: What is told of the output of a backup hook that failed, from its end: the reason stands there.
 HOOK_OUTPUT_CHARACTERS: Final = 500
 
+#: What one notice says, and what a charm may say by it; how many things a run says to people.
+NOTICE_CHARACTERS: Final = 1_000
+MOST_NOTICES: Final = 20
+
 #: A value as a usage error quotes it: a setting, and JSON, which is quoted twice on one line.
 QUOTED_SETTING_CHARACTERS: Final = 80
 QUOTED_JSON_CHARACTERS: Final = 40
 
 #: A value that a run wrote, on one line of a terminal.
 WRITTEN_VALUE_CHARACTERS: Final = 200
+
+#: The event of a dead letter, wherever it is shown.
+LETTER_EVENT_CHARACTERS: Final = 2_000
 
 
 def cut(text: str, most_characters: int, mark: str = "…") -> str:

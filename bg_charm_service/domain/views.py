@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from bg_charm_service.domain.disclosure import Instead, OpenText
+from bg_charm_service.domain.disclosure import CauseInstead, Instead, OpenText
 from bg_charm_service.domain.model import OWN_STATUSES, RunRecord
-from bg_charm_service.domain.package_lock import PackageLock
-from bg_charm_service.domain.run_endings import EndingKind, WaitingView, waiting_word
+from bg_charm_service.domain.outcomes.run_endings import EndingKind, WaitingView, waiting_word
+from bg_charm_service.domain.packages.lock import PackageLock
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,9 @@ class Registered:
 class UpdateReport:
     """What a new source means for a charm's state; `problems` keep it from being applied.
 
-    `notes` say what names of the class mean beside the service's own.
+    `notes` say what names of the class mean beside the service's own. `removed_items` are the
+    collections that are lost with their fields, and how many items each has: where they were to be
+    kept, nothing is applied.
     """
 
     applied: bool
@@ -89,6 +91,7 @@ class UpdateReport:
     removed_fields: tuple[str, ...]
     problems: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    removed_items: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,21 +176,6 @@ class FieldView:
 
 
 @dataclass(frozen=True, slots=True)
-class JobView:
-    """A job that waits, runs, or lies as a dead letter; `status` is the original's word."""
-
-    job_id: int
-    space: OpenText
-    charm_id: OpenText
-    stream: OpenText
-    origin: OpenText
-    status: OpenText
-    attempt: int
-    run_at: float
-    created_at: float
-
-
-@dataclass(frozen=True, slots=True)
 class ListedJob:
     """A job of the list of all jobs; `run_at` is its time, which may be to come.
 
@@ -236,6 +224,54 @@ class ExpectationView:
     field: OpenText
     seconds: float
     stale_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A job that was given up; `error` is what its last attempt failed with.
+
+    `status` is the original's word. `event` is JSON without its secrets, cut where it is long;
+    empty for a poll.
+    """
+
+    job_id: int
+    space: OpenText
+    charm_id: OpenText
+    stream: OpenText
+    origin: OpenText
+    status: OpenText
+    attempt: int
+    run_at: float
+    created_at: float
+    cause: OpenText
+    error: CauseInstead
+    event: str
+
+
+@dataclass(frozen=True, slots=True)
+class HookView:
+    """A hook of a charm; `url` is only its path where the service takes nothing from outside.
+
+    `sign` is how a sender proves who it is, with what the field `secret_field` holds. With
+    `is_poke` nothing is kept, and the charm is polled. `leased_until` is how long a hub sends.
+    """
+
+    stream: OpenText
+    url: str
+    sign: OpenText
+    secret_field: OpenText
+    is_poke: bool
+    is_taken: bool
+    made_at: float
+    leased_until: float
+
+
+@dataclass(frozen=True, slots=True)
+class SendReport:
+    """The job that stands for an event; `is_repeated` where an earlier one with its key does."""
+
+    job_id: int
+    is_repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +346,7 @@ class CharmDetail:
     schedule: ScheduleView
     expects: tuple[ExpectationView, ...]
     #: The oldest ones, and how many there are in all.
-    dead_letters: tuple[JobView, ...]
+    dead_letters: tuple[DeadLetter, ...]
     dead_letter_count: int
     waiting_jobs: int
     #: The next ones, and how many there are in all.
@@ -350,6 +386,7 @@ class SignInView:
     """
 
     space: OpenText
+    space_name: OpenText
     charm_id: OpenText
     charm_name: OpenText
     field: OpenText
@@ -360,6 +397,67 @@ class SignInView:
     expires_at: float = 0.0
     obtained_at: float = 0.0
     problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetView:
+    """Where notices go: its masked address, of which space (empty for none), what it is told.
+
+    `waiting` are messages that it has not taken yet, and `problem` why.
+    """
+
+    name: OpenText
+    shown: OpenText
+    space: OpenText
+    space_name: OpenText
+    kinds: tuple[OpenText, ...]
+    down_after_seconds: float
+    is_given: bool = False
+    last_sent_at: float = 0.0
+    waiting: int = 0
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AddedTarget:
+    """A target that was added, and what may surprise about its address."""
+
+    target: TargetView
+    note: OpenText = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageView:
+    """What was sent to a target, or is to be; `status` is a `MessageStatus`."""
+
+    message_id: int
+    target: OpenText
+    shown: OpenText
+    title: str
+    text: str
+    count: int
+    status: OpenText
+    tries: int
+    created_at: float
+    tried_at: float
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PendingSignIn:
+    """A sign-in that a provider has agreed to and that its person has not confirmed yet.
+
+    `actor` is who began it.
+    """
+
+    space: str
+    space_name: str
+    charm_id: str
+    charm_name: str
+    field: str
+    provider: str
+    actor: str
+    scopes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from bg_charm_service.domain.package_lock import INTERPRETER
+from bg_charm_service.domain.packages.lock import INTERPRETER
 from bg_charm_service.files.durable import sync, sync_file_system
 from bg_charm_service.files.removal import remove_folder
 

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from bg_charm_service.domain.errors import InvalidInput, PackageError
-from bg_charm_service.domain.package_lock import (
+from bg_charm_service.domain.packages.lock import (
     PYPI,
     PackageLock,
     check_python_of,
@@ -29,9 +29,9 @@ from bg_charm_service.domain.package_lock import (
     read_requirements,
     write_requirements,
 )
+from bg_charm_service.domain.packages.script_block import ScriptBlock
 from bg_charm_service.domain.quantities import size_text, span_text
 from bg_charm_service.domain.redaction import mask_without_users
-from bg_charm_service.domain.script_block import ScriptBlock
 from bg_charm_service.files.removal import remove_folder
 from bg_charm_service.packages import stand_ins
 from bg_charm_service.packages.folders import PackageFolders, used_bytes

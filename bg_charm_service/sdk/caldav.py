@@ -107,6 +107,15 @@ class CalDav:
                 return DavChanges(found.token, changed, removed)
         return await self._compare(known)
 
+    async def point(self) -> str:
+        """Give a token from which changes go on; empty where the server has no such thing.
+
+        What is there now is for `listing` to say, which has to come after it: so nothing is missed
+        in between, and each of the two can be asked for by a run of its own. `changes` does both.
+        """
+        found = await self._sync("")
+        return found.token if found is not None else ""
+
     async def fetch(self, names: Collection[str]) -> dict[str, DavItem]:
         """Give items by their names; one that is gone by now is left out.
 
@@ -141,8 +150,7 @@ class CalDav:
 
     async def _compare(self, known: Mapping[str, str]) -> DavChanges:
         """Compare everything; with a token to go on from, where the server gives one."""
-        found = await self._sync("")
-        token = found.token if found is not None else ""
+        token = await self.point()
         # After the token, so that nothing is missed in between: and since a first report may be
         # cut without a word, or name what was removed long ago.
         there = await self.listing()

@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any, Final, dataclass_transform
 from pydantic import Field
 
 from bg_charm_service.domain.errors import StateError
+from bg_charm_service.domain.events.hooks import GivenHook
 from bg_charm_service.domain.limits import Limits
 from bg_charm_service.domain.model import FieldKind, Remind
+from bg_charm_service.domain.text_limits import MOST_NOTICES, NOTICE_CHARACTERS, cut
 from bg_charm_service.sdk.cells import Cell, Stream
 from bg_charm_service.sdk.class_schema import ClassSchema, read_class_schema
 from bg_charm_service.sdk.endings import checked_time
@@ -81,6 +83,8 @@ class CharmContext:
     scratch: Path = field(default_factory=_any_scratch)
     scheduled_at: float | None = None
     previous: float | None = None
+    #: What `hook_url` and `hook_lease` ask.
+    hooks: Mapping[str, GivenHook] = field(default_factory=dict, repr=False, compare=False)
     #: What `seconds_left` and `room` ask.
     time_left: Callable[[], float] = field(default=_any_time_left, repr=False, compare=False)
     bytes_left: Callable[[], int] = field(default=_any_bytes_left, repr=False, compare=False)
@@ -209,6 +213,24 @@ class Charm:
         """Take the reminder of a name back, if there is one."""
         run_of(self).reminds.append(Remind(reminder_name(name)))
 
+    def notify(self, text: str) -> None:
+        """Have people told: whoever the operator has named for this charm's space.
+
+            self.notify("The report of March is there: 12 pages")
+
+        A text of up to 1,000 characters; a run says up to 20. It is sent once the run has
+        succeeded, together with all that it writes; by mail, ntfy, Slack or whatever was chosen.
+        The same text is sent once an hour at most, and of a charm that says more than ten things
+        in an hour the rest is one notice, later. Where nobody is to be told, nothing happens.
+        """
+        said: object = text
+        if not isinstance(said, str) or not said.strip():
+            raise StateError(f"notify: expected a text, not {said!r:.100}")
+        notices = run_of(self).notices
+        if len(notices) >= MOST_NOTICES:
+            raise StateError(f"notify: a run says {MOST_NOTICES} things at most")
+        notices.append(cut(said.strip(), NOTICE_CHARACTERS))
+
     def again(
         self, *, after: float | timedelta | str | None = None, at: datetime | None = None
     ) -> None:
@@ -227,6 +249,25 @@ class Charm:
         if isinstance(moment, float | int) and moment < 0:
             raise ValueError(f"after={after!r}: it lies in the past")
         self.__dict__[_NEXT_RUN] = moment
+
+    def hook_url(self, stream: str) -> str | None:
+        """Give the address at which a stream with a hook is reached from outside.
+
+            @hook(sign="github", secret="github_secret")
+            def pushed(self, event: dict[str, Any]) -> None: ...
+
+            url = self.hook_url("pushed")
+
+        None where the service takes nothing from outside, as in a charm made by hand. Whoever has
+        it can send to the charm what is not heard without the secret: do not print it.
+        """
+        given = _given_hook(self, stream)
+        return given.url if given is not None else None
+
+    def hook_lease(self, stream: str) -> float | None:
+        """Give until when a WebSub hub sends to a stream, in seconds since the epoch; or None."""
+        given = _given_hook(self, stream)
+        return given.leased_until or None if given is not None else None
 
     def http(
         self,
@@ -332,6 +373,15 @@ def next_run_of(charm: Charm) -> float | datetime | None:
     """Give the time that an instance has named for its next run."""
     moment: float | datetime | None = charm.__dict__.get(_NEXT_RUN)
     return moment
+
+
+def _given_hook(charm: Charm, stream: str) -> GivenHook | None:
+    streams = class_schema(type(charm)).streams
+    outside = next((name for name, method in streams.items() if stream in (name, method)), "")
+    if not outside:
+        there = ", ".join(streams) or "none"
+        raise StateError(f"hook_url: {type(charm).__name__} has no stream {stream!r}: {there}")
+    return context_of(charm).hooks.get(outside)
 
 
 def _open(charm: Charm, field: CharmField) -> object:

@@ -192,7 +192,7 @@ def _field(cls: type, name: str, annotation: Any, declared: object) -> CharmFiel
     if read.kind is FieldKind.ITEMS:
         if default is not _MISSING and not (isinstance(default, Items) and not default):
             _refuse(cls, name, "a collection begins empty: its default is Items(), or none")
-        return CharmField(name, read.kind, read.adapter)
+        return CharmField(name, read.kind, read.adapter, item_type=read.item_type)
     if read.needs is not None:
         if default is not _MISSING:
             _refuse(cls, name, "a sign-in has no default: it is there once somebody has signed in")

@@ -1,7 +1,8 @@
 """How a charm says that its run ends neither well nor badly: exceptions for authors to raise.
 
 Nothing of such a run is stored, and it counts as neither success nor failure. What follows from
-each is decided by the service: `domain/run_endings.py`. Read by the worker that the charm runs in.
+each is decided by the service: `domain/outcomes/run_endings.py`. Read by the worker that the charm
+runs in.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import math
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
+from bg_charm_service.domain.outcomes.run_endings import is_host, is_sign_in_url
 from bg_charm_service.domain.quantities import span
-from bg_charm_service.domain.run_endings import is_host, is_sign_in_url
 
 
 class RunEnding(Exception):

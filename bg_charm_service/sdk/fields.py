@@ -70,6 +70,8 @@ class CharmField:
     default: bytes | None = None
     #: Of a sign-in, where, and for what.
     needs: SignInNeeds | None = None
+    #: Of a collection, what its items are.
+    item_type: Any = None
 
     def load(self, stored: bytes) -> Any:
         """Read a stored value; raises StateError when it does not fit."""
@@ -156,6 +158,8 @@ class FieldType:
     adapter: TypeAdapter[Any]
     is_optional_link: bool = False
     needs: SignInNeeds | None = None
+    #: Of a collection, what its items are.
+    item_type: Any = None
 
 
 def parse_annotation(annotation: Any) -> FieldType:
@@ -169,7 +173,8 @@ def parse_annotation(annotation: Any) -> FieldType:
     if _is_items(inner):
         if is_optional:
             raise TypeError("a collection is always there: write Items[...] without `| None`")
-        return FieldType(FieldKind.ITEMS, _item_adapter(inner))
+        (item_type,) = get_args(inner) or (Any,)
+        return FieldType(FieldKind.ITEMS, _item_adapter(inner), item_type=item_type)
     if inner is Cell or get_origin(inner) is Cell:
         (value_type,) = get_args(inner) or (Any,)
         if _is_items(value_type):

@@ -24,10 +24,15 @@ from urllib.parse import quote
 
 import httpx2
 
-from bg_charm_service.domain.provider_limits import is_limit, is_missing_scope
-from bg_charm_service.domain.retry_after import named_seconds, retry_after_seconds
-from bg_charm_service.domain.run_endings import LONGEST_WAIT_SECONDS
+from bg_charm_service.domain.outcomes.run_endings import LONGEST_WAIT_SECONDS
 from bg_charm_service.domain.version import VERSION
+from bg_charm_service.domain.web.provider_limits import (
+    SWITCHED_ON_SECONDS,
+    is_limit,
+    is_missing_scope,
+    switched_off,
+)
+from bg_charm_service.domain.web.retry_after import named_seconds, retry_after_seconds
 from bg_charm_service.sdk.endings import ProviderDown, SignInNeeded, Wait
 from bg_charm_service.sdk.http_wire import (
     ATTEMPT,
@@ -40,6 +45,7 @@ from bg_charm_service.sdk.http_wire import (
     where,
 )
 from bg_charm_service.sdk.tls_context import shared_tls_context
+from bg_charm_service.sdk.web_links import linked
 
 #: How long a provider may take to be reached, and between two pieces of an answer, in seconds.
 TIMEOUT_SECONDS: Final = 10.0
@@ -64,6 +70,9 @@ _ERROR_BODY_BYTES: Final = 64 * 1024
 #: What the extensions of a request tell the rules.
 _RETURNS: Final = "charm_returns"
 _SIGNED: Final = "charm_signed"
+
+#: The host that the token and the author's headers are for, where it is not that of the request.
+_HOME: Final = "charm_home"
 
 _REFUSED: Final = {errno.EPERM, errno.EACCES}
 
@@ -145,32 +154,34 @@ class HttpClient(httpx2.AsyncClient):
         left out. Raises HTTPStatusError for a status that is an error, ValueError for what is no
         JSON.
         """
-        none_on = {none_on} if isinstance(none_on, int) else set(none_on)
         path, params = _filled(path, query)
-        response = await self.request("GET", path, params=params or None, returns=none_on)
-        if response.status_code in none_on:
-            return None
-        response.raise_for_status()
-        return _json_of(response)
+        return await self._document(path, none_on, params=params or None)
 
     async def pages(
         self,
         path: str,
-        token_key: str,
+        token_key: str = "",
         /,
         *,
         sent_as: str = "",
         none_on: int | Collection[int] = (),
         **query: Any,
     ) -> AsyncIterator[Any]:
-        """GET a list page by page: each document, until one has no token for the next.
+        """GET a list page by page: each document, until one says that there is no other.
 
             async for page in http.pages("history", "nextPageToken", startHistoryId=point):
+            async for page in http.pages("repos/{name}/issues", name=name, state="all"):
 
-        `token_key` is where the token stands, "response_metadata.next_cursor" for one inside;
-        `sent_as` the parameter that it is sent back as: the last name without "next", unless said.
+        `token_key` is where the token for the next page stands, "response_metadata.next_cursor" for
+        one inside; `sent_as` the parameter that it is sent back as: the last name without "next",
+        unless said. Without a `token_key` the header `Link: <…>; rel="next"` says where the next
+        page is (RFC 8288): with its own query, and at another host without token and headers.
         A status of `none_on` gives None, and ends it.
         """
+        if not token_key:
+            async for page in self._linked_pages(path, none_on, query):
+                yield page
+            return
         sent_as = sent_as or _without_next(token_key.rpartition(".")[2])
         seen: set[str] = set()
         while True:
@@ -183,6 +194,48 @@ class HttpClient(httpx2.AsyncClient):
                 raise ValueError(f"{path}: it gave the same {token_key} twice")
             seen.add(token)
             query[sent_as] = token
+
+    async def _linked_pages(
+        self, path: str, none_on: int | Collection[int], query: dict[str, Any]
+    ) -> AsyncIterator[Any]:
+        """GET a list page by page, by the links that its answers have."""
+        path, params = _filled(path, query)
+        answers: list[httpx2.Response] = []
+        address, home, seen = httpx2.URL(path), None, set()
+        while True:
+            answers.clear()
+            extensions: dict[str, Any] = {} if home is None else {_HOME: home}
+            yield await self._document(
+                address, none_on, answers, params=params or None, extensions=extensions
+            )
+            answer = answers[0]
+            target = linked(answer.headers.get_list("link"), "next")
+            if target is None or not answer.is_success:
+                return
+            # A token is for the host of the list, wherever its pages lie.
+            first = answer.history[0].request if answer.history else answer.request
+            home = home or self._home or _origin(first.url)
+            address, params = _joined(answer, target), {}
+            if address in seen:
+                raise ValueError(f"{where(answer.request)}: its pages go round in a circle")
+            seen.add(address)
+
+    async def _document(
+        self,
+        address: httpx2.URL | str,
+        none_on: int | Collection[int],
+        answers: list[httpx2.Response] | None = None,
+        **options: Any,
+    ) -> Any:
+        """GET a document of JSON; its answer is put into `answers`."""
+        none_on = {none_on} if isinstance(none_on, int) else set(none_on)
+        response = await self.request("GET", address, returns=none_on, **options)
+        if answers is not None:
+            answers.append(response)
+        if response.status_code in none_on:
+            return None
+        response.raise_for_status()
+        return _json_of(response)
 
     async def request(
         self, method: str, url: httpx2.URL | str, *, returns: Collection[int] = (), **options: Any
@@ -241,7 +294,7 @@ class HttpClient(httpx2.AsyncClient):
 
     async def _send_on(self, request: httpx2.Request, how: _Sending) -> httpx2.Response:
         """Send a request, and on to where it is redirected."""
-        home = self._home or _origin(request.url)
+        home = request.extensions.get(_HOME) or self._home or _origin(request.url)
         history: list[httpx2.Response] = []
         for _ in range(_MOST_REDIRECTS + 1):
             # What signs in at one host is nobody else's.
@@ -349,6 +402,8 @@ class HttpClient(httpx2.AsyncClient):
                 return Wait(_until(named_seconds(headers)), f"{text}: a limit")
             if is_signed and is_missing_scope(host, headers, body):
                 return SignInNeeded(f"{text}: the sign-in does not reach so far")
+            if told := switched_off(host, body):
+                return Wait(SWITCHED_ON_SECONDS, f"{text}: {told}")
         return None
 
     def _may_repeat(self, request: httpx2.Request, attempt: int) -> bool:
@@ -476,6 +531,17 @@ async def _error_body(response: httpx2.Response) -> object:
     with suppress(ValueError, BodyTooLarge, httpx2.HTTPError, RecursionError):
         return json_module.loads(await response.aread())
     return None
+
+
+def _joined(response: httpx2.Response, target: str) -> httpx2.URL:
+    """The address of a link in an answer; raises ValueError for what is none."""
+    try:
+        joined = response.url.join(target)
+    except httpx2.InvalidURL:
+        joined = httpx2.URL("")
+    if joined.scheme not in ("http", "https") or not joined.host:
+        raise ValueError(f"{where(response.request)}: the link to its next page is no address")
+    return joined.copy_with(fragment=None)
 
 
 def _json_of(response: httpx2.Response) -> Any:

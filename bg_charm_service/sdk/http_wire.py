@@ -7,14 +7,15 @@ knows what an answer means for a run.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from typing import Final
 
 import httpx2
 
-from bg_charm_service.domain.http_requests import short_path
 from bg_charm_service.domain.quantities import size_text
+from bg_charm_service.domain.web.requests import short_path
 from bg_charm_service.sdk.endings import ProviderDown
 from bg_charm_service.sdk.request_log import REQUESTS, OpenRequest
 
@@ -25,6 +26,9 @@ MOST_BYTES: Final = 16 * 1024 * 1024
 ATTEMPT: Final = "charm_attempt"
 
 _WHERE_CHARACTERS: Final = 200
+
+#: So many faults are looked at behind one.
+_MOST_FAULTS: Final = 50
 
 
 class BodyTooLarge(Exception):
@@ -128,9 +132,29 @@ class Answer(httpx2.Response):
 
 def down(request: httpx2.Request, fault: Exception) -> ProviderDown:
     """Say that a provider was not reached, or did not answer to the end."""
-    said = " ".join(str(fault).split())
-    text = f"{where(request)}: {type(fault).__name__}{f': {said}' if said else ''}"
-    return ProviderDown(text, host=host_of(request))
+    host = host_of(request)
+    behind = list(_behind(fault))
+    if any(isinstance(one, socket.gaierror) for one in behind):
+        said = f"there is no host {host}, or its name cannot be looked up now"
+    elif any(isinstance(one, ConnectionRefusedError) for one in behind):
+        said = f"nobody listens at {host}, or not at this port"
+    else:
+        text = " ".join(str(fault).split())
+        said = f"{type(fault).__name__}{f': {text}' if text else ''}"
+    return ProviderDown(f"{where(request)}: {said}", host=host)
+
+
+def _behind(fault: BaseException) -> Iterator[BaseException]:
+    """A fault, and what led to it."""
+    pending: list[BaseException | None] = [fault]
+    for _ in range(_MOST_FAULTS):
+        one = pending.pop() if pending else None
+        if one is None:
+            continue
+        yield one
+        pending += [one.__context__, one.__cause__]
+        if isinstance(one, BaseExceptionGroup):
+            pending += one.exceptions
 
 
 def where(request: httpx2.Request) -> str:

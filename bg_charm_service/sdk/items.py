@@ -88,6 +88,10 @@ class Items(Generic[T]):
         for key in keys:
             self._values.pop(key, None)
 
+    def some(self, keys: Iterable[str]) -> dict[str, T]:
+        """Give the values of those keys that there are, in their order: asked for all at once."""
+        return {key: self._values[key] for key in map(check_key, keys) if key in self._values}
+
     def first(self, count: int) -> list[str]:
         """Give the first keys, so many at most."""
         return sorted(self._values)[:count]

@@ -31,7 +31,16 @@ _UNREAD: Final = object()
 class Run:
     """What one run started from and has touched."""
 
-    __slots__ = ("item_budget", "links", "loaded", "lock", "reminds", "sends", "snapshot")
+    __slots__ = (
+        "item_budget",
+        "links",
+        "loaded",
+        "lock",
+        "notices",
+        "reminds",
+        "sends",
+        "snapshot",
+    )
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
@@ -39,6 +48,7 @@ class Run:
         self.loaded: dict[str, bytes | None] = {}
         self.sends: list[Send] = []
         self.reminds: list[Remind] = []
+        self.notices: list[str] = []
         self.lock = threading.Lock()
         #: Made with the first collection that is touched, for all of them.
         self.item_budget: ItemBudget | None = None

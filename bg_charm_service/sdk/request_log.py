@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
-from bg_charm_service.domain.http_requests import (
+from bg_charm_service.domain.web.requests import (
     HOST_CHARACTERS,
     KEPT_AT_EACH_END,
     METHOD_CHARACTERS,
     TOLD_PATH_CHARACTERS,
+    UNFINISHED,
     HttpRequest,
     short_path,
 )
@@ -40,29 +42,34 @@ class OpenRequest:
 
     def end(self, fault: str = "") -> None:
         """Write the row; only the first end counts."""
-        if not self._log.close(self):
-            return
+        if self._log.close(self):
+            self._log.add(self.row(fault))
+
+    def row(self, fault: str) -> HttpRequest:
+        """Tell what is known of it by now."""
         method, host, path = self._names
         milliseconds = (time.perf_counter() - self._begun) * 1000
-        self._log.add(
-            HttpRequest(
-                number=self._number,
-                method=method,
-                host=host,
-                path=path,
-                status=self.status,
-                duration_ms=round(milliseconds, 3),
-                received_bytes=self.received_bytes,
-                attempt=self._attempt,
-                fault=fault[:100],
-            )
+        return HttpRequest(
+            number=self._number,
+            method=method,
+            host=host,
+            path=path,
+            status=self.status,
+            duration_ms=round(milliseconds, 3),
+            received_bytes=self.received_bytes,
+            attempt=self._attempt,
+            fault=fault[:100],
         )
 
 
 class RequestLog:
-    """The first requests of a run and the last ones, however many it makes."""
+    """The first requests of a run and the last ones, however many it makes.
 
-    def __init__(self) -> None:
+    `tell` hears of each when it goes out and when it is over, for a run that comes to no end.
+    """
+
+    def __init__(self, tell: Callable[[HttpRequest], None] | None = None) -> None:
+        self.tell = tell
         self._first: list[HttpRequest] = []
         self._last: deque[HttpRequest] = deque(maxlen=KEPT_AT_EACH_END)
         self._open: set[OpenRequest] = set()
@@ -73,6 +80,8 @@ class RequestLog:
         self.count += 1
         request = OpenRequest(self, self.count, method, host, path, attempt)
         self._open.add(request)
+        if self.tell is not None:
+            self.tell(request.row(UNFINISHED))
         return request
 
     def close(self, request: OpenRequest) -> bool:
@@ -84,8 +93,9 @@ class RequestLog:
 
     def add(self, request: HttpRequest) -> None:
         """Keep a request that is over."""
-        kept = self._first if len(self._first) < KEPT_AT_EACH_END else self._last
-        kept.append(request)
+        self._keep(request)
+        if self.tell is not None:
+            self.tell(request)
 
     def take(self) -> tuple[HttpRequest, ...]:
         """Give what was kept, in the order of the requests, and begin anew.
@@ -93,11 +103,16 @@ class RequestLog:
         One that nobody has read to its end is over with the run.
         """
         for request in list(self._open):
-            request.end("unfinished")
+            self._open.remove(request)
+            self._keep(request.row(UNFINISHED))
         rows = sorted((*self._first, *self._last), key=lambda one: one.number)
         self._first, self.count = [], 0
         self._last.clear()
         return tuple(rows)
+
+    def _keep(self, request: HttpRequest) -> None:
+        kept = self._first if len(self._first) < KEPT_AT_EACH_END else self._last
+        kept.append(request)
 
 
 def _encodable(text: str) -> str:

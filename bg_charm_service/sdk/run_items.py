@@ -7,6 +7,7 @@ the run saw and wrote. Where items come from is the snapshot's business. Used by
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any, Final, Protocol, TypeVar
 
@@ -125,7 +126,7 @@ class RunItems(Items[T]):
         if value is not _NOTHING:
             found: T = value
             return found
-        if key not in self._writes and self._seen.get(check_key(key)) != 0:
+        if self._is_to_be_read(key):
             self._look_up([key], has_values=True)
         # It is written, but was let go by a page; it was just read; or there is none.
         stored = self._writes.get(key) if key in self._writes else self._loaded.get(key)
@@ -183,6 +184,15 @@ class RunItems(Items[T]):
                 self._write(key, None)
             self._values.pop(key, None)
             self._loaded.pop(key, None)
+
+    def some(self, keys: Iterable[str]) -> dict[str, T]:
+        wanted = list(dict.fromkeys(map(check_key, keys)))
+        self._look_up([key for key in wanted if self._is_to_be_read(key)], has_values=True)
+        found: dict[str, T] = {}
+        for key in wanted:
+            with suppress(KeyError):
+                found[key] = self[key]
+        return found
 
     def first(self, count: int) -> list[str]:
         return list(islice(self._walk(min(count, MOST_TOGETHER)), count)) if count > 0 else []
@@ -271,6 +281,11 @@ class RunItems(Items[T]):
                 self._seen.setdefault(key, item.version if item is not None else 0)
                 if item is not None and item.value is not None:
                     self._loaded[key] = item.value
+
+    def _is_to_be_read(self, key: str) -> bool:
+        """Whether the value of a key has to be asked for: it is not at hand, and may be stored."""
+        is_here = key in self._values or key in self._writes or key in self._loaded
+        return not is_here and self._seen.get(check_key(key)) != 0
 
     def _is_stored(self, keys: Sequence[str]) -> dict[str, bool]:
         """Say which of the keys are stored, whatever this run has changed."""

@@ -7,46 +7,53 @@ The only place where the parts meet.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import secrets
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bg_charm_service.domain.backoff import MAX_DELAY_SECONDS
 from bg_charm_service.domain.clock import AwakeClock
 from bg_charm_service.domain.errors import AuthorizationError, DataDirectoryError
 from bg_charm_service.domain.identity import SYSTEM_SPACE_NAME, Identity, space_did
 from bg_charm_service.domain.limits import DEFAULT_PROCESSORS, Limits
 from bg_charm_service.domain.model import CharmRef
-from bg_charm_service.domain.outcome_policy import FailurePolicy
+from bg_charm_service.domain.outcomes.backoff import MAX_DELAY_SECONDS
+from bg_charm_service.domain.outcomes.policy import FailurePolicy
 from bg_charm_service.domain.package_folder import CHARMS_FOLDER
 from bg_charm_service.domain.sandbox_mode import Isolation, Sandboxing, SandboxMode, choose_walls
+from bg_charm_service.notices.notice_client import NoticeClient
 from bg_charm_service.packages.folders import PackageFolders
 from bg_charm_service.packages.installer import Installer, PackageRules
 from bg_charm_service.scanning.scanner import ScanLimits, Scanner
 from bg_charm_service.service.charm_packages import CharmPackages, PackagePauses
 from bg_charm_service.service.commands import CommandContext, Commands
 from bg_charm_service.service.commands.charms import CharmCommands
+from bg_charm_service.service.commands.hooks import HookCommands
 from bg_charm_service.service.commands.items import ItemCommands
 from bg_charm_service.service.commands.jobs import JobCommands
 from bg_charm_service.service.commands.letters import LetterCommands
 from bg_charm_service.service.commands.limits import LimitCommands
 from bg_charm_service.service.commands.monitoring import MonitoringCommands
+from bg_charm_service.service.commands.notices import NoticeCommands
 from bg_charm_service.service.commands.pausing import PauseCommands
 from bg_charm_service.service.commands.polling import PollingCommands
 from bg_charm_service.service.commands.queries import Queries
 from bg_charm_service.service.commands.reminders import ReminderCommands
 from bg_charm_service.service.commands.rotation import OperatorCommands
+from bg_charm_service.service.commands.sending import SendCommands
 from bg_charm_service.service.commands.sign_ins import SignInCommands
 from bg_charm_service.service.commands.system import SystemCommands
 from bg_charm_service.service.commands.tokens import TokenCommands
 from bg_charm_service.service.commands.updates import UpdateCommands
 from bg_charm_service.service.dependencies import Dependencies
 from bg_charm_service.service.event_feed import EventFeed
+from bg_charm_service.service.hooks.intake import HookIntake
 from bg_charm_service.service.maintenance.backups import BackupPlan, Backups
 from bg_charm_service.service.maintenance.cycle import CycleLimits, Maintenance, MaintenanceCycle
 from bg_charm_service.service.maintenance.health_checks import HealthChecks
 from bg_charm_service.service.maintenance.integration_scans import IntegrationScans
+from bg_charm_service.service.notices.telling import NoticeRules, Telling
 from bg_charm_service.service.state_reader import StateReader
 from bg_charm_service.service.status.board import About, StatusBoard
 from bg_charm_service.service.token_keeper import TokenKeeper
@@ -56,11 +63,13 @@ from bg_charm_service.storage.data_directory import DataDirectory
 from bg_charm_service.storage.disk_reserve import DiskReserve
 from bg_charm_service.supervisor.charm_switch import CharmSwitch
 from bg_charm_service.supervisor.completer import CompletionRules
+from bg_charm_service.supervisor.events.hook_addresses import HookAddresses
 from bg_charm_service.supervisor.fair_share import Caps
+from bg_charm_service.supervisor.held_writers import HeldWriters
 from bg_charm_service.supervisor.in_flight import RunsInFlight
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.supervisor.loop import Parts, Supervisor
-from bg_charm_service.supervisor.polled_charms import PolledCharms
+from bg_charm_service.supervisor.planning.polled_charms import PolledCharms
 from bg_charm_service.supervisor.refusal_advice import RefusalAdvice
 from bg_charm_service.supervisor.run_inputs import RunInputs
 from bg_charm_service.supervisor.run_items import ItemQuotas
@@ -113,6 +122,17 @@ class ServiceConfig:
     token_refresh_seconds: float = 10.0
     #: Where providers send people back to.
     public_url: str = "http://localhost:8000"
+    notices: NoticeRules = field(default_factory=NoticeRules)
+    #: What senders outside call the listener of hooks; empty where there is none.
+    hook_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceHooks:
+    """What a listener of hooks works with."""
+
+    addresses: HookAddresses
+    intake: HookIntake
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +150,8 @@ class Service:
     commands: Commands
     packages: CharmPackages
     tokens: TokenKeeper
+    telling: Telling
+    hooks: ServiceHooks
     sandboxing: Sandboxing
     #: The supervisor's loop; it ends early only with an error.
     loop: asyncio.Task[None]
@@ -162,6 +184,7 @@ async def open_service(
             try:
                 yield service
             finally:
+                await service.telling.stop()
                 await service.tokens.stop()
                 await service.packages.stop()
                 await service.scanner.stop()
@@ -268,11 +291,15 @@ def _assemble(
         wake.set,
         polled_charms.label,
     )
-    inputs = RunInputs(storage, limits, runs.durations, items, packages.problem_of, tokens)
-    holds = PackagePauses(store.pauses, packages, storage)
+    addresses = HookAddresses(store, secrets.token_bytes, config.hook_url)
+    inputs = RunInputs(
+        storage, limits, runs.durations, items, packages.problem_of, tokens, addresses
+    )
+    held = HeldWriters(PackagePauses(store.pauses, packages, storage), store, queue, clock)
     trial = SuspectTrial(storage, clock)
     waiting = WaitingCharms(storage, clock, planner)
     switch = CharmSwitch(storage, clock, planner, polled_charms, waiting)
+    notices = kinds.notices(storage, clock)
     rules = CompletionRules(config.policy, limits, config.history_runs)
     parts = Parts(
         storage=storage,
@@ -281,7 +308,7 @@ def _assemble(
         runs=runs,
         inputs=inputs,
         planner=planner,
-        dispatcher=kinds.dispatcher(queue, holds, pool, clock, runs, inputs, trial, config.caps),
+        dispatcher=kinds.dispatcher(queue, held, pool, clock, runs, inputs, trial, config.caps),
         completer=kinds.completer(
             storage,
             clock,
@@ -293,6 +320,8 @@ def _assemble(
             switch,
             rules,
             items,
+            notices,
+            held,
         ),
         inspections=SourceInspections(pool, RefusalAdvice(store, limits)),
         trial=trial,
@@ -328,7 +357,7 @@ def _assemble(
     events = EventFeed(clock.now())
     context = CommandContext(supervisor, events, operator)
     polling = PollingCommands(context, polled_charms, scanner, states, packages)
-    charms = CharmCommands(context, polling, polled_charms, limits, packages, items)
+    charms = CharmCommands(context, polling, polled_charms, limits, packages, items, addresses)
     scans = IntegrationScans(
         supervisor, polled_charms, scanner, config.integrations, charms.add_many
     )
@@ -336,22 +365,46 @@ def _assemble(
     board = StatusBoard(
         about, parts, pool, polled_charms, maintenance, supervisor, lambda: context.operator
     )
-    supervisor.on_settled += [board.settled, events.settled]
+    sender = dependencies.sender or NoticeClient(
+        config.notices.timeout_seconds,
+        sandboxing.has_walls,
+        tuple(wall.name for wall in sandboxing.missing),
+        config.notices.may_be_local,
+        config.closed_ports,
+    )
+    telling = Telling(
+        supervisor,
+        notices,
+        sender,
+        board.problems,
+        dependencies.random,
+        config.notices,
+        delivery=kinds.delivery,
+        watch=kinds.watch,
+    )
+    pokes = kinds.pokes(supervisor, polled_charms)
+    supervisor.on_settled += [board.settled, events.settled, pokes.settled]
     supervisor.on_spent.append(board.spent)
     pool.on_idle_death.append(events.idle_worker_died)
     admin_source = (CHARMS_FOLDER / "admin.py").read_text()
+    jobs = JobCommands(context, packages)
     commands = Commands(
         charms=charms,
-        updates=UpdateCommands(context, polled_charms, limits, packages, items),
+        updates=UpdateCommands(context, polled_charms, limits, packages, items, addresses),
         items=ItemCommands(context),
         polling=polling,
+        sending=SendCommands(
+            context, polling, jobs, limits, packages, is_polling=config.is_polling
+        ),
         pauses=PauseCommands(context),
         reminders=ReminderCommands(context, limits),
-        jobs=JobCommands(context, packages),
+        jobs=jobs,
         letters=LetterCommands(context),
+        hooks=HookCommands(context, addresses),
         limits=LimitCommands(context, limits),
         tokens=TokenCommands(context),
         sign_ins=SignInCommands(context, polling, tokens, providers, config.public_url),
+        notices=NoticeCommands(context, telling),
         queries=Queries(
             context,
             polled_charms,
@@ -363,7 +416,7 @@ def _assemble(
             max_failures=config.policy.max_failures,
         ),
         system=SystemCommands(context, charms, scanner, maintenance, board, admin_source),
-        monitoring=MonitoringCommands(supervisor, pool, board, packages),
+        monitoring=MonitoringCommands(supervisor, pool, board, packages, telling),
         operator=OperatorCommands(context),
         events=events,
         about=about,
@@ -375,9 +428,12 @@ def _assemble(
     supervisor.recover()
     if config.is_polling:
         supervisor.storage_health.take_reserve()
+        pokes.recover()
         planner.load()
         pool.start()
         packages.start()
+        telling.delivery.recover()
+        telling.take_given(config.notices.targets, _space_keys(context))
     return Service(
         config=config,
         directory=directory,
@@ -390,9 +446,16 @@ def _assemble(
         commands=commands,
         packages=packages,
         tokens=tokens,
+        telling=telling,
+        hooks=ServiceHooks(addresses, kinds.hook_intake(supervisor, pokes)),
         sandboxing=sandboxing,
         loop=asyncio.create_task(supervisor.run()),
     )
+
+
+def _space_keys(context: CommandContext) -> Callable[[str], int]:
+    """What finds the spaces that targets of the settings are of, or makes them."""
+    return lambda name: context.ensure_owned(name).space_key
 
 
 def _open_folders(directory: DataDirectory) -> PackageFolders:

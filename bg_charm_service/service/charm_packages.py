@@ -16,7 +16,6 @@ from pathlib import Path
 
 from loguru import logger
 
-from bg_charm_service.domain.backoff import provider_delay_seconds
 from bg_charm_service.domain.clock import Clock
 from bg_charm_service.domain.errors import (
     Conflict,
@@ -26,21 +25,22 @@ from bg_charm_service.domain.errors import (
     StorageError,
 )
 from bg_charm_service.domain.model import Failure
-from bg_charm_service.domain.package_lock import (
+from bg_charm_service.domain.outcomes.backoff import provider_delay_seconds
+from bg_charm_service.domain.outcomes.run_endings import WaitingView
+from bg_charm_service.domain.packages.lock import (
     PackageLock,
     check_given,
     decode_lock,
     encode_lock,
     lock_hash,
 )
-from bg_charm_service.domain.quantities import size_text
-from bg_charm_service.domain.run_endings import WaitingView
-from bg_charm_service.domain.script_block import (
+from bg_charm_service.domain.packages.script_block import (
     ScriptBlock,
     check_allowed,
     check_python,
     read_block,
 )
+from bg_charm_service.domain.quantities import size_text
 from bg_charm_service.domain.views import PackageStep
 from bg_charm_service.packages.folders import PackageFolders
 from bg_charm_service.packages.installer import Installer, running_python

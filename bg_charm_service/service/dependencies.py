@@ -10,7 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bg_charm_service.domain.clock import Clock, SystemClock
+from bg_charm_service.notices.notice_client import SendsNotices
 from bg_charm_service.scanning.scanner import Scanner
+from bg_charm_service.service.hooks.intake import HookIntake
+from bg_charm_service.service.hooks.pokes import Pokes
+from bg_charm_service.service.notices.delivery import NoticeDelivery
+from bg_charm_service.service.notices.watch import NoticeWatch
 from bg_charm_service.service.token_keeper import TokenKeeper
 from bg_charm_service.sign_in.provider_client import AsksProviders
 from bg_charm_service.storage.contract import Engine
@@ -19,7 +24,8 @@ from bg_charm_service.supervisor.completer import Completer
 from bg_charm_service.supervisor.dispatcher import Dispatcher
 from bg_charm_service.supervisor.loop import Supervisor
 from bg_charm_service.supervisor.loop_steps import LoopSteps
-from bg_charm_service.supervisor.poll_planner import PollPlanner
+from bg_charm_service.supervisor.notices import NoticeBook
+from bg_charm_service.supervisor.planning.poll_planner import PollPlanner
 from bg_charm_service.supervisor.reminders import ReminderSchedule
 from bg_charm_service.supervisor.run_items import RunItems
 from bg_charm_service.workers.pool.pool import Pool
@@ -39,6 +45,11 @@ class PartTypes:
     scanner: type[Scanner] = Scanner
     run_items: type[RunItems] = RunItems
     tokens: type[TokenKeeper] = TokenKeeper
+    notices: type[NoticeBook] = NoticeBook
+    delivery: type[NoticeDelivery] = NoticeDelivery
+    watch: type[NoticeWatch] = NoticeWatch
+    pokes: type[Pokes] = Pokes
+    hook_intake: type[HookIntake] = HookIntake
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +65,5 @@ class Dependencies:
     steps: LoopSteps = field(default_factory=LoopSteps)
     #: Asks providers of sign-ins; None for processes of their own.
     providers: AsksProviders | None = None
+    #: Sends notices; None for processes of their own.
+    sender: SendsNotices | None = None

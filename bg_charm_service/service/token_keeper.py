@@ -23,12 +23,15 @@ from bg_charm_service.domain.clock import Clock
 from bg_charm_service.domain.errors import InvalidInput, StorageError
 from bg_charm_service.domain.model import FieldKind, FieldSchema
 from bg_charm_service.domain.oauth import (
+    FRESH_SECONDS,
     OAuthClient,
     Provider,
     SignInKey,
+    advice_of,
     fingerprint,
     is_about_client,
     is_over,
+    obtained_at,
     plain_end,
     read_answer,
     refresh_token_of,
@@ -37,8 +40,8 @@ from bg_charm_service.domain.oauth import (
     token_of,
     without_refresh_token,
 )
+from bg_charm_service.domain.outcomes.run_endings import Ending, EndingKind
 from bg_charm_service.domain.redaction import secret_texts
-from bg_charm_service.domain.run_endings import Ending, EndingKind
 from bg_charm_service.sign_in.messages import AnswerKind, ProviderAnswer, Refresh
 from bg_charm_service.sign_in.provider_client import AsksProviders
 from bg_charm_service.sign_in.providers import shipped_providers
@@ -53,8 +56,6 @@ from bg_charm_service.workers.protocol.messages import TokenGiven, TokenWanted
 #: A token is to be good for so much longer than a run may take, in seconds.
 MARGIN_SECONDS = 60.0
 
-#: A token that was obtained so lately is taken, however short it lives, in seconds.
-_FRESH_SECONDS = 30.0
 
 #: What a provider said stands for so long before it is asked again, in seconds.
 _STANDS_SECONDS = 15.0
@@ -171,9 +172,19 @@ class TokenKeeper:
                 return
             self._renewed_for[key] = run.run_id
             refresh = self._begin(key)
-        refresh.done.add_done_callback(
-            lambda done: self._give(run, wanted, key, give, done.result())
-        )
+            refresh.done.add_done_callback(
+                lambda done: self._give(run, wanted, key, give, done.result())
+            )
+            return
+
+        def go_on(done: asyncio.Future[Ending | None]) -> None:
+            # It may have been for a sign-in that somebody has replaced meanwhile.
+            if done.result() is None and not self._is_another(key, wanted.seen):
+                self.renew(run, wanted, give)
+            else:
+                self._give(run, wanted, key, give, done.result())
+
+        refresh.done.add_done_callback(go_on)
 
     def _is_another(self, key: SignInKey, seen: str) -> bool:
         """Whether a sign-in has another token than the one that was seen."""
@@ -212,7 +223,7 @@ class TokenKeeper:
         if record.problem:
             return _sign_in(record.problem)
         now = self._clock.now()
-        is_fresh = 0 <= now - record.obtained_at < _FRESH_SECONDS
+        is_fresh = 0 <= now - record.obtained_at < FRESH_SECONDS
         if is_fresh or not record.expires_at or record.expires_at >= needed_until:
             return None
         refresh = self._under_way.get(key)
@@ -395,12 +406,15 @@ class TokenKeeper:
                 return self._take_token(key, asked, record, answer)
             case AnswerKind.REFUSED if is_over(answer.error) or is_about_client(answer.error):
                 why = answer.why or f"{record.provider} refuses: {answer.error}"
+                advice = advice_of(shipped_providers().get(record.provider), answer.error)
                 if was_in_doubt and is_over(answer.error):
                     why += (
                         "; what it had answered before that, since "
                         f"{_moment(was_in_doubt)}, was lost with the service or on its way, and "
                         "the token in it too"
                     )
+                elif advice:
+                    why += advice
                 elif is_about_client(answer.error):
                     why += (
                         f": is it the client of `bg-charm-service auth client {record.provider}`?"
@@ -420,7 +434,7 @@ class TokenKeeper:
     ) -> Ending | None:
         body = json.loads(answer.body)
         now = self._clock.now()
-        found = read_answer(body, asked_at=min(now, asked.moment), before=asked.stored)
+        found = read_answer(body, asked_at=asked.moment, answered_at=now, before=asked.stored)
         if found is None:
             host = answer.host
             return Ending(EndingKind.DOWN, None, f"{host} answered without a token", host)
@@ -430,7 +444,13 @@ class TokenKeeper:
         self._store.cells.write(asked.charm, key.field, stored)
         refresh_hash = fingerprint(refresh_token_of(stored))
         self._store.sign_ins.put(
-            SignInRecord(key, record.provider, found.expires_at, now, refresh_hash)
+            SignInRecord(
+                key,
+                record.provider,
+                found.expires_at,
+                obtained_at(asked.moment, now),
+                refresh_hash,
+            )
         )
         self._let_run(key)
         ref = asked.charm.ref

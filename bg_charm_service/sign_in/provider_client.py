@@ -6,7 +6,6 @@ Once a question may have gone out, no answer is an answer that nobody knows. Use
 
 from __future__ import annotations
 
-import asyncio
 import os
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -14,12 +13,7 @@ from typing import Final, Protocol
 import msgspec
 
 from bg_charm_service.sign_in.messages import AnswerKind, Deed, ProviderAnswer, Task
-from bg_charm_service.workers.protocol.processes import end_group
-from bg_charm_service.workers.protocol.python_child import (
-    child_options,
-    python_command,
-    scrubbed_environment,
-)
+from bg_charm_service.workers.protocol.errand_child import NotStartedError, run_errand
 
 _PROCESS: Final = "bg_charm_service.sign_in.provider_process"
 
@@ -42,32 +36,19 @@ class ProviderClient:
     async def ask(self, deed: Deed) -> ProviderAnswer:
         """Ask once, within the time that a refresh may take; never raises for what comes of it."""
         task = Task(deed, os.getpid(), self.timeout_seconds, self.has_walls, self.missing_walls)
-        options = child_options(scrubbed_environment(os.environ))
-        options["stdin"] = asyncio.subprocess.PIPE
+        message = msgspec.msgpack.encode(task)
         try:
-            child = await asyncio.create_subprocess_exec(
-                *python_command(_PROCESS),
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-                **options,
-            )
-        except OSError as error:
-            why = f"no process to ask the provider in: {error.strerror}"
+            said, status = await run_errand(_PROCESS, message, self.timeout_seconds)
+        except NotStartedError as error:
+            why = f"no process to ask the provider in: {error}"
             return ProviderAnswer(AnswerKind.FAULT, why=why)
-        try:
-            async with asyncio.timeout(self.timeout_seconds):
-                said, _ = await child.communicate(msgspec.msgpack.encode(task))
         except TimeoutError:
             why = f"gave no answer within {self.timeout_seconds:g} s"
             return _unknown(deed, why)
-        finally:
-            if child.returncode is None:
-                end_group(child.pid)
-                await child.wait()
         try:
             return msgspec.msgpack.decode(said, type=ProviderAnswer)
         except msgspec.DecodeError:
-            return _unknown(deed, f"was asked by a process that ended with {child.returncode}")
+            return _unknown(deed, f"was asked by a process that ended with {status}")
 
 
 def _unknown(deed: Deed, why: str) -> ProviderAnswer:

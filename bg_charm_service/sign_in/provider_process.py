@@ -9,8 +9,6 @@ address. Started by `provider_client`; knows no charm.
 from __future__ import annotations
 
 import json
-import os
-import resource
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -21,8 +19,8 @@ import msgspec
 from bg_charm_service.domain.errors import SandboxError
 from bg_charm_service.domain.oauth import OAuthClient, Provider, check_endpoint, error_of
 from bg_charm_service.domain.redaction import mask, redact
-from bg_charm_service.domain.retry_after import named_seconds
 from bg_charm_service.domain.text_limits import cut
+from bg_charm_service.domain.web.retry_after import named_seconds
 from bg_charm_service.sign_in.messages import (
     AnswerKind,
     Authorize,
@@ -35,7 +33,7 @@ from bg_charm_service.sign_in.messages import (
     Task,
 )
 from bg_charm_service.workers.protocol.processes import die_with_parent
-from bg_charm_service.workers.sandbox import Wall, allow_ports, raise_walls
+from bg_charm_service.workers.sandbox.client_walls import raise_client_walls
 
 if TYPE_CHECKING:
     import httpx2
@@ -43,9 +41,6 @@ if TYPE_CHECKING:
 
 #: A task is not larger, nor is a body that a provider answers with, in bytes.
 _MOST_BYTES: Final = 1024 * 1024
-
-#: So much memory has to be enough, in bytes.
-_MOST_MEMORY_BYTES: Final = 512 * 1024 * 1024
 
 #: Names are looked up there.
 _NAMES_PORT: Final = 53
@@ -56,6 +51,10 @@ _TOLD_CHARACTERS: Final = 200
 
 #: What is packed could be of any size once it is unpacked.
 _UNPACKED: Final = {"Accept-Encoding": "identity"}
+
+
+#: So far behind an error its cause is looked for.
+_MOST_LINKS: Final = 20
 
 
 class _TooLarge(Exception):
@@ -73,7 +72,8 @@ def main() -> None:
 def _answer(task: Task) -> ProviderAnswer:
     die_with_parent(task.parent)
     try:
-        _raise_walls(task)
+        ports = {_NAMES_PORT, *map(_port_of, _urls_of(task.deed))}
+        raise_client_walls(ports, task.missing_walls, has_walls=task.has_walls)
     except (OSError, SandboxError) as error:
         return ProviderAnswer(AnswerKind.FAULT, why=f"no walls for who asks providers: {error}")
     # What is imported from here on is imported behind walls.
@@ -83,7 +83,7 @@ def _answer(task: Task) -> ProviderAnswer:
         return _Talk(task).answer()
     except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.UnsupportedProtocol) as error:
         # Nothing of the request has gone out.
-        why = f"cannot be reached: {type(error).__name__}"
+        why = f"cannot be reached: {_reason(error)}"
         return _at(task.deed, AnswerKind.UNASKED, why)
     except (httpx2.TransportError, httpx2.DecodingError, _TooLarge) as error:
         return _at(task.deed, AnswerKind.DOWN, f"gave no whole answer: {type(error).__name__}")
@@ -91,18 +91,26 @@ def _answer(task: Task) -> ProviderAnswer:
         return _at(task.deed, AnswerKind.DOWN, f"could not be understood: {type(error).__name__}")
 
 
-def _raise_walls(task: Task) -> None:
-    os.umask(0o077)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_DATA, (_MOST_MEMORY_BYTES, _MOST_MEMORY_BYTES))
-    if not task.has_walls:
-        return
-    # The system's resolver reads it at its first question: UDP is not allowed, TCP is.
-    os.environ["RES_OPTIONS"] = "use-vc"
-    missing = frozenset(map(Wall, task.missing_walls))
-    raise_walls("", missing)
-    allow_ports({_NAMES_PORT, *map(_port_of, _urls_of(task.deed))}, missing)
+def _reason(error: BaseException) -> str:
+    """Why nobody was reached, with what to do where that is known."""
+    import socket
+    import ssl
+
+    link: BaseException | None = error
+    for _ in range(_MOST_LINKS):
+        if isinstance(link, socket.gaierror):
+            return "its name cannot be looked up; is it right, and is this machine online?"
+        if isinstance(link, ssl.SSLCertVerificationError):
+            return (
+                f"its certificate is not to be trusted ({link.verify_message}); is the clock of "
+                "this machine right, and does nobody sit in between?"
+            )
+        if isinstance(link, ConnectionRefusedError):
+            return "nobody listens there"
+        if link is None:
+            break
+        link = link.__cause__ or link.__context__
+    return type(error).__name__
 
 
 def _urls_of(deed: Deed) -> tuple[str, ...]:

@@ -304,6 +304,9 @@ class JobQueue(Backlog, Protocol):
     def waiting(self, charm_key: int) -> int:
         """How many jobs of a charm wait or run."""
 
+    def has_waiting(self, charm_key: int, most: int) -> bool:
+        """Whether so many jobs of a charm, or more, wait or run."""
+
     def live_polls(self, charm_keys: Sequence[int]) -> set[int]:
         """Those of the charms that have a poll waiting, running or between retries."""
 
@@ -400,10 +403,11 @@ class JobQueue(Backlog, Protocol):
     def suspect(self, job_id: int) -> None:
         """Let a claimed job be a suspect if it is rescued; any other is left as it is."""
 
-    def bury(self, claim: Claim) -> bool:
+    def bury(self, claim: Claim, error: str = "", cause: str = "") -> bool:
         """End a claim as a dead letter: the newest of a charm's polls replaces an older one.
 
-        Those of sends are each kept.
+        Those of sends are each kept. `error` is what its last attempt failed with, and `cause` of
+        which kind that was.
         """
 
     def drop_dead_poll(self, charm_key: int) -> None:

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from bg_charm_service.domain.model import CharmRef, CharmSchema, Job, Origin
+from bg_charm_service.domain.notices import Notice
 from bg_charm_service.domain.oauth import OAuthClient, SignInKey
-from bg_charm_service.domain.run_endings import Waiting
+from bg_charm_service.domain.outcomes.run_endings import Waiting
 
 #: So many of the newest finished jobs are kept.
 KEEP_DONE = 1000
@@ -51,6 +52,9 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
     charm_key: int
     #: Whose the charm was when the job was queued, where that is noted.
     integration: str = ""
+    #: Of a dead letter, what its last attempt failed with, and the cause.
+    error: str = ""
+    cause: str = ""
 
 
 class NewJob(msgspec.Struct, frozen=True, gc=False):
@@ -84,6 +88,48 @@ NO_ENDS: Mapping[int, PollEnd] = MappingProxyType({})
 
 #: So many events of a charm that were given up are kept; then it takes no more.
 MOST_DEAD_SENDS = 1000
+
+#: For so long the same key of a sender's gives the same job, in seconds.
+KEPT_KEY_SECONDS = 86400.0
+
+#: So many such keys of a charm are kept, the newest ones.
+MOST_KEYS_OF_A_CHARM = 10_000
+
+
+class SentBefore(NamedTuple):
+    """What a key of a sender's stands for: the job, and a hash of what was to be sent."""
+
+    job_id: int
+    request_hash: bytes
+
+
+#: The id of a delivery counts once for so long, in seconds, unless its event was given up.
+KEPT_DELIVERY_SECONDS = 86400.0
+
+#: So many ids of deliveries to one address are kept, the newest ones.
+MOST_DELIVERIES_OF_A_HOOK = 20_000
+
+
+class HookRecord(msgspec.Struct, frozen=True):
+    """The address of a stream of a charm; moments by the wall clock.
+
+    `leased_until` is how long a hub sends to it, 0 for none.
+    """
+
+    hook_key: int
+    charm_key: int
+    stream: str
+    made_at: float
+    leased_until: float
+    address: str = ""
+
+
+class Delivery(NamedTuple):
+    """What came with an id before: the job that it became, and whether that was given up."""
+
+    job_id: int
+    is_dead: bool
+
 
 #: Chooses which of the jobs that are ready are claimed.
 JobChoice = Callable[[Sequence[Claim]], Sequence[Claim]]
@@ -333,6 +379,15 @@ class StoredClient(msgspec.Struct, frozen=True):
     client: OAuthClient
 
 
+class WaitingNotice(NamedTuple):
+    """A notice that waits: when it happened last, by the wall clock, and how often since told."""
+
+    notice_id: int
+    notice: Notice
+    happened_at: float
+    times: int
+
+
 class RunOutcome(NamedTuple):
     """How one recorded run ended, and how long it took in milliseconds."""
 
@@ -435,6 +490,14 @@ class Pruned:
     """What a slice of pruning came to; `is_over` when there is nothing more to look at."""
 
     deleted: int
+    is_over: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BroughtNear:
+    """What a slice of `bring_near` came to; `is_over` when there is nothing more to look at."""
+
+    moved: int
     is_over: bool
 
 

@@ -24,19 +24,31 @@ from bg_charm_service.domain.model import (
     Registration,
     RunRecord,
 )
+from bg_charm_service.domain.notices import (
+    SAME_THING_SECONDS,
+    Incident,
+    Line,
+    Message,
+    Notice,
+    NoticeKind,
+    Target,
+)
 from bg_charm_service.domain.oauth import SignInKey
-from bg_charm_service.domain.run_endings import Waiting
-from bg_charm_service.domain.schedule_words import ScheduleWords
-from bg_charm_service.domain.suspicion import Life
+from bg_charm_service.domain.outcomes.run_endings import Waiting
+from bg_charm_service.domain.outcomes.suspicion import Life
+from bg_charm_service.domain.schedules.words import ScheduleWords
 from bg_charm_service.storage.records import (
     NO_ENDS,
     AuditEntry,
+    BroughtNear,
     CellValue,
     CharmFilter,
     CharmOrder,
     CharmRecord,
     CollectionRecord,
+    Delivery,
     FailureStreak,
+    HookRecord,
     Link,
     LockRecord,
     OwnedSpace,
@@ -48,12 +60,14 @@ from bg_charm_service.storage.records import (
     RunOutcome,
     ScheduledCharm,
     ScheduleEntry,
+    SentBefore,
     SessionRecord,
     SignInRecord,
     Space,
     StoredClient,
     TokenRecord,
     WaitingCharm,
+    WaitingNotice,
 )
 
 
@@ -276,6 +290,9 @@ class Links(Protocol):
     def of(self, charm_key: int) -> list[Link]:
         """The links of a charm."""
 
+    def writers_of(self, target_key: int) -> list[int]:
+        """The charms that have a link to a charm by which they may write, by their keys."""
+
     def drop(self, charm_key: int, field: str) -> None:
         """Delete one link."""
 
@@ -329,11 +346,15 @@ class HealthRecords(Protocol):
         self,
         changes: Sequence[tuple[int, CharmHealth, CharmHealth]],
         ends: Mapping[int, PollEnd] = NO_ENDS,
+        runs: Sequence[tuple[int, RunRecord]] = (),
+        *,
+        keep: int = 1,
     ) -> None:
         """Replace records, each given by its key, as it is and as it is to be; leaves no marks.
 
         Only what differs is written. For what plain runs leave behind: `ends` is what the queue
-        gave for their polls.
+        gave for their polls, and `runs` are recorded with them, one of each charm, as by
+        `Runs.record_all`.
         """
 
     def set_due(self, charm_key: int, due_at: float | None) -> None:
@@ -380,7 +401,10 @@ class Runs(Protocol):
     """Run history: the newest runs of each charm, with what they logged."""
 
     def record(self, charm_key: int, run: RunRecord, keep: int) -> None:
-        """Store a run, and drop the charm's runs beyond the newest `keep`."""
+        """Store a run, and drop the charm's runs beyond the newest `keep`.
+
+        Its number is greater than those of all runs of the charm before it.
+        """
 
     def record_all(self, rows: Sequence[tuple[int, RunRecord]], keep: int) -> None:
         """Store runs, each with its charm's key, as `record` does."""
@@ -404,15 +428,19 @@ class Runs(Protocol):
         """Note why a run's worker was replaced, where that shows only later."""
 
     def prune(self, before: float, limit: int, *, keep: int) -> Pruned:
-        """Look at up to `limit` of the runs that finished before a moment, the oldest first.
+        """Look at runs that finished before a moment, `limit` or a few times as many.
 
-        Deletes them but for the newest `keep` of each charm there is: a clock that was wrong for a
-        moment must not cost the whole history. Goes on where the last call ended, and begins anew
-        after the one that says that it is over.
+        Deletes them but for the newest `keep` of each charm there is, where it may keep some of the
+        newest eight that are not asked for: a clock that was wrong for a moment must not cost the
+        whole history. Goes on where the last call ended, and begins anew after the one that says
+        that it is over.
         """
 
-    def bring_near(self, now: float, limit: int) -> int:
-        """Let up to `limit` runs that finished after `now` have finished now; gives the count."""
+    def bring_near(self, now: float, limit: int) -> BroughtNear:
+        """Let runs that finished after `now` have finished now, `limit` or a few times as many.
+
+        To be called again until it is over.
+        """
 
 
 class Totals(Protocol):
@@ -663,6 +691,12 @@ class Freshness(Protocol):
     def count_stale(self, now: float) -> int:
         """How many charms have a field that is stale."""
 
+    def stale(self, now: float, limit: int) -> dict[int, float]:
+        """Charms that have a field that is stale, and since when the first one is.
+
+        Looks at up to so many fields, those first that are stale the longest.
+        """
+
 
 class Lives(Protocol):
     """The lives of the service since its last good end: all but the newest ended in death."""
@@ -774,6 +808,160 @@ class SignIns(Protocol):
         """Forget the client at a provider; says whether there was one."""
 
 
+class Notices(Protocol):
+    """What somebody is to be told, and what was told and is not over.
+
+    Whoever causes a notice writes it in that transaction. The same thing, which is what has the
+    same kind and subject, is one notice while it waits, and is told once an hour.
+    """
+
+    def put(
+        self,
+        notice: Notice,
+        *,
+        now: float,
+        steady: float,
+        again_seconds: float = SAME_THING_SECONDS,
+    ) -> None:
+        """Have something told; where the same waits, it is counted there, with its newest text.
+
+        What was told within `again_seconds` waits until these are over. Where very many wait, it is
+        counted with the others of its kind and space.
+        """
+
+    def said_since(self, charm_key: int, steady: float, limit: int) -> int:
+        """How many different things a charm has said since a moment; `limit` for as many."""
+
+    def next_due(self) -> float | None:
+        """When the next notice is to be told, by the steady clock; None without any."""
+
+    def due(self, steady: float, limit: int) -> list[WaitingNotice]:
+        """Up to so many notices that are to be told, those first that wait the longest."""
+
+    def take(self, notices: Sequence[WaitingNotice], steady: float) -> None:
+        """Note that notices are in messages, which the same transaction writes."""
+
+    def prune(self, steady: float, limit: int) -> int:
+        """Delete up to so many that were told long enough ago; gives how many these were."""
+
+    def bring_near(self, steady: float) -> None:
+        """Let nothing have been told after `steady`, nor be told more than an hour after it."""
+
+    def incidents(self) -> list[Incident]:
+        """All that was told and is not over."""
+
+    def open(self, incident: Incident) -> None:
+        """Remember that something is told whose end matters."""
+
+    def close(self, kind: NoticeKind, subject: str) -> None:
+        """Forget it: it is over."""
+
+
+class NoticeTargets(Protocol):
+    """Where notices go; the addresses are encrypted at rest, as secrets are."""
+
+    def all(self) -> list[Target]:
+        """Every target, the oldest first."""
+
+    def url(self, target_id: int) -> str | None:
+        """The address of a target; None where there is no such target any more."""
+
+    def add(self, target: Target, url: str) -> Target:
+        """Add a target, which is given its id; its name is nobody else's."""
+
+    def change(self, target: Target) -> None:
+        """Say anew what a target is called, and what it gets; its address stays."""
+
+    def drop(self, target_id: int) -> None:
+        """Forget a target, and give up what was to be sent to it."""
+
+
+class NoticeMessages(Protocol):
+    """What is sent to one target in one go, and what became of it."""
+
+    def add(
+        self, target: Target, lines: Sequence[Line], counts: Mapping[str, int], now: float
+    ) -> Message:
+        """Have something sent to a target, at once."""
+
+    def put(self, message: Message) -> None:
+        """Say what became of a message, or what else is in it."""
+
+    def get(self, message_id: int) -> Message | None:
+        """One message; None where it is not kept any more."""
+
+    def open(self) -> list[Message]:
+        """All that are to be sent or are being sent, the oldest first."""
+
+    def bring_near(self, steady: float) -> None:
+        """Let nothing be sent more than an hour after a moment, which may be of another clock."""
+
+    def newest(self, before: int, limit: int) -> list[Message]:
+        """The newest messages, from before an id; 0 for from the newest."""
+
+    def prune(self, before: float, keep: int) -> None:
+        """Delete what is older than a moment, and all but the newest `keep`; not what is open."""
+
+
+class IdempotencyKeys(Protocol):
+    """Keys that senders gave with their events, for a day; of each only a hash.
+
+    `now` is by the steady clock.
+    """
+
+    def find(self, charm_key: int, key_hash: bytes, now: float) -> SentBefore | None:
+        """What was sent to a charm with a key, within the last day."""
+
+    def put(
+        self, charm_key: int, key_hash: bytes, request_hash: bytes, job_id: int, now: float
+    ) -> None:
+        """Note the job of an event that came with a key."""
+
+
+class Hooks(Protocol):
+    """The addresses of streams, each encrypted at rest and found by its hash."""
+
+    def put(self, charm: CharmRecord, stream: str, address: str, now: float) -> None:
+        """Give a stream an address, instead of the one before."""
+
+    def of(self, charm: CharmRecord) -> list[HookRecord]:
+        """The hooks of a charm with their addresses."""
+
+    def find(self, address_hash: bytes) -> HookRecord | None:
+        """The hook of an address, without the address."""
+
+    def drop(self, charm_key: int, stream: str) -> None:
+        """Forget the address of a stream."""
+
+    def lease(self, hook_key: int, until: float) -> None:
+        """Note how long a hub sends to an address."""
+
+    def poke(self, charm_key: int, stream: str, *, is_poked: bool) -> None:
+        """Note that a charm is to be polled for what came to an address, or that it will be."""
+
+    def poked(self) -> list[tuple[int, str]]:
+        """The charms that are to be polled for what came, with their streams."""
+
+
+class Deliveries(Protocol):
+    """The ids of what came to addresses, each for a day; only hashes of them.
+
+    `now` is by the steady clock.
+    """
+
+    def find(self, hook_key: int, id_hash: bytes, now: float) -> Delivery | None:
+        """What came to an address with an id, within the last day."""
+
+    def put(self, hook_key: int, id_hash: bytes, job_id: int, now: float) -> None:
+        """Note the job that a delivery became, instead of what it was before."""
+
+    def note_dead(self, job_id: int) -> None:
+        """Note that the event of a delivery was given up: it may be delivered again."""
+
+    def note_requeued(self, job_id: int, new_job_id: int) -> None:
+        """Note that the event of a delivery that was given up is tried again, as another job."""
+
+
 @dataclass(frozen=True, slots=True)
 class Store:
     """The durable state of the service, by kind."""
@@ -802,3 +990,9 @@ class Store:
     waits: Waits
     packages: Packages
     sign_ins: SignIns
+    notices: Notices
+    notice_targets: NoticeTargets
+    notice_messages: NoticeMessages
+    idempotency_keys: IdempotencyKeys
+    hooks: Hooks
+    deliveries: Deliveries

@@ -11,11 +11,11 @@ from collections.abc import Iterable
 
 from bg_charm_service.domain.clock import Clock
 from bg_charm_service.domain.model import SIGNED_IN_STATUS, CharmHealth
-from bg_charm_service.domain.outcome_policy import enabled_again
+from bg_charm_service.domain.outcomes.policy import enabled_again
 from bg_charm_service.storage.contract import Storage
 from bg_charm_service.storage.records import CharmRecord
-from bg_charm_service.supervisor.poll_planner import PollPlanner
-from bg_charm_service.supervisor.polled_charms import PolledCharms
+from bg_charm_service.supervisor.planning.poll_planner import PollPlanner
+from bg_charm_service.supervisor.planning.polled_charms import PolledCharms
 from bg_charm_service.supervisor.waiting_charms import WaitingCharms
 
 

@@ -19,7 +19,6 @@ from msgspec.structs import replace
 
 from bg_charm_service.domain.clock import Clock
 from bg_charm_service.domain.errors import ClaimLost, FailureCause, StorageError
-from bg_charm_service.domain.http_requests import HttpRequest, shown_requests
 from bg_charm_service.domain.model import (
     CharmHealth,
     CharmRef,
@@ -30,7 +29,7 @@ from bg_charm_service.domain.model import (
     Outcome,
     RunRecord,
 )
-from bg_charm_service.domain.outcome_policy import (
+from bg_charm_service.domain.outcomes.policy import (
     Decision,
     FailurePolicy,
     RunStatus,
@@ -38,17 +37,20 @@ from bg_charm_service.domain.outcome_policy import (
     decide_outcome,
     kept_in_line,
 )
+from bg_charm_service.domain.outcomes.run_endings import Ending, EndingKind, Waiting
 from bg_charm_service.domain.redaction import mask, redact, secret_texts
-from bg_charm_service.domain.run_endings import Ending, EndingKind, Waiting
 from bg_charm_service.domain.text_limits import LINE_ERROR_CHARACTERS, cut
+from bg_charm_service.domain.web.requests import HttpRequest, shown_requests
 from bg_charm_service.storage.contract import Storage
-from bg_charm_service.supervisor.answer_validation import outcome_of, plain_success
+from bg_charm_service.supervisor.answers.answer_validation import outcome_of, plain_success
 from bg_charm_service.supervisor.charm_switch import CharmSwitch
 from bg_charm_service.supervisor.effects import Effects
+from bg_charm_service.supervisor.held_writers import HeldWriters
 from bg_charm_service.supervisor.in_flight import InFlight, RunsInFlight
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
-from bg_charm_service.supervisor.poll_planner import PollPlanner
-from bg_charm_service.supervisor.polled_charms import PolledCharms
+from bg_charm_service.supervisor.notices import NoticeBook
+from bg_charm_service.supervisor.planning.poll_planner import PollPlanner
+from bg_charm_service.supervisor.planning.polled_charms import PolledCharms
 from bg_charm_service.supervisor.refusal_advice import RefusalAdvice
 from bg_charm_service.supervisor.run_items import RunItems
 from bg_charm_service.supervisor.waiting_charms import WaitingCharms
@@ -93,8 +95,12 @@ class Completer:
         switch: CharmSwitch,
         rules: CompletionRules,
         items: RunItems,
+        notices: NoticeBook,
+        held: HeldWriters | None = None,
     ) -> None:
         self._items = items
+        self._notices = notices
+        self._held = held
         self._database = storage.database
         self._store = storage.store
         self._changes = storage.database.sole_writer.changes
@@ -107,8 +113,9 @@ class Completer:
         self._waiting = waiting
         self._switch = switch
         self._policy = rules.policy
+        self._limits = rules.limits
         self._history_runs = rules.history_runs
-        self._effects = Effects(storage, clock, rules.limits, waiting, items)
+        self._effects = Effects(storage, clock, rules.limits, waiting, items, notices)
         self._advice = RefusalAdvice(storage.store, rules.limits)
 
     def complete(self, answers: Sequence[RunFinished]) -> list[Settled]:
@@ -137,6 +144,10 @@ class Completer:
         """Remember which charms fail and which are disabled now, once that is on disk."""
         for one in settled:
             self._polled_charms.note_health(one.run.claim.charm_key, one.decision.health)
+        if self._held is not None and self._held.has_turns:
+            for one in settled:
+                if not one.outcome.stale:
+                    self._held.end(one.run.claim.charm_key)
 
     def settle(self, run: InFlight, finished: RunFinished) -> Settled | None:
         """Settle one run; None when it was given back, or its answer came too late."""
@@ -153,6 +164,8 @@ class Completer:
             return None
         outcome = self._outcome(run, finished)
         if outcome.success:
+            if outcome.notices:
+                outcome = self._without_secrets(run, outcome)
             outcome = self._effects.apply(run, outcome, finished.run.limits)
         secrets = self._secrets(run, outcome)
         outcome = _redacted(outcome, secrets)
@@ -168,7 +181,14 @@ class Completer:
             worker=finished.worker_pid,
             log=log,
             retired=retired,
-            requests=_shown(finished.answer.requests, secrets) if finished.answer else (),
+            requests=_shown(finished.requests, secrets),
+        )
+
+    def _without_secrets(self, run: InFlight, outcome: Outcome) -> Outcome:
+        """Take out of what a run says to people what nobody may read."""
+        secrets = self._secrets(run, outcome)
+        return replace(
+            outcome, notices=tuple(mask(redact(text, secrets)) for text in outcome.notices)
         )
 
     def note_spent(self, spent: Sequence[WorkerSpent]) -> None:
@@ -193,7 +213,9 @@ class Completer:
             and not answer.refused
             and not finished.items
             and run.claim.charm_key not in self._waiting
-            and not (answer.stale or answer.sends or answer.reminds or finished.is_cancelled)
+            and run.claim.charm_key not in self._notices
+            and not (answer.stale or answer.sends or answer.reminds or answer.notices)
+            and not finished.is_cancelled
             and not finished.retired
             and not (self._runs.withdrawn and self._is_withdrawn(run, finished))
             and run.claim.job.origin is not _SEND
@@ -234,7 +256,8 @@ class Completer:
         failure = Failure(FailureCause.ERROR, "The service could not settle this run; see its log.")
         outcome = Outcome(0.0, failure=failure)
         log = mask(redact(finished.log, run.hidden_texts))
-        return self.conclude(run, outcome, worker=finished.worker_pid, log=log)
+        requests = _shown(finished.requests, run.hidden_texts)
+        return self.conclude(run, outcome, worker=finished.worker_pid, log=log, requests=requests)
 
     def settle_together(self, ended: Sequence[tuple[InFlight, RunFinished]]) -> list[Settled]:
         """Settle plain successes, a statement for each kind of row.
@@ -278,8 +301,7 @@ class Completer:
             healths.append((key, run.health, one.decision.health))
         ends = self._queue.ack_all(claims)
         self._store.cells.write_all(written)
-        self._store.runs.record_all(records, self._history_runs)
-        self._store.health.put_all(healths, ends)
+        self._store.health.put_all(healths, ends, records, keep=self._history_runs)
         self._renew(settled, now)
         self._queue.drop_dead_polls(keys)
         self._count_successes(settled)
@@ -314,7 +336,7 @@ class Completer:
         )
         self._store.runs.record(charm_key, record, self._history_runs)
         self._store.health.put(charm_key, decision.health)
-        self._end_claim(run, decision)
+        self._end_claim(run, decision, record)
         self._let_wait(run, decision, waiting)
         if decision.enables:
             self._switch.release(
@@ -324,11 +346,21 @@ class Completer:
                 missed_since=before.disabled_at,
             )
         self._count(run, outcome, decision)
+        self._notices.note_end(run.charm, run.claim.job.origin, before, decision)
+        if outcome.stale and self._held is not None:
+            self._hold_writers(self._held, run, decision.health)
         if self._waiting.needs_sign_in:
             self._note_sign_ins(run, outcome)
         settled = Settled(run, outcome, decision, record)
         self._renew([settled], record.finished_at)
         return settled
+
+    def _hold_writers(self, held: HeldWriters, run: InFlight, health: CharmHealth) -> None:
+        """Let nobody write what a charm reads for a while, if it was stale again and again."""
+        writers = held.writers_for(run, health)
+        if writers:
+            timeout_seconds = self._limits.of(run.charm).timeout_seconds
+            self._database.after_commit(partial(held.begin, run, writers, timeout_seconds))
 
     def _decide(
         self, run: InFlight, outcome: Outcome, health: CharmHealth, waiting: Waiting | None
@@ -474,14 +506,16 @@ class Completer:
             requests=requests,
         )
 
-    def _end_claim(self, run: InFlight, decision: Decision) -> None:
+    def _end_claim(self, run: InFlight, decision: Decision, record: RunRecord) -> None:
         claim = run.claim
         if decision.step is Step.RETRY:
             self._queue.retry(claim, decision.run_at)
         elif decision.step in (Step.RERUN, Step.WAIT):
             self._queue.release(claim, decision.run_at)
         elif decision.step is Step.BURY:
-            self._queue.bury(claim)
+            self._queue.bury(claim, record.error, record.cause or "")
+            if claim.job.origin is _SEND:
+                self._store.deliveries.note_dead(claim.job.job_id)
         else:
             self._queue.ack(claim)
         if decision.status is _SUCCESS:

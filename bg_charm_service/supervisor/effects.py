@@ -17,9 +17,11 @@ from bg_charm_service.domain.model import Failure, FieldKind, Outcome, Remind, S
 from bg_charm_service.domain.size_limits import check_run_size, check_state_size
 from bg_charm_service.storage.contract import Storage
 from bg_charm_service.storage.records import CharmRecord, Link
-from bg_charm_service.supervisor.answer_validation import short_message
+from bg_charm_service.supervisor.answers.answer_validation import short_message
+from bg_charm_service.supervisor.events.seals import EventSeals
 from bg_charm_service.supervisor.in_flight import InFlight
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
+from bg_charm_service.supervisor.notices import NoticeBook, checked_texts
 from bg_charm_service.supervisor.reminders import Reminding
 from bg_charm_service.supervisor.run_items import RunItems
 from bg_charm_service.supervisor.waiting_charms import WaitingCharms
@@ -41,7 +43,9 @@ class Effects:
         limits: LimitResolver,
         waiting: WaitingCharms,
         items: RunItems,
+        notices: NoticeBook,
     ) -> None:
+        self._notices = notices
         self._items = items
         self._database = storage.database
         self._store = storage.store
@@ -49,6 +53,7 @@ class Effects:
         self._clock = clock
         self._limits = limits
         self._waiting = waiting
+        self._seals = EventSeals(storage.store)
 
     def are_plain(self, run: InFlight, writes: Mapping[str, bytes], limits: Limits) -> bool:
         """Whether a run wrote nothing but values of its own charm's fields, and may do so."""
@@ -76,6 +81,8 @@ class Effects:
                     self._send(run, send)
                 if outcome.reminds:
                     self._remind(run, outcome.reminds, limits)
+                if outcome.notices:
+                    self._notices.say(run.charm, checked_texts(outcome.notices))
         except InvalidInput as error:
             is_size = isinstance(error, StateTooLarge)
             cause = FailureCause.STATE_SIZE if is_size else FailureCause.STATE
@@ -126,7 +133,7 @@ class Effects:
             target.charm_key,
             target.ref,
             stream,
-            send.event,
+            self._seals.kept(target, stream, send.event),
             run_at=self._clock.steady(),
             now=self._clock.now(),
             is_held=not self._store.health.get(target.charm_key).is_enabled,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from bg_charm_service.domain.outcome_policy import Step
+from bg_charm_service.domain.outcomes.policy import Step
 from bg_charm_service.supervisor.completer import Settled
 
 

@@ -18,15 +18,15 @@ from bg_charm_service.domain.clock import Clock
 from bg_charm_service.domain.errors import ServiceError, ServiceStopping, StorageError
 from bg_charm_service.storage.contract import Database, JobQueue, Storage, Store
 from bg_charm_service.storage.disk_reserve import DiskReserve
-from bg_charm_service.supervisor.answer_checks import AnswerChecks
+from bg_charm_service.supervisor.answers.answer_checks import AnswerChecks
 from bg_charm_service.supervisor.charm_switch import CharmSwitch
 from bg_charm_service.supervisor.completer import Completer, Settled
 from bg_charm_service.supervisor.dispatcher import Batch, Dispatcher
 from bg_charm_service.supervisor.in_flight import InFlight, RunsInFlight
 from bg_charm_service.supervisor.job_waiters import JobWaiters
 from bg_charm_service.supervisor.loop_steps import LoopSteps
-from bg_charm_service.supervisor.pacing import Pace
-from bg_charm_service.supervisor.poll_planner import PollPlanner
+from bg_charm_service.supervisor.planning.pacing import Pace
+from bg_charm_service.supervisor.planning.poll_planner import PollPlanner
 from bg_charm_service.supervisor.recovery import recover_claims
 from bg_charm_service.supervisor.reminders import ReminderSchedule
 from bg_charm_service.supervisor.run_inputs import RunInputs

@@ -16,8 +16,8 @@ from msgspec.structs import replace
 from bg_charm_service.domain.errors import FailureCause
 from bg_charm_service.domain.limits import LIMIT_NAMES, Limits
 from bg_charm_service.domain.model import Failure
+from bg_charm_service.domain.outcomes.refusals import Refusal, RefusalKind, told
 from bg_charm_service.domain.quantities import ports_text
-from bg_charm_service.domain.refusals import Refusal, RefusalKind, told
 from bg_charm_service.domain.text_limits import STORED_ERROR_CHARACTERS
 from bg_charm_service.storage.contract import Store
 from bg_charm_service.storage.records import CharmRecord

@@ -15,6 +15,7 @@ from bg_charm_service.domain.model import Remind
 from bg_charm_service.domain.quantities import size_text
 from bg_charm_service.storage.contract import Storage, Store
 from bg_charm_service.storage.records import CharmRecord, Reminder
+from bg_charm_service.supervisor.events.seals import EventSeals
 from bg_charm_service.supervisor.waiting_charms import WaitingCharms
 
 #: So many reminders are sent in one step, so that one step stays short.
@@ -81,6 +82,7 @@ class Reminding:
         self._charm = charm
         self._now = now
         self._most_bytes = most_bytes
+        self._seals = EventSeals(store)
 
     def put(self, remind: Remind) -> Reminder:
         """Add a reminder, instead of the one of its name; its event is JSON. See `check_room`."""
@@ -100,7 +102,7 @@ class Reminding:
             charm.charm_key,
             name=name or None,
             stream=remind.stream,
-            event=remind.event,
+            event=self._seals.kept(charm, remind.stream, remind.event),
             # What is past comes now: one before the epoch says no more than that.
             remind_at=max(0.0, at),
             now=self._now,

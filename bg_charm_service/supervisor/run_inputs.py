@@ -6,21 +6,27 @@ Reads only; called by the dispatcher, inside the transaction that claims.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import msgspec
 from loguru import logger
+from msgspec.structs import replace
 
 from bg_charm_service.domain.errors import FailureCause, InvalidInput, StorageError
+from bg_charm_service.domain.events.hooks import GivenHook, address_in
+from bg_charm_service.domain.events.secret_paths import secret_parts
 from bg_charm_service.domain.limits import Limits
 from bg_charm_service.domain.model import CharmHealth, Failure, FieldKind, Origin
 from bg_charm_service.domain.oauth import secrets_of, without_refresh_token
+from bg_charm_service.domain.outcomes.run_endings import Ending
 from bg_charm_service.domain.redaction import secret_texts
-from bg_charm_service.domain.run_endings import Ending
 from bg_charm_service.storage.contract import Storage, Store
 from bg_charm_service.storage.records import SUSPECT_DELIVERIES, CellValue, CharmRecord, Claim, Link
 from bg_charm_service.supervisor import batch_policy
+from bg_charm_service.supervisor.events.hook_addresses import HookAddresses
+from bg_charm_service.supervisor.events.seals import EventSeals, secret_paths_of
 from bg_charm_service.supervisor.in_flight import InFlight, SourceDurations
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.supervisor.run_items import RunItems
@@ -35,6 +41,7 @@ from bg_charm_service.workers.protocol.messages import FoundItems, RunSpec, Want
 
 #: Asked of its enum, a member takes many times as long (Python 3.11), and these are for each run.
 _POLL: Final = Origin.POLL
+_SEND: Final = Origin.SEND
 
 #: The snapshots of so many charms are read at once.
 _READ_TOGETHER = 25
@@ -56,6 +63,7 @@ class Prepared(msgspec.Struct, frozen=True, gc=False):
     ending: Ending | None = None
     #: What the fields named in `large` take, in bytes.
     large_bytes: int = 0
+    hooks: dict[str, GivenHook] = {}
 
     def spec(self, *, with_source: bool) -> RunSpec:
         """What the worker is told."""
@@ -80,6 +88,7 @@ class Prepared(msgspec.Struct, frozen=True, gc=False):
             large_bytes=self.large_bytes,
             scheduled_at=job.scheduled_at,
             previous=self.run.health.last_scheduled or None,
+            hooks=self.hooks,
         )
 
 
@@ -94,7 +103,9 @@ class RunInputs:
         items: RunItems,
         problem_of: Callable[[int], Failure | None] = lambda _: None,
         gate: TokenGate | None = None,
+        hooks: HookAddresses | None = None,
     ) -> None:
+        self._hooks = hooks
         self._items = items
         self._problem_of = problem_of
         self._gate = gate or NoSignIns()
@@ -103,6 +114,7 @@ class RunInputs:
         self._queue = storage.queue
         self._limits = limits
         self._durations = durations
+        self._seals = EventSeals(storage.store)
 
     def choice(self) -> BatchChoice:
         """Begin a choice of what one worker is given together."""
@@ -195,6 +207,11 @@ class RunInputs:
     ) -> Prepared | None:
         links: dict[str, Link] = {}
         ending: Ending | None = None
+        job = claim.job
+        hidden = secret_paths_of(charm, job.stream, job.event) if job.origin is _SEND else ()
+        if hidden:
+            event = self._seals.opened(job.ref, job.stream, job.event)
+            claim = replace(claim, job=replace(job, event=event))
         if not charm.schema.has_values_only:
             links = {link.field: link for link in self._store.links.of(charm.charm_key)}
             needs = tuple(sign_ins_of(charm, links, self._store.charms.get))
@@ -218,7 +235,15 @@ class RunInputs:
             problem = self._read_links(charm, links, versions, values)
         if any(f.kind.is_of_items for f in charm.schema.fields):
             collections = self._items.versions(charm, links)
-        secrets = secret_texts(self._secret_values(charm, links, values))
+        hooks = self._hooks.of_run(charm) if self._hooks is not None and charm.schema.hooks else {}
+        secrets = secret_texts(
+            itertools.chain(
+                self._secret_values(charm, links, values),
+                secret_parts(claim.job.event, hidden),
+                # Whoever knows an address may send to it, if nothing that is heard.
+                (msgspec.json.encode((one.url, address_in(one.url))) for one in hooks.values()),
+            )
+        )
         self._cover_sign_ins(charm, versions, values)
         health = self._store.health.get(charm.charm_key)
         mark = self._database.sole_writer.changes.since(charm.charm_key)
@@ -246,6 +271,7 @@ class RunInputs:
             problem=problem,
             ending=ending,
             large_bytes=_size_of(large, sizes),
+            hooks=hooks,
         )
 
     def _cover_sign_ins(

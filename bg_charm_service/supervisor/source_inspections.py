@@ -18,6 +18,7 @@ from bg_charm_service.domain.errors import (
     InvalidInput,
     ServiceError,
 )
+from bg_charm_service.domain.events.hooks import check_hook
 from bg_charm_service.domain.json_values import (
     PART_BYTES,
     CheckedJson,
@@ -25,10 +26,11 @@ from bg_charm_service.domain.json_values import (
     check_json_in_parts,
 )
 from bg_charm_service.domain.limits import Limits, check_changes
-from bg_charm_service.domain.model import CharmSchema, Failure
+from bg_charm_service.domain.model import CharmSchema, Failure, FieldKind
 from bg_charm_service.domain.quantities import size_text
 from bg_charm_service.domain.redaction import mask
-from bg_charm_service.supervisor.answer_validation import short_message
+from bg_charm_service.storage.records import CharmRecord
+from bg_charm_service.supervisor.answers.answer_validation import short_message
 from bg_charm_service.supervisor.refusal_advice import Place, RefusalAdvice
 from bg_charm_service.workers.pool.contract import WorkerPool
 from bg_charm_service.workers.pool.events import InspectFinished
@@ -40,6 +42,9 @@ _MOST_MEMBERS = 1_000
 _DEFAULT_BYTES = 1024 * 1024
 _DOC_CHARACTERS = 100_000
 _NAME_CHARACTERS = 500
+
+#: A secret of an event stands no deeper in it.
+_DEEPEST_PATH = 100
 
 
 class SourceInspections:
@@ -72,6 +77,21 @@ class SourceInspections:
         if isinstance(loaded, Failure):
             raise self.error_of(loaded, place, within)
         return loaded
+
+    async def check_event(
+        self, charm: CharmRecord, source: str, stream: str, event: bytes, *, limits: Limits
+    ) -> str:
+        """Say what of an event does not fit the type of its handler; empty where all does.
+
+        Raises CompilerError where the source does not load.
+        """
+        class_name = charm.schema.class_name
+        answer = await self._ask(
+            source, charm.file_name, class_name, (), limits, stream=stream, event=event
+        )
+        if isinstance(answer, Failure):
+            raise self.error_of(answer, self.advice.place_of(charm), limits)
+        return mask(short_message(answer.event_problem))
 
     async def load(
         self,
@@ -111,6 +131,9 @@ class SourceInspections:
         class_name: str | None,
         values: Sequence[dict[str, bytes]],
         limits: Limits,
+        *,
+        stream: str = "",
+        event: bytes = b"",
     ) -> Inspected | Failure:
         if self._ended_by is not None:
             raise self._ended_by
@@ -119,7 +142,9 @@ class SourceInspections:
         self._waiting[number] = (file_name, future)
         # What the class asks for is not known before.
         within = replace(limits, processors=1)
-        request = Inspect(number, source, file_name, class_name, tuple(values), within)
+        request = Inspect(
+            number, source, file_name, class_name, tuple(values), within, stream, event
+        )
         self._pool.inspect(request)
         try:
             inspected = await future
@@ -191,7 +216,19 @@ def _untruth(inspected: Inspected, schema: CharmSchema, given: Sequence[dict[str
             return "not all values were checked"
     names = [schema.class_name, schema.name, *schema.streams]
     names += [field.name for field in schema.fields]
-    names += [*inspected.hidden, *inspected.withheld, *inspected.said]
+    paths = [path for event in schema.events.values() for path in event.secrets]
+    if len(paths) > _MOST_MEMBERS or any(len(path) > _DEEPEST_PATH for path in paths):
+        return "the types of its events have too many secrets"
+    if not schema.events.keys() <= {*schema.streams, *inspected.withheld}:
+        return "it has the type of an event of no stream"
+    if not schema.hooks.keys() <= {*schema.streams, *inspected.withheld}:
+        return "it has a hook of no stream"
+    columns = [one for columns in schema.columns.values() for one in columns]
+    if len(columns) > _MOST_MEMBERS or any(
+        len(text) >= _NAME_CHARACTERS for one in columns for text in one
+    ):
+        return "it has too many columns, or too long a name of one"
+    names += [*schema.columns, *inspected.hidden, *inspected.withheld, *inspected.said]
     if len(names) > _MOST_MEMBERS or len(schema.doc) > _DOC_CHARACTERS:
         return "it has too many members, or too long a text"
     if not all(name.isidentifier() and len(name) < _NAME_CHARACTERS for name in names):
@@ -199,6 +236,11 @@ def _untruth(inspected: Inspected, schema: CharmSchema, given: Sequence[dict[str
     if sum(len(field.default or b"") for field in schema.fields) > _DEFAULT_BYTES:
         return f"the defaults of its fields are larger than {size_text(_DEFAULT_BYTES)}"
     try:
+        for hook in schema.hooks.values():
+            check_hook(hook)
+            secret = schema.field(hook.secret)
+            if secret is None or secret.kind is not FieldKind.SECRET:
+                return "a hook names no secret of it"
         for field in schema.fields:
             check_json(field.default or b"null")
         check_changes(schema.asks)

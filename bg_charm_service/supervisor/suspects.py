@@ -12,7 +12,7 @@ from dataclasses import replace
 from loguru import logger
 
 from bg_charm_service.domain.clock import Clock
-from bg_charm_service.domain.suspicion import (
+from bg_charm_service.domain.outcomes.suspicion import (
     Life,
     LifeKind,
     died_from_outside,

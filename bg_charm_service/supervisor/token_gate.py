@@ -14,7 +14,7 @@ import msgspec
 from bg_charm_service.domain.errors import FailureCause
 from bg_charm_service.domain.model import Failure, FieldKind, FieldSchema
 from bg_charm_service.domain.oauth import PLAIN_AUTH, SignInKey
-from bg_charm_service.domain.run_endings import Ending, EndingKind
+from bg_charm_service.domain.outcomes.run_endings import Ending, EndingKind
 from bg_charm_service.storage.records import CharmRecord, Claim, Link
 from bg_charm_service.supervisor.in_flight import InFlight
 from bg_charm_service.workers.protocol.messages import TokenGiven, TokenWanted

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from bg_charm_service.domain.clock import Clock
 from bg_charm_service.domain.model import CharmRef
-from bg_charm_service.domain.run_endings import (
+from bg_charm_service.domain.outcomes.run_endings import (
     LONGEST_PAUSE_SECONDS,
     LONGEST_WAIT_SECONDS,
     SPREAD_SECONDS,
@@ -28,7 +28,7 @@ from bg_charm_service.domain.run_endings import (
 )
 from bg_charm_service.storage.contract import Storage
 from bg_charm_service.storage.records import Link
-from bg_charm_service.supervisor.poll_planner import PollPlanner
+from bg_charm_service.supervisor.planning.poll_planner import PollPlanner
 
 #: So many charms are brought forward by one success.
 MOST_AT_ONCE = 200
@@ -109,17 +109,24 @@ class WaitingCharms:
 
         A charm that nobody polls any more says nothing about its host once its time has come.
         """
+        found = [
+            HostDown(host, min(charms.values()), len(charms))
+            for host, charms in self.down().items()
+        ]
+        return sorted(found, key=lambda one: (-one.charms, one.host))
+
+    def down(self) -> dict[str, dict[int, float]]:
+        """Which charms wait for each host that is down, and since when, as `hosts` has it."""
         steady, is_polled = self._clock.steady(), self._planner.is_polled
-        found = []
-        for host, charms in self._hosts.items():
-            since = [
-                began
+        found = {
+            host: {
+                key: began
                 for key, began in charms.items()
                 if is_polled(key) or self._known[key].until > steady
-            ]
-            if since:
-                found.append(HostDown(host, min(since), len(since)))
-        return sorted(found, key=lambda one: (-one.charms, one.host))
+            }
+            for host, charms in self._hosts.items()
+        }
+        return {host: charms for host, charms in found.items() if charms}
 
     def of_kind(self, kind: EndingKind) -> int:
         """How many charms wait for something of that kind."""

@@ -78,6 +78,7 @@ GOOD: dict[str, Any] = {
         "class": "Counter",
         "dry_run": True,
         "upgrade": False,
+        "keep_items": False,
     },
     "PUT /api/charms/{space}/{charm_id}/state/{field}": 1,
     "PUT /api/charms/{space}/{charm_id}/items/{field}": {"items": {"a": ""}, "remove": ["b"]},
@@ -113,17 +114,27 @@ GOOD: dict[str, Any] = {
     "POST /api/integrations/{provider}-oauth/refresh": {"space": "x", "charm": "x", "field": "x"},
     "POST /api/integrations/{provider}-oauth/logout": {"space": "x", "charm": "x", "field": "x"},
     "PUT /api/oauth-clients/{provider}": {"client_id": "x", "client_secret": "x", "issuer": "x"},
+    "POST /api/notice-targets": {
+        "url": "jsons://example.org/x",
+        "name": "phone",
+        "space": "demo",
+        "kinds": ["down"],
+        "down_after_seconds": 60.0,
+    },
 }
 
 #: The fields of each page's form.
 FORMS: dict[str, list[str]] = {
     "POST /charms/{space}/{charm_id}/interval": ["seconds"],
-    "POST /charms/{space}/{charm_id}/field": ["name", "value"],
+    "POST /charms/{space}/{charm_id}/field": ["name", "value", "text"],
     "POST /charms/{space}/{charm_id}/remove": ["name"],
     "POST /charms/{space}/{charm_id}/sign-in": ["provider", "field"],
     "POST /charms/{space}/{charm_id}/sign-out": ["provider", "field"],
+    "POST /charms/{space}/{charm_id}/hook": ["stream"],
     "POST /charms/selected": ["action", "charm"],
+    "POST /add/{name}": ["space", "cause", "field.url"],
     "POST /login": ["token"],
+    "POST /api/integrations/{provider}-oauth/confirm": ["state", "code"],
 }
 
 #: What is posted without a body.
@@ -132,6 +143,7 @@ BARE = {
     "POST /api/charms/{space}/{charm_id}/enable",
     "POST /api/charms/{space}/{charm_id}/disable",
     "POST /api/charms/{space}/{charm_id}/requeue",
+    "POST /api/charms/{space}/{charm_id}/hooks/{stream}/rotate",
     "POST /api/charms/{space}/{charm_id}/pause",
     "POST /api/charms/{space}/{charm_id}/resume",
     "POST /api/spaces/{space}/pause",
@@ -147,6 +159,8 @@ BARE = {
     "POST /spaces/{space}/do/{action}",
     "POST /service/do/{action}",
     "POST /letters/{job_id}/{action}",
+    "POST /api/notice-targets/{name}/test",
+    "POST /notices/{name}/test",
     "POST /logout",
     "POST /sessions/end",
 }
@@ -199,6 +213,7 @@ class Door:
             "space": space,
             "charm_id": charm_id,
             "field": "counter",
+            "stream": "bgUpdater",
             "number": "1",
             "job_id": "1",
             "integration_id": "gmail",

@@ -38,7 +38,19 @@ class Asking(Charm):
 
 HOSTILE = COUNTER.replace('error: str = ""', 'error: str = "<img src=x onerror=alert(1)>"')
 
-PAGES = ("/", "/attention", "/spaces", "/integrations", "/audit", "/docs", "/login", "/?q=nothing")
+PAGES = (
+    "/",
+    "/attention",
+    "/spaces",
+    "/integrations",
+    "/notices",
+    "/audit",
+    "/docs",
+    "/login",
+    "/?q=nothing",
+    "/add",
+    "/add/mail_importer",
+)
 
 
 def test_the_button_registers_and_the_dot_turns_green(operator: Watched, door: Reached) -> None:

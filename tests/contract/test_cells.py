@@ -192,6 +192,10 @@ def test_link_reads_and_writes_inside_a_value(store: Store) -> None:
     link = Link("inbox", target.charm_key, ("mails", "inbox", "1", "read"), is_writable=True)
     store.links.put(source.charm_key, link)
     assert [link] == store.links.of(source.charm_key)
+    assert ([source.charm_key], []) == (
+        store.links.writers_of(target.charm_key),
+        store.links.writers_of(source.charm_key),
+    )
     before = store.links.read(target, link)
     assert b"false" == before.value
     store.links.write(target, link, b"true")

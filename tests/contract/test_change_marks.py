@@ -121,7 +121,7 @@ READING = {
         "source",
     },
     "cells": {"snapshot", "snapshots", "read", "versions", "total_bytes", "state"},
-    "links": {"of", "read", "version"},
+    "links": {"of", "read", "version", "writers_of"},
     "health": {
         "get",
         "get_many",

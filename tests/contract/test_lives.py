@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bg_charm_service.domain.model import CharmRef, Origin
-from bg_charm_service.domain.suspicion import Life, LifeKind
+from bg_charm_service.domain.outcomes.suspicion import Life, LifeKind
 from bg_charm_service.storage.records import KEPT_LIVES, SUSPECT_DELIVERIES
 from tests.contract.engine import Engine
 

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from bg_charm_service.domain.model import CharmRef, CharmSchema, Origin
-from bg_charm_service.domain.schedule_words import NO_WORDS, Missed, ScheduleWords
+from bg_charm_service.domain.schedules.words import NO_WORDS, Missed, ScheduleWords
 from bg_charm_service.storage.records import CharmRecord, NewJob
 from tests.contract.engine import Engine
 

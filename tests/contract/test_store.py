@@ -8,7 +8,6 @@ import pytest
 from msgspec import structs
 
 from bg_charm_service.domain.errors import FailureCause, InvalidInput
-from bg_charm_service.domain.http_requests import HttpRequest
 from bg_charm_service.domain.model import (
     CharmHealth,
     CharmRef,
@@ -19,8 +18,9 @@ from bg_charm_service.domain.model import (
     Registration,
     RunRecord,
 )
+from bg_charm_service.domain.web.requests import HttpRequest
 from bg_charm_service.storage.contract import Store
-from bg_charm_service.storage.records import CharmRecord, Pruned, ScheduleEntry
+from bg_charm_service.storage.records import BroughtNear, CharmRecord, Pruned, ScheduleEntry
 from tests.contract.engine import Engine
 
 OWNER, OTHER = "did:key:owner", "did:key:other"
@@ -395,11 +395,11 @@ def test_requests_of_a_run_are_kept_with_it(store: Store) -> None:
 def test_old_runs_are_pruned_in_slices(store: Store) -> None:
     """What finished before a moment goes, the oldest first, no more at once than asked for."""
     key = add_charm(store, "one").charm_key
-    for number in range(1, 6):
+    for number in range(1, 13):
         store.runs.record(key, run(number, finished_at=NOW + number), keep=100)
-    slices = [store.runs.prune(NOW + 4, 2, keep=1) for _ in range(2)]
+    slices = [store.runs.prune(NOW + 4, 2, keep=8) for _ in range(2)]
     assert [Pruned(2, is_over=False), Pruned(1, is_over=True)] == slices
-    assert [5, 4] == [found.number for found in store.runs.of(key)]
+    assert [*range(12, 3, -1)] == [found.number for found in store.runs.of(key)]
 
 
 def test_newest_runs_are_kept_whatever_their_age(store: Store) -> None:
@@ -420,12 +420,12 @@ def test_newest_runs_are_kept_whatever_their_age(store: Store) -> None:
 def test_pruning_begins_anew(store: Store) -> None:
     """What was kept once goes later, when it is among the newest no more."""
     key = add_charm(store, "one").charm_key
-    for number in range(1, 6):
+    for number in range(1, 9):
         store.runs.record(key, run(number, finished_at=NOW), keep=100)
-    assert Pruned(0, is_over=True) == store.runs.prune(NOW + 1, 10, keep=5)
-    store.runs.record(key, run(6, finished_at=NOW + 9), keep=100)
-    assert Pruned(1, is_over=True) == store.runs.prune(NOW + 1, 10, keep=5)
-    assert [6, 5, 4, 3, 2] == [found.number for found in store.runs.of(key)]
+    assert Pruned(0, is_over=True) == store.runs.prune(NOW + 1, 10, keep=8)
+    store.runs.record(key, run(9, finished_at=NOW + 9), keep=100)
+    assert Pruned(1, is_over=True) == store.runs.prune(NOW + 1, 10, keep=8)
+    assert [*range(9, 1, -1)] == [found.number for found in store.runs.of(key)]
 
 
 def test_history_of_a_charm_that_is_gone_is_not_kept(store: Store) -> None:
@@ -433,9 +433,9 @@ def test_history_of_a_charm_that_is_gone_is_not_kept(store: Store) -> None:
     key = add_charm(store, "one").charm_key
     store.runs.record(key, run(1, finished_at=NOW), keep=100)
     store.charms.mark_removed(key, NOW)
-    assert Pruned(0, is_over=True) == store.runs.prune(NOW + 1, 10, keep=5)
+    assert Pruned(0, is_over=True) == store.runs.prune(NOW + 1, 10, keep=8)
     store.charms.purge_removed(NOW + 1, 10)
-    assert Pruned(1, is_over=True) == store.runs.prune(NOW + 1, 10, keep=5)
+    assert Pruned(1, is_over=True) == store.runs.prune(NOW + 1, 10, keep=8)
 
 
 def test_times_in_the_future_are_brought_near(store: Store) -> None:
@@ -450,7 +450,10 @@ def test_times_in_the_future_are_brought_near(store: Store) -> None:
         store.runs.record(disabled, run(number, finished_at=ahead), keep=100)
     store.health.bring_near(NOW)
     store.charms.bring_near(NOW)
-    assert [2, 1, 0] == [store.runs.bring_near(NOW, 2) for _ in range(3)]
+    moved = []
+    while not (near := store.runs.bring_near(NOW, 2)).is_over:
+        moved.append(near.moved)
+    assert [2, 1] == [count for count in [*moved, near.moved] if count]
     assert [disabled] == store.health.disabled_before(NOW + 1, 10)
     assert ahead == store.health.get(by_hand).disabled_at
     assert {NOW} == {found.finished_at for found in store.runs.of(disabled)}
@@ -464,7 +467,8 @@ def test_times_in_the_past_stay(store: Store) -> None:
     store.health.put(key, health)
     store.runs.record(key, run(1, finished_at=NOW - 5), keep=100)
     store.health.bring_near(NOW)
-    assert (0, NOW - 5) == (store.runs.bring_near(NOW, 2), store.health.get(key).disabled_at)
+    assert BroughtNear(0, is_over=True) == store.runs.bring_near(NOW, 2)
+    assert NOW - 5 == store.health.get(key).disabled_at
     assert NOW - 5 == store.runs.of(key)[0].finished_at
 
 

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 #: A connection on which nobody speaks is closed after so many seconds.
@@ -133,8 +133,8 @@ class FakeServer:
     _server: ThreadingHTTPServer | None = None
     _thread: threading.Thread | None = None
 
-    def __enter__(self) -> FakeServer:
-        owner = self
+    def __enter__(self) -> Self:
+        owner: FakeServer = self
 
         class Handler(_Handler):
             server_of_test = owner

@@ -293,9 +293,9 @@ class Service:
             raise
         return self._pool.submit(_answer_of, connection)
 
-    def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def cli(self, *arguments: str, stdin: int | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command of the command line on the same data directory."""
-        command = self.open_cli(*arguments)
+        command = self.open_cli(*arguments, stdin=stdin)
         try:
             out, errors = command.communicate(timeout=PATIENCE_SECONDS)
         except BaseException:
@@ -304,11 +304,12 @@ class Service:
             raise
         return subprocess.CompletedProcess(command.args, command.returncode, out, errors)
 
-    def open_cli(self, *arguments: str) -> subprocess.Popen[str]:
+    def open_cli(self, *arguments: str, stdin: int | None = None) -> subprocess.Popen[str]:
         """Start such a command, for who looks at what it says while it runs."""
         command = (sys.executable, "-m", "bg_charm_service", "--data-dir", str(self.data_dir))
         return subprocess.Popen(
             [*command, *arguments],
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

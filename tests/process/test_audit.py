@@ -42,6 +42,17 @@ class Signed(Charm):
     async def bg_updater(self, event: dict[str, Any]) -> None: ...
 """
 
+HOOKED = """\
+from typing import Any
+from bg_charm_service import Charm, Secret, hook
+
+class Hooked(Charm):
+    shared: Secret[str] = "a secret"
+    @hook(sign="github", secret="shared")
+    def pushed(self, event: dict[str, Any]) -> None: ...
+    async def bg_updater(self, event: dict[str, Any]) -> None: ...
+"""
+
 #: Each route that changes something, a body for it, and what the log says then.
 CHANGES: dict[tuple[str, str], tuple[Any, list[str]]] = {
     ("POST", "/api/charms"): (
@@ -63,6 +74,7 @@ CHANGES: dict[tuple[str, str], tuple[Any, list[str]]] = {
     ("PUT", f"{CHARM}/source"): ({"source": COUNTER + "\n"}, ["update source"]),
     ("POST", f"{CHARM}/send"): ({"event": {}}, ["send"]),
     ("POST", f"{CHARM}/requeue"): (None, ["requeue"]),
+    ("POST", f"{CHARM}/hooks/{{stream}}/rotate"): (None, ["rotate hook"]),
     ("POST", f"{CHARM}/purge"): ({"stream": "bgUpdater"}, ["purge"]),
     ("DELETE", f"{CHARM}/reminders/{{name:path}}"): (None, ["forget"]),
     ("POST", "/api/jobs/{job_id}/cancel"): (None, ["cancel job"]),
@@ -106,6 +118,16 @@ SIGN_INS: dict[tuple[str, str], tuple[Any, list[str]]] = {
     ("DELETE", "/api/oauth-clients/{provider}"): (None, ["remove client"]),
 }
 
+#: The same for where notices go, one after the other.
+TARGETS: dict[tuple[str, str], tuple[Any, list[str]]] = {
+    ("POST", "/api/notice-targets"): (
+        {"url": "jsons://receiver.invalid/notices", "name": "phone"},
+        ["add target"],
+    ),
+    ("POST", "/api/notice-targets/{name}/test"): (None, ["test target"]),
+    ("DELETE", "/api/notice-targets/{name}"): (None, ["remove target"]),
+}
+
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
@@ -140,7 +162,7 @@ def test_the_table_is_whole() -> None:
         in (Permission.CHANGING, Permission.REGISTERING, Permission.GOVERNING)
         and method != "GET"
     }
-    assert changing == CHANGES.keys() | SIGN_INS.keys()
+    assert changing == CHANGES.keys() | SIGN_INS.keys() | TARGETS.keys()
 
 
 @pytest.mark.parametrize(("method", "path"), CHANGES, ids=" ".join)
@@ -157,6 +179,8 @@ def test_a_change_is_written_down(
     job_id, name, field = 0, "one", "error"
     if "/items/" in path:
         charm, field = service.add(COLLECTING, cause="collecting"), "kept"
+    if "/hooks/" in path:
+        charm = service.add(HOOKED, cause="hooked")
     if "/reminders/" in path:
         later = service.request("POST", f"{charm.path}/send", {"after": 3600})
         name = quote(later["reminder"]["name"])
@@ -170,6 +194,7 @@ def test_a_change_is_written_down(
         space=space_did("test"),
         charm_id=charm.charm_id,
         field=field,
+        stream="pushed",
         integration_id="gmail",
         name=name,
         job_id=job_id,
@@ -203,6 +228,17 @@ def test_sign_ins_are_written_down(service: Service) -> None:
             assert {"operator"} == {each["caller"] for each in new}
             about = {each["charm_id"] for each in new}
             assert about == ({signed.charm_id} if path.startswith(OAUTH) else {""})
+
+
+def test_targets_of_notices_are_written_down(service: Service) -> None:
+    """Who gave one, tried it and took it away; its address is in no entry."""
+    for (method, path), (body, expected) in TARGETS.items():
+        before = audit(service)
+        service.request(method, path.format(name="phone"), body)
+        new = audit(service)[len(before) :]
+        assert expected == [each["action"] for each in new]
+        assert {"operator"} == {each["caller"] for each in new}
+        assert "receiver.invalid" not in str(new)
 
 
 def test_what_is_refused_is_not_written_down(service: Service) -> None:

@@ -6,6 +6,8 @@ without them the tests skip.
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +17,7 @@ import httpx2
 import pytest
 
 from bg_charm_service import calendar_events
+from tests.process.program import wait_until
 from tests.process.running import ROOT, RunningCharm, Service
 from tests.real_servers import RealServer, radicale, xandikos
 
@@ -159,3 +162,40 @@ def test_a_calendar_is_kept_as_its_server_has_it(
             service.start()
             charm.wait_until_settled(job)
         assert calendar.has("one", "days", "odd", "later", "last") == events(charm)
+
+
+#: The same, which notes and fetches a few items in a run: a first sync takes many.
+SMALL = IMPORTER.replace("PORTION = 50", "PORTION = 4").replace("NOTED = 6000", "NOTED = 8")
+
+
+def test_a_first_sync_that_is_killed_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    """KILL of the service, and of its workers, in the middle of it, while the calendar changes."""
+    folder = tmp_path / "server"
+    folder.mkdir()
+    with radicale(folder) as running, httpx2.Client(auth=("me", "any")) as client:
+        calendar = Calendar(running, client)
+        kept = folder / "collection-root" / "me" / "work"
+        names = [f"n{number:02}" for number in range(60)]
+        for name in names:
+            text = item(name, f"DTSTART:{DAY:%Y%m%d}T100000Z\nRRULE:FREQ=DAILY;COUNT=2")
+            (kept / f"{name}.ics").write_text(text, newline="")
+        flags = ("--interval=3600", "--max-retries=9", f"--charm-network={running.port}")
+        with Service(tmp_path / "data", *flags) as service:
+            values = {"url": running.url, "user": "me", "password": "any"}
+            charm = service.add(SMALL, values=values, register=True)
+            for number in range(4):
+                charm.wait_for("run.succeeded")
+                if number % 2:
+                    for pid in service.worker_pids():
+                        os.kill(pid, signal.SIGKILL)
+                else:
+                    service.kill()
+                calendar.remove(names.pop())
+                names.append(f"new{number}")
+                calendar.put(names[-1], item(names[-1], f"DTSTART:{DAY:%Y%m%d}T120000Z"))
+                if not number % 2:
+                    service.start()
+            wait_until(lambda: 0 == charm.get("left") and charm.get("calendars")[0]["token"])
+            poll(charm)
+            assert calendar.has(*names) == events(charm)
+            assert len(names) == len(stored(charm, "sources")) == len(stored(charm, "etags"))

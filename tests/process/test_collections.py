@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import re
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,25 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.process.running import CHARMS, Refused, RunningCharm, Service
+
+LETTERS = """
+from pydantic import BaseModel, Field
+from bg_charm_service import Charm, Items
+
+class Letter(BaseModel):
+    id: int
+    sent: str = Field(default="", title="Sent")
+    sender: str = Field(title="From")
+    subject: str = Field(default="", title="About")
+    text: str = ""
+    tags: list[str] = Field(default_factory=list, title="Tags")
+
+class Letters(Charm):
+    letters: Items[Letter]
+    wanted: Items[str]
+    progress: str = ""
+    def bg_updater(self, event: dict) -> None: ...
+"""
 
 COLLECTED = (CHARMS / "collected.py").read_text()
 
@@ -165,6 +188,32 @@ def test_a_second_look_that_differs_is_stale(service: Service, charm: RunningCha
     assert [["0", "a"], ["0", "a"]] == charm.get("seen")
 
 
+def test_a_run_that_is_stale_again_and_again_gets_its_turn(
+    service: Service, charm: RunningCharm
+) -> None:
+    """After five stale runs in a row, who writes what it reads waits until it is through."""
+    feeder, other = link(service, charm), service.add(COLLECTED)
+    gate = service.gate()
+    job = charm.send(do=[("first", "wanted", 9)], wait=str(gate.folder))
+    for number in range(5):
+        gate.wait_for_run()
+        seen(feeder, ("add", "others", [str(number)]))
+        gate.let_go()
+    gate.wait_for_run()
+    held = feeder.send(do=[("add", "others", ["late"])])
+    # Somebody else runs: what is held was passed over.
+    seen(other, ("len", "wanted"))
+    assert held not in {run["job_id"] for run in feeder.runs()}
+    gate.let_go()
+    charm.wait_until_settled(job)
+    feeder.wait_until_settled(held)
+    assert ["success", *["stale"] * 5] == [
+        run["status"] for run in charm.runs() if run["job_id"] == job
+    ]
+    assert [["0", "1", "2", "3", "4"]] == charm.get("seen")
+    assert [["0", "1", "2", "3", "4", "late"]] == seen(charm, ("first", "wanted", 9))
+
+
 def test_two_runs_that_look_at_what_the_other_writes(service: Service) -> None:
     """Of two runs that each write where the other looks, one sees what the other wrote: no skew."""
     left, right = service.add(COLLECTED), service.add(COLLECTED)
@@ -191,7 +240,7 @@ def test_what_is_no_collection_is_not_linked(service: Service, charm: RunningCha
 
 def asked(charm: RunningCharm, method: str, path: str, body: Any = None, **query: Any) -> Any:
     """Send a request about a collection; gives the answer."""
-    address = f"{charm.path}/{path}" + (f"?{urlencode(query)}" if query else "")
+    address = f"{charm.path}/{path}" + (f"?{urlencode(query, doseq=True)}" if query else "")
     return charm.service.request(method, address, body)
 
 
@@ -223,13 +272,73 @@ def test_pages_of_a_collection(service: Service, charm: RunningCharm) -> None:
     first = service.page(f"/charms/{charm.ref}/items/wanted")
     assert "key 049 &lt;b&gt;" in first
     assert "key 050" not in first
-    link = re.search(r'href="\?(text=&amp;after=[^"]*)"', first)
+    link = re.search(r'href="\?(after=[^"]*)"', first)
     assert link is not None
     second = service.page(f"/charms/{charm.ref}/items/wanted?{unescape(link[1])}")
     assert "key 050 &lt;b&gt;" in second
     assert "key 059" in second
     found = service.page(f"/charms/{charm.ref}/items/wanted?text=key+033")
     assert ("key 033" in found, "key 034" in found) == (True, False)
+
+
+def test_items_are_a_table_to_search_and_filter(service: Service) -> None:
+    """Its columns are the members with a title; each can be looked in, and each item opened."""
+    charm = service.add(LETTERS)
+    letters = {
+        f"{day:02}": {
+            "id": day,
+            "sent": f"2026-11-{day:02}T08:30:00Z",
+            "sender": "Ada <ada@x>" if day % 2 else "Bob",
+            "subject": f"Letter {day} <b>",
+            "text": "a secret garden" if day == 7 else "none",
+            "tags": ["new", "long"] if day == 9 else [],
+        }
+        for day in range(1, 29)
+    }
+    asked(charm, "PUT", "items/letters", {"items": letters})
+    charm.set("progress", "28 of about 100")
+    own = service.page(f"/charms/{charm.ref}")
+    assert "28 of about 100" in own
+    assert "Letter 10 &lt;b&gt;" in own
+    assert "Letter 11" not in own
+    page = f"/charms/{charm.ref}/items/letters"
+    table = service.page(page)
+    titles = ["Sent", "From", "About", "Tags"]
+    assert titles == re.findall(r'<th scope="col">(\w+)</th>', table)
+    assert "2026-11-01 08:30" in table
+    found = service.page(f"{page}?in.sender=ADA&in.sent=2026-11-0&text=letter")
+    assert [1, 3, 5, 7, 9] == [int(one) for one in re.findall(r"<td[^>]*>Letter (\d+)", found)]
+    assert 'name="in.sender" value="ADA"' in found
+    assert "Letter 9 " in service.page(f"{page}?in.tags=new,+long")
+    assert "Letter 7 " in service.page(f"{page}?text=garden")
+    assert "Nothing here is like that." in service.page(f"{page}?in.nothing=x")
+    one = service.page(f"{page}/item?key=07")
+    assert "a secret garden" in one
+    assert "2026-11-07 08:30 UTC" in one
+    where = {"where": ["sender:ada", "sent:2026-11-27"]}
+    assert ["27"] == [
+        item["key"] for item in asked(charm, "GET", "items/letters", **where)["items"]
+    ]
+    with pytest.raises(Refused, match="where: 'ada' is not of the form MEMBER:TEXT"):
+        asked(charm, "GET", "items/letters", where=["ada"])
+    told = service.cli(
+        *("charm", "items", charm.ref, "letters", "--where", "sender=ada", "--where", "id=27")
+    )
+    assert ("27 ", True) == (told.stdout.splitlines()[1][:3], "28 items" in told.stderr)
+
+
+def test_a_table_of_days_begins_today(service: Service) -> None:
+    """On the page of its charm; what was before is in the whole table."""
+    charm = service.add(LETTERS, cause="days")
+    today = datetime.now(UTC)
+    days = {when: f"{today + timedelta(days=when):%Y-%m-%d}" for when in (-3, 3)}
+    items = {f"{day} a": {"id": 1, "sender": day} for day in days.values()}
+    asked(charm, "PUT", "items/letters", {"items": items})
+    own, table = (service.page(f"/charms/{charm.ref}{path}") for path in ("", "/items/letters"))
+    assert "from today" in own
+    assert [True, False] == [f">{days[when]}<" in own for when in (3, -3)]
+    assert f">{days[-3]}<" in table
+    assert f"after={today:%Y-%m-%d}" in table
 
 
 def test_a_run_that_wrote_items_only_says_so(service: Service) -> None:
@@ -284,6 +393,71 @@ def test_a_removed_field_takes_its_items_along(service: Service, charm: RunningC
         asked(charm, "GET", "items/people")
     report = asked(charm, "PUT", "source", {"source": COLLECTED, "file": "with.py"})
     assert [0, ["a"]] == seen(charm, ("len", "people"), ("first", "wanted", 5))
+
+
+def test_items_that_would_be_lost_are_counted_and_asked_for(
+    service: Service, charm: RunningCharm, tmp_path: Path
+) -> None:
+    """A new source without a collection that has items: on a terminal, nothing without a yes."""
+    seen(charm, ("put", "people", {"x": {"name": "X"}}), ("add", "wanted", ["a", "b"]))
+    without = tmp_path / "without.py"
+    without.write_text(COLLECTED.replace("    wanted: Items[str]\n", ""))
+    command = ("charm", "update", charm.ref, str(without))
+    asks = re.compile(r"Update .*, and remove the collection wanted with its 2 items\? \[y/N\]")
+    told = service.cli(*command, "--dry-run").stdout
+    assert "field no longer used: wanted, a collection with 2 items" in told
+    refused = answered_at_a_terminal(service, command, "n\n")
+    assert (1, True) == (refused.returncode, bool(asks.search(refused.stdout)))
+    assert ["a", "b"] == seen(charm, ("first", "wanted", 5))[0]
+    done = answered_at_a_terminal(service, command, "y\n")
+    assert (0, True) == (done.returncode, bool(asks.search(done.stdout)))
+    assert "wanted, a collection with 2 items" in done.stdout
+    with pytest.raises(Refused, match="has no field wanted"):
+        charm.get("wanted")
+
+
+def test_items_are_checked_against_a_new_type(charm: RunningCharm) -> None:
+    """Those that do not fit keep a new source from being applied, and are named."""
+    seen(charm, ("put", "people", {"x": {"name": "X"}, "y": {"name": "Y"}}))
+    other = COLLECTED.replace("    people: Items[Person]\n", "    people: Items[int]\n")
+    report = asked(charm, "PUT", "source", {"source": other, "file": "other.py"})
+    assert not report["applied"]
+    assert "people['x']" in report["problems"][0]
+    seen(charm, ("remove", "people", ["x", "y"]))
+    assert asked(charm, "PUT", "source", {"source": other, "file": "other.py"})["applied"]
+
+
+def test_items_beyond_what_is_checked_are_told(charm: RunningCharm) -> None:
+    """Of a large collection the first ones are checked, and the answer says how many."""
+    for part in range(3):
+        items = {f"{part}{number:02}": {"name": "N" * 50_000} for number in range(20)}
+        asked(charm, "PUT", "items/people", {"items": items})
+    report = asked(charm, "PUT", "source", {"source": COLLECTED + "\n", "file": "same.py"})
+    assert report["applied"]
+    assert [] == report["problems"]
+    (note,) = report["notes"]
+    assert re.fullmatch(r"Of the 60 items of people the first 4\d were checked\.", note), note
+
+
+def test_an_item_is_shown_by_its_path(service: Service, charm: RunningCharm) -> None:
+    """FIELD/KEY is an item, also where its key has a bar; what is not there is named."""
+    seen(charm, ("put", "people", {"x/y": {"name": "X"}}))
+    assert "X" in service.cli("charm", "get", charm.ref, "people/x/y").stdout
+    assert "has no item 'z'" in service.cli("charm", "get", charm.ref, "people/z").stderr
+    assert "has no collection no" in service.cli("charm", "get", charm.ref, "no/z").stderr
+
+
+def answered_at_a_terminal(
+    service: Service, command: Sequence[str], said: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command whose standard input is a terminal at which somebody answers."""
+    ours, theirs = pty.openpty()
+    try:
+        os.write(ours, said.encode())
+        return service.cli(*command, stdin=theirs)
+    finally:
+        os.close(ours)
+        os.close(theirs)
 
 
 def test_a_collection_stays_one(service: Service, charm: RunningCharm) -> None:

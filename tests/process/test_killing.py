@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from pathlib import Path
 
 import pytest
 
+from tests.fakes.http_server import NO_ANSWER, Answer, FakeServer, Seen, answer
 from tests.process.running import CHARMS, Service, wait_until_ended, watched, watched_descendants
+
+ASKING = """\
+import os
+from typing import Any
+from bg_charm_service import Charm
+
+class Asking(Charm):
+    url: str = ""
+
+    async def bg_updater(self, event: dict[str, Any]) -> None:
+        async with self.http(base_url=self.url) as http:
+            await http.get("first")
+            print("before the second")
+            await http.get("second", params={"pid": os.getpid()})
+"""
 
 LINKED = (CHARMS / "linked.py").read_text()
 
@@ -50,6 +67,29 @@ def test_killed_worker_fails_one_attempt(data_dir: Path) -> None:
         assert (1, 0) == (view["executions"], view["failures"])
         # Calculated anew from two clocks each time: the same moment, not the same number.
         assert pytest.approx(due, abs=60) == view["next_due"]
+
+
+def test_killed_run_keeps_what_it_had_asked_for(data_dir: Path) -> None:
+    """KILL of a worker in mid-run: its record has the requests until then, as it has the log."""
+    with Service(data_dir, "--interval=3600", "--max-retries=0") as service, FakeServer() as server:
+
+        def kill(seen: Seen) -> Answer:
+            os.kill(int(seen.query["pid"][0]), signal.SIGKILL)
+            return NO_ANSWER
+
+        server.on("/first", answer(body="hello")).on("/second", kill)
+        charm = service.add(ASKING, values={"url": server.url})
+        run = charm.run()
+        assert ("failure", "signal", "before the second\n") == (
+            *(run["status"], run["cause"]),
+            run["log"],
+        )
+        assert [("/first", 200, 5, ""), ("/second", 0, 0, "unfinished")] == [
+            (one["path"], one["status"], one["received_bytes"], one["fault"])
+            for one in run["requests"]
+        ]
+        said = service.cli("charm", "logs", charm.ref, "--requests").stdout
+        assert re.search(r"GET 127.0.0.1/second  no answer  .*  unfinished\n", said)
 
 
 def test_killed_idle_worker_is_nobodys_fault(data_dir: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import imaplib
+import os
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -146,6 +148,23 @@ def test_a_service_that_is_killed_loses_and_doubles_nothing(service: Service, bo
     wait_until(lambda: " of about " not in charm.get("progress"))
     charm.run()
     assert list(box.mails().items()) == list(imported(charm).items())
+
+
+def test_workers_that_are_killed_lose_and_double_nothing(tmp_path: Path, box: Box) -> None:
+    """KILL of a worker in a first sync that is half done: the next run begins where it did."""
+    box.append(*range(1, 61))
+    with Service(tmp_path / "workers", "--max-retries=9") as service:
+        charm = box.charm(service)
+        charm.register("mail")
+        for _ in range(3):
+            charm.wait_for("run.succeeded")
+            for pid in service.worker_pids():
+                os.kill(pid, signal.SIGKILL)
+            box.store(str(max(box.mails())), "\\Deleted")
+            box.append(70)
+        wait_until(lambda: charm.get("progress") and " of about " not in charm.get("progress"))
+        charm.run()
+        assert list(box.mails().items()) == list(imported(charm).items())
 
 
 def test_a_password_that_is_refused_is_asked_for(service: Service, box: Box) -> None:

@@ -8,7 +8,7 @@ import sys
 from tests.unit.pages import ROOT
 
 #: All but what lasts as long as a provider is left alone for: half a minute.
-QUICK = ("waiting", "maintenance", "sign-in", "stopped", "stale", "outage")
+QUICK = ("waiting", "maintenance", "sign-in", "stopped", "stale", "outage", "silence")
 
 
 def demonstrate(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -26,7 +26,7 @@ def test_every_step_happens() -> None:
     """With a provider that asks for little patience: each step is shown, in order, and done."""
     done = demonstrate("--patience=3", "--away=1", *reversed(QUICK))
     assert 0 == done.returncode, done.stdout + done.stderr
-    titles = [line for line in done.stdout.splitlines() if " of 6. " in line]
+    titles = [line for line in done.stdout.splitlines() if " of 7. " in line]
     assert [name.capitalize() for name in QUICK] == [
         title.partition(". ")[2].partition(":")[0] for title in titles
     ]
@@ -36,6 +36,8 @@ def test_every_step_happens() -> None:
         "Stopped: the parcel was delivered",
         "localhost is down since",
         "3 charms wait as one line; no failure is counted, none is disabled.",
+        "Told by a notice: ",
+        "No heartbeat for 5 s: whoever listens sounds the alarm.",
     ):
         assert shown in done.stdout
     assert "Every step happened" in done.stdout

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bg_charm_service.domain.model import CharmRef, CharmSchema
-from bg_charm_service.domain.outcome_policy import FailurePolicy, RunStatus
+from bg_charm_service.domain.outcomes.policy import FailurePolicy, RunStatus
 from bg_charm_service.workers.pool.contract import Isolation, PoolLimits
 from bg_charm_service.workers.pool.pool import Pool
 from tests.unit.test_loop import Bench

@@ -156,7 +156,9 @@ def test_catalogue_names_every_integration(service: Service) -> None:
     service.write("return LIST")
     catalogue = service.run(lambda scanner: scanner.describe())
     infos = {info.id: info for info in catalogue.integrations}
-    assert {"discord", "gcal", "gmail", "mail", "manual", "mine", "opml"} == infos.keys()
+    assert {
+        *("calendar", "discord", "gcal", "gmail", "mail", "manual", "mine", "opml", "rss")
+    } == infos.keys()
     assert (CELL.space, CELL.cell_id) == (infos["mine"].space, infos["mine"].cell)
     assert () == catalogue.problems
 
@@ -177,7 +179,7 @@ def test_broken_sources_stop_nobody_else(service: Service) -> None:
     )
     catalogue = service.run(lambda scanner: scanner.describe())
     ids = [info.id for info in catalogue.integrations]
-    assert ["discord", "gcal", "gmail", "mail", "manual", "mine", "opml"] == ids
+    assert ["calendar", "discord", "gcal", "gmail", "mail", "manual", "mine", "opml", "rss"] == ids
     reasons = {
         "a_raises.py": "ZeroDivisionError: division by zero (a_raises.py, line 1)",
         "b_exits.py": "its process exited with 3",
@@ -194,7 +196,9 @@ def test_broken_sources_stop_nobody_else(service: Service) -> None:
 
 def test_unknown_integration_names_the_known_ones(service: Service) -> None:
     """The error of a mistyped --integration lists what there is."""
-    with pytest.raises(NotFound, match=r"Unknown integration: gmial\. Available: discord, gcal"):
+    with pytest.raises(
+        NotFound, match=r"Unknown integration: gmial\. Available: calendar, discord, gcal"
+    ):
         service.run(lambda scanner: scanner.scan("gmial"))
 
 

@@ -240,9 +240,21 @@ def test_a_provider_sends_a_browser_back(tmp_path: Path, provider: OAuthServer) 
 
         browser = {"accept": "text/html,*/*;q=0.8"}
         wrong = httpx2.get(f"{url}{back.path}?state=other&code=other", headers=browser)
-        first, second = (httpx2.get(address, headers=browser) for _ in range(2))
+        # Fetched as often as one likes: nothing is kept before the person has read for whom it is.
+        asked = [httpx2.get(address, headers=browser) for _ in range(2)]
+        form = dict(re.findall(r'name="(state|code)" value="([^"]*)"', asked[0].text))
+        (confirm,) = re.findall(r'action="([^"]*)"', asked[0].text)
+        assert (0, []) == (provider.refreshes, service.request("GET", "/api/sign-ins"))
+        first, second = (
+            httpx2.post(f"{url}{confirm}", data=form, headers=browser) for _ in range(2)
+        )
 
-        assert [400, 200, 400] == [one.status_code for one in (wrong, first, second)]
+        assert [400, 200, 200, 200, 400] == [
+            one.status_code for one in (wrong, *asked, first, second)
+        ]
+        assert f"Reader (test/{charm.charm_id})" in asked[0].text
+        assert "mail.read, calendar.read" in asked[0].text
+        assert re.search(r"begun by <strong>[^<]+</strong>", asked[0].text)
         assert USER["email"] in first.text
         assert charm.charm_id in first.text
         assert "begin it again" in second.text
@@ -341,6 +353,8 @@ def test_a_refused_refresh_is_a_sign_in_that_is_needed(
     assert "invalid_grant" in charm.view()["status"]
     listed = run(service, "auth", "list", stdin="").stdout
     assert "again" in listed
+    assert re.search(r"SPACE +NAME", listed)
+    assert re.search(r" test +Reader …", listed)
     assert "invalid_grant" in listed
     space, charm_id = charm.ref.split("/")
     login = f"auth login fake --space {space} --charm {charm_id}"

@@ -10,22 +10,28 @@ import asyncio
 import contextlib
 import dataclasses
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
 from msgspec.structs import replace
 
-from bg_charm_service.domain.backoff import MAX_DELAY_SECONDS
-from bg_charm_service.domain.errors import CommitInDoubt, StorageError
-from bg_charm_service.domain.http_requests import HttpRequest
+from bg_charm_service.domain.errors import CommitInDoubt, ServiceStopping, StorageError
+from bg_charm_service.domain.events.hooks import hash_of
 from bg_charm_service.domain.items import TouchedItems
 from bg_charm_service.domain.model import Job, Outcome
+from bg_charm_service.domain.notices import Message, MessageStatus, Notice
 from bg_charm_service.domain.oauth import SignInKey
-from bg_charm_service.domain.run_endings import Ending
-from bg_charm_service.domain.schedule_words import Missed
-from bg_charm_service.domain.schedules import Schedule
+from bg_charm_service.domain.outcomes.backoff import MAX_DELAY_SECONDS
+from bg_charm_service.domain.outcomes.run_endings import Ending
+from bg_charm_service.domain.schedules.schedule import Schedule
+from bg_charm_service.domain.schedules.words import Missed
+from bg_charm_service.domain.web.requests import HttpRequest
+from bg_charm_service.notices.messages import Report, ReportKind
 from bg_charm_service.service.dependencies import PartTypes
+from bg_charm_service.service.hooks.intake import HookIntake, OpenHook
+from bg_charm_service.service.hooks.pokes import Pokes
+from bg_charm_service.service.notices.delivery import NoticeDelivery
 from bg_charm_service.service.token_keeper import TokenKeeper, _Asked
 from bg_charm_service.sign_in.messages import AnswerKind, ProviderAnswer
 from bg_charm_service.storage.records import CharmRecord, Claim, NewJob, ScheduleEntry
@@ -37,16 +43,18 @@ from bg_charm_service.supervisor.completer import Completer, Settled
 from bg_charm_service.supervisor.dispatcher import Dispatcher
 from bg_charm_service.supervisor.in_flight import InFlight
 from bg_charm_service.supervisor.loop import Supervisor
-from bg_charm_service.supervisor.poll_planner import PollPlanner
+from bg_charm_service.supervisor.notices import NoticeBook
+from bg_charm_service.supervisor.planning.poll_planner import PollPlanner
+from bg_charm_service.supervisor.planning.timetable import Turn
 from bg_charm_service.supervisor.reminders import ReminderSchedule
 from bg_charm_service.supervisor.run_items import RunItems
-from bg_charm_service.supervisor.timetable import Turn
 from bg_charm_service.supervisor.token_gate import Later, Need
 from bg_charm_service.workers.pool.events import PoolEvent, RunFinished
 from bg_charm_service.workers.pool.pool import Pool
 from bg_charm_service.workers.pool.worker_process import WorkerProcess
 from bg_charm_service.workers.protocol.messages import Answer, RunSpec
-from tests.simulation.plan import crowded, hectic, scarce, scarce_and_hectic, signed_in
+from tests.simulation.cast import Deed
+from tests.simulation.plan import as_drawn, brief
 from tests.simulation.timeline import LifeClock
 from tests.simulation.workers import SimulatedProcesses
 from tests.simulation.world import Bug
@@ -191,6 +199,23 @@ class TrustingKeeper(TokenKeeper):
 
     def _check(self, claim: Claim, need: Need, needed_until: float) -> Later | Ending | None:
         return super()._check(claim, need, self._clock.now())
+
+
+class StubbornKeeper(TokenKeeper):
+    """Gives a run the same token once more that its provider has refused."""
+
+    def _is_another(self, key: SignInKey, seen: str) -> bool:
+        return True
+
+
+class LoyalKeeper(TokenKeeper):
+    """Keeps what a provider answers, though somebody has signed out meanwhile."""
+
+    def _take_in(self, key: SignInKey, asked: _Asked, answer: ProviderAnswer) -> Ending | None:
+        if self._store.sign_ins.get(key) is None:
+            self._store.cells.write(asked.charm, key.field, asked.stored)
+            self._store.sign_ins.put(asked.record)
+        return super()._take_in(key, asked, answer)
 
 
 class NotingKeeper(TokenKeeper):
@@ -478,10 +503,64 @@ class LazyDatabase(Database):
         super()._undo()
 
 
+class LaterBook(NoticeBook):
+    """Writes what is to be told once what has caused it is on disk."""
+
+    def tell(self, notice: Notice) -> None:
+        def later() -> None:
+            with self._database.transaction():
+                super(LaterBook, self).tell(notice)
+
+        self._database.after_commit(later)
+
+
+class HeedlessBook(NoticeBook):
+    """Takes whatever is of one kind for the same thing."""
+
+    def tell(self, notice: Notice) -> None:
+        super().tell(replace(notice, subject="all"))
+
+
+class SparingBook(NoticeBook):
+    """Tells nothing that was told a moment ago, and forgets it."""
+
+    def tell(self, notice: Notice) -> None:
+        due = self._store.notices.next_due()
+        if due is None:
+            super().tell(notice)
+
+
+class HastyDelivery(NoticeDelivery):
+    """Sends, and then writes down that it is about to."""
+
+    def _begun(self, message: Message) -> Message:
+        return replace(message, status=MessageStatus.SENDING, tries=message.tries + 1)
+
+
+class ForgetfulDelivery(NoticeDelivery):
+    """Does not write down that a message was taken."""
+
+    def _settled(self, message: Message, report: Report, *, is_last: bool = False) -> Message:
+        if report.kind is ReportKind.DONE:
+            report = Report(ReportKind.REFUSED)
+        return super()._settled(message, report, is_last=is_last)
+
+
 class StubbornDatabase(Database):
     """Goes on remembering what was undone."""
 
     def on_rollback(self, callback: Callable[[], None]) -> None: ...
+
+
+class TardyRowsDatabase(Database):
+    """Keeps what is packed into rows in memory, until more of it comes."""
+
+    _late: Sequence[Any] = ()
+
+    def executemany(self, sql: str, rows: Iterable[Any]) -> sqlite3.Cursor:
+        if sql.startswith("INSERT INTO run_chunks"):
+            rows, self._late = self._late, list(rows)
+        return super().executemany(sql, rows)
 
 
 class EagerDatabase(Database):
@@ -537,8 +616,78 @@ class Undead(SimulatedProcesses):
             worker.live_on()
 
 
+class HastyIntake(HookIntake):
+    """Says that something is stored before it is."""
+
+    def take(self, hook: OpenHook, delivery_id: str, event: bytes) -> int:
+        take = super().take
+
+        def store() -> None:
+            with contextlib.suppress(Exception):
+                take(hook, delivery_id, event)
+
+        asyncio.get_running_loop().call_later(20.0, store)
+        return 0
+
+
+class RememberingIntake(HookIntake):
+    """Remembers the id of a delivery before its event, and lets its sender wait in vain."""
+
+    def take(self, hook: OpenHook, delivery_id: str, event: bytes) -> int:
+        deliveries, hook_key = self._store.deliveries, hook.record.hook_key
+        now, id_hash = self._parts.clock.steady(), hash_of(delivery_id)
+        known = deliveries.find(hook_key, id_hash, now)
+        if known is not None:
+            return known.job_id
+        with self._parts.database.transaction():
+            deliveries.put(hook_key, id_hash, 0, now)
+        take = super().take
+
+        def store() -> None:
+            with contextlib.suppress(Exception):
+                take(hook, "", event)
+
+        asyncio.get_running_loop().call_later(20.0, store)
+        raise ServiceStopping("The connection broke.")
+
+
+class BlurredIntake(HookIntake):
+    """Takes ids of deliveries for those of all addresses."""
+
+    def take(self, hook: OpenHook, delivery_id: str, event: bytes) -> int:
+        record = replace(hook.record, hook_key=0)
+        return super().take(replace(hook, record=record), delivery_id, event)
+
+
+class ForgetfulPokes(Pokes):
+    """Forgets what comes while a charm is polled."""
+
+    def settled(self, settled: Sequence[Settled]) -> None:
+        self._poked.clear()
+
+
 _IDLE = """NOT EXISTS (SELECT 1 FROM ack_queue_jobs AS live
     WHERE live.charm_key = job.charm_key AND live.status IN (1, 2) AND live.status = 2)"""
+
+#: How often charms misbehave in worlds in which they do so for nothing, or for much.
+NEVER = (0.0,)
+OFTEN = (1.0, 0.5)
+
+#: What worlds are like in which several bugs show soon.
+THREE_SPACES = brief(charms=6, spaces=3)
+DAYS = brief(
+    charms=3,
+    interval_seconds=3600.0,
+    run_seconds=0.2,
+    polls=16,
+    moments=80,
+    rates=NEVER,
+    watched_share=0.2,
+)
+HUB = brief(charms=1, takers=4, workers=4, spaces=4)
+SIGNED_IN = brief(charms=1, readers=3, workers=3, spaces=3)
+TOLD = brief(charms=1, tellers=4, run_seconds=0.2)
+HOOKED = brief(charms=1, hooked=2, moments=80)
 
 #: Each bug with what the simulation says when it finds it.
 BUGS = (
@@ -557,6 +706,8 @@ BUGS = (
             "quiet hours are not kept",
             PartTypes(planner=SleeplessPlanner),
             favourite="set_schedule",
+            trick="change_temper",
+            world=DAYS,
         ),
         "in the quiet hours",
     ),
@@ -565,6 +716,7 @@ BUGS = (
             "what is to be skipped is made up for",
             PartTypes(planner=ThoroughPlanner),
             favourite="set_schedule",
+            world=brief(interval_seconds=3600.0, run_seconds=0.2, polls=24, moments=60),
         ),
         "makes up for a time",
     ),
@@ -581,12 +733,14 @@ BUGS = (
             "polls are put twice",
             sql=(("?8, ?9, ?10,\n", "?8, ?9 || NULL, ?10,\n"),),
             favourite="run_now",
-            world=hectic,
         ),
         "second live poll",
     ),
-    (Bug("charms overlap", sql=((_IDLE, "1"),)), "was claimed while job"),
-    (Bug("runs end twice", PartTypes(completer=RepeatingCompleter)), "ended a second time"),
+    (Bug("charms overlap", sql=((_IDLE, "1"),), world=as_drawn), "was claimed while job"),
+    (
+        Bug("runs end twice", PartTypes(completer=RepeatingCompleter), world=as_drawn),
+        "ended a second time",
+    ),
     (
         Bug("writes are lost", sql=(("value = ?4", "value = iif(?4, value, 0)"),)),
         "and had .* successes",
@@ -594,14 +748,32 @@ BUGS = (
     (Bug("failures are successes", PartTypes(completer=KindCompleter)), "no worker did it"),
     (Bug("runs send in vain", PartTypes(completer=MuteCompleter)), "was never queued"),
     (
-        Bug("sends overtake", sql=(("?8, ?9, ?10,\n", "0 * ?8, ?9, ?10,\n"),)),
+        Bug(
+            "sends overtake",
+            sql=(("?8, ?9, ?10,\n", "0 * ?8, ?9, ?10,\n"),),
+            favourite="send_many",
+            world=brief(charms=2, moments=80, rates=OFTEN, deeds=(Deed.RAISE,)),
+        ),
         "overtook the earlier send",
     ),
     (
-        Bug("disabling drops sends", sql=(("status = 1 AND origin = 'poll'", "status = 1"),)),
+        Bug(
+            "disabling drops sends",
+            sql=(("status = 1 AND origin = 'poll'", "status = 1"),),
+            favourite="send_many disable",
+            trick="change_temper",
+            world=brief(
+                charms=2,
+                run_seconds=5.0,
+                timeout_seconds=20.0,
+                moments=60,
+                rates=NEVER,
+                watched_share=0.2,
+            ),
+        ),
         "a send, was deleted",
     ),
-    (Bug("the innocent pay", PartTypes(completer=BlamingCompleter)), "pays for"),
+    (Bug("the innocent pay", PartTypes(completer=BlamingCompleter), world=as_drawn), "pays for"),
     (
         Bug("suspects too early", sql=(("deliveries = deliveries + 1", "deliveries = 4"),)),
         "before it was a suspect",
@@ -621,6 +793,8 @@ BUGS = (
         Bug(
             "waiting is cut short by a start",
             sql=(("CROSS JOIN waits ON charm_key = wanted", "CROSS JOIN waits ON charm_key < 0"),),
+            trick="deploy",
+            world=brief(rates=OFTEN, deeds=(Deed.WAIT, Deed.DOWN)),
         ),
         "waits, and is due",
     ),
@@ -629,6 +803,7 @@ BUGS = (
             "whoever is off comes back by time",
             sql=(("= 'failures' AND d", "<> '' AND d"),),
             favourite="disable",
+            world=as_drawn,
         ),
         "let run again by nobody",
     ),
@@ -637,56 +812,155 @@ BUGS = (
             "successes drop events that were given up",
             sql=(("status = 9 AND origin <> 'send' AND _id", "status = 9 AND _id"),),
             favourite="send_many",
+            world=brief(rates=OFTEN, deeds=(Deed.RAISE,)),
         ),
         "dropped by nobody",
     ),
-    (Bug("jobs are overlooked", queue=DeafQueue), "is due for|no success"),
+    (Bug("jobs are overlooked", queue=DeafQueue, world=THREE_SPACES), "is due for|no success"),
     (
-        Bug("workers are rooted", PartTypes(dispatcher=RootedDispatcher), world=scarce),
+        Bug("workers are rooted", PartTypes(dispatcher=RootedDispatcher), world=THREE_SPACES),
         "is due for|no success",
     ),
-    (Bug("the clock is the wall's", clock=WallClock), "due|no success|never answered|sleeping"),
-    (Bug("the queue is miscounted", queue=MiscountingQueue), "and shows"),
+    (
+        Bug("the clock is the wall's", clock=WallClock, trick="set_clock"),
+        "due|no success|never answered|sleeping",
+    ),
+    (
+        Bug(
+            "the queue is miscounted",
+            queue=MiscountingQueue,
+            world=brief(rates=OFTEN, deeds=(Deed.RAISE,)),
+        ),
+        "and shows",
+    ),
     (
         Bug("done jobs pile up", sql=(("WHERE status = 5 AND _id", "WHERE status = 55 AND _id"),)),
         "finished jobs are kept",
     ),
     (
-        Bug("histories grow", sql=(("FROM runs WHERE run_key B", "FROM runs WHERE -run_key B"),)),
+        Bug(
+            "histories grow",
+            sql=(("FROM runs WHERE run_key B", "FROM runs WHERE -run_key B"),),
+            world=brief(charms=2, history_runs=3, polls=20, rates=OFTEN, deeds=(Deed.RAISE,)),
+        ),
         "too many runs",
     ),
-    (Bug("mates pay", PartTypes(pool=SternPool), world=crowded), "pays for what it did not do"),
-    (Bug("mates count as begun", PartTypes(pool=CountingPool)), "counts as delivered"),
-    (Bug("answers are crossed", PartTypes(pool=CrossedPool)), "and had .* successes|no worker did"),
-    (Bug("mates are made twice", PartTypes(pool=HastyPool)), "at once|pays for"),
-    (Bug("leaks are lived with", PartTypes(pool=TolerantPool)), "beside what another left"),
     (
-        Bug("nobody is told", PartTypes(supervisor=SilentSupervisor), favourite="run_now"),
+        Bug(
+            "rows of packed runs pile up",
+            sql=(("FROM run_chunks WHERE chunk_key B", "FROM run_chunks WHERE -chunk_key B"),),
+            world=as_drawn,
+        ),
+        "too many runs",
+    ),
+    (
+        Bug(
+            "rings drop their newest",
+            sql=((", ring = ? WHERE", ", ring = coalesce(ring, ?) WHERE"),),
+            world=as_drawn,
+        ),
+        "and not recorded|is missing",
+    ),
+    (
+        Bug(
+            "runs leave their ring and get no row",
+            sql=(("packed) VALUES (?, ?, ?, ?)", "packed) SELECT ?, ?, ?, ? WHERE 0"),),
+        ),
+        "is missing",
+    ),
+    (
+        Bug(
+            "rows of packed runs are written twice",
+            sql=(
+                (
+                    "packed) VALUES (?, ?, ?, ?)",
+                    "packed) SELECT ?1 + n, ?2, ?3, ?4 FROM (SELECT 0 AS n UNION ALL SELECT 1)",
+                ),
+            ),
+        ),
+        "recorded twice",
+    ),
+    (Bug("rows of packed runs come late", database=TardyRowsDatabase), "is missing"),
+    (
+        Bug(
+            "mates pay",
+            PartTypes(pool=SternPool),
+            world=brief(
+                charms=12, run_seconds=0.001, rates=(0.0, 0.5), deeds=(Deed.SIGNAL, Deed.EXIT)
+            ),
+        ),
+        "pays for what it did not do",
+    ),
+    (
+        Bug("mates count as begun", PartTypes(pool=CountingPool), world=as_drawn),
+        "counts as delivered",
+    ),
+    (
+        Bug(
+            "answers are crossed",
+            PartTypes(pool=CrossedPool),
+            world=brief(
+                charms=6,
+                spaces=3,
+                workers=3,
+                run_seconds=0.001,
+                rates=(0.0, 1.0),
+                deeds=(Deed.RAISE,),
+            ),
+        ),
+        "and had .* successes|no worker did",
+    ),
+    (Bug("mates are made twice", PartTypes(pool=HastyPool), world=as_drawn), "at once|pays for"),
+    (
+        Bug("leaks are lived with", PartTypes(pool=TolerantPool), world=as_drawn),
+        "beside what another left",
+    ),
+    (
+        Bug(
+            "nobody is told",
+            PartTypes(supervisor=SilentSupervisor),
+            favourite="run_now",
+            trick="change_temper",
+            world=brief(polls=2),
+        ),
         "never answered",
     ),
-    (Bug("retries lose their delay at a start", queue=ImpatientQueue), "lost its delay"),
+    (
+        Bug("retries lose their delay at a start", queue=ImpatientQueue, world=as_drawn),
+        "lost its delay",
+    ),
     (Bug("retries come early", queue=HurriedQueue), "before its time"),
     (Bug("answers are told too early", PartTypes(supervisor=HastySupervisor)), "before it is w"),
     (Bug("acknowledged before it is written", database=LazyDatabase), "before it is written"),
     (Bug("callbacks before the commit", database=EagerDatabase), "before it is written"),
     (
-        Bug("refused and found", database=HopefulDatabase, favourite="send", world=hectic),
+        Bug(
+            "refused and found", database=HopefulDatabase, favourite="send", trick="leave_in_doubt"
+        ),
         "was refused, and queued all the same",
     ),
-    (Bug("late errors are believed", database=TrustingDatabase), "are claimed|shows|due at|queued"),
+    (
+        Bug("late errors are believed", database=TrustingDatabase, trick="break_disk"),
+        "are claimed|shows|due at|queued",
+    ),
     (
         Bug("batches are written late", queue=TardyQueue),
         "are claimed, and|and shows|all of its polls",
     ),
     (Bug("due times move early", queue=AdvancingQueue), "owes poll"),
-    (Bug("polls rest on due times that move", queue=CarefreeQueue), "owes poll"),
-    (Bug("polls come back under another id", queue=RecountingQueue), "second live poll"),
     (
         Bug(
-            "what was undone is remembered",
-            database=StubbornDatabase,
-            world=scarce_and_hectic,
+            "polls rest on due times that move",
+            queue=CarefreeQueue,
+            favourite="set_interval register enable",
+            trick="change_temper",
+            world=brief(spaces=2, run_seconds=10.0, timeout_seconds=30.0, moments=60, rates=NEVER),
         ),
+        "owes poll",
+    ),
+    (Bug("polls come back under another id", queue=RecountingQueue), "second live poll"),
+    (
+        Bug("what was undone is remembered", database=StubbornDatabase, trick="break_disk"),
         "are claimed|and shows|owes poll",
     ),
     (
@@ -696,12 +970,21 @@ BUGS = (
         ),
         "are claimed|and shows|while job",
     ),
-    (Bug("failed commits count", database=CarelessDatabase), "are claimed|shows|due at|queued"),
+    (
+        Bug(
+            "failed commits count",
+            database=CarelessDatabase,
+            trick="break_disk",
+            world=brief(charms=2),
+        ),
+        "are claimed|shows|due at|queued",
+    ),
     (
         Bug(
             "pauses end with a life",
             sql=(("paused_by FROM pauses", "paused_by FROM pauses LIMIT 0"),),
             favourite="pause",
+            trick="deploy",
         ),
         "was claimed while it is paused",
     ),
@@ -718,8 +1001,16 @@ BUGS = (
         Bug(
             "paused polls are made up for",
             sql=(("AND origin = 'poll' LIMIT ?", "AND origin = 'none' LIMIT ?"),),
-            favourite="pause",
-            world=scarce_and_hectic,
+            favourite="pause set_interval set_interval",
+            trick="deploy",
+            world=brief(
+                charms=8,
+                run_seconds=40.0,
+                timeout_seconds=90.0,
+                moments=60,
+                rates=NEVER,
+                watched_share=0.2,
+            ),
         ),
         "outlived the pause",
     ),
@@ -731,7 +1022,24 @@ BUGS = (
         ),
         "are held, and it is enabled",
     ),
-    (Bug("purging takes all", queue=GreedyQueue, favourite="purge"), "a send, was deleted"),
+    (
+        Bug(
+            "purging takes all",
+            queue=GreedyQueue,
+            favourite="send_many purge",
+            trick="change_temper",
+            world=brief(
+                charms=1,
+                run_seconds=5.0,
+                timeout_seconds=20.0,
+                polls=2,
+                moments=60,
+                rates=NEVER,
+                watched_share=0.2,
+            ),
+        ),
+        "a send, was deleted",
+    ),
     (
         Bug(
             "reminders come again",
@@ -741,16 +1049,21 @@ BUGS = (
                     "UPDATE reminders SET remind_at = remind_at + 20000 WHERE reminder_id =",
                 ),
             ),
+            world=brief(charms=1, interval_seconds=4 * 3600.0),
         ),
         "was sent .* times",
     ),
     (Bug("reminders are dropped", PartTypes(reminders=DreamyReminders)), "was never sent"),
-    (Bug("reminders are late", PartTypes(reminders=LateReminders)), "is due for"),
+    (
+        Bug("reminders are late", PartTypes(reminders=LateReminders), world=brief(charms=2)),
+        "is due for",
+    ),
     (
         Bug(
             "what a run saw of collections is not checked",
             PartTypes(run_items=TrustingItems),
             favourite="run_now",
+            world=HUB,
         ),
         "both sides of hub",
     ),
@@ -759,15 +1072,24 @@ BUGS = (
             "only keys are checked, not ranges",
             PartTypes(run_items=HastyItems),
             favourite="run_now",
+            world=HUB,
         ),
         "both sides of hub",
     ),
-    (Bug("a charm's own items are lost", PartTypes(run_items=ForgetfulItems)), "has noted"),
+    (
+        Bug(
+            "a charm's own items are lost",
+            PartTypes(run_items=ForgetfulItems),
+            favourite="run_now",
+            world=HUB,
+        ),
+        "has noted",
+    ),
     (
         Bug(
             "providers are asked, and the disk does not know",
             PartTypes(tokens=ForgetfulKeeper),
-            world=signed_in,
+            world=SIGNED_IN,
         ),
         "that is not on disk|nobody knows|does not say so",
     ),
@@ -775,16 +1097,31 @@ BUGS = (
         Bug(
             "answers are stored once the run has begun",
             PartTypes(tokens=TardyKeeper),
-            world=signed_in,
+            world=brief(charms=1, readers=3, timeout_seconds=60.0, rates=NEVER),
         ),
         "a run begins with a token",
     ),
     (
-        Bug("each asks for itself", PartTypes(tokens=LonelyKeeper), world=signed_in),
+        Bug(
+            "each asks for itself",
+            PartTypes(tokens=LonelyKeeper),
+            world=brief(charms=1, readers=3, workers=3, timeout_seconds=600.0, rates=NEVER),
+        ),
         "twice at once",
     ),
     (
-        Bug("tokens end in runs", PartTypes(tokens=TrustingKeeper), world=signed_in),
+        Bug(
+            "tokens end in runs",
+            PartTypes(tokens=TrustingKeeper),
+            world=brief(
+                charms=1,
+                readers=3,
+                interval_seconds=1800.0,
+                timeout_seconds=1800.0,
+                polls=6,
+                rates=NEVER,
+            ),
+        ),
         "a run begins with a token",
     ),
     (
@@ -792,9 +1129,106 @@ BUGS = (
             "renewals make runs stale",
             PartTypes(tokens=NotingKeeper),
             favourite="renew",
-            world=signed_in,
+            trick="change_temper",
+            world=brief(charms=1, readers=1, moments=60, rates=NEVER, watched_share=0.2),
         ),
         "only its token was renewed",
+    ),
+    (
+        Bug(
+            "notices are written after what causes them",
+            PartTypes(notices=LaterBook),
+            trick="break_disk",
+            world=brief(charms=1, tellers=4, run_seconds=0.2, moments=80),
+        ),
+        "and .* are told|that is not told|before it is written",
+    ),
+    (
+        Bug("what is of one kind is one thing", PartTypes(notices=HeedlessBook), world=TOLD),
+        "things, and",
+    ),
+    (
+        Bug("what was told lately is forgotten", PartTypes(notices=SparingBook), world=TOLD),
+        "things, and",
+    ),
+    (
+        Bug("notices are sent off the record", PartTypes(delivery=HastyDelivery), world=TOLD),
+        "and that is not on disk",
+    ),
+    (
+        Bug("notices are sent twice", PartTypes(delivery=ForgetfulDelivery), world=TOLD),
+        "is sent again, and was taken",
+    ),
+    (
+        Bug(
+            "notices are told again and again",
+            sql=(("SET taken_at = ? WHERE notice_id = ?", "SET taken_at = ? WHERE 0 = ?"),),
+            world=TOLD,
+        ),
+        "were put into messages",
+    ),
+    (
+        Bug(
+            "202 is answered before the commit",
+            PartTypes(hook_intake=HastyIntake),
+            favourite="deliver",
+            trick="change_temper",
+            world=HOOKED,
+        ),
+        "was accepted once, and queued 0 times",
+    ),
+    (
+        Bug(
+            "an id is remembered before its event",
+            PartTypes(hook_intake=RememberingIntake),
+            favourite="deliver",
+            trick="change_temper",
+            world=HOOKED,
+        ),
+        "was accepted once, and queued 0 times",
+    ),
+    (
+        Bug(
+            "ids count for all addresses",
+            PartTypes(hook_intake=BlurredIntake),
+            favourite="deliver",
+            trick="change_temper",
+            world=HOOKED,
+        ),
+        "was accepted once, and queued 0 times",
+    ),
+    (
+        Bug(
+            "pokes are forgotten",
+            PartTypes(pokes=ForgetfulPokes),
+            favourite="poke",
+            trick="change_temper",
+            world=brief(
+                charms=1,
+                hooked=1,
+                interval_seconds=3600.0,
+                timeout_seconds=60.0,
+                run_seconds=20.0,
+                workers=4,
+                polls=2,
+                rates=NEVER,
+            ),
+        ),
+        "was poked, and is not polled",
+    ),
+    (
+        Bug("a refused token is given again", PartTypes(tokens=StubbornKeeper), world=SIGNED_IN),
+        "is given no new token",
+    ),
+    (
+        Bug(
+            "a renewal undoes a sign-out",
+            PartTypes(tokens=LoyalKeeper),
+            favourite="sign_out sign_in",
+            trick="change_temper",
+            world=brief(charms=1, readers=1, moments=80, rates=NEVER, watched_share=0.2),
+        ),
+        "is there again",
     ),
     (Bug("the killed live on", processes=Undead), "at once"),
 )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from bg_charm_service.domain.errors import FailureCause
+from bg_charm_service.domain.events.hooks import HookSchema, Scheme
 from bg_charm_service.domain.items import SeenRange, TouchedItems
 from bg_charm_service.domain.model import (
     CharmSchema,
@@ -21,8 +22,8 @@ from bg_charm_service.domain.model import (
     Remind,
     Send,
 )
-from bg_charm_service.domain.outcome_policy import RunStatus
-from bg_charm_service.domain.run_endings import Ending, EndingKind
+from bg_charm_service.domain.outcomes.policy import RunStatus
+from bg_charm_service.domain.outcomes.run_endings import Ending, EndingKind
 from bg_charm_service.workers.protocol.messages import Answer, FoundItems, RunSpec, WantItems
 
 POST = "post"
@@ -30,6 +31,9 @@ POST = "post"
 #: The collections of a hub, and the one of a taker that names its successful runs.
 SIDES = ("left", "right")
 DONE = "done"
+
+#: The field with what hooks share with their senders.
+SHARED = "shared"
 
 #: The field that is a sign-in, and at whom.
 AUTH = "auth"
@@ -51,6 +55,10 @@ class Kind(StrEnum):
     SIGNED = "Signed"
     #: Has the sign-in of another charm by a link.
     READER = "Reader"
+    #: Has people told of each success.
+    TELLER = "Teller"
+    #: A mailbox that senders outside deliver to, and poke.
+    HOOKED = "Hooked"
 
 
 #: Those that need a sign-in.
@@ -161,9 +169,14 @@ def schema_of(source: str) -> CharmSchema:
         FieldSchema("note", FieldKind.VALUE, b'""'),
     ]
     streams = ["bgUpdater"]
-    if kind is Kind.MAILBOX:
+    if kind in (Kind.MAILBOX, Kind.HOOKED):
         fields.append(FieldSchema("seen", FieldKind.VALUE, b"[]"))
         streams.append(POST)
+    hooks = {}
+    if kind is Kind.HOOKED:
+        fields.append(FieldSchema(SHARED, FieldKind.SECRET, b'"shared"'))
+        hooks[POST] = HookSchema(Scheme.TOKEN, SHARED)
+        hooks["bgUpdater"] = HookSchema(Scheme.TOKEN, SHARED, is_poke=True)
     if kind is Kind.HUB:
         fields += [FieldSchema(side, FieldKind.ITEMS, None) for side in SIDES]
     if kind is Kind.TAKER:
@@ -173,7 +186,7 @@ def schema_of(source: str) -> CharmSchema:
         fields.append(FieldSchema(AUTH, FieldKind.OAUTH, None, PROVIDER))
     if kind is Kind.SENDER:
         fields.append(FieldSchema("out", FieldKind.STREAM, None))
-    return CharmSchema(kind, kind, "", tuple(fields), tuple(streams))
+    return CharmSchema(kind, kind, "", tuple(fields), tuple(streams), hooks=hooks)
 
 
 def host_of(charm_id: str) -> str:
@@ -195,6 +208,25 @@ def neither(spec: RunSpec, deed: Deed, seconds: float, named: float) -> Answer:
     }
     cause, ending = kinds[deed]
     return Answer(spec.run_id, seconds, failure=Failure(cause, ending.why), ending=ending)
+
+
+#: How a run is recorded that ended so.
+STATUSES = {
+    EndingKind.WAIT: "waiting",
+    EndingKind.DOWN: "down",
+    EndingKind.SIGN_IN: "sign_in",
+}
+
+
+def answer_without_token(spec: RunSpec, seconds: float, ending: Ending) -> Answer:
+    """What a charm answers whose token was refused, and could not be renewed."""
+    causes = {
+        EndingKind.WAIT: FailureCause.WAIT,
+        EndingKind.DOWN: FailureCause.DOWN,
+        EndingKind.SIGN_IN: FailureCause.SIGN_IN,
+    }
+    failure = Failure(causes[ending.kind], ending.why)
+    return Answer(spec.run_id, seconds, failure=failure, ending=ending)
 
 
 def payload_of(charm_id: str, count: int) -> str:
@@ -260,4 +292,15 @@ def good_answer(spec: RunSpec, seconds: float) -> Answer:
         name = ["", "", "same", "gone"][counter % 4]
         reminds = (Remind(name, POST, later, after=float(counter % 7) * 20),)
         reminds += (Remind("gone"),) if name == "gone" else ()
-    return Answer(spec.run_id, seconds, reads=reads, writes=writes, sends=sends, reminds=reminds)
+    notices: tuple[str, ...] = ()
+    if spec.class_name == Kind.TELLER:
+        notices = (f"success {counter} of {spec.charm_id[-8:]}",)
+    return Answer(
+        spec.run_id,
+        seconds,
+        reads=reads,
+        writes=writes,
+        sends=sends,
+        reminds=reminds,
+        notices=notices,
+    )

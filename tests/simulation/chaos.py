@@ -9,7 +9,7 @@ from collections.abc import Callable
 from bg_charm_service.service.bootstrap import Service
 from tests.simulation.cast import HOSTS
 from tests.simulation.disk import Armed, Fault
-from tests.simulation.plan import draw_temper
+from tests.simulation.plan import FAVOURED_SHARE, draw_temper
 from tests.simulation.provider import Stage
 from tests.simulation.world import World
 
@@ -66,6 +66,8 @@ class Chaos:
         ]
         if world.plan.readers:
             self._tricks.append((8, self._kill_at_refresh))
+        if world.plan.tellers:
+            self._tricks.append((8, self._kill_at_send))
 
     async def work(self, world: World, service: Service) -> None:
         """Break things until it is calm."""
@@ -80,6 +82,9 @@ class Chaos:
         """Let one thing go wrong, now or soon."""
         weights = [weight for weight, _ in self._tricks]
         (_, trick), *_ = self._random.choices(self._tricks, weights)
+        favourite = self._world.bug.trick
+        if favourite and self._random.random() < FAVOURED_SHARE:
+            trick = next(one for _, one in self._tricks if one.__name__ == f"_{favourite}")
         name = trick.__name__.strip("_").replace("_", " ")
         self._world.report.faults[name] += 1
         self._world.note(name)
@@ -162,6 +167,16 @@ class Chaos:
             assert self._world.loop is not None
             self._world.loop.kill_after(self._random.choice([0, 0, 1, 2, 5]))
 
+    def _kill_at_send(self) -> None:
+        """Kill the process when a notice is on its way, or was taken."""
+        self._world.receiver.on_stage = self._kill_at_notice
+
+    def _kill_at_notice(self) -> None:
+        if not self._world.is_calm and self._random.random() < 0.5:
+            self._world.receiver.on_stage = lambda: None
+            assert self._world.loop is not None
+            self._world.loop.kill_after(self._random.choice([0, 0, 1, 2, 5]))
+
     def _kill_at_retry(self) -> None:
         """Kill the process while a job waits between two attempts."""
         self._world.ledger.on_retry = self._kill_between_attempts
@@ -188,7 +203,7 @@ class Chaos:
     def _change_temper(self) -> None:
         members = list(self._world.members.values())
         if members:
-            self._random.choice(members).temper = draw_temper(self._random)
+            self._random.choice(members).temper = draw_temper(self._random, self._world.plan)
 
     def _fail_provider(self) -> None:
         """Let a provider be down, or come back."""

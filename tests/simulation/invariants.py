@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
-from bg_charm_service.domain.schedule_words import NO_WORDS
-from bg_charm_service.domain.schedules import out_of_quiet
+from bg_charm_service.domain.schedules.schedule import out_of_quiet
+from bg_charm_service.domain.schedules.words import NO_WORDS
 from bg_charm_service.service.bootstrap import Service
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.plain_polls import PlainPolls
-from bg_charm_service.supervisor.timetable import first_time
+from bg_charm_service.supervisor.planning.timetable import first_time
+from tests.recorded_runs import recorded_runs
 from tests.simulation.disk import FaultyConnection
 
 #: The wall clock is set by two days at most, and what was set before may count for some hours.
@@ -35,13 +36,25 @@ _BATCHES = """SELECT batch._id, json_extract(poll.value, '$[0]'),
 _DEAD_TWICE = """SELECT charm_key FROM ack_queue_jobs WHERE status = 9 AND origin <> 'send'
     GROUP BY charm_key HAVING count(*) > 1"""
 _WAITS = "SELECT charm_key, kind, until FROM waits"
-_LONG_HISTORY = """SELECT run_key >> 32 FROM runs GROUP BY run_key >> 32 HAVING count(*) > ?"""
+_LONG_HISTORY = """SELECT run_key >> 32 FROM runs GROUP BY run_key >> 32 HAVING count(*) > ?
+    UNION SELECT chunk_key >> 32 FROM run_chunks GROUP BY chunk_key >> 32 HAVING count(*) > ?"""
+#: What is not kept goes with each block of so many numbers.
+_BLOCK_RUNS = 8
+#: So many of the newest runs of a charm are kept, whatever their age.
+_KEPT_RUNS = 10
+_RECORDED = "SELECT runs_recorded FROM health WHERE charm_key = ?"
 _TOTALS = "SELECT name, value FROM totals WHERE name IN ('executions', 'successes', 'failures')"
 _ORPHANS = """SELECT _id FROM ack_queue_jobs WHERE status IN (1, 2) AND origin <> 'batch'
     AND charm_key NOT IN
     (SELECT charm_key FROM charms)"""
 _OVERDUE = """SELECT _id, charm_key, origin, run_at FROM ack_queue_jobs
     WHERE status = 1 AND is_held = 0 AND run_at < ?"""
+
+_POKED = "SELECT charm_key FROM hooks WHERE is_poked = 1"
+
+#: Deliveries that say wrongly whether their event was given up.
+_WRONG_DELIVERIES = """SELECT job_id FROM deliveries JOIN ack_queue_jobs AS job ON job._id = job_id
+    WHERE is_dead <> (job.status = 9)"""
 
 _MISCOUNTED_ITEMS = """SELECT charm_key, field FROM collections AS c
     WHERE count <> (SELECT count(*) FROM items WHERE collection_key = c.collection_key)
@@ -72,8 +85,11 @@ def broken(service: Service, connection: FaultyConnection, touched: Iterable[int
     yield from _held(connection)
     yield from _waiting(service, connection)
     yield from miscounted(connection, touched)
+    yield from _histories(service, connection, touched)
     yield from _bounds(service, connection)
     yield from _collected(connection)
+    for (job_id,) in connection.bare(_WRONG_DELIVERIES).fetchall():
+        yield f"the delivery of job {job_id} says wrongly whether that was given up"
 
 
 def overdue(service: Service, connection: FaultyConnection, bound_seconds: float) -> Iterator[str]:
@@ -85,6 +101,9 @@ def overdue(service: Service, connection: FaultyConnection, bound_seconds: float
         if not poll.batch and poll.run_at < oldest:
             late = oldest - poll.run_at
             yield f"job {poll.job_id}, a poll of charm {poll.charm_key}, is due for {late:.0f} s"
+    for (charm_key,) in connection.bare(_POKED).fetchall():
+        if service.parts.runs.of_charm(charm_key) is None:
+            yield f"charm {charm_key} was poked, and is not polled"
     for charm_key, *_ in connection.bare(_SCHEDULE).fetchall():
         due = service.parts.planner.due_at(charm_key)
         if due is not None and due < oldest:
@@ -222,6 +241,25 @@ def class_of(connection: FaultyConnection, charm_key: int) -> str:
     return found[0] if found else ""
 
 
+def _histories(
+    service: Service, connection: FaultyConnection, charm_keys: Iterable[int]
+) -> Iterator[str]:
+    """Each run is recorded once, and none of the newest is missing."""
+    most = service.config.history_runs
+    for charm_key in charm_keys:
+        row = connection.bare(_RECORDED, (charm_key,)).fetchone()
+        numbers = [run.number for run in recorded_runs(connection.bare, charm_key)]
+        if len(numbers) > len(set(numbers)):
+            yield f"a run of charm {charm_key} is recorded twice"
+        if row is None:
+            continue
+        if len(numbers) > most:
+            yield f"charm {charm_key} shows {len(numbers)} runs"
+        for number in range(max(1, row[0] - min(most, _KEPT_RUNS) + 1), row[0] + 1):
+            if number not in numbers:
+                yield f"run {number} of charm {charm_key} is missing"
+
+
 def _bounds(service: Service, connection: FaultyConnection) -> Iterator[str]:
     queue, totals = service.parts.queue, service.parts.store.totals
     counts = dict(connection.bare(_STATUSES).fetchall())
@@ -239,7 +277,9 @@ def _bounds(service: Service, connection: FaultyConnection) -> Iterator[str]:
         yield f"{done} finished jobs are kept"
     for (charm_key,) in connection.bare(_DEAD_TWICE):
         yield f"charm {charm_key} has more than one dead letter of a poll"
-    for (charm_key,) in connection.bare(_LONG_HISTORY, (service.config.history_runs,)):
+    kept = service.config.history_runs
+    most = (kept + _BLOCK_RUNS, kept // _BLOCK_RUNS + 2)
+    for (charm_key,) in connection.bare(_LONG_HISTORY, most):
         yield f"charm {charm_key} has too many runs in its history"
     for (job_id,) in connection.bare(_ORPHANS):
         yield f"job {job_id} is of no charm"

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from bg_charm_service.domain.backoff import MAX_DELAY_SECONDS
-from bg_charm_service.domain.schedule_words import NO_WORDS, Missed, ScheduleWords
-from bg_charm_service.domain.schedules import MISSED_AFTER_SECONDS, end_of_quiet, joined
+from bg_charm_service.domain.outcomes.backoff import MAX_DELAY_SECONDS
+from bg_charm_service.domain.schedules.schedule import MISSED_AFTER_SECONDS, end_of_quiet, joined
+from bg_charm_service.domain.schedules.words import NO_WORDS, Missed, ScheduleWords
 from bg_charm_service.storage.sqlite.plain_polls import PlainPoll, PlainPolls
+from tests.recorded_runs import runs_in_ring
 from tests.simulation.disk import FaultyConnection
 
 READY, CLAIMED, DONE, DEAD = 1, 2, 5, 9
@@ -98,9 +99,16 @@ CREATE TEMP TRIGGER signed_in BEFORE INSERT ON main.sign_ins
     WHEN NOT EXISTS (SELECT 1 FROM main.sign_ins WHERE refresh_hash = NEW.refresh_hash) BEGIN
     INSERT INTO ledger (what) VALUES ('asked');
 END;
+CREATE TEMP TRIGGER delivered AFTER INSERT ON main.deliveries BEGIN
+    INSERT INTO ledger (what) VALUES ('asked');
+END;
 CREATE TEMP TRIGGER run_added AFTER INSERT ON main.runs BEGIN
     INSERT INTO ledger (what, job, charm, a, b, c, d) VALUES ('run', NEW.job_id,
         NEW.run_key >> 32, NEW.attempt, NEW.status, NEW.cause, NEW.error);
+END;
+CREATE TEMP TRIGGER run_packed AFTER UPDATE OF ring ON main.health BEGIN
+    INSERT INTO ledger (what, job, charm) SELECT 'packed', value, NEW.charm_key
+        FROM json_each(packed_since(NEW.charm_key, OLD.ring, NEW.ring));
 END;
 CREATE TEMP TRIGGER resumed AFTER DELETE ON main.pauses BEGIN
     INSERT INTO ledger (what, job, charm, a) VALUES ('resumed', 0, OLD.charm_key, OLD.space_key);
@@ -194,9 +202,12 @@ class Ledger:
         #: Charms whose reminders somebody has purged.
         self.may_forget: set[int] = set()
         self._last_done_send: dict[int, int] = {}
+        #: Jobs whose first run is recorded with others.
+        self._packed: set[int] = set()
 
     def attach(self, connection: FaultyConnection, plain_polls: PlainPolls) -> None:
         """Follow what this connection does, and the polls that get no rows by it."""
+        connection.create_function("packed_since", 3, _packed_since, deterministic=True)
         connection.executescript(_TRIGGERS)
         put = plain_polls.put
 
@@ -273,7 +284,12 @@ class Ledger:
                 self._ask(_payload(details[0]), details[1])
             elif what == "reminded":
                 self._remind(charm_key, _payload(details[0]), details[1])
-            else:
+            elif what == "packed":
+                runs.append(self._record(job_id, charm_key, 1, "success", None, ""))
+                self._packed.add(job_id)
+                is_asked = True
+            # One gets a row of its own later, where its worker was replaced for it.
+            elif job_id not in self._packed or details[0] > 1:
                 runs.append(self._record(job_id, charm_key, *details[:4]))
                 is_asked |= details[1] == "success"
         self.problems += [] if is_asked else unasked
@@ -520,3 +536,9 @@ class Ledger:
 
 def _payload(event: bytes | str) -> str:
     return str(json.loads(event).get("n", ""))
+
+
+def _packed_since(charm_key: int, before: bytes | None, after: bytes | None) -> str:
+    """Give the jobs of the runs that are in a ring now and were not, as JSON."""
+    old, new = ({run.run_id for run in runs_in_ring(charm_key, one)} for one in (before, after))
+    return json.dumps([int(run_id.partition(".")[0]) for run_id in sorted(new - old)])

@@ -21,12 +21,15 @@ from bg_charm_service.domain.errors import (
     ServiceError,
 )
 from bg_charm_service.domain.model import CharmRef
+from bg_charm_service.domain.oauth import SignInKey
 from bg_charm_service.domain.views import NewCharm
 from bg_charm_service.service.bootstrap import Service
 from bg_charm_service.service.commands.letters import LetterChoice
+from bg_charm_service.service.hooks.intake import OpenHook
+from bg_charm_service.storage.records import SignInRecord
 from bg_charm_service.supervisor.batch_policy import MOST_RUNS
 from tests.simulation.cast import AUTH, POST, PROVIDER, SIDES, SIGN_IN, Kind, source_of
-from tests.simulation.plan import Plan, draw_temper
+from tests.simulation.plan import FAVOURED_SHARE, Plan, draw_temper
 from tests.simulation.world import LISTER, Member, Violated, World
 
 #: Expressions that people set; each names a time within a day.
@@ -71,7 +74,11 @@ class Operators:
             (1, self._forget),
         ]
         if self._plan.readers:
-            self._commands += [(2, self._sign_in), (4, self._renew)]
+            self._commands += [(3, self._sign_in), (4, self._renew), (1, self._sign_out)]
+        #: Deliveries that may come again: to whom, with which id, and which event.
+        self._delivered: list[tuple[float, Member, str, str]] = []
+        if self._plan.hooked:
+            self._commands += [(12, self._deliver), (3, self._poke)]
 
     async def work(self, world: World, service: Service) -> None:
         """Give commands until it is calm, each without waiting for the ones before."""
@@ -89,8 +96,10 @@ class Operators:
         """Give one command."""
         weights = [weight for weight, _ in self._commands]
         (_, command), *_ = self._random.choices(self._commands, weights)
-        favourite = self._world.favourite
-        wanted = favourite if favourite and self._random.random() < 0.6 else ""
+        favourites = self._world.favourite.split()
+        wanted = ""
+        if favourites and self._random.random() < FAVOURED_SHARE:
+            wanted = self._random.choice(favourites)
         if self._world.wanted_commands:
             wanted = self._world.wanted_commands.pop()
         if wanted:
@@ -156,6 +165,10 @@ class Operators:
             await self._populate_hubs(service)
         if self._plan.readers:
             await self._populate_signed(service)
+        for number in range(self._plan.tellers):
+            await self._add_one(service, Kind.TELLER, 3000 + number, None)
+        for number in range(self._plan.hooked):
+            await self._add_one(service, Kind.HOOKED, 4000 + number, None)
 
     async def _populate_hubs(self, service: Service) -> None:
         """Add a hub with its takers, in one space or in several."""
@@ -209,7 +222,7 @@ class Operators:
         ref = CharmRef(added.space, added.charm_id)
         member = self._world.members.get(ref.charm_id)
         if member is None:
-            member = Member(ref, kind, draw_temper(self._random))
+            member = Member(ref, kind, draw_temper(self._random, self._plan))
             self._world.members[ref.charm_id] = member
         return member
 
@@ -248,7 +261,7 @@ class Operators:
         service.commands.polling.unregister(member.ref)
 
     async def _remove(self, service: Service, member: Member) -> None:
-        if member.kind in (Kind.MAILBOX, Kind.HUB, Kind.SIGNED):
+        if member.kind in (Kind.MAILBOX, Kind.HUB, Kind.SIGNED, Kind.HOOKED):
             return  # whoever has a link to it would fail, and be right
         await service.commands.charms.remove(member.ref)
 
@@ -300,6 +313,30 @@ class Operators:
         link = await sign_ins.begin(PROVIDER, member.ref.space, member.ref.charm_id, AUTH)
         await sign_ins.finish(PROVIDER, link.url.partition("state=")[2], "code")
 
+    async def _sign_out(self, service: Service, member: Member) -> None:
+        """Forget the sign-in, whatever is under way with it: all who share it need another."""
+        signed, sign_ins = self._signed(), service.commands.sign_ins
+        before = self._stored_sign_in(service, signed)
+        if signed is None or before is None:
+            return
+        if self._random.random() < 0.5:
+            # While its token is renewed.
+            renewing = asyncio.create_task(sign_ins.refresh(signed.ref, AUTH, PROVIDER))
+            await asyncio.sleep(self._random.choice([0.0, 0.02, 0.5, 2.0]))
+        else:
+            renewing = None
+        try:
+            await sign_ins.log_out(signed.ref, AUTH, PROVIDER)
+            self._world.provider.give_up(before.refresh_hash)
+        finally:
+            if renewing is not None:
+                await asyncio.gather(renewing, return_exceptions=True)
+
+    def _stored_sign_in(self, service: Service, member: Member | None) -> SignInRecord | None:
+        store = service.parts.store
+        charm = store.charms.find(member.ref) if member is not None else None
+        return store.sign_ins.get(SignInKey(charm.charm_key, AUTH)) if charm is not None else None
+
     async def _renew(self, service: Service, member: Member) -> None:
         """Have the token renewed now, whatever it is good for."""
         signed = self._signed()
@@ -316,6 +353,51 @@ class Operators:
         """The charm that signs in; None where there is none yet."""
         members = self._world.members.values()
         return next((one for one in members if one.kind is Kind.SIGNED), None)
+
+    async def _deliver(self, service: Service, member: Member) -> None:
+        """Deliver from outside: something new, to two addresses with one id, or the same again."""
+        hooked = [one for one in self._world.members.values() if one.kind is Kind.HOOKED]
+        now = service.parts.clock.steady()
+        # Later than after a day it would count anew; the clocks of two lives may differ.
+        recent = [one for one in self._delivered[-10:] if 0 <= now - one[0] < 6 * 3600.0]
+        unanswered = [one for one in recent if one[3] not in self._world.accepted]
+        if recent and self._random.random() < (0.8 if unanswered else 0.3):
+            _, one, delivery_id, payload = self._random.choice(unanswered or recent)
+            await self._deliver_one(service, one, delivery_id, payload)
+            return
+        self._number += 1
+        for one in hooked:
+            payload = f"hook{self._number} {one.ref.charm_id[-4:]}"
+            delivery = (one, f"id {self._number}", payload)
+            self._delivered.append((now, *delivery))
+            await self._deliver_one(service, *delivery)
+
+    async def _deliver_one(
+        self, service: Service, member: Member, delivery_id: str, payload: str
+    ) -> None:
+        hook = self._hook_of(service, member, POST)
+        if hook is None:
+            return
+        event = json.dumps({"n": payload}).encode()
+        service.hooks.intake.check_open()
+        service.hooks.intake.take(hook, delivery_id, event)
+        self._world.check_written(self._world.disk.connection, "a delivery is answered")
+        self._world.accepted.add(payload)
+
+    async def _poke(self, service: Service, member: Member) -> None:
+        hooked = [one for one in self._world.members.values() if one.kind is Kind.HOOKED]
+        hook = self._hook_of(service, self._random.choice(hooked), "bgUpdater") if hooked else None
+        if hook is not None:
+            service.hooks.intake.check_open()
+            service.hooks.intake.poke(hook)
+
+    def _hook_of(self, service: Service, member: Member, stream: str) -> OpenHook | None:
+        """Find a hook by its address, as a sender does; None for a charm that was removed."""
+        store = service.parts.store
+        charm = store.charms.find(member.ref)
+        there = store.hooks.of(charm) if charm is not None else []
+        address = next((one.address for one in there if one.stream == stream), "")
+        return service.hooks.intake.at(address) if address else None
 
     async def _set_note(self, service: Service, member: Member) -> None:
         if member.kind in SIGN_IN:

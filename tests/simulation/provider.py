@@ -95,9 +95,13 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A token: when it was given out and ends by the wall clock, and how far that was ahead."""
+    """A token: when it was given out and ends by the wall clock, and how far that was ahead.
+
+    `known_as` is the fingerprint of the refresh token that came with it.
+    """
 
     grant: Grant
+    known_as: str
     issued_at: float
     seconds: float
     ahead: float
@@ -123,7 +127,13 @@ class SimulatedProvider:
     #: Told how far a request is.
     on_stage: Callable[[Stage], None] = lambda _: None
     _refused: set[str] = field(default_factory=set)
+    #: Sign-ins that people have ended, by the names of their grants.
+    _given_up: set[str] = field(default_factory=set)
     _people: int = 0
+
+    def give_up(self, known_as: str) -> None:
+        """Note that a person has signed out, and that this is on disk."""
+        self._given_up.add(self.grants[known_as].name)
 
     def begin_life(self, life: int) -> None:
         """Be asked by another process."""
@@ -202,7 +212,8 @@ class SimulatedProvider:
         seconds = self.random.choice(_LIFETIMES)
         self.grants[fingerprint(grant.current)] = grant
         now, ahead = self.timeline.wall, self._ahead()
-        self.tokens[token] = Issued(grant, now, seconds, ahead)
+        known_as = fingerprint(grant.current)
+        self.tokens[token] = Issued(grant, known_as, now, seconds, ahead)
         body = {"access_token": token, "refresh_token": grant.current, "expires_in": seconds}
         return ProviderAnswer(AnswerKind.DONE, json.dumps(body).encode(), host="login")
 
@@ -220,6 +231,8 @@ class SimulatedProvider:
         """Name the sign-ins whose newest token is lost, and nobody is told, or wrongly."""
         for charm_key, known_as, asked_at, problem in connection.bare(_ROWS).fetchall():
             grant, name = self.grants[known_as], f"the sign-in of charm {charm_key}"
+            if grant.name in self._given_up:
+                yield f"{name} is there again, and somebody has signed out of it"
             is_newest = fingerprint(grant.current) == known_as
             grant.is_stored |= is_newest
             if not problem:
@@ -249,8 +262,7 @@ class SimulatedProvider:
         if left >= needed_seconds:
             return
         if issued.seconds < needed_seconds:
-            known_as = fingerprint(issued.grant.current)
-            found = connection.bare(_OBTAINED, (known_as,)).fetchone()
+            found = connection.bare(_OBTAINED, (issued.known_as,)).fetchone()
             if found is not None and self.timeline.wall - found[0] < _FRESH_SECONDS:
                 return
         yield f"a run begins with a token that is good for {left:.1f} s of {needed_seconds:.0f}"

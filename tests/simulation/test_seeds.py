@@ -60,7 +60,7 @@ POINTS = {
 FAULTS = (Fault.KILL_BEFORE, Fault.KILL_AFTER, Fault.COMMIT_LIES)
 
 
-@pytest.mark.parametrize("first", range(0, 120, 20))
+@pytest.mark.parametrize("first", range(0, 60, 20))
 def test_seeds_hold(first: int) -> None:
     """Twenty worlds, each with faults of its own: no invariant is broken in any of them."""
     summary = Summary()

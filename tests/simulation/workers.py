@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import random
 import socket
@@ -18,7 +19,8 @@ from typing import Any
 
 from bg_charm_service.domain.errors import SPENT_WORKER, FailureCause
 from bg_charm_service.domain.model import Failure, Send
-from bg_charm_service.domain.run_endings import Ending, EndingKind
+from bg_charm_service.domain.oauth import fingerprint
+from bg_charm_service.domain.outcomes.run_endings import Ending, EndingKind
 from bg_charm_service.workers.pool.process_usage import Processes, Usage
 from bg_charm_service.workers.pool.zygote_client import ZygoteLink
 from bg_charm_service.workers.protocol.messages import (
@@ -37,16 +39,21 @@ from bg_charm_service.workers.protocol.messages import (
     Ready,
     RunSpec,
     Spawned,
+    TokenGiven,
+    TokenWanted,
     WantItems,
     WorkerSettings,
 )
 from tests.simulation.cast import (
+    AUTH,
     DESERVED,
     DONE_WELL,
     NAMED_SECONDS,
     NEITHER,
     SPOILS_NEXT,
+    STATUSES,
     Deed,
+    answer_without_token,
     good_answer,
     neither,
     questions_of,
@@ -58,6 +65,9 @@ from tests.simulation.cast import (
 _FIRST_PID = 100_000_000
 
 _BOOT_SECONDS = 0.02
+
+#: Of the runs with a token so many meet a provider that refuses it.
+REFUSED_SHARE = 0.15
 _EXIT_SECONDS = 0.002
 
 
@@ -75,6 +85,8 @@ class Truth:
     done_well: set[str] = field(default_factory=set)
     #: Those of them that asked for a reminder, and did not take it back.
     asked: set[str] = field(default_factory=set)
+    #: Those that have asked for a new token once.
+    renewed: set[str] = field(default_factory=set)
     #: The worker that makes a run of a charm now.
     running: dict[str, int] = field(default_factory=dict)
     executions: int = 0
@@ -247,6 +259,10 @@ class SimulatedWorker:
         self._lives_on = False
         self._timer: asyncio.TimerHandle | None = None
         self._last_word: Callable[[], None] = lambda: None
+        #: The token of its run that the provider refuses, until there is another; what came of it.
+        self._refused: str | None = None
+        self._refusal: Ending | None = None
+        self._has_asked_before = False
         if self._manners.is_drawn(self._manners.boot_death_rate):
             self._loop.call_later(_BOOT_SECONDS, self.die, 1)
         elif not self._manners.is_drawn(self._manners.boot_hang_rate):
@@ -310,6 +326,8 @@ class SimulatedWorker:
                 self._is_pausing = False
             elif isinstance(message, FoundItems):
                 self._hear(message)
+            elif isinstance(message, TokenGiven):
+                self._take_token(message)
             elif isinstance(message, RunSpec | Inspect):
                 self._read_so_far += 1
                 self._requests[self._read_so_far] = message
@@ -376,6 +394,9 @@ class SimulatedWorker:
             self._say(LogText(spec.run_id, "word " * 20_000))
         self._timer = None
         self._questions, self._found = questions_of(spec), []
+        self._refused = self._refusal = None
+        if AUTH in spec.values and manners.random.random() < REFUSED_SHARE:
+            self._refused = json.loads(spec.values[AUTH])["token"]
         if deed is not Deed.STUCK:
             self._last_word = lambda: self._finish(spec, deed, seconds)
             if self._questions:
@@ -394,8 +415,32 @@ class SimulatedWorker:
         else:
             self._timer = self._loop.call_later(self._seconds, self._last_word)
 
+    def _take_token(self, given: TokenGiven) -> None:
+        """Take what came of a token that its provider had refused, and go on, or end for it."""
+        if self._is_dead or self.spec is None or given.run_id != self.spec.run_id:
+            return
+        self._refusal = given.ending
+        if given.value is not None:
+            shown = json.loads(given.value)
+            is_same = shown["token"] == self._refused and not self._has_asked_before
+            if is_same or "refresh" in given.value.decode():
+                self._truth.problems.append(f"run {given.run_id} is given no new token: {shown}")
+        elif given.ending is None:
+            self._truth.problems.append(f"run {given.run_id} has no token, and is not told why")
+        self._refused = None
+        self._timer = self._loop.call_later(self._seconds, self._last_word)
+
     def _finish(self, spec: RunSpec, deed: Deed, seconds: float) -> None:
         if self._is_dead or self.spec is not spec:
+            return
+        if self._refused is not None:
+            # Its provider refuses the token in the middle of the work: it waits for another one.
+            self._truth.deserved[spec.run_id].add(FailureCause.TIMEOUT)
+            self._timer = None
+            # A run has a token renewed once, also one that is begun anew with that token.
+            self._has_asked_before = spec.run_id in self._truth.renewed
+            self._truth.renewed.add(spec.run_id)
+            self._say(TokenWanted(spec.run_id, AUTH, fingerprint(self._refused)))
             return
         if deed is Deed.FATAL:
             self._manners.take_down()
@@ -423,6 +468,9 @@ class SimulatedWorker:
             self._truth.done_well.add(spec.run_id)
             if answer.reminds and all(one.stream for one in answer.reminds):
                 self._truth.asked.add(spec.run_id)
+        if self._refusal is not None:
+            answer = answer_without_token(spec, seconds, self._refusal)
+            self._truth.neither.add((spec.run_id, STATUSES[self._refusal.kind]))
         if deed is Deed.EARLY_READY:
             self._say(Ready())
         if deed is Deed.STEAL:

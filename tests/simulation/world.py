@@ -21,11 +21,12 @@ from bg_charm_service.domain.errors import CommitInDoubt, FailureCause, WorkerBo
 from bg_charm_service.domain.identity import Identity
 from bg_charm_service.domain.limits import Limits
 from bg_charm_service.domain.model import CharmRef
-from bg_charm_service.domain.outcome_policy import FailurePolicy
+from bg_charm_service.domain.outcomes.policy import FailurePolicy
 from bg_charm_service.domain.sandbox_mode import SandboxMode
 from bg_charm_service.scanning.scanner import Catalogue, Scanner, ScanResult
 from bg_charm_service.service.bootstrap import Service, ServiceConfig, open_service
 from bg_charm_service.service.dependencies import Dependencies, PartTypes
+from bg_charm_service.service.notices.telling import NoticeRules
 from bg_charm_service.storage.engines import SQLiteEngine
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
@@ -33,6 +34,7 @@ from bg_charm_service.supervisor.completer import Settled
 from bg_charm_service.supervisor.run_inputs import Prepared
 from bg_charm_service.workers.pool.contract import PoolLimits
 from bg_charm_service.workers.protocol.messages import RunSpec
+from tests.recorded_runs import recorded_runs
 from tests.simulation import invariants
 from tests.simulation.cast import (
     AUTH,
@@ -47,8 +49,9 @@ from tests.simulation.cast import (
 )
 from tests.simulation.disk import Disk, FaultyConnection
 from tests.simulation.ledger import Ledger, RecordedRun
-from tests.simulation.plan import OVERDUE_SECONDS, Plan, as_drawn
+from tests.simulation.plan import OVERDUE_SECONDS, Plan, as_drawn, brief
 from tests.simulation.provider import TIMEOUT_SECONDS, SimulatedProvider
+from tests.simulation.receiver import RULES, SimulatedReceiver
 from tests.simulation.timeline import Killed, LifeClock, SimulatedLoop, Stuck, Timeline
 from tests.simulation.workers import Manners, SimulatedProcesses, Truth
 
@@ -114,10 +117,12 @@ class Bug:
     processes: type[SimulatedProcesses] = SimulatedProcesses
     database: type[Database] = Database
     queue: type[JobQueue] = JobQueue
-    #: The command that shows it, and is given more often for that.
+    #: The commands that show it, by their names; they are given more often for that.
     favourite: str = ""
+    #: What has to go wrong for it to show, and does so more often for that: a trick of `Chaos`.
+    trick: str = ""
     #: What a world has to be like in which it shows soon.
-    world: Callable[[Plan], Plan] = as_drawn
+    world: Callable[[Plan], Plan] = field(default_factory=brief)
 
 
 #: Somebody who acts in a life of the service, and never ends by itself.
@@ -128,7 +133,7 @@ class World:
     """Everything around a service, and what is known of what happened in it."""
 
     def __init__(self, plan: Plan, data_dir: Path, bug: Bug | None = None) -> None:
-        self.bug = bug or Bug("none")
+        self.bug = bug or Bug("none", world=as_drawn)
         self.plan = plan = self.bug.world(plan)
         self.timeline = Timeline(EPOCH)
         self.disk = Disk(self.bug.database, self.note)
@@ -145,7 +150,7 @@ class World:
         self.refused: set[str] = set()
         #: Those that a caller was told are sent later.
         self.promised: set[str] = set()
-        #: The command that is given most often, where a test wants one.
+        #: The commands that are given most often, where a test wants some.
         self.favourite = self.bug.favourite
         #: Where the process is to die at once; empty while it is not.
         self.is_to_die = ""
@@ -168,6 +173,13 @@ class World:
         self.provider = SimulatedProvider(
             self.timeline,
             random.Random(f"provider {plan.seed}"),
+            self.truth.problems,
+            self.note,
+            lambda: self.disk.connection,
+            lambda: self.is_calm,
+        )
+        self.receiver = SimulatedReceiver(
+            random.Random(f"receiver {plan.seed}"),
             self.truth.problems,
             self.note,
             lambda: self.disk.connection,
@@ -196,6 +208,7 @@ class World:
             disabled_retry_seconds=plan.disabled_retry_seconds,
             integrations=(LISTER,),
             token_refresh_seconds=TIMEOUT_SECONDS,
+            notices=RULES if plan.tellers else NoticeRules(),
         )
         if self.bug.sql:
             self.disk.rewrite = self._rewrite
@@ -211,6 +224,7 @@ class World:
         self._run_began = asyncio.Event()
         loop.watch_turns(self._look)
         self.provider.begin_life(self.report.lives)
+        self.receiver.life = self.report.lives
         self._given_out.clear()
         disk_faults = self._disk_faults()
         has_ended_well = False
@@ -231,6 +245,7 @@ class World:
         finally:
             if not has_ended_well:
                 self.provider.excused.add(self.report.lives)
+                self.receiver.excused.add(self.report.lives)
             self.disk.cut()
             self.service = None
             # What is left of a process takes no time of the next one's.
@@ -247,7 +262,7 @@ class World:
     async def bad_moment(self, chance: random.Random) -> None:
         """Wait for a while, and then often until some run is under way."""
         await asyncio.sleep(chance.expovariate(1 / self.plan.pause_seconds))
-        if chance.random() < 0.7:
+        if chance.random() < self.plan.watched_share:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.plan.interval_seconds):
                     await self._run_began.wait()
@@ -280,6 +295,7 @@ class World:
             engine=SQLiteEngine(self._open, self.bug.queue),
             parts=replace(parts, scanner=_lister(self)),
             providers=self.provider,
+            sender=self.receiver,
         )
         async with open_service(self._config, dependencies) as service:
             self.service = service
@@ -287,6 +303,9 @@ class World:
             # Whatever the service does in time, it does not do by looking often.
             service.supervisor.pace.longest_seconds = 600.0
             side = [asyncio.create_task(service.maintenance.cycle.run())]
+            if self.plan.tellers:
+                service.telling.look_seconds = 60.0
+                side.append(asyncio.create_task(service.telling.run()))
             side += [asyncio.create_task(director(self, service)) for director in directors]
             ending = asyncio.create_task(self.deploy.wait())
             done, _ = await asyncio.wait(
@@ -334,7 +353,8 @@ class World:
         self.check_written(connection, "the end of a run is told")
         for one in settled:
             run_id = one.run.claim.job.run_id
-            if not connection.bare("SELECT 1 FROM runs WHERE run_id = ?", (run_id,)).fetchone():
+            recorded = recorded_runs(connection.bare, one.run.claim.charm_key)
+            if run_id not in {run.run_id for run in recorded}:
                 self.truth.problems.append(f"the end of run {run_id} is told and not recorded")
 
     def _check_start(self, service: Service) -> None:
@@ -399,6 +419,10 @@ class World:
     def check_rested(self) -> None:
         """Check that every charm that is polled had a success since it is calm."""
         assert self.service is not None
+        assert self.disk.connection is not None
+        unsent = [*self.receiver.unsent(self.disk.connection, self.calm_since)]
+        if unsent:
+            raise Violated("; ".join(unsent[:3]))
         store = self.service.parts.store
         for member in self.members.values():
             charm = store.charms.find(member.ref)
@@ -458,6 +482,9 @@ class World:
             touched.add(run.charm_key)
             self.note(f"{run.run_id} {run.charm_key} {run.status} {run.cause}")
             self._check_blame(run, connection)
+            if run.status == "success" and self.plan.tellers:
+                is_teller = invariants.class_of(connection, run.charm_key) == Kind.TELLER
+                self.receiver.successes[run.charm_key] += is_teller
             if run.status == "success" and run.run_id in self.truth.asked:
                 self._check_asked(run)
         for run_id in self.ledger.delivered:
@@ -465,6 +492,8 @@ class World:
                 raise Violated(f"run {run_id} never began, and counts as delivered")
         self.ledger.delivered.clear()
         problems = self.ledger.problems + self.truth.problems + [*self.provider.broken(connection)]
+        if self.plan.tellers:
+            problems += self.receiver.broken(connection)
         if problems:
             raise Violated("; ".join(problems[:3]))
         return touched

@@ -11,7 +11,7 @@ import re
 import shutil
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bg_charm_service.storage.data_directory import DATABASE_NAME
+from tests.recorded_runs import recorded_runs
 from tests.soak.ledger import Ledger, numbers_in
+from tests.soak.receiver import SECRET
 
 #: No row may be found by these; each is told with its first column.
 FORBIDDEN = {
@@ -38,8 +40,10 @@ FORBIDDEN = {
     "a job has a status that there is not": """
         SELECT _id FROM ack_queue_jobs WHERE status NOT IN (1, 2, 5, 9)""",
     "a run id has two ends": """
-        SELECT run_id FROM runs WHERE status IN ('success', 'failure')
+        SELECT run_id FROM recorded WHERE status IN ('success', 'failure')
         GROUP BY run_id HAVING count(*) > 1""",
+    "a run is recorded twice": """
+        SELECT run_key FROM recorded GROUP BY run_key HAVING count(*) > 1""",
     "executions are not successes and failures": """
         SELECT charm_key FROM health WHERE executions <> successes + failures""",
     "an enabled charm has no next poll": """
@@ -58,12 +62,26 @@ FORBIDDEN = {
         SELECT charm_key FROM health JOIN ack_queue_jobs AS job USING (charm_key)
         WHERE disabled_by IS NOT NULL AND job.status = 1 AND origin = 'poll'""",
     "a run has a number that its charm did not give": """
-        SELECT run_key FROM runs LEFT JOIN health ON health.charm_key = run_key >> 32
+        SELECT run_key FROM recorded LEFT JOIN health ON health.charm_key = run_key >> 32
         WHERE runs_recorded IS NULL OR run_key & 0xffffffff NOT BETWEEN 1 AND runs_recorded""",
     "a collection does not count what it has": """
         SELECT collection_key FROM collections AS c WHERE (count, size_bytes) <>
         (SELECT count(*), coalesce(sum(length(CAST(key AS BLOB)) + length(value) + 100), 0)
             FROM items WHERE collection_key = c.collection_key)""",
+    "a charm was switched off, and nobody was to be told": """
+        SELECT charm_key FROM health JOIN charms USING (charm_key) WHERE removed_at IS NULL
+        AND disabled_by IN ('failures', 'service', 'sign_in')
+        AND EXISTS (SELECT 1 FROM notice_targets)
+        AND CAST(charm_key AS TEXT) NOT IN
+            (SELECT subject FROM incidents WHERE kind IN ('disabled', 'sign_in'))""",
+    "a charm has said other things than it counts": """
+        SELECT charm_key FROM cells WHERE field = 'said' AND CAST(value AS INTEGER) <>
+        (SELECT coalesce(sum(count), 0) FROM notices
+            WHERE kind = 'charm' AND notices.charm_key = cells.charm_key)
+        AND (SELECT coalesce(min(notice_id), 1) FROM notices) = 1""",
+    "a delivery says wrongly whether its event was given up": """
+        SELECT job_id FROM deliveries JOIN ack_queue_jobs AS job ON job._id = job_id
+        WHERE is_dead <> (job.status = 9)""",
     "rows lead nowhere": "PRAGMA foreign_key_check",
 }
 
@@ -78,10 +96,13 @@ SIGN_INS = """SELECT charm_id, refresh_hash, asked_at, problem FROM sign_ins
 
 #: The fields that can be read: tokens are encrypted.
 OPEN_CELLS = """SELECT charm_key, field, value FROM cells
-    WHERE (charm_key, field) NOT IN (SELECT charm_key, field FROM sign_ins)"""
+    WHERE is_sealed = 0 AND (charm_key, field) NOT IN (SELECT charm_key, field FROM sign_ins)"""
 
 #: What the provider of the loop gives out: no page of the file, used or free, may show it.
-TOKEN = re.compile(rb"(?:code|token|refresh)-[A-Za-z0-9_-]{32}")
+TOKEN = re.compile(rb"(?:code|token|refresh)-[A-Za-z0-9_-]{32}|" + SECRET.encode())
+
+#: What is polled no more though it was poked.
+POKED = "SELECT charm_key FROM hooks WHERE is_poked = 1"
 
 #: What no clean stop leaves behind.
 CLAIMED = "SELECT _id FROM ack_queue_jobs WHERE status = 2"
@@ -112,6 +133,11 @@ class Expected:
     is_at_rest: bool = False
     #: Those that the provider gave out, by their hash (SHA-256, hexadecimal).
     refresh_tokens: dict[str, RefreshToken] = field(default_factory=dict)
+    #: How often each text of a notice came, and how often the service has died meanwhile.
+    told: Mapping[str, int] = field(default_factory=dict)
+    deaths: int = 0
+    #: The addresses of hooks: no page of the file, used or free, may show one.
+    addresses: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -134,13 +160,21 @@ def audit(data_dir: Path, ledger: Ledger, expected: Expected) -> list[str]:
         for file in data_dir.glob(f"{DATABASE_NAME}*"):
             shutil.copy(file, folder)
         path = Path(folder) / DATABASE_NAME
-        shown = [file.name for file in Path(folder).iterdir() if TOKEN.search(file.read_bytes())]
+        files = {file.name: file.read_bytes() for file in Path(folder).iterdir()}
+        shown = [
+            f"a token can be read in {name}" for name, read in files.items() if TOKEN.search(read)
+        ]
+        shown += [
+            f"an address of a hook can be read in {name}"
+            for name, read in files.items()
+            if any(address in read for address in expected.addresses)
+        ]
         with closing(sqlite3.connect(path)) as connection:
             try:
                 found = list(_violations(connection, ledger, expected))
             except sqlite3.DatabaseError as error:
                 return [f"the file cannot be read: {error}"]
-        return [*found, *(f"a token can be read in {name}" for name in shown)]
+        return [*found, *shown]
 
 
 def _violations(
@@ -149,17 +183,22 @@ def _violations(
     for (found,) in connection.execute("PRAGMA integrity_check"):
         if found != "ok":
             yield f"the file is damaged: {found}"
+    _tell_runs(connection)
     for text, query in FORBIDDEN.items():
         for row in connection.execute(query):
             yield f"{text}: {row[0]}"
     if expected.is_stopped:
         for row in connection.execute(CLAIMED):
             yield f"a job is claimed after a clean stop: {row[0]}"
+    if expected.is_at_rest:
+        for row in connection.execute(POKED):
+            yield f"charm {row[0]} was poked, and is not polled though everything is at rest"
     yield from _of_totals(connection)
     (done,) = connection.execute("SELECT count(*) FROM ack_queue_jobs WHERE status = 5").fetchone()
     if done > expected.history_jobs:
         yield f"{done} finished jobs are kept, {expected.history_jobs} at most"
     yield from _of_sign_ins(connection, expected)
+    yield from _of_notices(connection, expected)
     facts = {charm.charm_id: charm for charm in _facts(connection)}
     for charm in facts.values():
         yield from _of_charm(charm, expected)
@@ -173,30 +212,72 @@ def _violations(
             yield f"{charm.charm_id}: events wait though everything is at rest: {charm.waiting}"
 
 
+def _tell_runs(connection: sqlite3.Connection) -> None:
+    """Make a table of all runs that can be seen, however the file keeps them."""
+    connection.execute("CREATE TEMP TABLE recorded (run_key INTEGER, run_id TEXT, status TEXT)")
+    connection.executemany(
+        "INSERT INTO recorded VALUES (?, ?, ?)",
+        [
+            (run.charm_key << 32 | run.number, run.run_id, run.status)
+            for run in recorded_runs(connection.execute)
+        ],
+    )
+
+
 def _facts(connection: sqlite3.Connection) -> Iterator[CharmFacts]:
     fields: dict[int, dict[str, Any]] = defaultdict(dict)
     for key, name, value in connection.execute(OPEN_CELLS):
         fields[key][name] = json.loads(value)
     runs: dict[int, dict[int, tuple[str, str]]] = defaultdict(dict)
-    for run_key, run_id, status in connection.execute("SELECT run_key, run_id, status FROM runs"):
+    told = "SELECT run_key, run_id, status FROM recorded"
+    for run_key, run_id, status in connection.execute(told):
         runs[run_key >> 32][run_key & 0xFFFFFFFF] = (run_id, status)
     waiting: dict[int, list[int]] = defaultdict(list)
     jobs = (
         "SELECT charm_key, data FROM ack_queue_jobs WHERE status IN (1, 2, 9) AND origin = 'send'"
     )
     for key, data in connection.execute(jobs):
-        waiting[key].append(json.loads(json.loads(data)["event"])["number"])
+        waiting[key].append(_number_of(json.loads(json.loads(data)["event"])))
     items: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     collected = """SELECT charm_key, field, key FROM collections JOIN items USING (collection_key)
         WHERE charm_key IS NOT NULL ORDER BY key"""
     for charm_key, name, item in connection.execute(collected):
         items[charm_key][name].append(item)
     query = """SELECT charm_key, charm_id, successes, runs_recorded FROM charms
-        JOIN health USING (charm_key) WHERE removed_at IS NULL AND name IN ('Soaked', 'SignedIn')"""
+        JOIN health USING (charm_key)
+        WHERE removed_at IS NULL AND name IN ('Soaked', 'SignedIn', 'Hooked')"""
     for key, charm_id, successes, recorded in connection.execute(query):
         yield CharmFacts(
             charm_id, fields[key], successes, recorded, runs[key], waiting[key], items[key]
         )
+
+
+def _of_notices(connection: sqlite3.Connection, expected: Expected) -> Iterator[str]:
+    """Compare what was caused, what was put into messages, and what came."""
+    (told, first) = connection.execute(
+        "SELECT coalesce(sum(count), 0), coalesce(min(notice_id), 1) FROM notices"
+        " WHERE taken_at IS NOT NULL"
+    ).fetchone()
+    rows = connection.execute(
+        "SELECT message_id, counts, status, lines FROM notice_messages"
+    ).fetchall()
+    in_messages = sum(sum(json.loads(counts).values()) for _, counts, _, _ in rows)
+    if first == 1 and rows and told != in_messages:
+        yield f"{told} notices were put into messages, which have {in_messages}"
+    for message_id, _, status, lines in rows:
+        first_text = json.loads(lines)[0]["text"]
+        if status == "sent" and not any(first_text in text for text in expected.told):
+            yield f"message {message_id} counts as sent, and never came"
+    twice = sum(count - 1 for count in expected.told.values() if count > 1)
+    if twice > expected.deaths:
+        yield f"{twice} messages came twice, and the service died {expected.deaths} times"
+
+
+def _number_of(event: dict[str, Any]) -> int:
+    """The number of an event; those of senders outside are in what they have sent."""
+    body = event.get("body", event)
+    number: int = body.get("event", body)["number"]
+    return number
 
 
 def _of_totals(connection: sqlite3.Connection) -> Iterator[str]:

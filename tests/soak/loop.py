@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -27,12 +28,13 @@ from tests.process.running import (
     watched,
     watched_descendants,
 )
-from tests.soak.audit import audit
+from tests.soak.audit import Expected, audit
 from tests.soak.cast import FLAGS, Cast, add_cast
 from tests.soak.faults import SURVIVED, Fault, failing_program, syncs_fail, zygotes
 from tests.soak.gauges import Reading, limits, longest_step_cpu_ms, read
 from tests.soak.ledger import Ledger
 from tests.soak.provider import SoakProvider
+from tests.soak.receiver import SoakReceiver
 from tests.soak.report import SoakReport
 from tests.soak.traffic import Traffic, sign_in_again
 
@@ -43,7 +45,7 @@ PAUSE_SECONDS = 1.0
 LIVES_ODDS = 0.2
 
 #: Lines of the log that say that the service did something wrong itself.
-FAULTY_EVENTS = {"crashed", "api.error", "upkeep_failed", "upkeep_late"}
+FAULTY_EVENTS = {"crashed", "api.error", "upkeep_failed", "upkeep_late", "notice_fault"}
 
 #: Tells from the number of blows and the seconds so far whether it is enough.
 IsEnough = Callable[[int, float], bool]
@@ -54,6 +56,8 @@ class KillLoop:
 
     def __init__(self, data_dir: Path, seed: int) -> None:
         self._data_dir = data_dir
+        self._receiver = SoakReceiver(seed)
+        self._targets = data_dir.parent / f"{data_dir.name}-targets"
         self._service = self._new_service()
         self._seed = seed
         self._chance = random.Random(seed)
@@ -69,7 +73,8 @@ class KillLoop:
     def run(self, is_enough: IsEnough) -> SoakReport:
         """Beat the service until it is enough or something is wrong; gives what was found."""
         began = time.monotonic()
-        with self._provider:
+        with self._provider, self._receiver:
+            self._receiver.write_target(self._targets)
             try:
                 self._beat_until(is_enough, began)
             finally:
@@ -88,6 +93,7 @@ class KillLoop:
             answers_checked=self._ledger.runs_told,
             refreshes_checked=self._provider.refreshes,
             sign_ins=self._provider.sign_ins,
+            notices_taken=self._receiver.taken.total(),
             highest=self._highest,
             limits=allowed,
             violations=tuple(self._violations),
@@ -202,8 +208,7 @@ class KillLoop:
 
     def _check_and_restart(self, cast: Cast, traffic: Traffic, *, is_stopped: bool) -> None:
         self._check_log(self._service)
-        expected = cast.expected(is_stopped=is_stopped)
-        self._violations += audit(self._data_dir, self._ledger, expected)
+        self._audit(cast.expected(is_stopped=is_stopped))
         if not self._violations:
             self._provider.begin_life()
             self._service.start()
@@ -220,13 +225,14 @@ class KillLoop:
             charm.register()
         for charm in cast.everybody:
             charm.unregister()
+        self._receiver.is_calm = True
         _wait_for_rest(service)
+        _wait_for_notices(service)
         self._highest = self._highest.or_more(read(service))
         if code := service.stop():
             self._note(f"the service at rest ended with {code}: {service.errors[-2000:]}")
         self._check_log(service)
-        expected = cast.expected(is_stopped=True, is_at_rest=True)
-        self._violations += audit(self._data_dir, self._ledger, expected)
+        self._audit(cast.expected(is_stopped=True, is_at_rest=True))
         self._provider.begin_life()
         service.start()
         for charm in cast.everybody:
@@ -235,6 +241,12 @@ class KillLoop:
                 self._note(f"{charm.ref}: counted {counter}, {view['successes']} are shown")
         self._runs = service.status()["executions"]
         service.stop()
+
+    def _audit(self, expected: Expected) -> None:
+        """Compare the data directory of the service that has ended with what was promised."""
+        told, deaths = self._receiver.taken, self._restarts + 1
+        expected = replace(expected, told=told, deaths=deaths)
+        self._violations += audit(self._data_dir, self._ledger, expected)
 
     def _check_log(self, service: Service) -> None:
         steps = Reading(step_cpu_ms=longest_step_cpu_ms(service))
@@ -252,7 +264,16 @@ class KillLoop:
 
     def _new_service(self) -> Service:
         runner = Runner(program=failing_program(self._data_dir))
-        return Service(self._data_dir, *FLAGS, runner=runner, OPERATOR_PASS="not the default")
+        return Service(
+            self._data_dir,
+            *FLAGS,
+            f"--notify=@{self._targets}",
+            runner=runner,
+            OPERATOR_PASS="not the default",
+            NOTIFY_GATHER_MS="500",
+            NOTIFY_AGAIN_MS="3000",
+            NOTIFY_TIMEOUT_MS="2000",
+        )
 
     def _note(self, violation: str) -> None:
         self._violations.append(violation)
@@ -267,3 +288,14 @@ def _wait_for_rest(service: Service) -> int:
     """Wait until no job waits or runs."""
     status = service.status()
     return int(status["jobs_pending"] + status["jobs_processing"])
+
+
+@tenacity.retry(
+    retry=tenacity.retry_if_result(lambda is_open: is_open),
+    wait=tenacity.wait_fixed(0.2),
+    stop=tenacity.stop_after_delay(3 * PATIENCE_SECONDS),
+)
+def _wait_for_notices(service: Service) -> bool:
+    """Wait until no message waits or is being sent."""
+    found = service.request("GET", "/api/notices?limit=1000")
+    return any(one["status"] in ("waiting", "sending") for one in found)

@@ -24,6 +24,7 @@ class SoakReport:
     answers_checked: int
     refreshes_checked: int
     sign_ins: int
+    notices_taken: int
     highest: Reading
     limits: Reading
     violations: tuple[str, ...]
@@ -41,7 +42,10 @@ class SoakReport:
             f"{self.runs_checked} runs, {self.events_checked} accepted and {self.refusals_checked}"
             f" refused events and {self.answers_checked} answers compared with the data directory"
         )
-        yield f"{self.refreshes_checked} refreshes, {self.sign_ins} sign-ins"
+        yield (
+            f"{self.refreshes_checked} refreshes, {self.sign_ins} sign-ins,"
+            f" {self.notices_taken} notices taken"
+        )
         allowed = asdict(self.limits)
         for name, value in asdict(self.highest).items():
             yield f"  {name}: {value:,} at most, allowed {allowed[name]:,}"

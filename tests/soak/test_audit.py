@@ -13,6 +13,7 @@ import pytest
 
 from bg_charm_service.storage.data_directory import DATABASE_NAME
 from tests.process.running import RunningCharm, Service
+from tests.recorded_runs import unpack
 from tests.soak.audit import LOST, Expected, RefreshToken, audit
 from tests.soak.cast import SIGNED_IN, SOAKED
 from tests.soak.ledger import Ledger, ToldRun, numbers_in
@@ -44,6 +45,7 @@ class Played:
             is_stopped=True,
             is_at_rest=True,
             refresh_tokens=self.refresh_tokens,
+            addresses=(b"ADDRESS-ADDRESS-ADDRESS-ADDRESS-ADDRESS-ADD",),
         )
 
     def renewed(self, times: int) -> str:
@@ -143,6 +145,10 @@ DAMAGES = {
     "the history has gaps": """
         DELETE FROM runs WHERE run_key = (SELECT max(run_key) - 1 FROM runs
         WHERE run_key >> 32 = :counter)""",
+    "the history has gaps before": "UPDATE health SET ring = NULL WHERE charm_key = :counter",
+    "a run is recorded twice": """
+        INSERT INTO run_chunks SELECT charm_key << 32 | 1, 0, 0, substr(ring, 17) FROM health
+        WHERE charm_key = :counter""",
     "was told, but the file has": """
         UPDATE runs SET status = 'failure' WHERE run_key >> 32 = :sender""",
     "the whole history has": """
@@ -208,6 +214,15 @@ DAMAGES = {
     "a token can be read in": """
         INSERT INTO cells (charm_key, field, version, value)
         VALUES (:counter, 'x', 1, '"refresh-0123456789abcdef0123456789abcdef"')""",
+    "a delivery says wrongly whether its event was given up": """
+        INSERT INTO deliveries (hook_key, delivery_hash, job_id, is_dead, received_at)
+        SELECT 1, x'00', _id, 1, 1 FROM ack_queue_jobs WHERE status = 5 LIMIT 1""",
+    "was poked, and is not polled": """
+        INSERT INTO hooks (charm_key, stream, address_hash, sealed, made_at, is_poked)
+        VALUES (:counter, 'bgUpdater', x'00', x'00', 1, 1)""",
+    "an address of a hook can be read in": """
+        INSERT INTO cells (charm_key, field, version, value)
+        VALUES (:counter, 'x', 1, '"ADDRESS-ADDRESS-ADDRESS-ADDRESS-ADDRESS-ADD"')""",
     "rows lead nowhere": """
         INSERT INTO cells (charm_key, field, version, value) VALUES (999, 'x', 1, '1')""",
 }
@@ -220,6 +235,8 @@ def test_each_damage_is_found(copy: Played, words: str) -> None:
         keys = dict(database.execute("SELECT charm_id, charm_key FROM charms"))
         names = {name: keys[getattr(copy, name)] for name in ("counter", "sender", "receiver")}
         names |= {f"renewed_{times}": copy.renewed(times) for times in (1, 2)}
+        if "runs " in DAMAGES[words]:
+            unpack(database)
         for statement in DAMAGES[words].split(";"):
             used = {name: value for name, value in names.items() if f":{name}" in statement}
             assert database.execute(statement, used).rowcount, "nothing was damaged"

@@ -21,6 +21,7 @@ from bg_charm_service.domain.model import Failure, FieldKind
 from bg_charm_service.service.maintenance import cycle
 from bg_charm_service.workers.pool.events import RunFinished
 from bg_charm_service.workers.protocol.messages import Answer, RunSpec
+from tests.recorded_runs import recorded_runs
 from tests.unit.test_loop import Bench
 from tests.unit.test_maintenance_cycle import make_cycle
 
@@ -112,7 +113,7 @@ class Week:
             Path(f"{self._path}-wal").stat().st_size,
             process.memory_info().rss,
             len(os.listdir("/proc/self/fd")),
-            count("SELECT count(*) FROM runs")[0],
+            sum(1 for _ in recorded_runs(self.bench.database.connection.execute)),
             count("SELECT count(*) FROM ack_queue_jobs")[0],
         )
 

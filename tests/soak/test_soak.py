@@ -28,3 +28,4 @@ def test_nothing_is_lost_and_nothing_comes_twice(tmp_path: Path) -> None:
     assert report.events_checked > 0
     assert report.answers_checked > 0
     assert report.refreshes_checked > 0
+    assert report.notices_taken > 0

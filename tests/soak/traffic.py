@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 
 import httpx2
 
+from tests.fakes.senders import Request, github, hub, slack_event
 from tests.process.running import Refused, RunningCharm
-from tests.soak.cast import Cast
+from tests.soak.cast import HOOKS_URL, Cast
 from tests.soak.ledger import Ledger, ToldRun
 from tests.soak.provider import NAME
 
@@ -24,6 +26,13 @@ PAUSE_SECONDS = 0.2
 
 #: Of the renewals that people ask for, so many get no answer: it is lost on its way.
 LOST_ODDS = 0.03
+
+#: Of deliveries so many are forged, and so many of the others come twice.
+FORGED_ODDS = 0.1
+REPEATED_ODDS = 0.2
+
+#: With these a sender is asked to try again.
+WAITING = frozenset({httpx2.codes.TOO_MANY_REQUESTS, httpx2.codes.SERVICE_UNAVAILABLE})
 
 #: Nobody took the request; any other error may have come after the service took it.
 NOT_TAKEN = (Refused, httpx2.ConnectError)
@@ -53,6 +62,15 @@ def renew(charm: RunningCharm) -> None:
             raise
 
 
+def _signed(stream: str, number: int, other: str) -> Request:
+    """What GitHub or Slack sends, signed with its secret or another one."""
+    if stream == "pushed":
+        secret = f"the secret of github{other}"
+        return github(secret, {"number": number}, delivery=f"delivery {number}")
+    event = {"type": "event_callback", "event_id": f"Ev{number}", "event": {"number": number}}
+    return slack_event(f"the secret of slack{other}", event, at=time.time())
+
+
 class Traffic:
     """The threads; they run inside the `with` block, and wait while the service is down."""
 
@@ -64,6 +82,8 @@ class Traffic:
         self._cast = cast
         self._ledger = ledger
         self._over = threading.Event()
+        #: The number that each hooked charm was sent, and that was not answered yet.
+        self._undelivered: dict[str, int] = {}
         half = len(cast.counters) // 2
         kinds: list[Callable[[random.Random], None]] = [
             # A charm belongs to one sender, so that its numbers are sent in order.
@@ -72,6 +92,9 @@ class Traffic:
             self._run_now,
             self._meddle,
             self._mind_sign_ins,
+            # Each is reached by one sender, so that its numbers come in order.
+            *(partial(self._deliver, charm, kind) for charm, kind in self._senders()),
+            self._poke,
         ]
         self._threads = [
             threading.Thread(
@@ -132,6 +155,44 @@ class Traffic:
             self._cast.provider.lose_answer()
         # The tokens of the other one are renewed for its runs alone.
         renew(next(iter(self._cast.signed_in)))
+
+    def _senders(self) -> Iterator[tuple[RunningCharm, str]]:
+        yield from zip(self._cast.hooked, ("pushed", "told"), strict=True)
+
+    def _deliver(self, charm: RunningCharm, stream: str, chance: random.Random) -> None:
+        """Deliver as GitHub or Slack does; what got no answer is delivered again, with its id."""
+        url = HOOKS_URL + self._cast.hooked[charm][stream]
+        number = self._undelivered.get(charm.charm_id)
+        if number is None:
+            number = self._ledger.next_number(charm.charm_id)
+            if chance.random() < FORGED_ODDS:
+                self._forge(charm, stream, number)
+                return
+            self._undelivered[charm.charm_id] = number
+        answer = _signed(stream, number, "").post(url)
+        if answer.status_code == httpx2.codes.ACCEPTED:
+            del self._undelivered[charm.charm_id]
+            self._ledger.accept(charm.charm_id, number)
+            if chance.random() < REPEATED_ODDS:
+                # As where its answer is lost on the way.
+                _signed(stream, number, "").post(url)
+        elif answer.status_code not in WAITING:
+            self.faults.append(f"a delivery was answered {answer.status_code}: {answer.text}")
+
+    def _forge(self, charm: RunningCharm, stream: str, number: int) -> None:
+        """Deliver what nobody has signed who may: it leads nowhere."""
+        self._ledger.refuse(charm.charm_id, number)
+        url = HOOKS_URL + self._cast.hooked[charm][stream]
+        answer = _signed(stream, number, " of somebody else").post(url)
+        if answer.status_code not in {httpx2.codes.NOT_FOUND, *WAITING}:
+            self.faults.append(f"a forged delivery was answered {answer.status_code}")
+
+    def _poke(self, chance: random.Random) -> None:
+        charm = chance.choice(list(self._cast.hooked))
+        url = HOOKS_URL + self._cast.hooked[charm]["bgUpdater"]
+        answer = hub("the secret of the hub", b"<feed/>").post(url)
+        if answer.status_code not in {httpx2.codes.ACCEPTED, *WAITING}:
+            self.faults.append(f"a poke was answered {answer.status_code}: {answer.text}")
 
     def _run_now(self, chance: random.Random) -> None:
         charm = chance.choice(self._cast.everybody)

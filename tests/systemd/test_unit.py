@@ -203,6 +203,12 @@ def test_the_page_is_reached(unit: Unit, guide: Guide) -> None:
     assert 0 != unit.machine.run(*ask.split(), page).returncode
 
 
+def test_somebody_is_told(unit: Unit, guide: Guide) -> None:
+    """A target is added as root; where it leads is asked by nobody here."""
+    guide.follow("Notices")
+    unit.program("notify", "remove", "phone")
+
+
 def test_plain_commands_act_on_the_installed_service(unit: Unit) -> None:
     """Without a flag, while it runs and while it is stopped; nothing is made beside it."""
     for integration in ("gcal", "discord"):

@@ -15,7 +15,7 @@ from bg_charm_service.domain.model import (
     FieldSchema,
     Origin,
 )
-from bg_charm_service.domain.outcome_policy import FailurePolicy
+from bg_charm_service.domain.outcomes.policy import FailurePolicy
 from bg_charm_service.storage.contract import Storage
 from bg_charm_service.storage.records import CharmRecord
 from bg_charm_service.storage.sqlite.checks.examination import Doctor
@@ -26,8 +26,9 @@ from bg_charm_service.supervisor.charm_switch import CharmSwitch
 from bg_charm_service.supervisor.completer import Completer, CompletionRules, Settled
 from bg_charm_service.supervisor.in_flight import InFlight, RunsInFlight
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
-from bg_charm_service.supervisor.poll_planner import PollPlanner
-from bg_charm_service.supervisor.polled_charms import PolledCharms
+from bg_charm_service.supervisor.notices import NoticeBook
+from bg_charm_service.supervisor.planning.poll_planner import PollPlanner
+from bg_charm_service.supervisor.planning.polled_charms import PolledCharms
 from bg_charm_service.supervisor.run_items import ItemQuotas, RunItems
 from bg_charm_service.supervisor.waiting_charms import WaitingCharms
 from bg_charm_service.workers.pool.events import RunFinished
@@ -77,6 +78,7 @@ class Bench:
             CharmSwitch(storage, clock, self.planner, polled, self.waiting),
             CompletionRules(policy, self.limits, history_runs=10),
             self.items,
+            NoticeBook(storage, clock),
         )
 
     def charm(self, space: str = SPACE, **kinds: FieldKind) -> CharmRecord:

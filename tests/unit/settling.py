@@ -13,7 +13,7 @@ from bg_charm_service.domain.model import (
     Outcome,
     RunRecord,
 )
-from bg_charm_service.domain.outcome_policy import Decision, RunStatus, Step
+from bg_charm_service.domain.outcomes.policy import Decision, RunStatus, Step
 from bg_charm_service.storage.records import CharmRecord, Claim
 from bg_charm_service.supervisor.completer import Settled
 from bg_charm_service.supervisor.in_flight import InFlight

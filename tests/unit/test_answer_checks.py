@@ -9,7 +9,7 @@ from bg_charm_service.domain.errors import FailureCause
 from bg_charm_service.domain.items import TouchedItems
 from bg_charm_service.domain.json_values import PART_BYTES, CheckedJson, check_json
 from bg_charm_service.domain.model import Failure, Send
-from bg_charm_service.supervisor.answer_checks import AnswerChecks
+from bg_charm_service.supervisor.answers.answer_checks import AnswerChecks
 from bg_charm_service.workers.pool.events import RunFinished
 from bg_charm_service.workers.protocol.messages import Answer
 from tests.unit.plain_run import RUN

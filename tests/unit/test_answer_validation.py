@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from bg_charm_service.domain.errors import FailureCause
 from bg_charm_service.domain.limits import LimitChanges, Limits
 from bg_charm_service.domain.model import Failure, FieldKind, Send
-from bg_charm_service.domain.outcome_policy import RunStatus, Step
-from bg_charm_service.domain.run_endings import Ending, EndingKind
+from bg_charm_service.domain.outcomes.policy import RunStatus, Step
+from bg_charm_service.domain.outcomes.run_endings import Ending, EndingKind
 from bg_charm_service.storage.records import CharmRecord, Link
 from bg_charm_service.supervisor.in_flight import InFlight
 from bg_charm_service.workers.protocol.messages import Answer

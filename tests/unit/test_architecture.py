@@ -20,12 +20,13 @@ MAY_IMPORT = {
     "cli": "daemon api service scanning storage",
     "daemon": "api service supervisor scanning packages workers/pool storage",
     "api": "service storage workers/protocol",
-    "service": "supervisor scanning packages sign_in workers/pool workers/protocol"
+    "service": "supervisor scanning packages sign_in notices workers/pool workers/protocol"
     " workers/sandbox storage",
     "supervisor": "workers/pool workers/protocol storage",
     "scanning": "sdk workers/protocol integrations",
     "packages": "files workers/protocol workers/runtime workers/sandbox",
     "sign_in": "workers/protocol workers/sandbox",
+    "notices": "workers/protocol workers/sandbox",
     "workers": "",
     "workers/pool": "files workers/protocol",
     "workers/runtime": "sdk workers/protocol workers/sandbox",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bg_charm_service.domain.backoff import (
+from bg_charm_service.domain.outcomes.backoff import (
     MAX_DELAY_SECONDS,
     restart_delay_seconds,
     retry_delay_seconds,

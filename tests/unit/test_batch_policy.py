@@ -232,6 +232,7 @@ def test_batch_is_recorded_as_single_runs_are(path: Path) -> None:
             "cells": "SELECT charm_key, field, version, value FROM cells",
             "health": "SELECT * FROM health",
             "runs": "SELECT * FROM runs ORDER BY run_key",
+            "chunks": "SELECT * FROM run_chunks ORDER BY chunk_key",
             "jobs": "SELECT * FROM ack_queue_jobs ORDER BY _id",
             "totals": "SELECT * FROM totals WHERE name NOT IN ('commits')",
         }

@@ -16,7 +16,7 @@ from unittest import mock
 import httpx2
 import pytest
 
-from bg_charm_service import ProviderDown, SignInNeeded, Stop
+from bg_charm_service import ProviderDown, SignInNeeded, Stop, Wait
 from bg_charm_service.sdk import http_client
 from bg_charm_service.workers.runtime.charm_binding import load_class
 from tests.fakes.http_server import Answer, FakeServer, Seen, answer
@@ -120,7 +120,13 @@ def test_another_address_is_another_calendar(server: FakeServer) -> None:
 @pytest.mark.parametrize(
     ("found", "error", "why"),
     [
-        (answer(200, "<html>Sign in</html>"), ValueError, "work.ics is no calendar"),
+        (answer(200, "<html>Sign in</html>"), ValueError, "work.ics is a web page.*for CalDAV"),
+        (
+            answer(200, '<a href="/a.ics?x=1&amp;y"><a href=webcal://b/c><a href="/d">'),
+            ValueError,
+            r"links to these: http://127.0.0.1:\d+/a.ics\?x=1&y, webcal://b/c$",
+        ),
+        (answer(200, "Sign in"), ValueError, "work.ics is no calendar"),
         (answer(200, calendar(event("a"))[:-20]), ValueError, "cut off"),
         (answer(404), httpx2.HTTPStatusError, "404"),
         (answer(401), SignInNeeded, "work.ics"),
@@ -320,6 +326,59 @@ def test_a_name_that_is_too_long_is_named(account: Account) -> None:
     assert reason.endswith("its name is longer than 500 bytes")
 
 
+# A server that reads all items before it answers.
+
+
+def test_a_server_that_reads_all_first_is_waited_for(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked again by and by, and nobody is told that it is down."""
+    monkeypatch.setitem(CalendarImporter._look.__globals__, "PATIENCE_SECONDS", 0.05)
+    # What only reads is tried again twice, where the run has time for that.
+    silent = [answer(207, "x").stalled()] * 3
+    account.server.on("/home/work/", *silent, account._served)
+    charm = account.charm()
+    with pytest.raises(Wait, match="some servers read all items first") as waited:
+        poll(charm)
+    assert 90 == waited.value.until
+    # Nothing of that run is stored; what it had noted is kept here, and fetched first.
+    poll(charm)
+    poll(charm)
+    assert ["a", "b"] == sorted(summaries(charm))
+
+
+def test_a_long_first_look_is_two_runs(server: FakeServer) -> None:
+    """The token of the first is kept, and what comes in between is not missed."""
+    account = Account(server)
+    account.calendars = {"/home/work/": "Work"}
+    account.items["/home/work/a.ics"] = ("1", calendar(event("a")))
+    tokens: list[bytes] = []
+
+    def serve(seen: Seen) -> Answer:
+        if b"sync-collection" not in seen.body:
+            return account._served(seen)
+        tokens.append(seen.body)
+        there = {name: etag for name, (etag, _) in account.items.items()}
+        return multistatus({} if b"token 1" in seen.body else there, token=f"token {len(tokens)}")
+
+    server.on("/home/work/", serve)
+    charm = account.charm()
+    hurried = SimpleNamespace(seconds_left=10.0, room=4_000_000)
+    with (
+        mock.patch.object(CalendarImporter, "context", hurried),
+        mock.patch.object(CalendarImporter, "again") as again,
+    ):
+        poll(charm)
+    again.assert_called_once_with(after=0)
+    assert ([], ["token 1"]) == (summaries(charm), [one.point for one in charm.calendars])
+    account.items["/home/work/b.ics"] = ("1", calendar(event("b")))
+    poll(charm)
+    assert ["a", "b"] == sorted(summaries(charm))
+    poll(charm)
+    assert [True, True] == [b"token 1" not in tokens[0], b"token 1" in tokens[1]]
+    assert [("token 2", "")] == [(one.token, one.point) for one in charm.calendars]
+
+
 # Little room.
 
 
@@ -399,3 +458,12 @@ def test_a_password_is_not_for_other_providers(server: FakeServer) -> None:
     server.on("/.well-known/caldav", answer(404))
     with pytest.raises(ValueError, match=r"names https://example.org/me/, which is another"):
         poll(CalendarImporter(url=f"{server.url}/", user="me"))
+
+
+def test_a_refused_password_says_what_to_do(server: FakeServer) -> None:
+    """Who nobody is, and who is somebody else, is told apart."""
+    server.on("/work.ics", answer(401))
+    with pytest.raises(SignInNeeded, match="asks who you are: set user and password"):
+        poll(CalendarImporter(url=f"{server.url}/work.ics"))
+    with pytest.raises(SignInNeeded, match=r"refused user me and the password.*app password"):
+        poll(CalendarImporter(url=f"{server.url}/work.ics", user="me", password="wrong"))

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from bg_charm_service import Cell, Charm, CharmContext, Secret, Stream
+from bg_charm_service import Cell, Charm, CharmContext, Items, Secret, Stream
 from bg_charm_service.domain.errors import NotFound, StateError
 from bg_charm_service.domain.model import CharmSchema, FieldKind, FieldSchema
 from bg_charm_service.sdk.run_items import ItemSource, MemoryItems
@@ -185,6 +185,27 @@ def test_describe_says_what_the_class_declares() -> None:
         ),
         streams=("bgUpdater",),
     )
+
+
+class Letter(BaseModel):
+    """An item with titles."""
+
+    id: int
+    sender: str = Field(title="From")
+    about: str = Field(default="", alias="subject", title="About " * 100)
+
+
+class Letters(Charm):
+    """Has collections."""
+
+    letters: Items[Letter]
+    wanted: Items[str]
+
+
+def test_describe_names_the_columns_of_collections() -> None:
+    """The members with a title, by the name under which they are stored; it is bounded."""
+    columns = describe(Letters).columns
+    assert {"letters": (("sender", "From"), ("subject", ("About " * 10)))} == columns
 
 
 def test_describe_gives_defaults_in_normal_form() -> None:

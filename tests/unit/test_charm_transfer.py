@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from bg_charm_service.cli.charm_transfer import BATCH_CHARMS, Tally, batches
+from bg_charm_service.cli.charms.transfer import BATCH_CHARMS, Tally, batches
 
 
 def lines(*values: object) -> list[bytes]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bg_charm_service.api.pages import charts
-from bg_charm_service.domain.outcome_policy import RunStatus
+from bg_charm_service.domain.outcomes.policy import RunStatus
 from bg_charm_service.service.status.views import MinuteView
 
 OUTCOMES = st.lists(

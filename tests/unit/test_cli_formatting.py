@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bg_charm_service.cli.formatting import (
+from bg_charm_service.cli.output.formatting import (
     counted,
     memory,
     milliseconds,

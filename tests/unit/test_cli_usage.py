@@ -11,7 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from bg_charm_service.cli.error_output import one_line_errors
+from bg_charm_service.cli.output.error_output import one_line_errors
 from bg_charm_service.cli.root import root
 from bg_charm_service.domain.errors import Conflict
 
@@ -33,7 +33,7 @@ def test_help_reads_like_the_original() -> None:
     """Help begins with the original's words, and lists integrations and every command."""
     result = run("--help")
     assert result.output.startswith(ORIGINAL_HELP)
-    assert "Available: discord, gcal, gmail, mail, manual, opml\n" in result.output
+    assert "Available: calendar, discord, gcal, gmail, mail, manual, opml, rss\n" in result.output
     assert re.search(r"^  --help +Show this help message$", result.output, re.MULTILINE)
     for command in root.commands:
         assert f"\n  {command} " in result.output

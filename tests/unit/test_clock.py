@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bg_charm_service.domain.clock import AwakeClock, SystemClock
-from bg_charm_service.domain.suspicion import Life, LifeKind
+from bg_charm_service.domain.outcomes.suspicion import Life, LifeKind
 from tests.unit.test_loop import Bench
 from tests.unit.test_maintenance_cycle import make_cycle
 

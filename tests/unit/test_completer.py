@@ -9,10 +9,10 @@ import pytest
 from msgspec.structs import replace
 
 from bg_charm_service.domain.errors import FailureCause
-from bg_charm_service.domain.http_requests import HttpRequest
 from bg_charm_service.domain.model import Failure, FieldKind
-from bg_charm_service.domain.outcome_policy import RunStatus, Step
-from bg_charm_service.domain.refusals import Refusal, RefusalKind
+from bg_charm_service.domain.outcomes.policy import RunStatus, Step
+from bg_charm_service.domain.outcomes.refusals import Refusal, RefusalKind
+from bg_charm_service.domain.web.requests import HttpRequest
 from bg_charm_service.storage.records import Link
 from bg_charm_service.supervisor.in_flight import InFlight
 from bg_charm_service.workers.pool.events import RunFinished

@@ -308,6 +308,6 @@ def test_what_is_written_is_read_back(values: dict[str, object]) -> None:
 def test_settings_are_in_the_file_or_said_not_to_be() -> None:
     """Each field of the settings can be set somewhere."""
     fields = {field.name for field in dataclasses.fields(Settings)}
-    assert {"config_file", "initialize", "fetch_timeout_seconds"} == fields - {
+    assert {"config_file", "initialize", "fetch_timeout_seconds", "notify_urls"} == fields - {
         row.name for row in IN_FILE
     }

@@ -24,7 +24,7 @@ from bg_charm_service.domain.disclosure import (
     withheld_fields,
 )
 from bg_charm_service.domain.errors import FailureCause
-from bg_charm_service.domain.run_endings import WaitingView
+from bg_charm_service.domain.outcomes.run_endings import WaitingView
 from bg_charm_service.domain.views import Bulletin, CharmDetail
 from bg_charm_service.service.commands import Commands
 from bg_charm_service.service.event_feed import CharmChange, RunEnd, WorkerDeath
@@ -43,11 +43,11 @@ WITHHELD = {
     "FailingCharm": {"last_error"},
     "IntegrationStatus": set(),
     "IntegrationView": {"last_scan_error"},
-    "JobPage": set(),
+    "JobPage": {"jobs"},
     "ListedJob": set(),
     "ListedJobs": set(),
     "PauseView": set(),
-    "JobView": set(),
+    "DeadLetter": {"error", "event"},
     "MinuteView": set(),
     "Registered": set(),
     "Sandboxing": set(),
@@ -61,7 +61,7 @@ WITHHELD = {
     "WorkerDeath": set(),
     "RunEnd": {"error"},
     "Bulletin": set(),
-    "CharmDetail": {"charm", "doc", "history", "reminders"},
+    "CharmDetail": {"charm", "dead_letters", "doc", "history", "reminders"},
     "ExpectationView": set(),
     "ReminderView": {"name"},
     "ScheduleView": set(),

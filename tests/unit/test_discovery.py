@@ -41,7 +41,7 @@ def test_shipped_integrations_are_found() -> None:
     """Every module of the integrations folder is a source, and each of them loads."""
     sources, problems = find_sources(None)
     shipped = [source for source in sources if source.kind == "module"]
-    assert ["discord", "gcal", "gmail", "mail", "opml"] == [
+    assert ["calendar", "discord", "gcal", "gmail", "mail", "opml", "rss"] == [
         load_integration(source).id for source in shipped
     ]
     assert [] == problems

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import sys
@@ -11,12 +12,15 @@ from pathlib import Path
 import click
 import pytest
 
+from bg_charm_service.api.hooks.deliveries import read_delivery
+from bg_charm_service.api.hooks.signatures import is_signed
 from bg_charm_service.cli.root import root
 from bg_charm_service.daemon.settings import SETTINGS
 from bg_charm_service.domain.errors import FailureCause
 from bg_charm_service.domain.limits import LIMIT_NAMES
 from bg_charm_service.scanning.discovery import Source, load_integration
 from bg_charm_service.workers.runtime.charm_binding import describe, load_class
+from tests.fakes.senders import github
 from tests.unit.pages import PAGES, ROOT, rows, spans
 
 PACKAGE = ROOT / "bg_charm_service"
@@ -185,3 +189,15 @@ def test_links_lead_somewhere(page: str, target: str) -> None:
 
     assert file.exists()
     assert not anchor or anchor in anchors(file)
+
+
+def test_the_example_of_a_hook_takes_what_github_sends() -> None:
+    """What is signed with its secret is taken, and its handler finds in the event what it wants."""
+    (source,) = examples("docs/charms.md", "class Builds(Charm)")
+    builds = load_class(source, "builds.py", None)
+    hook = describe(builds).hooks["pushed"]
+    push = github("shared", {"ref": "refs/heads/main", "after": "1f3c"}, delivery="1")
+    assert is_signed(hook, ["shared"], push.headers, push.body, 0.0)
+    charm = builds(github_secret="shared")
+    charm.pushed(json.loads(read_delivery(hook, push.headers, push.body, 0.0).event))  # type: ignore[attr-defined]
+    assert {"refs/heads/main": "1f3c"} == charm.newest  # type: ignore[attr-defined]

@@ -118,6 +118,12 @@ DAMAGE = {
         "Charms that are registered, and have no record of their runs: 1",
         True,
     ),
+    "torn history": (
+        "UPDATE health SET ring = x'00000001'",
+        "history",
+        "Charms whose newest runs cannot be read, and are forgotten when this is mended: 1",
+        True,
+    ),
     "no source": ("DELETE FROM sources", "charms", "Charms with no source", False),
     "no space": ("UPDATE charms SET space_key = 99", "charms", "Charms in no space: 1", False),
     "no owner": ("DELETE FROM space_owners", "spaces", "Spaces with no owner: 1", False),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import MutableMapping
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from fastapi import APIRouter
 from fastapi.routing import APIRoute
 
 from bg_charm_service.api import create_app
@@ -25,6 +28,7 @@ from bg_charm_service.service.commands import Commands
 PUBLIC = {
     *("/login", "/logout", "/docs", "/favicon.ico", "/static/{name:path}"),
     "/api/integrations/{provider}-oauth/callback",
+    "/api/integrations/{provider}-oauth/confirm",
 }
 
 
@@ -71,14 +75,46 @@ def test_what_changes_something_asks_for_it() -> None:
     }
 
 
-def test_a_route_without_a_need_cannot_be_made() -> None:
-    """Who forgets to say what a route asks is told when it is made."""
-    router = make_router("test")
+def test_a_route_without_a_need_answers_nobody() -> None:
+    """Who forgets to say what a route asks is told by its first request."""
+    called: list[str] = []
 
-    async def forgotten() -> None: ...
+    async def forgotten() -> None:
+        called.append("forgotten")
 
-    async def undecided(caller: Changing, reader: Reading) -> None: ...
+    async def undecided(caller: Changing, reader: Reading) -> None:
+        called.append("undecided")
 
     for endpoint in (forgotten, undecided):
+        router = make_router("test")
+        router.get("/forgotten")(endpoint)
         with pytest.raises(RuntimeError, match="it must declare one"):
-            router.get("/forgotten")(endpoint)
+            ask(router, "/forgotten")
+    assert [] == called
+
+
+def test_a_route_is_built_when_it_is_asked() -> None:
+    """Until then it is only found; to look at one builds it too, once."""
+    router = make_router("test")
+
+    async def read(caller: Reading) -> None: ...
+
+    router.get("/read")(read)
+    [route] = router.routes
+    assert "dependant" not in vars(route)
+    assert isinstance(route, APIRoute)
+    assert Permission.READING is permission_of(route)
+    assert route.dependant is route.dependant
+    assert not hasattr(route, "colour")
+
+
+def ask(router: APIRouter, path: str) -> None:
+    """Send a request to a router; what its route raises is raised here."""
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request"}
+
+    async def send(message: MutableMapping[str, Any]) -> None: ...
+
+    scope = {"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b""}
+    asyncio.run(router(scope, receive, send))

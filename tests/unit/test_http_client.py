@@ -9,6 +9,7 @@ import socket
 import ssl
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -27,17 +28,19 @@ from bg_charm_service import (
     Wait,
 )
 from bg_charm_service.domain.errors import FailureCause
-from bg_charm_service.domain.http_requests import (
+from bg_charm_service.domain.outcomes.run_endings import EndingKind
+from bg_charm_service.domain.web.provider_limits import PROVIDERS
+from bg_charm_service.domain.web.requests import (
     KEPT_AT_EACH_END,
     HttpRequest,
     pack_requests,
     requests_left_out,
     unpack_requests,
 )
-from bg_charm_service.domain.run_endings import EndingKind
 from bg_charm_service.sdk import http_client
 from bg_charm_service.sdk.request_log import REQUESTS, RequestLog
 from bg_charm_service.sdk.tls_context import shared_tls_context
+from bg_charm_service.sdk.web_links import linked
 from bg_charm_service.workers.runtime.failure_report import end_of
 from bg_charm_service.workers.runtime.host_watch import HOSTS
 from bg_charm_service.workers.runtime.log_capture import prepare
@@ -196,6 +199,29 @@ def test_how_long_to_wait_is_obeyed(server: FakeServer) -> None:
             get(server, answer(429, retry_after=header))
         assert seconds_of(caught.value) <= 0
     assert {1} == {one.attempt for one in REQUESTS.take()}
+
+
+def test_an_api_that_is_not_switched_on_is_waited_for(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the place where that is done; of the answer nothing else is told."""
+    words = (replace(PROVIDERS[0], hosts=("127.0.0.1",)),)
+    monkeypatch.setattr("bg_charm_service.domain.web.provider_limits.PROVIDERS", words)
+    said = (
+        "Gmail API has not been used in project 123456789 before or it is disabled. Enable it by "
+        "visiting https://console.developers.google.com/apis/api/gmail.googleapis.com/overview"
+        f"?project=123456789 then retry {SECRET}"
+    )
+    detail = {"reason": "SERVICE_DISABLED", "domain": "googleapis.com"}
+    body = {"error": {"code": 403, "message": said, "details": [detail]}}
+    with pytest.raises(Wait) as caught:
+        get(server, json_answer(body, 403))
+    place = "https://console.cloud.google.com/apis/library/gmail.googleapis.com?project=123456789"
+    assert place in str(caught.value)
+    assert SECRET not in str(caught.value)
+    assert 300 == seconds_of(caught.value)
+    with pytest.raises(Wait, match=r"library/127\.0\.0\.1$"):
+        get(server, google_error(403, "accessNotConfigured"))
 
 
 def test_words_of_an_author_mean_a_limit_too(server: FakeServer) -> None:
@@ -601,6 +627,83 @@ def test_pages_end(server: FakeServer) -> None:
     )
     with pytest.raises(ValueError, match="round: it gave the same next twice"):
         ask(lambda http: gathered(http.pages("round", "next")), base_url=server.url)
+
+
+def test_pages_follow_links(server: FakeServer) -> None:
+    """By the header of each answer, with the query that stands there, and with the token."""
+    following = '</list?page=2&per=5>; rel="next", </list?page=9>; rel="last"'
+    server.on(
+        "/list", json_answer([1], Link=following), json_answer([2], Link='</list>; rel="prev"')
+    )
+    pages = ask(
+        lambda http: gathered(http.pages("list", per=5)), base_url=server.url, auth="the token"
+    )
+    assert [[1], [2]] == pages
+    assert [({"per": ["5"]}, "the token"), ({"page": ["2"], "per": ["5"]}, "the token")] == [
+        (one.query, one.token) for one in server.seen
+    ]
+
+
+def test_linked_pages_elsewhere_get_no_token(server: FakeServer) -> None:
+    """The token and the author's headers are for the host of the list, also where none is named."""
+    with FakeServer() as other:
+        link = f'<{other.url}/more>; rel="next"'
+        other.on("/more", json_answer([2], Link='</third>; rel="next"'))
+        other.on("/third", json_answer([3], Link=f'<{server.url}/last>; rel="next"'))
+        server.on("/list", json_answer([1], Link=link)).on("/last", json_answer([4]))
+        for options in ({"base_url": server.url}, {}):
+            pages = ask(
+                lambda http: gathered(http.pages(f"{server.url}/list")),
+                auth="the token",
+                headers={"X-Key": "author's"},
+                **options,
+            )
+            assert [[1], [2], [3], [4]] == pages
+        assert {("", None)} == {(one.token, one.headers.get("x-key")) for one in other.seen}
+        assert {("the token", "author's")} == {
+            (one.token, one.headers.get("x-key")) for one in server.seen
+        }
+
+
+def test_linked_pages_end(server: FakeServer) -> None:
+    """With None where the list is gone, and with a sentence for a circle and for no address."""
+    server.on("/gone", answer(404, Link='</gone>; rel="next"'))
+    assert [None] == ask(
+        lambda http: gathered(http.pages("gone", none_on=404)), base_url=server.url
+    )
+    for link, said in (
+        ("</round>; rel=next", "round: its pages go round in a circle"),
+        ("<mailto:me@h.example>; rel=next", "round: the link to its next page is no address"),
+        ("<http://h:port/>; rel=next", "round: the link to its next page is no address"),
+    ):
+        server.on("/round", json_answer([], Link=link))
+        with pytest.raises(ValueError, match=said):
+            ask(lambda http: gathered(http.pages("round")), base_url=server.url)
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        (["<a>; rel=next"], "a"),
+        (['<a>; rel="next"'], "a"),
+        (['<a>; REL="Last NEXT"'], "a"),
+        (['<a>;rel="prev",<b>;rel="next"'], "b"),
+        (["<a>; rel=prev", "< b >; rel=next"], "b"),
+        (['<a,b;c>; title="x; rel=prev, <y>; \\""; rel="next"'], "a,b;c"),
+        (['<a>; rel="prev"; rel="next"'], None),
+        (['<a>; anchor="/other"; rel="next"'], None),
+        (['<a>; flag; rel="next"'], "a"),
+        (["<>; rel=next"], ""),
+        (["<a>"], None),
+        (["a; rel=next"], None),
+        (["<a"], None),
+        ([""], None),
+        ([], None),
+    ],
+)
+def test_links_are_read_as_they_are_written(headers: list[str], expected: str | None) -> None:
+    """Several to a header and several headers, relations in any case, quotes with anything."""
+    assert expected == linked(headers, "next")
 
 
 # --- what the run knows of it

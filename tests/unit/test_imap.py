@@ -19,7 +19,7 @@ from bg_charm_service import (
     Wait,
 )
 from bg_charm_service.domain.errors import FailureCause
-from bg_charm_service.sdk.imap_wire import mailbox_name
+from bg_charm_service.sdk.mail.imap_wire import mailbox_name
 from bg_charm_service.workers.runtime.failure_report import end_of
 from bg_charm_service.workers.runtime.host_watch import HOSTS
 from tests.fakes.imap_server import FakeImap

@@ -11,8 +11,8 @@ from unittest import mock
 import pytest
 
 from bg_charm_service import Imap, ProviderDown, SignInNeeded, Wait
-from bg_charm_service.domain.run_endings import EndingKind
-from bg_charm_service.sdk.imap_faults import not_signed_in, unreachable
+from bg_charm_service.domain.outcomes.run_endings import EndingKind
+from bg_charm_service.sdk.mail.imap_faults import not_signed_in, unreachable
 from bg_charm_service.workers.runtime.failure_report import end_of
 from bg_charm_service.workers.runtime.host_watch import HOSTS
 from tests.fakes.imap_server import FakeImap

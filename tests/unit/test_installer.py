@@ -14,8 +14,8 @@ import pytest
 import uv
 
 from bg_charm_service.domain.errors import PackageError
-from bg_charm_service.domain.package_lock import LockedPackage, PackageLock
-from bg_charm_service.domain.script_block import ScriptBlock
+from bg_charm_service.domain.packages.lock import LockedPackage, PackageLock
+from bg_charm_service.domain.packages.script_block import ScriptBlock
 from bg_charm_service.packages import installer, stand_ins
 from bg_charm_service.packages.folders import PackageFolders
 from bg_charm_service.packages.installer import Installer, PackageRules, find_uv

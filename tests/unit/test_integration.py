@@ -13,10 +13,12 @@ from bg_charm_service.domain.errors import InvalidInput
 from bg_charm_service.domain.identity import space_did
 from bg_charm_service.domain.merkle import refer
 from bg_charm_service.domain.model import CharmRef
+from bg_charm_service.integrations.calendars import integration as calendar
 from bg_charm_service.integrations.discord import integration as discord
 from bg_charm_service.integrations.gcal import integration as gcal
 from bg_charm_service.integrations.gmail import integration as gmail
 from bg_charm_service.integrations.mail import integration as mail
+from bg_charm_service.integrations.rss import integration as rss
 from bg_charm_service.scanning.charm_list import MAX_PROBLEMS, parse_manual_charms, read_listed
 from bg_charm_service.scanning.integration import (
     CellAddress,
@@ -249,7 +251,9 @@ def test_gmail_reads_its_list_from_its_cell() -> None:
         assert items == gmail.fetch_charms()
 
 
-@pytest.mark.parametrize("integration", [gmail, gcal, mail, discord], ids=lambda one: str(one.id))
+@pytest.mark.parametrize(
+    "integration", [gmail, gcal, mail, calendar, rss, discord], ids=lambda one: str(one.id)
+)
 def test_initialising_writes_the_empty_list(integration: CellIntegration) -> None:
     """Before it there is no list, which is said; after it the list is empty."""
     with cell_access(MemoryCells()):
@@ -304,6 +308,10 @@ def test_cells_outside_a_scan_say_so() -> None:
         (mail, {"bgUpdater": STREAM, **MAILBOX}, True),
         (mail, MAILBOX, False),
         (mail, {"bgUpdater": STREAM, **MAILBOX, "password": None}, False),
+        (calendar, {"bgUpdater": STREAM, "url": "https://x"}, True),
+        (calendar, {"bgUpdater": STREAM}, False),
+        (rss, {"bgUpdater": STREAM, "url": "https://x"}, True),
+        (rss, {"url": "https://x"}, False),
         (discord, {"discordUpdater": STREAM}, True),
         (discord, {"auth": {}}, False),
         (discord, None, False),

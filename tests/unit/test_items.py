@@ -132,6 +132,23 @@ def test_the_first_keys_are_those_of_both() -> None:
     assert ["a", "b", "c", "d", "e"] == box.first(9)
 
 
+def test_many_are_asked_for_at_once() -> None:
+    """A page is one question, with all that is in it; so are the values of some keys."""
+    stored = {f"{number}": b'"x"' for number in range(6)}
+    box, source = opened(stored)
+    assert [2, 2, 2] == [len(page) for page in box.pages(2)]
+    assert ["page ", "page 1", "page 3"] == source.asked
+    box, source = opened(stored)
+    box["3"] = "new"
+    box.remove(["4"])
+    assert {"1": "x", "3": "new", "5": "x"} == box.some(["1", "3", "4", "5", "7"])
+    assert (None, "x", True) == (box.get("7"), box["1"], "5" in box)
+    assert ["find 3"] == source.asked
+    touched = box.touched()
+    assert touched is not None
+    assert {"1": 1, "5": 1, "7": 0} == touched.seen
+
+
 def test_pages_hold_no_more_than_a_page() -> None:
     """They have what the run changed, and in-place changes count before the next page is asked."""
     stored = {f"{number}": b'{"subject":"s","labels":[]}' for number in range(5)}
@@ -175,6 +192,7 @@ def test_a_run_sees_what_a_dict_would_show(stored: dict[str, str], deeds: list[A
         elif what == "look":
             key, count = arguments
             assert (key in model, model.get(key)) == (key in box, box.get(key))
+            assert model.some([key, "e"]) == box.some([key, "e"])
             assert (model.first(count), bool(model)) == (box.first(count), bool(box))
             assert (len(model), list(model.pages(count))) == (len(box), list(box.pages(count)))
         else:

@@ -33,7 +33,7 @@ from bg_charm_service.domain.model import (
     FieldSchema,
     Origin,
 )
-from bg_charm_service.domain.outcome_policy import FailurePolicy, RunStatus
+from bg_charm_service.domain.outcomes.policy import FailurePolicy, RunStatus
 from bg_charm_service.storage.contract import Storage
 from bg_charm_service.storage.disk_reserve import RESERVE_NAME, DiskReserve
 from bg_charm_service.storage.records import SUSPECT_DELIVERIES, CharmRecord, Link, Pause
@@ -48,8 +48,9 @@ from bg_charm_service.supervisor.fair_share import Caps
 from bg_charm_service.supervisor.in_flight import RunsInFlight
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.supervisor.loop import Parts, Supervisor
-from bg_charm_service.supervisor.poll_planner import PollPlanner
-from bg_charm_service.supervisor.polled_charms import PolledCharms
+from bg_charm_service.supervisor.notices import NoticeBook
+from bg_charm_service.supervisor.planning.poll_planner import PollPlanner
+from bg_charm_service.supervisor.planning.polled_charms import PolledCharms
 from bg_charm_service.supervisor.refusal_advice import Place, RefusalAdvice
 from bg_charm_service.supervisor.reminders import ReminderSchedule
 from bg_charm_service.supervisor.run_inputs import RunInputs
@@ -236,6 +237,7 @@ class Bench:
         trial = SuspectTrial(storage, clock)
         waiting = WaitingCharms(storage, clock, self.planner)
         switch = CharmSwitch(storage, clock, self.planner, polled, waiting)
+        self.notices = NoticeBook(storage, clock)
         self.supervisor = Supervisor(
             Parts(
                 storage=storage,
@@ -265,6 +267,7 @@ class Bench:
                     switch,
                     rules,
                     items,
+                    self.notices,
                 ),
                 inspections=self.inspections,
                 trial=trial,

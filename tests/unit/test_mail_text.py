@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bg_charm_service import html_text, mail_header, mail_text, safe_html
-from bg_charm_service.sdk.mail_text import decode_text
+from bg_charm_service.sdk.mail.mail_text import decode_text
 
 
 def mail(body: bytes, kind: str = "text/plain", **headers: str) -> bytes:
@@ -255,3 +255,16 @@ def test_no_header_makes_it_fail(data: bytes) -> None:
     """Whatever bytes it is."""
     mail_header(b"Subject: " + data, "subject").encode("utf-8", "surrogatepass")
     mail_header(b"Subject: =?utf-8?b?" + data + b"?=", "subject")
+
+
+def test_a_header_of_what_gmail_gives() -> None:
+    """By its API: the first of its name counts, however that is written."""
+    headers = [{"name": "SUBJECT", "value": "=?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n all"}, {"name": "To"}]
+    payload = {"headers": [*headers, {"name": "Subject", "value": "second"}]}
+    assert "Grüße all" == mail_header(payload, "Subject")
+    assert "Grü…" == mail_header(payload, "Subject", limit=4)
+    assert ("", "", "") == (
+        mail_header(payload, "To"),
+        mail_header(payload, "Cc"),
+        mail_header({}, "To"),
+    )

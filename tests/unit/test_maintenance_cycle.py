@@ -16,7 +16,7 @@ from bg_charm_service.scanning.scanner import ScanResult
 from bg_charm_service.service.maintenance import cycle as module
 from bg_charm_service.service.maintenance.cycle import CycleLimits, MaintenanceCycle
 from bg_charm_service.service.maintenance.integration_scans import IntegrationScans
-from bg_charm_service.supervisor.polled_charms import PolledCharms
+from bg_charm_service.supervisor.planning.polled_charms import PolledCharms
 from tests.contract.test_store import run
 from tests.unit.test_loop import Bench, broken, logged
 
@@ -168,7 +168,7 @@ def test_many_runs_that_are_kept_are_looked_at_in_turn(
     monkeypatch.setattr(module, "_FRUITLESS_SLICES", 3)
     old = bench.clock.seconds - 2 * DAY
     keys = [bench.charm().charm_key for _ in range(200)]
-    for number in range(1, 13):
+    for number in range(1, 11):
         rows = [(each, run(number, finished_at=old)) for each in keys]
         bench.store.runs.record_all(rows, 10)
     key = bench.charm().charm_key

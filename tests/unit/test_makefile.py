@@ -19,6 +19,8 @@ COMMANDS = {
     "gmail": "--integration=gmail",
     "gcal": "--integration=gcal",
     "mail": "--integration=mail",
+    "calendar": "--integration=calendar",
+    "rss": "--integration=rss",
     "discord": "--integration=discord",
     "run-notion": "--integration=notion",
     "initialize": "--initialize",

@@ -11,15 +11,18 @@ import pytest
 from bg_charm_service.domain.errors import InvalidInput
 from bg_charm_service.domain.oauth import (
     Provider,
+    advice_of,
     asked_scopes,
     check_endpoint,
     check_provider,
     discovered,
     error_of,
     fingerprint,
+    integration_of,
     is_about_client,
     is_over,
     metadata_urls,
+    obtained_at,
     read_answer,
     refresh_token_of,
     secrets_of,
@@ -48,11 +51,23 @@ DOCUMENT = {
 
 def read(answer: dict[str, Any], **more: Any) -> dict[str, Any]:
     """Read an answer of a provider that was asked at 1000; gives what is stored."""
-    found = read_answer({"access_token": "new", **answer}, asked_at=1000.0, **more)
+    found = read_answer(
+        {"access_token": "new", **answer}, asked_at=1000.0, answered_at=1001.0, **more
+    )
     assert found is not None
     stored: dict[str, Any] = json.loads(found.stored)
     assert found.expires_at == stored["expiresAt"] / 1000
     return stored
+
+
+def test_a_token_is_as_old_as_its_answer_or_its_request() -> None:
+    """One whose answer was not looked at for long, as when the machine slept, is none that is new.
+
+    The clock may have been set back meanwhile.
+    """
+    assert 1002 == obtained_at(1000.0, 1002.0)
+    assert 1000 == obtained_at(1000.0, 4600.0)
+    assert 1000 == obtained_at(1000.0, 400.0)
 
 
 @pytest.mark.parametrize(
@@ -127,20 +142,22 @@ def test_scopes(said: Any, scopes: list[str]) -> None:
 @pytest.mark.parametrize("token", [None, "", 5, {}, "x" * 20_000, "\ud800"])
 def test_an_answer_without_a_token_is_none(token: Any) -> None:
     """Nothing is stored of it."""
-    assert read_answer({"access_token": token}, asked_at=0.0) is None
+    assert read_answer({"access_token": token}, asked_at=0.0, answered_at=0.0) is None
 
 
 def test_slack_gives_the_tokens_of_a_person_inside() -> None:
     """Where there is no bot, the token of the answer is that of the person."""
     answer = {"ok": True, "authed_user": {"access_token": "theirs", "refresh_token": "next"}}
-    found = read_answer(answer, asked_at=0.0)
+    found = read_answer(answer, asked_at=0.0, answered_at=0.0)
     assert found is not None
     assert ("theirs", "next") == (token_of(found.stored), refresh_token_of(found.stored))
 
 
 def test_a_run_sees_all_but_the_refresh_token() -> None:
     """And what must show nowhere are both tokens."""
-    found = read_answer({"access_token": "one", "refresh_token": "two"}, asked_at=0.0)
+    found = read_answer(
+        {"access_token": "one", "refresh_token": "two"}, asked_at=0.0, answered_at=0.0
+    )
     assert found is not None
     seen = json.loads(without_refresh_token(found.stored))
     assert ["token", "tokenType", "scope", "expiresIn", "expiresAt", "user"] == list(seen)
@@ -263,6 +280,29 @@ def test_where_a_description_lies() -> None:
     ) == metadata_urls(ISSUER)
     with pytest.raises(InvalidInput, match="has a query"):
         metadata_urls(f"{ISSUER}?x=1")
+
+
+def test_a_charm_is_of_the_integration_that_its_scopes_are_of() -> None:
+    """As the data of its provider says it; of none where that says nothing."""
+    google, github = (shipped_providers()[name] for name in ("google", "github"))
+    mail = "https://www.googleapis.com/auth/gmail.readonly"
+    days = "https://www.googleapis.com/auth/calendar.readonly"
+    assert ("gmail", "gcal") == (
+        integration_of(google, ["openid", mail]),
+        integration_of(google, [days]),
+    )
+    assert ("", "") == (integration_of(google, ["openid"]), integration_of(github, [mail]))
+
+
+def test_what_to_do_about_a_refusal() -> None:
+    """As the data of its provider says it, with the address that a client needs."""
+    google = shipped_providers()["google"]
+    assert ": add https://here/back, letter by letter," in advice_of(
+        google, "redirect_uri_mismatch", "https://here/back"
+    )
+    assert "each seven days" in advice_of(google, "invalid_grant")
+    assert ("", "") == (advice_of(google, "temporarily"), advice_of(None, "invalid_grant"))
+    assert google.advice.keys() <= {one for one in google.advice if error_of({"error": one}) == one}
 
 
 def test_scopes_are_asked_for_once() -> None:

@@ -19,7 +19,7 @@ from bg_charm_service.domain.model import (
     Origin,
     Outcome,
 )
-from bg_charm_service.domain.outcome_policy import (
+from bg_charm_service.domain.outcomes.policy import (
     Decision,
     FailurePolicy,
     RunStatus,

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from bg_charm_service.domain.errors import InvalidInput
-from bg_charm_service.domain.package_lock import (
+from bg_charm_service.domain.packages.lock import (
     LockedPackage,
     PackageLock,
     check_given,
@@ -20,7 +20,7 @@ from bg_charm_service.domain.package_lock import (
     read_requirements,
     write_requirements,
 )
-from bg_charm_service.domain.script_block import ScriptBlock
+from bg_charm_service.domain.packages.script_block import ScriptBlock
 
 HASH = "sha256:" + "0a" * 32
 BLOCK = ScriptBlock(("alpha>=1",), ">=3.11")

@@ -8,7 +8,7 @@ import pytest
 
 from bg_charm_service.api.pages import formatting
 from bg_charm_service.domain.errors import FailureCause
-from bg_charm_service.domain.run_endings import WaitingView
+from bg_charm_service.domain.outcomes.run_endings import WaitingView
 from tests.unit.plain_charm import CHARM
 
 

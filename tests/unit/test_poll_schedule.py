@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bg_charm_service.domain.model import CharmRef
-from bg_charm_service.domain.poll_schedule import (
+from bg_charm_service.domain.schedules.poll_schedule import (
     due_after_first,
     due_after_poll,
     due_after_restart,

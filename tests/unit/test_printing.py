@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bg_charm_service.cli.printing import WIDTH, coloured, print_named, print_table
+from bg_charm_service.cli.output.printing import WIDTH, coloured, print_named, print_table
 
 
 def test_a_note_takes_no_room_of_columns(capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,7 @@ import pytest
 
 from bg_charm_service.domain.errors import FailureCause
 from bg_charm_service.domain.limits import Limits
-from bg_charm_service.domain.run_endings import Ending, EndingKind
+from bg_charm_service.domain.outcomes.run_endings import Ending, EndingKind
 from bg_charm_service.sdk.endings import ProviderDown, SignInNeeded, Stop, Wait
 from bg_charm_service.workers.runtime.failure_report import end_of, refused
 from bg_charm_service.workers.runtime.host_watch import HOSTS, HostWatch

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -32,6 +33,9 @@ from tests.fakes.http_server import (
     redirect,
     unpacks_to,
 )
+from tests.providers import NO_HOST, self_signed
+from tests.providers import Provider as Plain
+from tests.providers import answer as answer_with
 
 CLIENT = OAuthClient("the-id", "the-secret")
 
@@ -180,6 +184,19 @@ def test_whoever_is_not_there_was_not_asked() -> None:
     nobody = Provider("fake", "http://127.0.0.1:1/authorize", "http://127.0.0.1:1/token")
     found = ask(Refresh(nobody, CLIENT, "old-token"))
     assert (AnswerKind.UNASKED, "127.0.0.1") == (found.kind, found.host)
+    assert "127.0.0.1 cannot be reached: nobody listens there" == found.why
+
+
+def test_why_somebody_is_not_reached_is_told(tmp_path: Path) -> None:
+    """A name that there is not, and a certificate that nobody knows."""
+    nowhere = Provider("fake", f"https://{NO_HOST}/authorize", f"https://{NO_HOST}/token")
+    found = ask(Refresh(nowhere, CLIENT, "old-token"))
+    assert (AnswerKind.UNASKED, True) == (found.kind, "its name cannot be looked up" in found.why)
+    with Plain(answer_with("200 OK"), tls=self_signed(tmp_path)) as unknown:
+        safe = Provider("fake", f"{unknown.url}authorize", f"{unknown.url}token")
+        found = ask(Refresh(safe, CLIENT, "old-token"))
+    assert AnswerKind.UNASKED == found.kind
+    assert "its certificate is not to be trusted (self-signed certificate)" in found.why
 
 
 def test_an_answer_that_never_comes_is_not_waited_for(server: FakeServer) -> None:

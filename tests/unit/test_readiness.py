@@ -15,6 +15,7 @@ from bg_charm_service.api.error_responses import status_of
 from bg_charm_service.domain.errors import LoopStandsStill
 from bg_charm_service.service.charm_packages import CharmPackages
 from bg_charm_service.service.commands import monitoring
+from bg_charm_service.service.notices.telling import Telling
 from bg_charm_service.service.status.board import StatusBoard
 from bg_charm_service.service.status.readiness import Obstacle, Readiness
 from bg_charm_service.workers.pool.pool import Pool
@@ -130,6 +131,7 @@ def test_a_loop_that_stands_still_is_told(
         cast("Pool", watched.pool),
         cast("StatusBoard", None),
         cast("CharmPackages", None),
+        cast("Telling", None),
     )
     with pytest.raises(LoopStandsStill, match="has taken no turn") as told:
         asyncio.run(commands.check_alive())

@@ -33,6 +33,19 @@ def test_longer_secrets_go_first() -> None:
     assert f"is {MARK}" == redact("is password-2", secrets)
 
 
+def test_an_address_is_no_secret_in_parts() -> None:
+    """A webhook's address is its key: a request is told without its scheme, or by its path."""
+    secrets = secret_texts([b'"https://chat.example/api/webhooks/12/the-key?x=1"'])
+    texts = [
+        "POST https://chat.example/api/webhooks/12/the-key?x=1",
+        "POST chat.example/api/webhooks/12/the-key answered 500",
+        "POST /api/webhooks/12/the-key",
+    ]
+    assert all("the-key" not in redact(text, secrets) for text in texts)
+    short = secret_texts([b'["https://chat.example/", "ftp://chat.example/a/b/cdefghijk"]'])
+    assert "chat.example/ /a/b/cdefghijk" == redact("chat.example/ /a/b/cdefghijk", short)
+
+
 def test_short_values_stay() -> None:
     """What could stand anywhere by chance is not replaced."""
     secrets = secret_texts([b'["a", 12, true, null]'])

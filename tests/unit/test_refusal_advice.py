@@ -10,7 +10,7 @@ import pytest
 from bg_charm_service.domain.errors import FailureCause
 from bg_charm_service.domain.limits import LimitChanges, Limits
 from bg_charm_service.domain.model import CharmRef, CharmSchema, Failure
-from bg_charm_service.domain.refusals import Refusal, RefusalKind
+from bg_charm_service.domain.outcomes.refusals import Refusal, RefusalKind
 from bg_charm_service.storage.records import CharmRecord
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.store import open_store

@@ -24,7 +24,7 @@ import pytest
 
 from bg_charm_service.domain.errors import FailureCause
 from bg_charm_service.domain.limits import Limits
-from bg_charm_service.domain.refusals import Refusal, RefusalKind, quoted, told
+from bg_charm_service.domain.outcomes.refusals import Refusal, RefusalKind, quoted, told
 from bg_charm_service.workers.runtime.failure_report import one_line, refused
 from bg_charm_service.workers.runtime.host_watch import HOSTS, HostWatch
 from bg_charm_service.workers.runtime.refusals import Surroundings, hidden_refusals

@@ -44,6 +44,7 @@ SOAK = SoakReport(
     refusals_checked=9,
     answers_checked=6,
     refreshes_checked=0,
+    notices_taken=0,
     sign_ins=0,
     highest=Reading(1024 * 1024, 0, 0, 7, 8),
     limits=limits(10),

@@ -10,10 +10,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
+from urllib.parse import parse_qs
 
 import pytest
 
-from bg_charm_service import ProviderDown, SignInNeeded, Stop, Wait
+from bg_charm_service import ProviderDown, SignInNeeded, Stop, Wait, read_feed
 from bg_charm_service.domain.errors import StateError
 from bg_charm_service.sdk import http_client
 from bg_charm_service.workers.runtime.charm_binding import changes, load_class
@@ -36,6 +37,11 @@ KEPT = [
     "last_modified",
     "body_hash",
     "read_url",
+    "hub",
+    "hub_topic",
+    "hub_secret",
+    "hub_asked_at",
+    "hub_asked_for",
 ]
 
 
@@ -499,7 +505,10 @@ def test_every_error_names_the_address(
 
 @pytest.mark.parametrize(
     ("url", "text"),
-    [(refused_url(), "ConnectError"), (f"http://{NO_HOST}/feed", "ConnectError: .*-")],
+    [
+        (refused_url(), "nobody listens at localhost"),
+        (f"http://{NO_HOST}/feed", f"there is no host {NO_HOST}, or its name cannot be looked up"),
+    ],
     # The port is another one in each process of the tests, and their names have to be the same.
     ids=["refused", "no-host"],
 )
@@ -601,3 +610,82 @@ def test_url_must_be_http(url: str) -> None:
     """Only http and https are addresses of feeds."""
     with pytest.raises(StateError, match=r"^url: "):
         Rss(url=url)
+
+
+#: What a run of the charm is told of its hook.
+HOOK_URL = "https://hooks.example.org/hook/an-address"
+
+
+def test_a_hub_is_asked_once_what_is_asked_is_stored(server: FakeServer) -> None:
+    """By the run after the one that stores it; then not before its lease ends, or the address."""
+    lease = [0.0]
+    url = [HOOK_URL]
+    links = f'<{server.url}/hub>; rel="hub", <{SITE}/topic>; rel="self"'
+    server.on("/hubbed", ok(three(2, 1), Link=links))
+    server.on("/hub", answer(202))
+    charm = Rss(url=f"{server.url}/hubbed")
+    with (
+        mock.patch.object(Rss, "hook_url", side_effect=lambda stream: url[0]),
+        mock.patch.object(Rss, "hook_lease", side_effect=lambda stream: lease[0] or None),
+    ):
+        charm = poll(charm)
+        assert (f"{server.url}/hub", f"{SITE}/topic") == (charm.hub, charm.hub_topic)
+        assert ([], 43) == (server.asked("/hub"), len(charm.hub_secret))
+        charm = poll(charm, times=2)
+        (asked,) = server.asked("/hub")
+        assert {
+            "hub.mode": ["subscribe"],
+            "hub.topic": [f"{SITE}/topic"],
+            "hub.callback": [HOOK_URL],
+            "hub.secret": [charm.hub_secret],
+            "hub.lease_seconds": ["864000"],
+        } == parse_qs(asked.body.decode())
+        lease[0] = charm.hub_asked_at + 864000
+        charm.hub_asked_at -= 7200
+        assert 1 == len(server.asked("/hub"))
+        charm = poll(charm)
+        assert 1 == len(server.asked("/hub"))
+        lease[0] = charm.hub_asked_at + 3600
+        charm = poll(charm)
+        assert 2 == len(server.asked("/hub"))
+        url[0] = "https://hooks.example.org/hook/another-address"
+        charm = poll(charm)
+        assert 3 == len(server.asked("/hub"))
+
+
+def test_a_hub_that_fails_costs_nothing(server: FakeServer) -> None:
+    """The feed is read as before; and one that no hub is named for any more asks none."""
+    server.on("/hubbed", ok(three(2, 1), Link=f'<{server.url}/hub>; rel="hub"'), ok(three(3, 2)))
+    server.on("/hub", answer(503))
+    charm = Rss(url=f"{server.url}/hubbed")
+    with mock.patch.object(Rss, "hook_url", return_value=HOOK_URL):
+        charm = poll(charm)
+        assert f"{server.url}/hubbed" == charm.hub_topic
+        charm = poll(charm)
+        assert ("", "") == (charm.hub, charm.hub_topic)
+        assert 3 == len(charm.items)
+    assert [] == server.asked("/hub")
+    charm = poll(Rss(url=f"{server.url}/hubbed"))
+    assert ("", "") == (charm.hub, charm.hub_secret)
+
+
+def test_feeds_name_their_hubs() -> None:
+    """Atom and RSS by links, JSON Feed in a list; what is no address is none."""
+    hub, topic = "https://hub.example/", "https://site.example/feed"
+    links = f'<link rel="hub" href="{hub}"/><link rel="self" href="{topic}"/>'
+    atom = f'<feed xmlns="http://www.w3.org/2005/Atom"><title>T</title>{links}</feed>'
+    atom_links = links.replace("<link", "<a:link")
+    rss_feed = (
+        '<rss version="2.0" xmlns:a="http://www.w3.org/2005/Atom"><channel><title>T</title>'
+        f"{atom_links}</channel></rss>"
+    )
+    json_feed = (
+        '{"version": "https://jsonfeed.org/version/1.1", "title": "T", "items": [], '
+        f'"feed_url": "{topic}", "hubs": [{{"type": "rssCloud", "url": "x"}}, '
+        f'{{"type": "WebSub", "url": "{hub}"}}]}}'
+    )
+    for body in (atom, rss_feed, json_feed):
+        feed = read_feed(body.encode(), url="https://site.example/")
+        assert (hub, topic) == (feed.hub, feed.topic), body
+        bare = read_feed(body.replace(hub, "mailto:x@y").encode(), url="https://site.example/")
+        assert "" == bare.hub

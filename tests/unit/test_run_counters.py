@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bg_charm_service.domain.errors import FailureCause
-from bg_charm_service.domain.outcome_policy import RunStatus
+from bg_charm_service.domain.outcomes.policy import RunStatus
 from bg_charm_service.service.metrics.run_counters import BucketCounts, RunCounters
 from bg_charm_service.supervisor.completer import Settled
 from tests.unit.settling import NOW, settled

@@ -15,7 +15,7 @@ from bg_charm_service.domain.model import (
     Origin,
     Outcome,
 )
-from bg_charm_service.domain.outcome_policy import (
+from bg_charm_service.domain.outcomes.policy import (
     Decision,
     FailurePolicy,
     RunStatus,
@@ -23,7 +23,7 @@ from bg_charm_service.domain.outcome_policy import (
     decide_outcome,
     disabled_by_hand,
 )
-from bg_charm_service.domain.run_endings import (
+from bg_charm_service.domain.outcomes.run_endings import (
     LONGEST_HOST,
     MOST_IN_A_ROW,
     Ending,

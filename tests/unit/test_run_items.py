@@ -11,7 +11,7 @@ from bg_charm_service.domain.errors import FailureCause
 from bg_charm_service.domain.items import RUN_ITEMS_BYTES, SeenRange, TouchedItems
 from bg_charm_service.domain.limits import Limits
 from bg_charm_service.domain.model import FieldKind
-from bg_charm_service.domain.outcome_policy import RunStatus
+from bg_charm_service.domain.outcomes.policy import RunStatus
 from bg_charm_service.storage.records import CharmRecord, Link
 from bg_charm_service.supervisor.completer import Settled
 from bg_charm_service.supervisor.in_flight import InFlight

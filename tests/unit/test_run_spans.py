@@ -12,7 +12,7 @@ import pytest
 from bg_charm_service.daemon.run_spans import RunSpans, check_otel, open_spans
 from bg_charm_service.daemon.settings import load_settings
 from bg_charm_service.domain.errors import FailureCause, InvalidInput, ServiceError
-from bg_charm_service.domain.outcome_policy import RunStatus
+from bg_charm_service.domain.outcomes.policy import RunStatus
 from bg_charm_service.domain.version import VERSION
 from bg_charm_service.service.metrics.span_counts import SpanCounts
 from tests.process.otlp_receiver import Receiver, receiving

@@ -12,10 +12,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bg_charm_service.domain.cron import read_cron
 from bg_charm_service.domain.errors import InvalidInput
-from bg_charm_service.domain.schedule_words import NO_WORDS, Missed, ScheduleWords
-from bg_charm_service.domain.schedules import (
+from bg_charm_service.domain.schedules.cron import read_cron
+from bg_charm_service.domain.schedules.schedule import (
     Schedule,
     end_of_quiet,
     joined,
@@ -28,6 +27,7 @@ from bg_charm_service.domain.schedules import (
     time_after,
     upcoming,
 )
+from bg_charm_service.domain.schedules.words import NO_WORDS, Missed, ScheduleWords
 
 
 def by_cron(cron: str, time_zone: str = "UTC") -> Schedule:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bg_charm_service.domain.errors import InvalidInput
-from bg_charm_service.domain.script_block import (
+from bg_charm_service.domain.packages.script_block import (
     ScriptBlock,
     check_allowed,
     check_python,

@@ -60,6 +60,8 @@ def test_secrets_and_links() -> None:
     )
     assert ("secret", "") == (secret.kind, secret.text)
     assert ("link", "did/charm/auth") == (link.kind, link.text)
+    (signed_in,) = shown_fields({"auth": {"$secret": True}}, {"auth": "oauth"})
+    assert ("sign-in", "") == (signed_in.kind, signed_in.text)
 
 
 def test_very_large_values_are_cut_as_they_are_stored() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bg_charm_service.domain.suspicion import (
+from bg_charm_service.domain.outcomes.suspicion import (
     LONGEST_TRIAL_SECONDS,
     SHORTEST_TRIAL_SECONDS,
     Life,

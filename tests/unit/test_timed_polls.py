@@ -11,9 +11,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from bg_charm_service.domain.model import DisabledBy
-from bg_charm_service.domain.schedules import Schedule, read_class_words, read_words
+from bg_charm_service.domain.schedules.schedule import Schedule, read_class_words, read_words
 from bg_charm_service.storage.records import CharmRecord
-from bg_charm_service.supervisor.timetable import Timetable
+from bg_charm_service.supervisor.planning.timetable import Timetable
 from tests.unit.test_loop import Bench, broken
 
 HOUR = 3600.0

@@ -28,14 +28,14 @@ from bg_charm_service.domain.oauth import (
     refresh_token_of,
     token_of,
 )
-from bg_charm_service.domain.run_endings import Ending, EndingKind
+from bg_charm_service.domain.outcomes.run_endings import Ending, EndingKind
 from bg_charm_service.service.token_keeper import MARGIN_SECONDS, TokenKeeper
 from bg_charm_service.sign_in.messages import AnswerKind, Deed, ProviderAnswer, Refresh
 from bg_charm_service.storage.records import CharmRecord, Claim, SignInRecord, StoredClient
 from bg_charm_service.supervisor.charm_switch import CharmSwitch
 from bg_charm_service.supervisor.in_flight import InFlight
-from bg_charm_service.supervisor.poll_planner import PollPlanner
-from bg_charm_service.supervisor.polled_charms import PolledCharms
+from bg_charm_service.supervisor.planning.poll_planner import PollPlanner
+from bg_charm_service.supervisor.planning.polled_charms import PolledCharms
 from bg_charm_service.supervisor.storage_health import StorageHealth
 from bg_charm_service.supervisor.token_gate import Later, Need
 from bg_charm_service.supervisor.waiting_charms import WaitingCharms
@@ -388,6 +388,28 @@ def test_a_run_has_its_token_renewed_once(bench: Bench) -> None:
         assert 1 == len(bench.provider.asked)
         assert ["newer", "newer"] == [json.loads(one.value or b"{}")["token"] for one in given]
         assert "newer" in run.hidden_texts
+
+    play(story)
+
+
+def test_a_refresh_of_a_sign_in_that_was_replaced_renews_no_other(bench: Bench) -> None:
+    """Refused the token of the new one, a run gets another, not that one (simulated world 25)."""
+
+    async def story() -> None:
+        first = asyncio.create_task(bench.keeper.refresh_now(bench.key))
+        await bench.provider.wait_until_asked()
+        bench.sign_in("another", "another refresh")
+        run = bench.run()
+        given: list[TokenGiven] = []
+        wanted = TokenWanted(run.run_id, "auth", fingerprint("another"))
+        bench.keeper.renew(run, wanted, given.append)
+        bench.provider.answer(access_token="new", refresh_token="new refresh")
+        await first
+        await bench.provider.wait_until_asked(2)
+        bench.provider.answer(access_token="newer", expires_in=3600)
+        await turn_until(lambda: bool(given))
+
+        assert ["newer"] == [json.loads(one.value or b"{}")["token"] for one in given]
 
     play(story)
 

@@ -9,7 +9,7 @@ import pytest
 
 from bg_charm_service.domain.errors import FailureCause
 from bg_charm_service.domain.model import CharmRef, DisabledBy, Failure, FieldKind, Origin
-from bg_charm_service.domain.run_endings import Ending, EndingKind, Waiting
+from bg_charm_service.domain.outcomes.run_endings import Ending, EndingKind, Waiting
 from bg_charm_service.storage.records import CharmRecord, Link
 from bg_charm_service.supervisor.waiting_charms import MOST_AT_ONCE
 from bg_charm_service.workers.protocol.messages import Answer

@@ -10,9 +10,9 @@ import pytest
 
 from bg_charm_service.domain.errors import FailureCause
 from bg_charm_service.domain.model import SIGNED_IN_STATUS, DisabledBy, Failure
-from bg_charm_service.domain.outcome_policy import RunStatus
-from bg_charm_service.domain.run_endings import Ending, EndingKind
-from bg_charm_service.domain.schedule_words import Missed, ScheduleWords
+from bg_charm_service.domain.outcomes.policy import RunStatus
+from bg_charm_service.domain.outcomes.run_endings import Ending, EndingKind
+from bg_charm_service.domain.schedules.words import Missed, ScheduleWords
 from bg_charm_service.storage.records import CharmRecord
 from bg_charm_service.workers.protocol.messages import Answer
 from tests.unit.test_loop import Bench, pause, resume

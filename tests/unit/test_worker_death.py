@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from bg_charm_service.domain.errors import FailureCause
+from bg_charm_service.domain.web.requests import UNFINISHED, HttpRequest
 from bg_charm_service.workers.pool.events import ItemsWanted
 from bg_charm_service.workers.protocol.messages import (
     Answer,
@@ -12,6 +15,7 @@ from bg_charm_service.workers.protocol.messages import (
     FieldValue,
     FoundItems,
     LogText,
+    RequestTold,
     ToWorker,
     WantItems,
 )
@@ -30,6 +34,53 @@ def test_death_in_mid_run_is_the_runs() -> None:
         assert end.death is not None
         assert FailureCause.SIGNAL is end.death.cause
         assert [] == bench.idle_deaths
+
+    with_fake_workers(work)
+
+
+def test_what_it_had_asked_for_is_kept() -> None:
+    """Of a run that is killed: the first requests and the last ones, as far as they had come."""
+
+    async def work(bench: PoolBench) -> None:
+        run = bench.out()
+        maker = bench.maker(run)
+        await bench.until(lambda: run in maker.read_and_begin())
+        begun = HttpRequest(1, "GET", "h.example", "/", 0, 0.1, 0, fault=UNFINISHED)
+        for number in range(1, 302):
+            maker.say(RequestTold(run.run_id, replace(begun, number=number)))
+            if number != 301:
+                over = replace(begun, number=number, status=200, duration_ms=5.0, fault="")
+                maker.say(RequestTold(run.run_id, over))
+            await bench.turn()
+        bench.clock.ahead_seconds = 3.0
+        maker.die()
+        end = await bench.end_of(run)
+        assert [*range(1, 101), *range(202, 302)] == [one.number for one in end.requests]
+        assert {(200, "", 5.0)} == {
+            (one.status, one.fault, one.duration_ms) for one in end.requests[:-1]
+        }
+        last = end.requests[-1]
+        assert (0, UNFINISHED) == (last.status, last.fault)
+        assert 3000 <= last.duration_ms
+
+    with_fake_workers(work)
+
+
+def test_requests_are_of_their_run() -> None:
+    """Another run of the worker begins with none, and one that answers says itself what it made."""
+
+    async def work(bench: PoolBench) -> None:
+        first, second = bench.out_together(2)
+        maker = bench.maker(first)
+        await bench.until(lambda: first in maker.read_and_begin())
+        told = HttpRequest(1, "GET", "h.example", "/", 200, 5.0, 0)
+        maker.say(RequestTold(first.run_id, told))
+        await bench.answered_by(maker, first)
+        maker.begin()
+        maker.die()
+        ended = await bench.end_of(second)
+        assert [(), ()] == [one.requests for one in (*bench.ended(first), ended)]
+        assert ended.death is not None
 
     with_fake_workers(work)
 

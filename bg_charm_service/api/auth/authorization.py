@@ -1,7 +1,7 @@
 """Authorization: who a caller is, what it may, and which permission a route takes. Deny by default.
 
 Each route declares one permission by taking one of the annotated callers below, which is checked
-before its body is read; a route that declares none cannot be made. A caller that is limited to
+before its body is read; a route that declares none answers nobody. A caller that is limited to
 spaces gets only to routes with such a `space` in their path, and to those that take `Bounded` and
 promise to ask `check_space` for each space that they touch.
 Whoever may not read what charms wrote is answered without it, whatever the route gives.
@@ -18,7 +18,7 @@ from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
-from starlette.routing import Match
+from starlette.routing import Match, compile_path
 from starlette.types import Receive, Scope, Send
 
 from bg_charm_service.api.auth.body_limit import LimitedRequest, body_kind, body_limit
@@ -182,7 +182,25 @@ class GuardedRoute(APIRoute):
     """A route that declares a permission, and lets nobody in who does not have it.
 
     What can be read is answered for HEAD too, as GET is, without the body (RFC 9110, 9.3.2).
+
+    It is built when it is first asked, or looked at: to work out the forms of what all routes take
+    and give would be a quarter of a start, and a command without a service asks one of them.
     """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        # What a router looks for; the rest is there once `__getattr__` has missed something.
+        self.path, self.endpoint = path, endpoint
+        self.path_regex, self.path_format, self.param_convertors = compile_path(path)
+        self.methods = set(options.get("methods") or ["GET"])
+        self._options: dict[str, Any] | None = options
+
+    def __getattr__(self, name: str) -> Any:
+        options = self.__dict__.get("_options")
+        if options is None:
+            raise AttributeError(f"{type(self).__name__} has no {name}")
+        self._options = None
+        super().__init__(self.path, self.endpoint, **options)
+        return getattr(self, name)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         match, child_scope = super().matches(scope)

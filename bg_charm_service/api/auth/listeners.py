@@ -10,6 +10,9 @@ SOCKET = "socket"
 #: A port, which everybody on the machine can reach, if not more.
 TCP = "tcp"
 
+#: The port of hooks, which the whole world may reach.
+HOOKS = "hooks"
+
 
 class ListenerMiddleware:
     """Marks each request with the listener that it came through."""

@@ -6,10 +6,13 @@ Thin over the same commands as the API. No rule about charms lives here.
 from __future__ import annotations
 
 from bg_charm_service.api.pages import (
+    add_page,
     assets,
     charm_actions,
     charm_list,
     charm_page,
+    items_page,
+    notice_page,
     reference,
     service_pages,
     session_page,
@@ -20,10 +23,13 @@ from bg_charm_service.api.pages import (
 PAGES = (
     assets,
     charm_list,
+    add_page,
     charm_actions,
     charm_page,
+    items_page,
     sign_in_page,
     service_pages,
     session_page,
+    notice_page,
     reference,
 )

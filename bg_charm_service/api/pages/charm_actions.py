@@ -140,14 +140,34 @@ async def set_field(
     ref: Charm,
     form: Form,
 ) -> Response:
-    """Write one field; what is no JSON is refused with the hint that texts have quotes."""
+    """Write one field; what is no JSON is refused with the hint that texts have quotes.
+
+    With `text` instead of `value` it is a text as it was typed: a password.
+    """
     name = form.text("name")
+    if form.text("text"):
+        await service.updates.set_field(ref, name, to_json(form.text("text"), name))
+        return done(request, f"{name} was set.", path_of(ref))
     try:
         read = json.loads(form.text("value"))
     except (ValueError, RecursionError):
         raise InvalidInput(f'{name}: This is not JSON. A text has quotes: "like this".') from None
     await service.updates.set_field(ref, name, to_json(read, name))
     return done(request, f"{name} was set.", path_of(ref))
+
+
+@router.post("/charms/{space}/{charm_id}/hook")
+async def rotate_hook(
+    request: Request,
+    service: Service,
+    caller: Changing,
+    ref: Charm,
+    form: Form,
+) -> Response:
+    """Give a hook another address."""
+    stream = form.text("stream")
+    service.hooks.rotate(ref, stream)
+    return done(request, f"{stream} has another address: give it to the sender.", path_of(ref))
 
 
 @router.get("/charms/{space}/{charm_id}/remove")

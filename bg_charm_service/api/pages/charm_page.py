@@ -10,26 +10,22 @@ from fastapi.responses import Response
 from bg_charm_service.api.auth.authorization import Listing, Reading
 from bg_charm_service.api.dependencies import Charm, Service
 from bg_charm_service.api.pages import charts
+from bg_charm_service.api.pages.items_page import glimpses
 from bg_charm_service.api.pages.rendering import make_page_router, page
-from bg_charm_service.api.pages.state_view import (
-    read_state,
-    shown_fields,
-    shown_values,
-)
-from bg_charm_service.domain.http_requests import KEPT_AT_EACH_END, requests_left_out
-from bg_charm_service.domain.items import LONGEST_KEY_BYTES
+from bg_charm_service.api.pages.state_view import read_state, shown_fields
 from bg_charm_service.domain.text_limits import PAGE_LOG_CHARACTERS
+from bg_charm_service.domain.web.requests import KEPT_AT_EACH_END, requests_left_out
 
 router = make_page_router()
 
 #: Runs on a page.
 _RUNS = 20
 
+#: A text of this name says how far a charm is, and stands at the top of what it has.
+_PROGRESS = "progress"
+
 #: Runs in the chart at the top.
 _BARS = 60
-
-#: Items of a collection on a page.
-_ITEMS = 50
 
 
 @router.get("/charms/{space}/{charm_id}")
@@ -49,18 +45,24 @@ async def show_charm(
         "older": None,
         "source": "",
         "sign_ins": [],
+        "hooks": [],
+        "glimpses": [],
+        "progress": "",
     }
     if caller.may_read:
         runs = service.queries.runs(ref, before, _RUNS + 1)
+        state = read_state(service.queries.state(ref))
+        progress = state.get(_PROGRESS)
         shown = {
-            "fields": shown_fields(
-                read_state(service.queries.state(ref)),
-                {one.name: one.kind for one in detail.fields},
-            ),
+            "fields": shown_fields(state, {one.name: one.kind for one in detail.fields}),
+            "glimpses": glimpses(service, ref),
+            "progress": progress if isinstance(progress, str) else "",
             "runs": runs[:_RUNS],
             "older": runs[_RUNS - 1].number if len(runs) > _RUNS else None,
             "source": service.queries.source(ref),
             "sign_ins": service.sign_ins.of_charm(ref),
+            # Whoever may only read is not told where to send to.
+            "hooks": service.hooks.shown(ref) if caller.may_change else [],
         }
     return page(
         request,
@@ -75,32 +77,6 @@ async def show_charm(
         before=before,
         service_interval=service.about.interval_seconds,
         **shown,
-    )
-
-
-@router.get("/charms/{space}/{charm_id}/items/{field}")
-async def show_items(
-    request: Request,
-    service: Service,
-    caller: Reading,
-    ref: Charm,
-    field: str,
-    after: Annotated[str, Query(max_length=LONGEST_KEY_BYTES)] = "",
-    text: Annotated[str, Query(max_length=300)] = "",
-) -> Response:
-    """Show items of a collection, from behind a key: all, or those that have a text."""
-    found = service.items.page(ref, field, after=after, limit=_ITEMS, text=text)
-    return page(
-        request,
-        "items.html",
-        charm=service.queries.show_charm(ref).charm,
-        field=field,
-        items=shown_values([(item.key, item.value or b"null") for item in found.items]),
-        next=found.next,
-        count=found.totals.count,
-        size_bytes=found.totals.size_bytes,
-        after=after,
-        text=text,
     )
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from bg_charm_service.domain.model import ADDED_AGAIN_STATUS, ADDED_STATUS
+from bg_charm_service.domain.schedules.time_zones import wall_at
 from bg_charm_service.domain.text_limits import PAGE_LINE_CHARACTERS, cut
-from bg_charm_service.domain.time_zones import wall_at
 from bg_charm_service.domain.views import CharmView
 from bg_charm_service.storage.records import SLOW_MS
 

@@ -28,7 +28,7 @@ from bg_charm_service.api.pages import charts, formatting
 from bg_charm_service.api.pages.assets import asset_url
 from bg_charm_service.api.requests import first_problem
 from bg_charm_service.domain.errors import ServiceError
-from bg_charm_service.domain.run_endings import sign_in_host
+from bg_charm_service.domain.outcomes.run_endings import sign_in_host
 from bg_charm_service.domain.typed_commands import Reader
 from bg_charm_service.domain.version import VERSION
 from bg_charm_service.service.commands import Commands

@@ -12,7 +12,7 @@ from bg_charm_service.api.auth.authorization import Changing, Governing, Listing
 from bg_charm_service.api.dependencies import Service
 from bg_charm_service.api.pages.rendering import done, make_page_router, page
 from bg_charm_service.domain.model import CharmRef, RunRecord
-from bg_charm_service.domain.views import CharmView, JobView, PauseView, SignInView
+from bg_charm_service.domain.views import CharmView, DeadLetter, PauseView, SignInView
 from bg_charm_service.service.commands import CharmQuery, Commands
 from bg_charm_service.storage.records import CharmOrder, Standing
 
@@ -138,7 +138,9 @@ def _named(service: Commands, pause: PauseView) -> tuple[PauseView, CharmView | 
     return pause, service.queries.show_charm(CharmRef(pause.space, pause.charm_id)).charm
 
 
-def _explained(service: Commands, letter: JobView) -> tuple[JobView, CharmView, RunRecord | None]:
+def _explained(
+    service: Commands, letter: DeadLetter
+) -> tuple[DeadLetter, CharmView, RunRecord | None]:
     """A dead letter with its charm, and the run that it ended with, while that is kept."""
     ref = CharmRef(letter.space, letter.charm_id)
     detail = service.queries.show_charm(ref)

@@ -98,6 +98,8 @@ def _beginning(stored: bytes) -> str:
 
 
 def _shown(name: str, kind: str, value: Any) -> ShownField:
+    if value == _SECRET and kind == "oauth":
+        return ShownField(name, "sign-in", text="", summary="Sign-in; its tokens are never shown")
     if value == _SECRET:
         return ShownField(name, "secret", text="", summary="Secret, never shown")
     if kind == "items" and isinstance(value, dict):

@@ -136,6 +136,7 @@ async def update_charm(
         dry_run=body.dry_run,
         may_name_any=caller.may_name_any_package,
         upgrade=body.upgrade,
+        keeps_items=body.keep_items,
     )
 
 

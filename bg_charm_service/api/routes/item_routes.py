@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import Query, Request
 from fastapi.responses import Response
+from pydantic import Field
 
 from bg_charm_service.api.auth.authorization import Changing, Reading
 from bg_charm_service.api.dependencies import (
@@ -18,6 +19,7 @@ from bg_charm_service.api.dependencies import (
 )
 from bg_charm_service.api.responses import Done
 from bg_charm_service.domain.items import LONGEST_KEY_BYTES
+from bg_charm_service.service.commands.items import MOST_FILTERS, read_filters
 
 router = make_router("charms")
 
@@ -30,6 +32,7 @@ _GIVEN = {
     },
 }
 
+_Filter = Annotated[str, Field(max_length=600)]
 _Key = Annotated[str, Query(max_length=LONGEST_KEY_BYTES)]
 
 
@@ -44,13 +47,17 @@ async def list_items(
     after: _Key = "",
     limit: Limit = 100,
     text: Annotated[str, Query(max_length=300)] = "",
+    where: Annotated[list[_Filter] | None, Query(max_length=MOST_FILTERS)] = None,
 ) -> Response:
-    """List items of a collection, from behind a key: all, or those that have a text.
+    """List items of a collection, from behind a key: all, or those that a search finds.
+
+    `text` is looked for in keys and values; `where=sender:alice` in one member of the values.
 
     `next` is where the list goes on, null at its end. A page of large items, or of those that a
     text finds, may be shorter than the limit, or empty, and others follow it.
     """
-    found = service.items.page(ref, field, after=after, limit=limit, text=text)
+    filters = read_filters(where or ())
+    found = service.items.page(ref, field, after=after, limit=limit, text=text, where=filters)
     return stored_json(found.as_json())
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Annotated
 
 import msgspec
-from fastapi import Query
+from fastapi import Header, Query
 from fastapi.responses import Response, StreamingResponse
 
 from bg_charm_service.api.auth.authorization import Bounded, Caller, Changing, Listing, Reading
@@ -26,6 +26,7 @@ from bg_charm_service.domain.model import CharmRef, RunRecord
 from bg_charm_service.domain.views import LettersReport, ReminderView, RunReport, ScheduleView
 from bg_charm_service.service.commands import Commands
 from bg_charm_service.service.commands.letters import LetterChoice
+from bg_charm_service.service.commands.sending import check_key
 
 router = make_router("runs")
 
@@ -34,11 +35,30 @@ _RUNS_A_PIECE = 20
 
 
 @router.post("/api/charms/{space}/{charm_id}/send")
-async def send_event(service: Service, caller: Changing, ref: Charm, body: SendBody) -> SentEvent:
-    """Send an event to a stream, now or later; events are run in order, and none is dropped."""
+async def send_event(
+    service: Service,
+    caller: Changing,
+    ref: Charm,
+    body: SendBody,
+    *,
+    wait: Annotated[bool, Query(description="Answer once its run has ended")] = False,
+    idempotency_key: Annotated[
+        str | None, Header(description="The same key stands for the same event, for a day")
+    ] = None,
+) -> SentEvent:
+    """Send an event to a stream, now or later; events are run in order, and none is dropped.
+
+    It has to fit the type of its handler, where that has one.
+    """
     event = body.event_json()
+    key = check_key(idempotency_key) if idempotency_key is not None else ""
     if body.at is None and body.after is None:
-        return SentEvent(service.polling.send(ref, body.stream, event))
+        sent = await service.sending.send(ref, body.stream, event, key=key)
+        run = await service.sending.end_of(ref, sent.job_id) if wait else None
+        waits_for = service.sending.waits_for(sent.job_id) if run is None else ""
+        return SentEvent(sent.job_id, None, sent.is_repeated, waits_for, run)
+    if wait or key:
+        raise InvalidInput("at, after: Not with `wait` or an Idempotency-Key.")
     if body.at is not None and body.after is not None:
         raise InvalidInput("after: Give this or `at`, not both.")
     later = service.reminders.send_later(

@@ -22,6 +22,7 @@ from bg_charm_service.api.auth.authorization import (
 )
 from bg_charm_service.api.dependencies import Service, make_router
 from bg_charm_service.api.error_responses import status_of
+from bg_charm_service.api.pages.forms import Form
 from bg_charm_service.api.requests import CallbackBody, ClientBody, SignedInBody, SignInBody
 from bg_charm_service.api.responses import Done
 from bg_charm_service.domain.errors import InvalidInput, ServiceError
@@ -52,6 +53,19 @@ _PAGE = """\
 """
 
 
+_QUESTION = """\
+<p>What you have allowed at {provider} is then used by the charm <strong>{charm}</strong>, in your
+name, for: {scopes}.</p>
+<p>This sign-in was begun by <strong>{actor}</strong>. If that is not you, and nobody told you of it
+whom you trust with it, close this page: nothing is kept then.</p>
+<form method="post" action="/api/integrations/{provider}-oauth/confirm">
+<input type="hidden" name="state" value="{state}">
+<input type="hidden" name="code" value="{code}">
+<button type="submit">Sign in for this charm</button>
+</form>
+"""
+
+
 @router.post("/api/integrations/{provider}-oauth/login")
 async def begin_sign_in(
     service: Service, caller: Changing, bounds: Bounded, provider: Provider, body: SignInBody
@@ -75,19 +89,47 @@ async def return_from_provider(
     code: Given = "",
     error: Given = "",
 ) -> Response:
-    """Take back whom a provider has signed in; for browsers."""
+    """Ask whom a provider has signed in whether they meant it; for browsers.
+
+    The state proves that the sign-in was begun here, and not that this is the person who began it:
+    nothing is kept before they have read for whom it is.
+    """
     looks_ahead = "prefetch" in request.headers.get(
         "sec-purpose", request.headers.get("purpose", "")
     )
     if request.method == "HEAD" or looks_ahead:
         raise InvalidInput("This page is not to be fetched ahead.")
     try:
-        found = await service.sign_ins.finish(provider, state, code, error)
+        if error or not code:
+            await service.sign_ins.finish(provider, state, code, error)
+        pending = service.sign_ins.pending(provider, state)
     except ServiceError as problem:
-        if "text/html" not in request.headers.get("accept", ""):
-            raise
-        text = f'<p role="alert" class="problem">{html.escape(str(problem))}</p>'
-        return HTMLResponse(_PAGE.format(title="Not signed in", text=text), status_of(problem))
+        return _problem(request, problem)
+    shown = {
+        "charm": f"{pending.charm_name} ({pending.space_name or pending.space}/{pending.charm_id})",
+        "scopes": ", ".join(pending.scopes) or "what you have allowed there",
+        "actor": pending.actor,
+        "provider": provider,
+        "state": state,
+        "code": code,
+    }
+    text = _QUESTION.format_map({name: html.escape(one) for name, one in shown.items()})
+    return HTMLResponse(_PAGE.format(title="Sign in?", text=text))
+
+
+@router.post(
+    "/api/integrations/{provider}-oauth/confirm",
+    response_class=HTMLResponse,
+    include_in_schema=False,
+)
+async def confirm_sign_in(
+    service: Service, caller: Public, request: Request, provider: Provider, form: Form
+) -> Response:
+    """Sign in, as the person at the browser has confirmed; what the form has proves who asks."""
+    try:
+        found = await service.sign_ins.finish(provider, form.text("state"), form.text("code"))
+    except ServiceError as problem:
+        return _problem(request, problem)
     who = f" as {html.escape(found.user)}" if found.user else ""
     path = f"/charms/{found.space}/{found.charm_id}"
     text = f'<p>Signed in at {html.escape(provider)}{who}. <a href="{path}">To the charm</a></p>'
@@ -148,6 +190,14 @@ async def remove_client(service: Service, caller: Governing, provider: Provider)
     """Forget the client at a provider."""
     service.sign_ins.remove_client(provider)
     return Done()
+
+
+def _problem(request: Request, problem: ServiceError) -> Response:
+    """Show a person why they are not signed in; raises it again for programs."""
+    if "text/html" not in request.headers.get("accept", ""):
+        raise problem
+    text = f'<p role="alert" class="problem">{html.escape(str(problem))}</p>'
+    return HTMLResponse(_PAGE.format(title="Not signed in", text=text), status_of(problem))
 
 
 def _charm_of(service: Service, caller: Caller, body: SignedInBody) -> CharmRef:

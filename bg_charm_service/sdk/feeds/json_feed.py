@@ -49,7 +49,16 @@ def read_json_feed(body: bytes, url: str) -> Feed:
     if not isinstance(items, list):
         raise NotAFeed("it is a JSON Feed without the list of its items")
     entries = tuple(_entry(item, url) for item in items if isinstance(item, dict))
-    return Feed(one_line(_text(found, "title")), entries)
+    hub = web_link(_hub(found.get("hubs")), url)
+    return Feed(
+        one_line(_text(found, "title")), entries, hub, web_link(_text(found, "feed_url"), url)
+    )
+
+
+def _hub(hubs: object) -> str:
+    """The first hub of WebSub in a list of hubs."""
+    found = [one for one in hubs if isinstance(one, dict)] if isinstance(hubs, list) else []
+    return next((_text(one, "url") for one in found if _text(one, "type").lower() == "websub"), "")
 
 
 def _is_cut(error: json.JSONDecodeError, text: str) -> bool:

@@ -9,7 +9,7 @@ from datetime import datetime
 from html import unescape
 from typing import Final
 
-from bg_charm_service.sdk.mail_text import html_text
+from bg_charm_service.sdk.mail.mail_text import html_text
 
 #: Of HTML so many times the wanted text is read: the rest would be cut anyway.
 _HTML_PER_TEXT: Final = 10
@@ -93,10 +93,16 @@ class FeedEntry:
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """A feed: its title, and its entries in the order that they stand there."""
+    """A feed: its title, and its entries in the order that they stand there.
+
+    `hub` is where one can subscribe to it (WebSub), and `topic` what it is called there; empty
+    where it says neither.
+    """
 
     title: str
     entries: tuple[FeedEntry, ...]
+    hub: str = ""
+    topic: str = ""
 
 
 def storable(text: str) -> str:

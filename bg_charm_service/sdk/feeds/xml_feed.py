@@ -71,7 +71,14 @@ def read_xml_feed(body: bytes, content_type: str, url: str) -> Feed:
     entries = tuple(
         _entry(entry, url, texts.get(place, "")) for place, entry in enumerate(found.entries)
     )
-    return Feed(_title(found.feed), entries)
+    hub, topic = (_feed_link(found.feed, rel, url) for rel in ("hub", "self"))
+    return Feed(_title(found.feed), entries, hub, topic)
+
+
+def _feed_link(feed: Any, rel: str, url: str) -> str:
+    """The first address that a feed names for something about itself."""
+    links = [one for one in dict.get(feed, "links", ()) if one.get("rel") == rel]
+    return next((web_link(storable(one.get("href") or ""), url) for one in links), "")
 
 
 def _parsed(body: bytes, content_type: str) -> Any:

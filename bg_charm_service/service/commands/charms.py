@@ -34,9 +34,9 @@ from bg_charm_service.domain.limits import (
 )
 from bg_charm_service.domain.merkle import refer
 from bg_charm_service.domain.model import CharmRef, CharmSchema, Failure, FieldKind, FieldSchema
-from bg_charm_service.domain.package_lock import encode_lock
-from bg_charm_service.domain.schedule_words import NO_WORDS
-from bg_charm_service.domain.script_block import has_block
+from bg_charm_service.domain.packages.lock import encode_lock
+from bg_charm_service.domain.packages.script_block import has_block
+from bg_charm_service.domain.schedules.words import NO_WORDS
 from bg_charm_service.domain.views import AddedCharm, NewCharm
 from bg_charm_service.service.charm_names import find_linked
 from bg_charm_service.service.charm_packages import CharmPackages, Locked, told_of_packages
@@ -49,8 +49,9 @@ from bg_charm_service.service.commands.updates import (
     schema_of,
 )
 from bg_charm_service.storage.records import CharmRecord, Link, Space
+from bg_charm_service.supervisor.events.hook_addresses import HookAddresses
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
-from bg_charm_service.supervisor.polled_charms import PolledCharms
+from bg_charm_service.supervisor.planning.polled_charms import PolledCharms
 from bg_charm_service.supervisor.refusal_advice import Place
 from bg_charm_service.supervisor.run_items import RunItems
 from bg_charm_service.workers.protocol.messages import Inspected
@@ -112,8 +113,10 @@ class CharmCommands:
         limits: LimitResolver,
         packages: CharmPackages,
         items: RunItems,
+        addresses: HookAddresses,
     ) -> None:
         self._items = items
+        self._addresses = addresses
         self._context = context
         self._supervisor = context.supervisor
         self._parts = context.parts
@@ -364,7 +367,8 @@ class CharmCommands:
             value = values.get(field.name, field.default)
             if value is None:
                 raise InvalidInput(
-                    f"{schema.name} needs a value for {field.name}: give --set {field.name}=JSON."
+                    f"{schema.name} needs a value for {field.name}: give it by "
+                    f'--set {field.name}=JSON, or in the "set" of an import\'s line.'
                 )
             state[field.name] = value
         charm = self._store.charms.add(
@@ -392,6 +396,8 @@ class CharmCommands:
                 self._items.put(charm, field.name, written)
         for link in links.values():
             self._store.links.put(charm.charm_key, link)
+        if schema.hooks:
+            self._addresses.give(charm, self._parts.clock.now())
         if new.limits:
             self._context.record("set limits", ref, detail=write_given(new.limits))
             self._store.limits.put_charm(charm.charm_key, read_changes(new.limits))

@@ -62,6 +62,10 @@ class CommandContext:
         self.check_owner(charm.space_key, ref.space)
         return charm
 
+    def owns(self, charm: CharmRecord) -> bool:
+        """Whether the operator may act on a charm."""
+        return self.store.spaces.is_owner(charm.space_key, self.operator)
+
     def resolve(self, space: str, text: str) -> CharmRef:
         """Read a charm's address, whose second half may be the cause that it was added for."""
         if not is_merkle_id(text):

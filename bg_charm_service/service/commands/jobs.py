@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from bg_charm_service.domain.errors import Conflict, NotFound, ServiceStopping
 from bg_charm_service.domain.identity import space_did
 from bg_charm_service.domain.model import CharmRef, DisabledBy, JobStatus, Origin
-from bg_charm_service.domain.outcome_policy import RunStatus
-from bg_charm_service.domain.run_endings import EndingKind
+from bg_charm_service.domain.outcomes.policy import RunStatus
+from bg_charm_service.domain.outcomes.run_endings import EndingKind
 from bg_charm_service.domain.views import ListedJob
 from bg_charm_service.service.charm_packages import CharmPackages
 from bg_charm_service.service.commands.context import CommandContext

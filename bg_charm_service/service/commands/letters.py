@@ -64,6 +64,7 @@ class LetterCommands:
                         left += 1
                         continue
                     made.append(new_id)
+                    self._context.store.deliveries.note_requeued(letter.job.job_id, new_id)
                     self._let_wait(letter)
                     self._note(letter, "requeue", "requeued")
             self._supervisor.wake()

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 from bg_charm_service.domain.errors import LoopStandsStill, NotReady
 from bg_charm_service.service.charm_packages import CharmPackages
+from bg_charm_service.service.metrics.hook_counts import HookCounts
 from bg_charm_service.service.metrics.span_counts import SpanCounts
+from bg_charm_service.service.notices.telling import Telling
 from bg_charm_service.service.status.board import StatusBoard
 from bg_charm_service.service.status.readiness import Readiness
 from bg_charm_service.supervisor.loop import Supervisor
@@ -32,8 +34,14 @@ class MonitoringCommands:
     """What monitors ask."""
 
     def __init__(
-        self, supervisor: Supervisor, pool: Pool, board: StatusBoard, packages: CharmPackages
+        self,
+        supervisor: Supervisor,
+        pool: Pool,
+        board: StatusBoard,
+        packages: CharmPackages,
+        telling: Telling,
     ) -> None:
+        self._telling = telling
         self._supervisor = supervisor
         self._pool = pool
         self._board = board
@@ -42,6 +50,8 @@ class MonitoringCommands:
         self._exposition: Exposition | None = None
         #: What became of the spans of runs; whoever exports them counts here.
         self.spans = SpanCounts()
+        #: How senders outside were answered; the listener of hooks counts here.
+        self.hooks = HookCounts()
 
     async def check_alive(self) -> None:
         """Wait for the loop's next turn; raises LoopStandsStill when it does not come."""
@@ -68,7 +78,14 @@ class MonitoringCommands:
 
             parts, pool, board = self._supervisor.parts, self._pool, self._board
             collector = ServiceCollector(
-                parts, pool, board, self._readiness, self.spans, self._packages
+                parts,
+                pool,
+                board,
+                self._readiness,
+                self.spans,
+                self.hooks,
+                self._packages,
+                self._telling,
             )
             self._exposition = Exposition(collector)
         return self._exposition.write(accept)

@@ -21,17 +21,22 @@ from bg_charm_service.domain.model import (
     FieldKind,
     Origin,
 )
-from bg_charm_service.domain.outcome_policy import disabled_by_hand, enabled_again, registered_again
-from bg_charm_service.domain.run_endings import EndingKind
-from bg_charm_service.domain.schedule_words import NO_WORDS, ScheduleWords
-from bg_charm_service.domain.schedules import LONGEST_INTERVAL_SECONDS, read_words
+from bg_charm_service.domain.outcomes.policy import (
+    disabled_by_hand,
+    enabled_again,
+    registered_again,
+)
+from bg_charm_service.domain.outcomes.run_endings import EndingKind
+from bg_charm_service.domain.schedules.schedule import LONGEST_INTERVAL_SECONDS, read_words
+from bg_charm_service.domain.schedules.words import NO_WORDS, ScheduleWords
 from bg_charm_service.domain.views import Registered, RunReport
 from bg_charm_service.scanning.scanner import Scanner
 from bg_charm_service.service.charm_packages import CharmPackages
 from bg_charm_service.service.commands.context import CommandContext
 from bg_charm_service.service.state_reader import StateReader
 from bg_charm_service.storage.records import REDACTED, CharmRecord
-from bg_charm_service.supervisor.polled_charms import PolledCharms
+from bg_charm_service.supervisor.events.seals import EventSeals
+from bg_charm_service.supervisor.planning.polled_charms import PolledCharms
 
 #: The shortest interval that a charm may be given, in seconds.
 MIN_INTERVAL_SECONDS = 1.0
@@ -241,13 +246,14 @@ class PollingCommands:
         self._context.check_open()
         charm = self._context.owned_charm(ref)
         name = need_stream(charm, stream)
+        kept = EventSeals(self._store).kept(charm, name, event)
         with self._context.change("send", ref, detail=name):
             job_id = self._parts.queue.put_send(
                 charm.space_key,
                 charm.charm_key,
                 ref,
                 name,
-                event,
+                kept,
                 run_at=self._parts.clock.steady(),
                 now=self._parts.clock.now(),
                 is_held=not self._store.health.get(charm.charm_key).is_enabled,

@@ -7,18 +7,27 @@ from dataclasses import asdict, dataclass
 
 import msgspec
 
-from bg_charm_service.domain.errors import NotFound
+from bg_charm_service.domain.errors import AuthorizationError, InvalidInput, NotFound
+from bg_charm_service.domain.events.secret_paths import COVERED
 from bg_charm_service.domain.identity import SYSTEM_SPACE_NAME, space_did
 from bg_charm_service.domain.limits import write_limits
-from bg_charm_service.domain.model import CharmHealth, CharmRef, FieldKind, JobStatus, RunRecord
-from bg_charm_service.domain.schedules import seconds_between
+from bg_charm_service.domain.model import (
+    CharmHealth,
+    CharmRef,
+    FieldKind,
+    JobStatus,
+    Origin,
+    RunRecord,
+)
+from bg_charm_service.domain.schedules.schedule import seconds_between
+from bg_charm_service.domain.text_limits import LETTER_EVENT_CHARACTERS, cut
 from bg_charm_service.domain.views import (
     Bulletin,
     CharmDetail,
     CharmView,
+    DeadLetter,
     ExpectationView,
     FieldView,
-    JobView,
     LinkView,
     PackageStep,
     PauseView,
@@ -41,8 +50,9 @@ from bg_charm_service.storage.records import (
     Space,
     Standing,
 )
+from bg_charm_service.supervisor.events.seals import EventSeals, secret_paths_of
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
-from bg_charm_service.supervisor.polled_charms import PolledCharms
+from bg_charm_service.supervisor.planning.polled_charms import PolledCharms
 
 _EXPORT_PAGE = 200
 
@@ -54,6 +64,11 @@ _SHOWN_REMINDERS = 20
 
 #: Dead letters that are shown with their charm.
 _SHOWN_LETTERS = 10
+
+#: A larger event with secrets is not opened to be shown, in bytes.
+_LARGEST_OPENED_BYTES = 64 * 1024
+
+_COVERED = msgspec.json.encode(COVERED).decode()
 
 #: A longer title or notice is not shown on pages, in bytes.
 _BULLETIN_BYTES = 64 * 1024
@@ -103,6 +118,11 @@ class Queries:
     def resolve(self, space: str, text: str) -> CharmRef:
         """Read a charm's address, whose second half may be the cause that it was added for."""
         return self._context.resolve(space, text)
+
+    def has_charm_for(self, space: str, cause: str) -> bool:
+        """Whether a space, by name or DID, has a charm that was added for a cause."""
+        found = self.space(space)
+        return found is not None and bool(self._store.charms.find_by_cause(found.space_key, cause))
 
     def space(self, name_or_did: str) -> Space | None:
         """Find a space by name or DID."""
@@ -178,7 +198,7 @@ class Queries:
             packages=self._packages_of(charm.charm_key),
             schedule=planner.schedules.shown(charm, entry.interval_seconds, shown.next_due),
             expects=tuple(self._expectations(charm)),
-            dead_letters=tuple(job_view(letter, JobStatus.FAILED) for letter in letters),
+            dead_letters=tuple(map(self._letter_view, letters)),
             dead_letter_count=self._parts.queue.count_dead_letters(charm.charm_key),
             waiting_jobs=self._parts.queue.waiting(charm.charm_key),
             reminders=tuple(map(reminder_view, reminders[:_SHOWN_REMINDERS])),
@@ -224,10 +244,42 @@ class Queries:
             charm = self._context.charm(ref)
         return self._store.runs.of(charm.charm_key, before=before, limit=limit)
 
-    def dead_letters(self, after: int, limit: int) -> list[JobView]:
+    def dead_letters(self, after: int, limit: int) -> list[DeadLetter]:
         """The dead letters of all charms, oldest first."""
         letters = self._parts.queue.dead_letters(after, limit)
-        return [job_view(letter, JobStatus.FAILED) for letter in letters]
+        return [self._letter_view(letter) for letter in letters]
+
+    def _letter_view(self, letter: Claim) -> DeadLetter:
+        job = letter.job
+        return DeadLetter(
+            job_id=job.job_id,
+            space=job.ref.space,
+            charm_id=job.ref.charm_id,
+            stream=job.stream,
+            origin=job.origin,
+            status=JobStatus.FAILED,
+            attempt=job.attempt,
+            run_at=job.run_at,
+            created_at=job.created_at,
+            cause=letter.cause,
+            error=letter.error,
+            event=self._event_text(letter) if job.origin is Origin.SEND else "",
+        )
+
+    def _event_text(self, letter: Claim) -> str:
+        """The event of a dead letter as people may see it."""
+        job = letter.job
+        charm = self._store.charms.get(letter.charm_key)
+        if charm is None:
+            return _COVERED
+        if len(job.event) > _LARGEST_OPENED_BYTES and secret_paths_of(charm, job.stream, job.event):
+            return _COVERED
+        try:
+            shown = EventSeals(self._store).shown(charm, job.stream, job.event)
+        except (InvalidInput, AuthorizationError):
+            return _COVERED
+        text = shown[: 4 * LETTER_EVENT_CHARACTERS].decode(errors="replace")
+        return cut(text, LETTER_EVENT_CHARACTERS)
 
     def paused_all(self) -> Pause | None:
         """The pause of everything, if there is one."""
@@ -433,19 +485,3 @@ def paused_as(pause: Pause | None) -> str | None:
     if pause.charm_key:
         return "charm"
     return "space" if pause.space_key else "everything"
-
-
-def job_view(claim: Claim, status: JobStatus) -> JobView:
-    """Show a job."""
-    job = claim.job
-    return JobView(
-        job_id=job.job_id,
-        space=job.ref.space,
-        charm_id=job.ref.charm_id,
-        stream=job.stream,
-        origin=job.origin,
-        status=status,
-        attempt=job.attempt,
-        run_at=job.run_at,
-        created_at=job.created_at,
-    )

@@ -21,12 +21,15 @@ from bg_charm_service.domain.oauth import (
     OAuthClient,
     Provider,
     SignInKey,
+    advice_of,
     asked_scopes,
     check_endpoint,
     check_name,
     discovered,
     fingerprint,
+    integration_of,
     metadata_urls,
+    obtained_at,
     read_answer,
     refresh_token_of,
     scopes_of,
@@ -34,8 +37,8 @@ from bg_charm_service.domain.oauth import (
     token_of,
     with_user,
 )
-from bg_charm_service.domain.run_endings import EndingKind
-from bg_charm_service.domain.views import ClientView, SignInLink, SignInView
+from bg_charm_service.domain.outcomes.run_endings import EndingKind
+from bg_charm_service.domain.views import ClientView, PendingSignIn, SignInLink, SignInView
 from bg_charm_service.service.commands.context import ACTOR, CommandContext
 from bg_charm_service.service.commands.polling import PollingCommands
 from bg_charm_service.service.token_keeper import Client, TokenKeeper
@@ -210,15 +213,38 @@ class SignInCommands:
             )
         return await self.finish(provider, state, code, error)
 
-    async def finish(self, provider: str, state: str, code: str, error: str = "") -> SignInView:
-        """Finish a sign-in: exchange its code, keep the tokens, and have the charm polled."""
-        login = self._logins.pop(_digest(state), None)
+    def pending(self, provider: str, state: str) -> PendingSignIn:
+        """Tell a person for what they have signed in; raises InvalidInput where that is over."""
+        login = self._begun(provider, state)
+        charm = self._context.charm(login.ref)
+        return PendingSignIn(
+            login.ref.space,
+            self._space_name(charm),
+            login.ref.charm_id,
+            charm.name,
+            login.key.field,
+            provider,
+            login.actor,
+            login.scopes,
+        )
+
+    def _begun(self, provider: str, state: str) -> _Login:
+        """Find a sign-in that was begun."""
+        login = self._logins.get(_digest(state))
         if login is None or login.provider != provider:
             raise InvalidInput("This sign-in was not begun here, or is over: begin it again.")
         if login.until < self._parts.clock.steady():
+            del self._logins[_digest(state)]
             raise InvalidInput("This sign-in took too long: begin it again.")
+        return login
+
+    async def finish(self, provider: str, state: str, code: str, error: str = "") -> SignInView:
+        """Finish a sign-in: exchange its code, keep the tokens, and have the charm polled."""
+        login = self._begun(provider, state)
+        del self._logins[_digest(state)]
         if error or not code:
             shown = error if error.isascii() and error.isprintable() and len(error) < 100 else ""
+            shown += _advice(provider, error, login.redirect_uri)
             raise InvalidInput(f"The provider has not signed you in: {shown or 'no code came'}.")
         if len(code) > LONGEST_TOKEN:
             raise InvalidInput("That is no code of a provider.")
@@ -228,17 +254,17 @@ class SignInCommands:
             Exchange(at.provider, at.client, login.redirect_uri, code, login.verifier)
         )
         body = json.loads(answer.body)
-        # The clock may have been set meanwhile: too early an end costs a renewal, no more.
-        moment = min(moment, self._parts.clock.now())
-        found = read_answer(body, asked_at=moment, scopes=login.scopes)
+        answered_at = self._parts.clock.now()
+        found = read_answer(body, asked_at=moment, answered_at=answered_at, scopes=login.scopes)
         if found is None:
             raise ProviderFailed(f"{answer.host} answered without a token.")
         user = json.loads(answer.user) if answer.user else None
-        self._keep(login, with_user(found.stored, at.provider, user), found.expires_at)
+        stored = with_user(found.stored, at.provider, user)
+        self._keep(login, stored, found.expires_at, obtained_at(moment, answered_at))
         self._context.supervisor.wake()
         return self._view(self._store.sign_ins.get(login.key))
 
-    def _keep(self, login: _Login, stored: bytes, expires_at: float) -> None:
+    def _keep(self, login: _Login, stored: bytes, expires_at: float, since: float) -> None:
         """Keep a sign-in, let those run who waited for it, and have its charm polled."""
         # Its provider has sent somebody here; who began it was known.
         ACTOR.set(login.actor)
@@ -247,17 +273,19 @@ class SignInCommands:
             declared = charm.schema.field(login.key.field)
             if declared is None or declared.kind is not FieldKind.OAUTH:
                 raise Conflict(f"{login.ref} has no sign-in {login.key.field} any more.")
-            now = self._parts.clock.now()
             self._store.cells.write(charm, login.key.field, stored)
             refresh_hash = fingerprint(refresh_token_of(stored))
             self._store.sign_ins.put(
-                SignInRecord(login.key, login.provider, expires_at, now, refresh_hash)
+                SignInRecord(login.key, login.provider, expires_at, since, refresh_hash)
             )
             self._keeper.forget_lately(login.key)
             is_registered = self._store.registrations.find(charm.charm_key, login.ref) is not None
             if charm.updater is not None and not is_registered:
-                self._context.record("register", login.ref, detail="manual")
-                self._polling.put_registration(charm, "manual")
+                shipped = shipped_providers().get(login.provider)
+                label = integration_of(shipped, declared.scopes) if shipped is not None else ""
+                label = label or "manual"
+                self._context.record("register", login.ref, detail=label)
+                self._polling.put_registration(charm, label)
             self._parts.switch.sign_in(login.key.charm_key, (login.key.field,))
             self._context.tell(login.ref, "state")
 
@@ -276,7 +304,15 @@ class SignInCommands:
             if field.kind is FieldKind.OAUTH and field.name not in links:
                 key = SignInKey(charm.charm_key, field.name)
                 record = self._store.sign_ins.get(key)
-                found.append(self._view(record) if record else _missing(charm, field))
+                missing = SignInView(
+                    ref.space,
+                    self._space_name(charm),
+                    ref.charm_id,
+                    charm.name,
+                    field.name,
+                    field.provider,
+                )
+                found.append(self._view(record) if record else missing)
         return found
 
     async def refresh(self, ref: CharmRef, field: str, provider: str) -> SignInView:
@@ -383,10 +419,17 @@ class SignInCommands:
         """Ask a provider; raises InvalidInput what it refuses, ProviderFailed for no answer."""
         answer = await self._providers.ask(deed)
         if answer.kind is AnswerKind.REFUSED:
-            raise InvalidInput(f"The provider refuses: {answer.why}.")
+            advice = ""
+            if isinstance(deed, Exchange):
+                advice = _advice(deed.provider.name, answer.error, deed.redirect_uri)
+            raise InvalidInput(f"The provider refuses: {answer.why}{advice}.")
         if answer.kind is not AnswerKind.DONE:
             raise ProviderFailed(f"The provider cannot be asked now: {answer.why}.")
         return answer
+
+    def _space_name(self, charm: CharmRecord) -> str:
+        space = self._store.spaces.get(charm.space_key)
+        return space.name if space is not None else ""
 
     def _view(self, record: SignInRecord | None) -> SignInView:
         if record is None:
@@ -398,6 +441,7 @@ class SignInCommands:
         stored = (cell.value if cell is not None else None) or b""
         return SignInView(
             charm.ref.space,
+            self._space_name(charm),
             charm.ref.charm_id,
             charm.name,
             record.key.field,
@@ -411,8 +455,12 @@ class SignInCommands:
         )
 
 
-def _missing(charm: CharmRecord, field: FieldSchema) -> SignInView:
-    return SignInView(charm.ref.space, charm.ref.charm_id, charm.name, field.name, field.provider)
+def _advice(provider: str, error: str, redirect_uri: str) -> str:
+    """What to do about a provider's word for a refusal, while somebody signs in."""
+    if error == "invalid_grant":
+        # There is no sign-in yet that could have ended.
+        return ": its code is used up, or too old: begin the sign-in again"
+    return advice_of(shipped_providers().get(provider), error, redirect_uri)
 
 
 def _digest(state: str) -> str:

@@ -13,7 +13,7 @@ import msgspec
 
 from bg_charm_service.domain.class_words import told_of_names
 from bg_charm_service.domain.errors import Conflict, InvalidInput, NotFound, StateError
-from bg_charm_service.domain.items import check_key, check_written
+from bg_charm_service.domain.items import MOST_TOGETHER, check_key, check_written
 from bg_charm_service.domain.json_values import CheckedJson
 from bg_charm_service.domain.model import (
     UPDATED_STATUS,
@@ -23,15 +23,16 @@ from bg_charm_service.domain.model import (
     FieldKind,
 )
 from bg_charm_service.domain.oauth import SignInKey
-from bg_charm_service.domain.run_endings import EndingKind
-from bg_charm_service.domain.schedules import read_class_words
-from bg_charm_service.domain.script_block import has_block
+from bg_charm_service.domain.outcomes.run_endings import EndingKind
+from bg_charm_service.domain.packages.script_block import has_block
+from bg_charm_service.domain.schedules.schedule import read_class_words
 from bg_charm_service.domain.views import UpdateReport
 from bg_charm_service.service.charm_packages import CharmPackages, Locked, told_of_packages
 from bg_charm_service.service.commands.context import CommandContext
 from bg_charm_service.storage.records import CharmRecord
+from bg_charm_service.supervisor.events.hook_addresses import HookAddresses
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
-from bg_charm_service.supervisor.polled_charms import PolledCharms
+from bg_charm_service.supervisor.planning.polled_charms import PolledCharms
 from bg_charm_service.supervisor.run_items import RunItems
 from bg_charm_service.workers.protocol.messages import Inspected
 
@@ -41,6 +42,9 @@ SOURCE_LIMIT = 1_000_000
 #: After this many stale re-runs in a row, changes from outside wait for the run to settle.
 _PATIENCE = 3
 
+
+#: Of each collection so much is checked against new source, in bytes.
+_CHECKED_BYTES = 2 * 1024 * 1024
 
 #: How kinds of fields are called where their own word is not enough.
 _KINDS = {
@@ -66,8 +70,10 @@ class UpdateCommands:
         limits: LimitResolver,
         packages: CharmPackages,
         items: RunItems,
+        addresses: HookAddresses,
     ) -> None:
         self._items = items
+        self._addresses = addresses
         self._context = context
         self._supervisor = context.supervisor
         self._parts = context.parts
@@ -86,10 +92,12 @@ class UpdateCommands:
         dry_run: bool,
         may_name_any: bool = False,
         upgrade: bool = False,
+        keeps_items: bool = False,
     ) -> UpdateReport:
         """Give a charm new source, if its state fits; its id, state and history stay.
 
         Its packages stay too while the source asks for the same, unless an `upgrade` is wanted.
+        Where it `keeps_items`, a source without a collection that has some is not applied.
         """
         charm = self._context.owned_charm(ref)
         check_source(source, file_name)
@@ -105,7 +113,15 @@ class UpdateCommands:
                 upgrade=upgrade,
             )
         try:
-            return await self._update(charm, source, file_name, class_name, locked, dry_run=dry_run)
+            return await self._update(
+                charm,
+                source,
+                file_name,
+                class_name,
+                locked,
+                dry_run=dry_run,
+                keeps_items=keeps_items,
+            )
         finally:
             self._packages.release(locked)
 
@@ -118,6 +134,7 @@ class UpdateCommands:
         locked: Locked | None,
         *,
         dry_run: bool,
+        keeps_items: bool,
     ) -> UpdateReport:
         ref = charm.ref
         state = {
@@ -143,12 +160,14 @@ class UpdateCommands:
         inspected = await inspect()
         schema = schema_of(inspected, file_name, before=charm.schema)
         kept = {name: value for name, value in state.items() if schema.field(name)}
-        checked = await inspect([kept])
+        some_items, in_part = self._some_items(charm, schema)
+        checked = await inspect([{**kept, **some_items}])
         before = {field.name for field in charm.schema.fields}
         added = tuple(field.name for field in schema.fields if field.name not in before)
         removed = tuple(sorted(before - {field.name for field in schema.fields}))
         problems = self._update_problems(charm, schema, checked, kept)
-        is_applied = not problems and not dry_run
+        lost = self._lost_items(charm, removed)
+        is_applied = not problems and not dry_run and not (lost and keeps_items)
         if is_applied:
             with self._context.change("update source", ref, detail=file_name):
                 self._check_same_source(charm)
@@ -158,10 +177,53 @@ class UpdateCommands:
                 self._let_run_again(charm)
                 self._context.tell(ref, "updated")
             self._supervisor.wake()
-        notes = notes_on(inspected, schema)
+        notes = notes_on(inspected, schema) + in_part
         if locked is not None:
             notes += (told_of_packages(locked),)
-        return UpdateReport(is_applied, added, removed, problems, notes)
+        return UpdateReport(is_applied, added, removed, problems, notes, lost)
+
+    def _some_items(
+        self, charm: CharmRecord, schema: CharmSchema
+    ) -> tuple[dict[str, bytes], tuple[str, ...]]:
+        """Give items to check against new source, as objects by field; says what is left out.
+
+        There may be more than can be looked at: the first ones of each collection stand for it.
+        """
+        found: dict[str, bytes] = {}
+        notes: list[str] = []
+        is_kept = {one.name for one in schema.fields if one.kind is FieldKind.ITEMS}
+        for name, totals in self._store.items.of(charm.charm_key).items():
+            if name not in is_kept or not totals.count:
+                continue
+            items: dict[str, msgspec.Raw] = {}
+            after, left_bytes = "", _CHECKED_BYTES
+            while left_bytes > 0:
+                page = self._store.items.page(
+                    charm.charm_key, name, after, MOST_TOGETHER, has_values=True
+                )
+                for item in page.items:
+                    value = item.value or b"null"
+                    left_bytes -= len(value) + len(item.key)
+                    if left_bytes < 0 and items:
+                        break
+                    items[item.key] = msgspec.Raw(value)
+                if page.is_end:
+                    break
+                after = page.items[-1].key
+            found[name] = msgspec.json.encode(items)
+            if len(items) < totals.count:
+                of_all = f"Of the {totals.count:,} items of {name}"
+                notes.append(f"{of_all} the first {len(items):,} were checked.")
+        return found, tuple(notes)
+
+    def _lost_items(self, charm: CharmRecord, removed: tuple[str, ...]) -> dict[str, int]:
+        """How many items the collections have whose fields are there no more."""
+        collections = self._store.items.of(charm.charm_key)
+        return {
+            name: collections[name].count
+            for name in removed
+            if name in collections and collections[name].count
+        }
 
     async def set_field(self, ref: CharmRef, name: str, value: bytes) -> None:
         """Write one field from outside, once a worker has checked it against its type."""
@@ -296,6 +358,8 @@ class UpdateCommands:
             else:
                 self._parts.planner.begin(charm.charm_key, charm.ref.space)
         updated = self._context.charm(charm.ref)
+        if schema.hooks or charm.schema.hooks:
+            self._addresses.give(updated, self._parts.clock.now())
         for field in schema.fields:
             old = charm.schema.field(field.name)
             value = values.get(field.name, field.default)

@@ -20,7 +20,7 @@ from bg_charm_service.service.maintenance.backups import Backups
 from bg_charm_service.service.maintenance.health_checks import HealthChecks
 from bg_charm_service.service.maintenance.integration_scans import IntegrationScans
 from bg_charm_service.supervisor.loop import Supervisor
-from bg_charm_service.supervisor.polled_charms import PolledCharms
+from bg_charm_service.supervisor.planning.polled_charms import PolledCharms
 from bg_charm_service.workers.pool.worker_process import Ending, WorkerProcess, WorkerState
 
 #: Rows that one slice of cleanup deletes, so that runs are not held up.
@@ -163,11 +163,12 @@ class MaintenanceCycle:
 
     async def _bring_near(self, now: float) -> None:
         """Let nothing have happened after `now`: what did would never grow old."""
-        moved = _SLICE_ROWS
-        while moved >= _SLICE_ROWS:
+        with self._database.transaction():
+            self._store.charms.bring_near(now)
+        is_over = False
+        while not is_over:
             with self._database.transaction():
-                self._store.charms.bring_near(now)
-                moved = self._store.runs.bring_near(now, _SLICE_ROWS)
+                is_over = self._store.runs.bring_near(now, _SLICE_ROWS).is_over
             await asyncio.sleep(0)
 
     async def _prune_runs(self, before: float) -> None:

@@ -22,7 +22,7 @@ from bg_charm_service.storage.records import Finding, Severity, Trouble
 from bg_charm_service.storage.store_contract import Reminders
 from bg_charm_service.supervisor.dispatcher import Dispatcher
 from bg_charm_service.supervisor.loop import Parts
-from bg_charm_service.supervisor.poll_planner import PollPlanner
+from bg_charm_service.supervisor.planning.poll_planner import PollPlanner
 
 #: How often the checks are made, in seconds.
 _EVERY_SECONDS = 3600.0

@@ -22,7 +22,7 @@ from bg_charm_service.scanning.scanner import Scanner, ScanResult
 from bg_charm_service.service.charm_names import find_named
 from bg_charm_service.storage.records import CharmRecord
 from bg_charm_service.supervisor.loop import Supervisor
-from bg_charm_service.supervisor.polled_charms import PolledCharms
+from bg_charm_service.supervisor.planning.polled_charms import PolledCharms
 
 #: Adds charms, as `service.commands` does; gives for each what became of it.
 AddCharms = Callable[[list[NewCharm]], Awaitable[list[AddedCharm | ServiceError]]]

@@ -24,11 +24,13 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from bg_charm_service.domain.run_endings import EndingKind
+from bg_charm_service.domain.outcomes.run_endings import EndingKind
 from bg_charm_service.domain.version import VERSION
 from bg_charm_service.service.charm_packages import PACKAGES_KIND, CharmPackages
+from bg_charm_service.service.metrics.hook_counts import STATUSES, HookCounts
 from bg_charm_service.service.metrics.run_counters import BucketCounts
 from bg_charm_service.service.metrics.span_counts import SpanCounts
+from bg_charm_service.service.notices.telling import Telling
 from bg_charm_service.service.status.board import StatusBoard
 from bg_charm_service.service.status.readiness import Readiness
 from bg_charm_service.service.status.views import ProblemKind
@@ -50,13 +52,17 @@ class ServiceCollector(Collector):
         board: StatusBoard,
         readiness: Readiness,
         spans: SpanCounts,
+        hooks: HookCounts,
         packages: CharmPackages,
+        telling: Telling,
     ) -> None:
+        self._telling = telling
         self._parts = parts
         self._pool = pool
         self._board = board
         self._readiness = readiness
         self._spans = spans
+        self._hooks = hooks
         self._packages = packages
 
     def collect(self) -> Iterator[Metric]:
@@ -67,6 +73,8 @@ class ServiceCollector(Collector):
         yield from self._workers()
         yield from self._data()
         yield from self._locks()
+        yield from self._notices()
+        yield self._deliveries()
 
     def _standing(self) -> Iterator[Metric]:
         version = {
@@ -208,6 +216,36 @@ class ServiceCollector(Collector):
             "The packages that are there, as they were installed",
             counts.size_bytes,
         )
+
+    def _notices(self) -> Iterator[Metric]:
+        delivery, heartbeat = self._telling.delivery, self._telling.heartbeat
+        messages = CounterMetricFamily(
+            "bg_charm_notices", "Messages to targets, by what became of a try", labels=["result"]
+        )
+        for result in ("sent", "failed", "given up"):
+            messages.add_metric([result], delivery.results[result])
+        yield messages
+        yield _gauge(
+            "bg_charm_notices_waiting",
+            "Messages that no target has taken yet",
+            delivery.waiting,
+        )
+        beats = CounterMetricFamily(
+            "bg_charm_heartbeats", "Turns of the heartbeat, by how they went", labels=["result"]
+        )
+        for result in ("answered", "failed", "skipped"):
+            beats.add_metric([result], heartbeat.results[result])
+        yield beats
+
+    def _deliveries(self) -> Metric:
+        requests = CounterMetricFamily(
+            "bg_charm_hook_requests",
+            "Requests to the listener of hooks, by the status of the answer",
+            labels=["status"],
+        )
+        for status in STATUSES:
+            requests.add_metric([str(status)], self._hooks.by_status[status])
+        return requests
 
 
 class Exposition:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from bg_charm_service.domain.errors import FailureCause
-from bg_charm_service.domain.outcome_policy import RunStatus
+from bg_charm_service.domain.outcomes.policy import RunStatus
 from bg_charm_service.supervisor.completer import Settled
 
 #: Asked of its enum, a member takes many times as long (Python 3.11), and these are for each run.

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import psutil
 
 from bg_charm_service.domain.model import CharmRef
-from bg_charm_service.domain.outcome_policy import RunStatus
-from bg_charm_service.domain.run_endings import EndingKind
+from bg_charm_service.domain.outcomes.policy import RunStatus
+from bg_charm_service.domain.outcomes.run_endings import EndingKind
 from bg_charm_service.domain.sandbox_mode import Sandboxing
 from bg_charm_service.domain.version import VERSION
 from bg_charm_service.service.maintenance.backups import BackupFile
@@ -34,7 +34,7 @@ from bg_charm_service.service.status.views import (
 )
 from bg_charm_service.supervisor.completer import Settled
 from bg_charm_service.supervisor.loop import Parts, Supervisor
-from bg_charm_service.supervisor.polled_charms import PolledCharms
+from bg_charm_service.supervisor.planning.polled_charms import PolledCharms
 from bg_charm_service.workers.pool.events import WorkerSpent
 from bg_charm_service.workers.pool.pool import Pool
 

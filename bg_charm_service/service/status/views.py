@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Annotated
 
 from bg_charm_service.domain.disclosure import Instead, OpenText
-from bg_charm_service.domain.run_endings import HostDown
+from bg_charm_service.domain.outcomes.run_endings import HostDown
 from bg_charm_service.domain.sandbox_mode import Sandboxing
 from bg_charm_service.service.maintenance.backups import BackupStatus
 

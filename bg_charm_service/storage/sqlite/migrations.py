@@ -409,6 +409,120 @@ CREATE TABLE sign_ins (
 ) WITHOUT ROWID
 """
 
+#: The newest plain runs of a charm are packed in its record, those before them eight to a row.
+_PACKED_RUNS = """
+ALTER TABLE health ADD COLUMN ring BLOB;
+CREATE TABLE run_chunks (
+    chunk_key INTEGER PRIMARY KEY,
+    oldest REAL NOT NULL,
+    newest REAL NOT NULL,
+    packed BLOB NOT NULL
+);
+CREATE INDEX run_chunks_by_age ON run_chunks (oldest);
+CREATE INDEX run_chunks_by_end ON run_chunks (newest)
+"""
+
+#: What somebody is to be told, by kind and subject; what was told and is not over; where it goes,
+#: sealed; and what was sent. Without a target none of them has a row.
+_NOTICES = """
+CREATE TABLE notices (
+    notice_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    text TEXT NOT NULL,
+    space_key INTEGER NOT NULL,
+    charm_key INTEGER NOT NULL,
+    is_for_space INTEGER NOT NULL,
+    after_seconds REAL NOT NULL,
+    count INTEGER NOT NULL,
+    happened_at REAL NOT NULL,
+    noted_at REAL NOT NULL,
+    due_at REAL NOT NULL,
+    taken_at REAL
+);
+CREATE INDEX notices_waiting ON notices (due_at) WHERE taken_at IS NULL;
+CREATE INDEX notices_by_subject ON notices (kind, subject, taken_at);
+CREATE INDEX notices_taken ON notices (taken_at) WHERE taken_at IS NOT NULL;
+CREATE INDEX notices_of_charm ON notices (charm_key, noted_at) WHERE kind = 'charm';
+CREATE TABLE incidents (
+    kind TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    since REAL NOT NULL,
+    space_key INTEGER NOT NULL,
+    charm_key INTEGER NOT NULL,
+    after_seconds REAL NOT NULL,
+    PRIMARY KEY (kind, subject)
+) WITHOUT ROWID;
+CREATE TABLE notice_targets (
+    target_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE,
+    shown TEXT NOT NULL,
+    space_key INTEGER NOT NULL,
+    kinds TEXT NOT NULL,
+    down_after_seconds REAL NOT NULL,
+    is_given INTEGER NOT NULL,
+    created_at REAL NOT NULL,
+    sealed BLOB NOT NULL
+);
+CREATE TABLE notice_messages (
+    message_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    target_id INTEGER NOT NULL,
+    target_name TEXT NOT NULL,
+    shown TEXT NOT NULL,
+    lines BLOB NOT NULL,
+    counts BLOB NOT NULL,
+    created_at REAL NOT NULL,
+    status TEXT NOT NULL,
+    tries INTEGER NOT NULL,
+    next_at REAL NOT NULL,
+    tried_at REAL NOT NULL,
+    problem TEXT NOT NULL
+);
+CREATE INDEX notice_messages_open ON notice_messages (message_id)
+    WHERE status IN ('waiting', 'sending')
+"""
+
+#: What dead letters failed with. Keys that senders gave with their events, and addresses by which
+#: events come from outside, with the ids of what was delivered there: of all these only hashes, and
+#: each address encrypted besides, for its owner.
+_EVENTS = """
+ALTER TABLE ack_queue_jobs ADD COLUMN error TEXT;
+ALTER TABLE ack_queue_jobs ADD COLUMN cause TEXT;
+CREATE TABLE idempotency_keys (
+    key_number INTEGER PRIMARY KEY AUTOINCREMENT,
+    charm_key INTEGER NOT NULL REFERENCES charms,
+    key_hash BLOB NOT NULL,
+    request_hash BLOB NOT NULL,
+    job_id INTEGER NOT NULL,
+    created_at REAL NOT NULL,
+    UNIQUE (charm_key, key_hash)
+);
+CREATE INDEX idempotency_keys_of_charm ON idempotency_keys (charm_key);
+CREATE TABLE hooks (
+    hook_key INTEGER PRIMARY KEY AUTOINCREMENT,
+    charm_key INTEGER NOT NULL REFERENCES charms,
+    stream TEXT NOT NULL,
+    address_hash BLOB NOT NULL UNIQUE,
+    sealed BLOB NOT NULL,
+    made_at REAL NOT NULL,
+    leased_until REAL NOT NULL DEFAULT 0,
+    is_poked INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (charm_key, stream)
+);
+CREATE INDEX hooks_poked ON hooks (charm_key) WHERE is_poked = 1;
+CREATE TABLE deliveries (
+    delivery_number INTEGER PRIMARY KEY AUTOINCREMENT,
+    hook_key INTEGER NOT NULL,
+    delivery_hash BLOB NOT NULL,
+    job_id INTEGER NOT NULL,
+    is_dead INTEGER NOT NULL DEFAULT 0,
+    received_at REAL NOT NULL,
+    UNIQUE (hook_key, delivery_hash)
+);
+CREATE INDEX deliveries_of_hook ON deliveries (hook_key);
+CREATE INDEX deliveries_by_job ON deliveries (job_id)
+"""
+
 #: Each step as SQL; a step's number is its place, from 1.
 STEPS: tuple[str, ...] = (
     _FIRST,
@@ -426,6 +540,9 @@ STEPS: tuple[str, ...] = (
     _PLAIN_POLLS,
     _ITEMS,
     _SIGN_INS,
+    _PACKED_RUNS,
+    _NOTICES,
+    _EVENTS,
 )
 
 

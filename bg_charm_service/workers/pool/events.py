@@ -12,7 +12,8 @@ from loguru import logger
 
 from bg_charm_service.domain.items import TouchedItems
 from bg_charm_service.domain.model import Failure
-from bg_charm_service.domain.run_endings import Ending
+from bg_charm_service.domain.outcomes.run_endings import Ending
+from bg_charm_service.domain.web.requests import HttpRequest
 from bg_charm_service.workers.protocol.messages import (
     Answer,
     Inspected,
@@ -46,6 +47,13 @@ class RunFinished(msgspec.Struct, frozen=True, gc=False):
     retired: str = ""
     #: What the run touched of collections.
     items: tuple[TouchedItems, ...] = ()
+    #: The requests that it had told of, where there is no answer that says all of them.
+    told_requests: tuple[HttpRequest, ...] = ()
+
+    @property
+    def requests(self) -> tuple[HttpRequest, ...]:
+        """The requests that it is known to have made."""
+        return self.told_requests if self.answer is None else self.answer.requests
 
 
 @dataclass(frozen=True, slots=True)

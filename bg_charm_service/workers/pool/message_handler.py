@@ -35,6 +35,7 @@ from bg_charm_service.workers.protocol.messages import (
     ItemsTouched,
     LogText,
     Ready,
+    RequestTold,
     TokenWanted,
     WantItems,
 )
@@ -128,6 +129,8 @@ class MessageHandler:
             events.append(ItemsWanted(message))
         elif isinstance(message, ItemsTouched):
             worker.channel.breach = worker.add_touched(message.touched)
+        elif isinstance(message, RequestTold):
+            worker.channel.breach = worker.add_request(message.request, now)
         elif isinstance(message, TokenWanted):
             worker.renewals += 1
             events.append(RenewalWanted(message))

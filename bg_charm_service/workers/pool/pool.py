@@ -247,11 +247,15 @@ class Pool:
 
     def _read_messages(self, worker: WorkerProcess) -> bool:
         """Read what a worker has said, and act on it; False for nothing new."""
+        state_before = worker.state
         has_news = self._take_messages(worker)
         if has_news:
             if self._pending:
                 self._start_pending()
-            self._wake()
+            is_moved = worker.state is not state_before or worker.is_closed
+            if self._events or is_moved or worker.ending is not None:
+                # What a run logs, or tells of its requests, is but kept: nobody is woken for that.
+                self._wake()
         return has_news
 
     def _take_messages(self, worker: WorkerProcess) -> bool:

@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 from loguru import logger
 
-from bg_charm_service.domain.backoff import restart_delay_seconds
 from bg_charm_service.domain.clock import Clock
 from bg_charm_service.domain.errors import WorkerBootError
+from bg_charm_service.domain.outcomes.backoff import restart_delay_seconds
 from bg_charm_service.workers.pool.contract import PoolLimits
 from bg_charm_service.workers.pool.scratch.directory import ScratchRoot
 from bg_charm_service.workers.pool.worker_process import WorkerProcess

@@ -132,6 +132,7 @@ def _run_ended_by_death(
         is_cancelled=worker.ending is Ending.CANCELLED,
         is_orphaned=worker.ending is Ending.ORPHANED and worker.has_started,
         seconds=now - worker.charged_from,
+        told_requests=worker.take_requests(now),
     )
 
 

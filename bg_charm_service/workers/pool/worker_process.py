@@ -24,8 +24,15 @@ from bg_charm_service.domain.items import (
     written_bytes,
 )
 from bg_charm_service.domain.limits import Limits, Walls
+from bg_charm_service.domain.web.requests import (
+    HOST_CHARACTERS,
+    METHOD_CHARACTERS,
+    TOLD_PATH_CHARACTERS,
+    HttpRequest,
+)
 from bg_charm_service.workers.pool.channel import Allowance, WorkerChannel, run_allowance
 from bg_charm_service.workers.pool.process_usage import Processes, Usage
+from bg_charm_service.workers.pool.told_requests import ToldRequests
 from bg_charm_service.workers.protocol.messages import Inspect, LogText, RunSpec, answer_limit_bytes
 
 _Decoder = codecs.getincrementaldecoder("utf-8")
@@ -37,6 +44,9 @@ FIRST_LOOK_SECONDS, FIRST_EXACT_SECONDS = 0.25, 1.0
 
 #: What a log may hold beyond the limit that the worker keeps itself.
 _SLACK_BYTES = 8192
+
+#: To tell of a request takes no more than this, in bytes.
+_TOLD_REQUEST_BYTES = 4 * (TOLD_PATH_CHARACTERS + HOST_CHARACTERS + METHOD_CHARACTERS) + 1024
 
 #: To name a key that was touched takes so much beside its value, at most.
 _TOLD_KEY_BYTES = 2 * LONGEST_KEY_BYTES + 64
@@ -179,6 +189,8 @@ class WorkerProcess:
         self.waits_for_items = False
         self._touched: list[TouchedItems] = []
         self._touched_keys = self._touched_bytes = 0
+        #: What the run under way has told of its requests; None where it has made none.
+        self._told: ToldRequests | None = None
         #: How often the run under way has asked for a token to be renewed.
         self.renewals = 0
         self.channel = WorkerChannel()
@@ -334,6 +346,17 @@ class WorkerProcess:
         touched, self._touched = self._touched, []
         return tuple(touched)
 
+    def add_request(self, request: HttpRequest, now: float) -> str:
+        """Keep what the run under way tells of a request; says what is wrong with that."""
+        self._told = self._told or ToldRequests()
+        self.channel.allow_more(_TOLD_REQUEST_BYTES)
+        return self._told.add(request, now)
+
+    def take_requests(self, now: float) -> tuple[HttpRequest, ...]:
+        """Take what the run under way has told of its requests."""
+        told, self._told = self._told, None
+        return () if told is None else told.rows(now)
+
     def add_log(self, message: LogText) -> None:
         """Keep what the run under way logged, up to its limit."""
         self._log.add(message.text)
@@ -410,6 +433,7 @@ class WorkerProcess:
             self._touched = []
             self._touched_keys = self._touched_bytes = 0
         self.renewals = 0
+        self._told = None
         self._log = BoundedLog(limits.log_bytes)
 
     def _send(self, frames: bytes, numbers: range) -> None:

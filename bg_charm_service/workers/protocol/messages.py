@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from bg_charm_service.domain.class_words import Said
-from bg_charm_service.domain.http_requests import MOST_REQUESTS, HttpRequest
+from bg_charm_service.domain.events.hooks import GivenHook
 from bg_charm_service.domain.items import (
     LONGEST_KEY_BYTES,
     MOST_TOGETHER,
@@ -22,8 +22,10 @@ from bg_charm_service.domain.items import (
 )
 from bg_charm_service.domain.limits import Limits
 from bg_charm_service.domain.model import CharmSchema, Failure, Remind, Send
-from bg_charm_service.domain.refusals import Refusal
-from bg_charm_service.domain.run_endings import Ending
+from bg_charm_service.domain.outcomes.refusals import Refusal
+from bg_charm_service.domain.outcomes.run_endings import Ending
+from bg_charm_service.domain.text_limits import MOST_NOTICES, NOTICE_CHARACTERS
+from bg_charm_service.domain.web.requests import MOST_REQUESTS, HttpRequest
 from bg_charm_service.workers.protocol.framing import FrameCodec
 
 #: No frame is larger than this, in bytes; what comes from a worker is bounded by its run.
@@ -38,6 +40,9 @@ MOST_SETS: Final = 1000
 
 #: One run asks no more often for tokens to be renewed.
 MOST_RENEWALS: Final = 20
+
+#: One run tells no more often of requests that go out and come back; its answer tells of all.
+MOST_TOLD_REQUESTS: Final = 20_000
 
 #: An answer says no more of what was refused to a run.
 MOST_REFUSED: Final = 5
@@ -105,6 +110,8 @@ class RunSpec(msgspec.Struct, frozen=True, tag="run", array_like=True, gc=False)
     #: For when a poll was due, and the same of the last one that succeeded, by the wall clock.
     scheduled_at: float | None = None
     previous: float | None = None
+    #: Where senders outside reach streams of it; of most runs nothing.
+    hooks: dict[str, GivenHook] = {}
 
 
 class FieldValue(msgspec.Struct, frozen=True, tag="field", array_like=True):
@@ -151,7 +158,10 @@ class GoOn(msgspec.Struct, frozen=True, tag="go on", array_like=True):
 
 
 class Inspect(msgspec.Struct, frozen=True, tag="inspect", array_like=True):
-    """A source to load and describe, and sets of values to check against its fields."""
+    """A source to load and describe, and sets of values to check against its fields.
+
+    An event too, against the type of the handler of its `stream`.
+    """
 
     request_id: int
     source: str
@@ -159,6 +169,8 @@ class Inspect(msgspec.Struct, frozen=True, tag="inspect", array_like=True):
     class_name: str | None
     values: tuple[dict[str, bytes], ...]
     limits: Limits
+    stream: str = ""
+    event: bytes = b""
 
 
 class _FromWorker(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -209,6 +221,13 @@ class TokenWanted(_FromWorker, frozen=True, tag="renew"):
     seen: str
 
 
+class RequestTold(_FromWorker, frozen=True, tag="request"):
+    """A request of the run goes out, or is over: what is known of it if no answer comes."""
+
+    run_id: str
+    request: HttpRequest
+
+
 class LogText(_FromWorker, frozen=True, tag="log"):
     """Something that the charm printed or logged."""
 
@@ -221,7 +240,8 @@ class Answer(_FromWorker, frozen=True, tag="answer", gc=False):
 
     With an `ending` that is no success, `failure` has its text and its traceback.
     `refused` is what was refused to the run beside that, which no exception may have shown.
-    `requests` are those that went out by the client of the service.
+    `requests` are those that went out by the client of the service, `notices` what it says to
+    people.
     A worker that `pauses` begins nothing before it is told to go on: the run has left files or
     raw output behind, or something for which the worker is not to make another run.
     """
@@ -239,6 +259,10 @@ class Answer(_FromWorker, frozen=True, tag="answer", gc=False):
     ending: Ending | None = None
     refused: Annotated[tuple[Refusal, ...], Meta(max_length=MOST_REFUSED)] = ()
     requests: Annotated[tuple[HttpRequest, ...], Meta(max_length=MOST_REQUESTS)] = ()
+    notices: Annotated[
+        tuple[Annotated[str, Meta(max_length=NOTICE_CHARACTERS)], ...],
+        Meta(max_length=MOST_NOTICES),
+    ] = ()
 
 
 class Inspected(_FromWorker, frozen=True, tag="inspected"):
@@ -246,7 +270,7 @@ class Inspected(_FromWorker, frozen=True, tag="inspected"):
 
     For each set of values, `values` has them normalised, and `problems` what does not fit.
     `said` are the words of the class, as they stand there; `hidden` and `withheld` are names, as
-    `domain.class_words` tells of them.
+    `domain.class_words` tells of them. `event_problem` is why the event does not fit.
     """
 
     request_id: int
@@ -257,11 +281,20 @@ class Inspected(_FromWorker, frozen=True, tag="inspected"):
     said: _Said = {}
     hidden: _Names = ()
     withheld: _Names = ()
+    event_problem: str = ""
 
 
 ToWorker = RunSpec | FieldValue | FoundItems | TokenGiven | Inspect | GoOn
 FromWorker = (
-    Ready | FetchField | WantItems | ItemsTouched | TokenWanted | LogText | Answer | Inspected
+    Ready
+    | FetchField
+    | WantItems
+    | ItemsTouched
+    | TokenWanted
+    | RequestTold
+    | LogText
+    | Answer
+    | Inspected
 )
 
 TO_WORKER: FrameCodec[ToWorker] = FrameCodec(ToWorker, _LARGEST_BYTES)

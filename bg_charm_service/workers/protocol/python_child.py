@@ -34,7 +34,9 @@ _WITHHELD_VARIABLES: Final = frozenset(
         "OPERATOR_PASS",
         "IDENTITY",
         "CREDENTIALS_DIRECTORY",
+        "HEARTBEAT_URL",
         "NOTIFY_SOCKET",
+        "NOTIFY_URLS",
         "WATCHDOG_PID",
         "WATCHDOG_USEC",
         "LISTEN_FDS",
@@ -60,14 +62,15 @@ def python_command(module: str, *arguments: str | int, is_unbuffered: bool = Fal
     """Give the command that calls `main(*arguments)` of a module of ours in a new interpreter.
 
     Unbuffered, each line that it prints can be read at once. Signals that are sent to the whole
-    service it ignores from its first line on.
+    service it ignores from its first line on. While it loads, nothing is looked for among what it
+    made: all of it stays.
     """
     ignored = [int(number) for number in SIGNALS_FOR_MAIN]
     boot = (
-        "import _signal, json, sys; "
+        "import _signal, gc, json, sys; gc.disable(); "
         f"[_signal.signal(number, _signal.SIG_IGN) for number in {ignored}]; "
         "sys.path[:] = json.loads(sys.argv[1]); "
-        f"from {module} import main; main(*json.loads(sys.argv[2]))"
+        f"from {module} import main; gc.enable(); main(*json.loads(sys.argv[2]))"
     )
     import_path = [os.path.abspath(entry) for entry in sys.path if entry]
     flags = ["-I", "-u"] if is_unbuffered else ["-I"]

@@ -6,7 +6,7 @@ runs no handler itself; the worker does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from inspect import cleandoc
 from typing import Any, Final
@@ -14,9 +14,18 @@ from typing import Any, Final
 from bg_charm_service.domain.class_words import Said
 from bg_charm_service.domain.errors import NotFound
 from bg_charm_service.domain.items import TouchedItems
-from bg_charm_service.domain.model import CharmSchema, FieldKind, FieldSchema, Remind, Send
+from bg_charm_service.domain.model import (
+    UPDATER_STREAMS,
+    CharmSchema,
+    FieldKind,
+    FieldSchema,
+    Remind,
+    Send,
+)
 from bg_charm_service.sdk.charm import Charm, CharmContext, attach, class_schema, run_of
 from bg_charm_service.sdk.class_words import hidden_names, said_by
+from bg_charm_service.sdk.events.event_types import event_problem, read_event_types
+from bg_charm_service.sdk.events.hooks import read_hooks
 from bg_charm_service.sdk.expectations import read_expectations
 from bg_charm_service.sdk.fields import CharmField
 from bg_charm_service.sdk.links import LinkedCell, LinkedItems, Run
@@ -41,6 +50,7 @@ __all__ = [
     "author_traceback",
     "bind",
     "changes",
+    "check_event",
     "describe",
     "handler",
     "load_class",
@@ -59,11 +69,13 @@ class Changes:
     sends: tuple[Send, ...] = ()
     reminds: tuple[Remind, ...] = ()
     items: tuple[TouchedItems, ...] = ()
+    notices: tuple[str, ...] = ()
 
 
 def describe(cls: type[Charm]) -> CharmSchema:
     """Say what a class declares."""
     declared = class_schema(cls)
+    updater = next((name for name in UPDATER_STREAMS if name in declared.streams), None)
     return CharmSchema(
         class_name=cls.__name__,
         name=cls.__name__,
@@ -81,7 +93,21 @@ def describe(cls: type[Charm]) -> CharmSchema:
         streams=tuple(declared.streams),
         asks=declared.requested_limits,
         expects=read_expectations(cls, declared.fields),
+        events=read_event_types(cls, declared.streams),
+        hooks=read_hooks(cls, declared.streams, declared.fields, updater),
+        columns=_columns(declared.fields.values()),
     )
+
+
+def _columns(fields: Iterable[CharmField]) -> dict[str, tuple[tuple[str, str], ...]]:
+    collections = [one for one in fields if one.kind is FieldKind.ITEMS]
+    if not collections:
+        return {}
+    # Loaded for charms that have collections, when they are described.
+    from bg_charm_service.sdk.item_columns import columns_of
+
+    found = {one.name: columns_of(one.item_type) for one in collections}
+    return {name: columns for name, columns in found.items() if columns}
 
 
 def names_used(cls: type[Charm]) -> tuple[dict[str, Said], tuple[str, ...], tuple[str, ...]]:
@@ -97,6 +123,12 @@ def validate_field(cls: type[Charm], name: str, value: bytes) -> bytes:
     if field.kind is FieldKind.ITEMS:
         return normalize_items(field, value)
     return field.normalize(value)
+
+
+def check_event(cls: type[Charm], stream: str, event: bytes) -> str:
+    """Say what of an event does not fit its handler's type; empty where all does."""
+    declared = class_schema(cls)
+    return event_problem(cls, {**declared.withheld, **declared.streams}, stream, event)
 
 
 def bind(
@@ -150,7 +182,14 @@ def changes(charm: Charm) -> Changes:
             writes[name] = written
         if touched is not None:
             items.append(touched)
-    return Changes(tuple(run.loaded), writes, tuple(run.sends), tuple(run.reminds), tuple(items))
+    return Changes(
+        tuple(run.loaded),
+        writes,
+        tuple(run.sends),
+        tuple(run.reminds),
+        tuple(items),
+        tuple(run.notices),
+    )
 
 
 def _field(cls: type[Charm], name: str) -> CharmField:

@@ -17,7 +17,7 @@ from typing import Final
 
 from bg_charm_service.domain.errors import CompilerError
 from bg_charm_service.domain.package_folder import PACKAGE_FOLDER
-from bg_charm_service.domain.script_block import has_block
+from bg_charm_service.domain.packages.script_block import has_block
 from bg_charm_service.domain.text_limits import FORMATTED_TRACEBACK_CHARACTERS
 from bg_charm_service.sdk.charm import Charm, class_schema
 from bg_charm_service.sdk.class_schema import DeclarationError

@@ -23,9 +23,9 @@ from bg_charm_service.domain.errors import (
 )
 from bg_charm_service.domain.limits import Limits
 from bg_charm_service.domain.model import Failure
+from bg_charm_service.domain.outcomes.refusals import Refusal
+from bg_charm_service.domain.outcomes.run_endings import Ending, EndingKind
 from bg_charm_service.domain.quantities import size_text
-from bg_charm_service.domain.refusals import Refusal
-from bg_charm_service.domain.run_endings import Ending, EndingKind
 from bg_charm_service.domain.text_limits import (
     REPORTED_ERROR_CHARACTERS,
     REPORTED_TRACEBACK_CHARACTERS,

@@ -16,8 +16,8 @@ from pathlib import PosixPath
 from types import CodeType
 from typing import Any, Final, NamedTuple
 
-from bg_charm_service.domain.refusals import SUBJECT_CHARACTERS, Refusal, RefusalKind
-from bg_charm_service.domain.run_endings import is_host
+from bg_charm_service.domain.outcomes.refusals import SUBJECT_CHARACTERS, Refusal, RefusalKind
+from bg_charm_service.domain.outcomes.run_endings import is_host
 
 #: So many of the newest attempts of a run are remembered.
 _MOST_ATTEMPTS: Final = 32

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from bg_charm_service.domain.retry_after import named_seconds, retry_after_seconds
-from bg_charm_service.domain.run_endings import EndingKind, is_host
+from bg_charm_service.domain.outcomes.run_endings import EndingKind, is_host
+from bg_charm_service.domain.web.retry_after import named_seconds, retry_after_seconds
 from bg_charm_service.workers.runtime.host_watch import HostWatch
 
 #: So many exceptions of one failure are looked at.

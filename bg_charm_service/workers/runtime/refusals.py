@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bg_charm_service.domain.limits import Limits
-from bg_charm_service.domain.refusals import SUBJECT_CHARACTERS, Refusal, RefusalKind
+from bg_charm_service.domain.outcomes.refusals import SUBJECT_CHARACTERS, Refusal, RefusalKind
 from bg_charm_service.workers.runtime.host_watch import Attempt, HostWatch
 from bg_charm_service.workers.runtime.provider_faults import (
     is_of_several_addresses,

@@ -16,6 +16,7 @@ from bg_charm_service.domain.model import Failure
 from bg_charm_service.sdk.charm import Charm
 from bg_charm_service.workers.protocol.messages import Inspect, Inspected
 from bg_charm_service.workers.runtime.charm_binding import (
+    check_event,
     describe,
     load_class,
     names_used,
@@ -33,7 +34,7 @@ def inspect_source(
     """Load and describe a source, or say why that cannot be done."""
     values: list[dict[str, bytes]] = []
     problems: list[dict[str, str]] = []
-    limits, name = request.limits, request.file_name
+    limits, name, event_problem = request.limits, request.file_name, ""
     try:
         with Deadline(limits.timeout_seconds, limits.cpu_seconds):
             charm_class = load_class(request.source, name, request.class_name)
@@ -43,6 +44,8 @@ def inspect_source(
                 fitting, unfit = _check_values(charm_class, given)
                 values.append(fitting)
                 problems.append(unfit)
+            if request.stream:
+                event_problem = check_event(charm_class, request.stream, request.event)
     except RunCpuLimit:
         text = f"{name}: loading it took over {limits.cpu_seconds:g} s of processor time"
         return Inspected(request.request_id, failure=Failure(FailureCause.CPU, text))
@@ -63,6 +66,7 @@ def inspect_source(
         said=said,
         hidden=hidden,
         withheld=withheld,
+        event_problem=event_problem,
     )
 
 

@@ -32,8 +32,9 @@ from bg_charm_service.domain.items import (
 )
 from bg_charm_service.domain.limits import Limits, Walls
 from bg_charm_service.domain.model import Failure
-from bg_charm_service.domain.run_endings import Ending, EndingKind
+from bg_charm_service.domain.outcomes.run_endings import Ending, EndingKind
 from bg_charm_service.domain.size_limits import check_run_size
+from bg_charm_service.domain.web.requests import HttpRequest
 from bg_charm_service.sdk.charm import Charm, CharmContext, class_schema, next_run_of, run_of
 from bg_charm_service.sdk.endings import ProviderDown, SignInNeeded, Wait, seconds_until
 from bg_charm_service.sdk.request_log import REQUESTS
@@ -43,6 +44,7 @@ from bg_charm_service.workers.protocol.messages import (
     FORGIVEN_SECONDS,
     FROM_WORKER,
     MOST_REFUSED,
+    MOST_TOLD_REQUESTS,
     Answer,
     FetchField,
     FoundItems,
@@ -51,6 +53,7 @@ from bg_charm_service.workers.protocol.messages import (
     ItemsTouched,
     LogText,
     Ready,
+    RequestTold,
     RunSpec,
     TokenGiven,
     TokenWanted,
@@ -237,6 +240,9 @@ class Worker:
         self._is_talking = False
         #: That of the run under way, or of the last one.
         self._deadline = Deadline(0.0)
+        #: For which run it is told what requests go out, and how often it may still be.
+        self._tells_for, self._tells_left = "", 0
+        REQUESTS.tell = self._tell_request
         #: What the run touched of collections, until it is told.
         self._touched: tuple[TouchedItems, ...] = ()
         self._retire_bytes = retire_bytes
@@ -282,6 +288,7 @@ class Worker:
 
     def close(self) -> None:
         """Close what it opened for itself, where it is not a process of its own."""
+        REQUESTS.tell = None
         self._shared.end()
         self._event_loop.close()
 
@@ -354,6 +361,7 @@ class Worker:
         HOSTS.begin()
         deadline = Deadline(limits.timeout_seconds, limits.cpu_seconds, self._may_interrupt)
         self._deadline = deadline
+        self._tells_for, self._tells_left = spec.run_id, MOST_TOLD_REQUESTS
         self._log_capture.begin(spec.run_id, limits, lambda: deadline.stop(RunFlood))
         try:
             with deadline:
@@ -370,6 +378,8 @@ class Worker:
             self._touched = found.items
             if found.reminds:
                 answer["reminds"] = found.reminds
+            if found.notices:
+                answer["notices"] = found.notices
             next_run = next_run_of(charm)
             if next_run is not None:
                 seconds = seconds_until(next_run, time.time())
@@ -387,6 +397,8 @@ class Worker:
             failed = answer.get("failure")
             said = failed.refusal if failed is not None else None
             answer["refused"] = hidden_refusals(said, limits, HOSTS, self._around)[:MOST_REFUSED]
+        with self._lock:
+            self._tells_for = ""
         if REQUESTS.count:
             answer["requests"] = REQUESTS.take()
         self._log_capture.end()
@@ -406,6 +418,7 @@ class Worker:
                 scratch=self._scratch,
                 scheduled_at=spec.scheduled_at,
                 previous=spec.previous,
+                hooks=spec.hooks,
                 time_left=deadline.seconds_left,
                 bytes_left=lambda: _room(spec, charm),
             )
@@ -455,6 +468,7 @@ class Worker:
                     failure,
                     leak=answer.leak,
                     pauses=answer.pauses,
+                    requests=answer.requests,
                 )
             )
         if answer.pauses:
@@ -471,6 +485,14 @@ class Worker:
 
     def _send_log(self, run_id: str, text: str) -> None:
         self._send(LogText(run_id, text))
+
+    def _tell_request(self, request: HttpRequest) -> None:
+        """Tell of a request at once: should the run be killed, nobody else knows of it."""
+        with self._lock:
+            # Neither in a child that the charm has forked, nor for a run that is over.
+            if self._tells_for and self._tells_left and os.getpid() == self._pid:
+                self._tells_left -= 1
+                self._send(RequestTold(self._tells_for, request))
 
     def _may_interrupt(self) -> bool:
         return not self._is_talking

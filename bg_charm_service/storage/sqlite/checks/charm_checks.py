@@ -7,6 +7,7 @@ from functools import partial
 
 from bg_charm_service.storage.records import Severity, Trouble
 from bg_charm_service.storage.sqlite.checks.findings import Scope, charm_names, sliced
+from bg_charm_service.storage.sqlite.store.packed_runs import is_readable
 
 _REGISTERED = """SELECT r.charm_key, charm.space, charm.updater IS NOT NULL,
     health.charm_key IS NULL, health.disabled_by IS NULL, health.due_at
@@ -21,6 +22,9 @@ _CHARMS = """SELECT charm_key,
 
 _COUNTED = """SELECT charm_key, executions <> successes + failures
     FROM health WHERE charm_key > :after ORDER BY charm_key LIMIT :rows"""
+
+_RINGS = """SELECT charm_key, ring FROM health WHERE charm_key > :after
+    ORDER BY charm_key LIMIT :rows"""
 
 _SPACES = """SELECT space_key,
     NOT EXISTS (SELECT 1 FROM space_owners AS o WHERE o.space_key = spaces.space_key), did
@@ -42,6 +46,8 @@ _OWNED = (
     ("freshness", "charm_key"),
     ("waits", "charm_key"),
     ("sign_ins", "charm_key"),
+    ("idempotency_keys", "charm_key"),
+    ("hooks", "charm_key"),
     ("charm_texts", "rowid"),
 )
 
@@ -144,6 +150,20 @@ def counts(scope: Scope) -> Iterator[Trouble | None]:
         yield Trouble("counts", Severity.ERROR, text)
 
 
+def histories(scope: Scope) -> Iterator[Trouble | None]:
+    """The newest runs of each charm can be read."""
+    wrong: list[int] = []
+    for rows in sliced(scope, _RINGS, 0):
+        wrong += [key for key, ring in rows if not (ring is None or is_readable(ring))]
+        yield None
+    if wrong:
+        text = "whose newest runs cannot be read, and are forgotten when this is mended"
+        names = charm_names(scope, wrong)
+        yield Trouble(
+            "history", Severity.ERROR, text, "Charms", tuple(wrong), names, mend=_forget_newest
+        )
+
+
 def _is_forgotten(scope: Scope, charm_key: int) -> bool:
     return scope.running is not None and not scope.running.is_polled(charm_key)
 
@@ -164,6 +184,10 @@ def _schedule(scope: Scope, charm_key: int) -> None:
         scope.database.execute(
             "UPDATE health SET due_at = ? WHERE charm_key = ?", (scope.now, charm_key)
         )
+
+
+def _forget_newest(scope: Scope, charm_key: int) -> None:
+    scope.database.execute("UPDATE health SET ring = NULL WHERE charm_key = ?", (charm_key,))
 
 
 def _delete_owned(table: str, column: str, scope: Scope, charm_key: int) -> None:

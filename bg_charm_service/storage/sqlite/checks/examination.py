@@ -34,6 +34,7 @@ CHECKS: tuple[Check, ...] = (
     charm_checks.parts_of_charms,
     charm_checks.leftovers,
     charm_checks.counts,
+    charm_checks.histories,
     item_checks.collections,
 )
 

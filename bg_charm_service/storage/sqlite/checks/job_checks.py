@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bg_charm_service.domain.run_endings import (
+from bg_charm_service.domain.outcomes.run_endings import (
     LONGEST_PAUSE_SECONDS,
     LONGEST_WAIT_SECONDS,
     EndingKind,

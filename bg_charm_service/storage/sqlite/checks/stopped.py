@@ -20,6 +20,7 @@ from bg_charm_service.storage.sqlite.migrations import STEPS
 from bg_charm_service.storage.sqlite.schema_version import stored_schema_version
 from bg_charm_service.storage.sqlite.store.charms import Charms
 from bg_charm_service.storage.sqlite.store.packages import Packages
+from bg_charm_service.storage.sqlite.store.runs import Runs
 
 
 def examine_stopped(
@@ -53,7 +54,7 @@ def locks_of_stopped(path: Path) -> dict[str, dict[int, str]]:
     except DataDirectoryError:
         return {}
     try:
-        packages, charms = Packages(database), Charms(database)
+        packages, charms = Packages(database), Charms(database, Runs(database))
         found: dict[str, dict[int, str]] = {}
         for lock_hash, space_keys in packages.used().items():
             for space_key in space_keys:

@@ -160,12 +160,13 @@ class JobQueue(StockQueue):
 
     def dead_letters(self, after: int = 0, limit: int = 100) -> list[Claim]:
         """The dead letters of all charms, oldest first, from behind job id `after`."""
-        return [sql.claim_of(row) for row in self._database.rows(sql.FIND_DEAD, (after, limit))]
+        rows = self._database.rows(sql.FIND_DEAD, (after, limit))
+        return [sql.dead_letter_of(row) for row in rows]
 
     def dead_letters_of(self, charm_key: int, after: int = 0, limit: int = 100) -> list[Claim]:
         """The dead letters of a charm, oldest first, from behind job id `after`."""
         rows = self._database.rows(sql.FIND_DEAD_OF, (charm_key, after, limit))
-        return [sql.claim_of(row) for row in rows]
+        return [sql.dead_letter_of(row) for row in rows]
 
     def count_dead_letters(self, charm_key: int) -> int:
         """How many dead letters a charm has."""
@@ -183,6 +184,11 @@ class JobQueue(StockQueue):
         """How many jobs of a charm wait or run."""
         (count,) = self._database.row(sql.COUNT_LIVE, (charm_key,))
         return int(count) + (charm_key in self._plain.by_charm)
+
+    def has_waiting(self, charm_key: int, most: int) -> bool:
+        """Whether so many jobs of a charm, or more, wait or run."""
+        (count,) = self._database.row(sql.COUNT_SOME_LIVE, (charm_key, most))
+        return int(count) >= most
 
     def live_polls(self, charm_keys: Sequence[int]) -> set[int]:
         """Those of the charms that have a poll waiting, running or between retries."""
@@ -366,14 +372,19 @@ class JobQueue(StockQueue):
             self._batches.write_out(poll, sql.CLAIMED, job)
             self._ready.set_busy([poll.charm_key], is_busy=True)
 
-    def bury(self, claim: Claim) -> bool:
-        """End a claim as a dead letter: the newest of a charm's polls replaces an older one."""
+    def bury(self, claim: Claim, error: str = "", cause: str = "") -> bool:
+        """End a claim as a dead letter: the newest of a charm's polls replaces an older one.
+
+        `error` is what its last attempt failed with, and `cause` of which kind that was.
+        """
         poll = self._plain.claimed_as(claim.job)
         if poll is not None:
             self._batches.write_out(poll, sql.DEAD, claim.job)
             self._free(claim, pending=0)
         elif not self._settle(sql.DEAD, claim):
             return False
+        if error or cause:
+            self._database.execute(sql.NOTE_ERROR, (error, cause, claim.job.job_id))
         is_poll = claim.job.origin is not Origin.SEND
         self._database.after_commit(lambda: self._tally_dead(1, polls=int(is_poll)))
         if is_poll:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from bg_charm_service.domain.model import CharmRef, Job, JobStatus, Origin, Priority
 from bg_charm_service.storage.records import Claim, NewJob, QueuedJob
@@ -89,8 +90,9 @@ FIND_CLAIMED = f"""{_JOBS} INDEXED BY jobs_live WHERE status IN (1, 2) AND statu
     AND {_IS_JOB} ORDER BY _id"""
 FIND_BUSY = f"""SELECT charm_key FROM ack_queue_jobs
     INDEXED BY jobs_live WHERE status IN (1, 2) AND status = 2 AND {_IS_JOB}"""
-FIND_DEAD = f"{_JOBS} WHERE status = 9 AND _id > ? ORDER BY _id LIMIT ?"
-FIND_DEAD_OF = f"{_JOBS} WHERE charm_key = ? AND status = 9 AND _id > ? ORDER BY _id LIMIT ?"
+_DEAD_JOBS = _JOBS.replace("job.scheduled_at", "job.scheduled_at, job.error, job.cause")
+FIND_DEAD = f"{_DEAD_JOBS} WHERE status = 9 AND _id > ? ORDER BY _id LIMIT ?"
+FIND_DEAD_OF = f"{_DEAD_JOBS} WHERE charm_key = ? AND status = 9 AND _id > ? ORDER BY _id LIMIT ?"
 COUNT_DEAD_OF = "SELECT count(*) FROM ack_queue_jobs WHERE charm_key = ? AND status = 9"
 COUNT_DEAD_POLLS_OF = f"{COUNT_DEAD_OF} AND origin <> 'send'"
 COUNT_DEAD_SENDS = f"{COUNT_DEAD_OF} AND origin = 'send'"
@@ -103,6 +105,8 @@ FIND_SEND = """SELECT 1 FROM ack_queue_jobs
     WHERE charm_key = ? AND status IN (1, 2) AND origin = 'send' LIMIT 1"""
 HOLDS = "SELECT 1 FROM ack_queue_jobs WHERE _id = ? AND status = 2 AND fence = ?"
 COUNT_LIVE = "SELECT count(*) FROM ack_queue_jobs WHERE charm_key = ? AND status IN (1, 2)"
+COUNT_SOME_LIVE = """SELECT count(*) FROM (SELECT 1 FROM ack_queue_jobs
+    WHERE charm_key = ? AND status IN (1, 2) LIMIT ?)"""
 COUNT_ALL = f"SELECT status, count(*) FROM ack_queue_jobs WHERE {_IS_JOB} GROUP BY status"
 WAITING = "SELECT DISTINCT run_at, space_key FROM ack_queue_jobs WHERE status = 1"
 
@@ -148,6 +152,7 @@ SETTLE = """UPDATE ack_queue_jobs SET status = ?, unique_key = NULL
     WHERE _id = ? AND status = 2 AND fence = ?"""
 PUT_BACK = """UPDATE ack_queue_jobs SET status = 1, run_at = ?, attempt = ?, deliveries = ?
     WHERE _id = ? AND status = 2 AND fence = ?"""
+NOTE_ERROR = "UPDATE ack_queue_jobs SET error = ?, cause = ? WHERE _id = ? AND status = 9"
 SUSPECT = """UPDATE ack_queue_jobs SET deliveries = max(deliveries, 3)
     WHERE _id = ? AND status = 2"""
 DROP_HELD_POLL = """DELETE FROM ack_queue_jobs
@@ -280,6 +285,12 @@ def claim_of(row: Any, *, deliveries: int = 0) -> Claim:
         scheduled_at=row[12],
     )
     return Claim(job, space_key=row[9], charm_key=row[10], integration=row[11] or "")
+
+
+def dead_letter_of(row: Any) -> Claim:
+    """Give the job of a row of a dead letter, with what it failed with."""
+    claim = claim_of(row)
+    return replace(claim, error=row[13] or "", cause=row[14] or "")
 
 
 def listed(row: Any, whole: Callable[[int], bytes]) -> QueuedJob:

@@ -7,12 +7,17 @@ transaction around it.
 from __future__ import annotations
 
 from bg_charm_service.storage.sqlite.database import Database
+from bg_charm_service.storage.sqlite.notices.messages import NoticeMessages, NoticeTargets
+from bg_charm_service.storage.sqlite.notices.notices import Notices
 from bg_charm_service.storage.sqlite.store.audit import Audit
 from bg_charm_service.storage.sqlite.store.cells import Cells
 from bg_charm_service.storage.sqlite.store.charm_items import CharmItems
 from bg_charm_service.storage.sqlite.store.charm_lists import CharmLists
 from bg_charm_service.storage.sqlite.store.charms import Charms
 from bg_charm_service.storage.sqlite.store.data_keys import Secrets
+from bg_charm_service.storage.sqlite.store.events.deliveries import Deliveries
+from bg_charm_service.storage.sqlite.store.events.hooks import Hooks
+from bg_charm_service.storage.sqlite.store.events.idempotency import IdempotencyKeys
 from bg_charm_service.storage.sqlite.store.freshness import Freshness
 from bg_charm_service.storage.sqlite.store.health import HealthRecords
 from bg_charm_service.storage.sqlite.store.limits import LimitOverrides
@@ -37,16 +42,17 @@ def open_store(database: Database) -> Store:
     """Give the store of a database."""
     secrets = Secrets(database)
     cells = Cells(database, secrets)
+    runs = Runs(database)
     return Store(
         spaces=Spaces(database),
-        charms=Charms(database),
+        charms=Charms(database, runs),
         charm_lists=CharmLists(database),
         cells=cells,
         items=CharmItems(database),
         links=Links(database, cells),
         registrations=Registrations(database),
-        health=HealthRecords(database),
-        runs=Runs(database),
+        health=HealthRecords(database, runs),
+        runs=runs,
         totals=Totals(database),
         secrets=secrets,
         tokens=Tokens(database),
@@ -62,4 +68,10 @@ def open_store(database: Database) -> Store:
         waits=Waits(database),
         packages=Packages(database),
         sign_ins=SignIns(database, secrets),
+        notices=Notices(database),
+        notice_targets=NoticeTargets(database, secrets),
+        notice_messages=NoticeMessages(database),
+        idempotency_keys=IdempotencyKeys(database),
+        hooks=Hooks(database, secrets),
+        deliveries=Deliveries(database),
     )

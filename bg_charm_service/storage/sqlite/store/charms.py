@@ -16,15 +16,17 @@ import msgspec
 
 from bg_charm_service.domain.limits import NO_CHANGES
 from bg_charm_service.domain.model import CharmRef, CharmSchema
-from bg_charm_service.domain.schedule_words import NO_WORDS
+from bg_charm_service.domain.schedules.words import NO_WORDS
 from bg_charm_service.storage.records import CharmRecord
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.keys import KEYS, json_keys
+from bg_charm_service.storage.sqlite.store.runs import Runs
 
 #: What of a charm goes with it.
 _DROPPED_WITH_A_CHARM = (
     *("cells", "links", "registrations", "charm_limits", "charm_schedules"),
     *("reminders", "freshness", "waits", "charm_packages", "sign_ins"),
+    *("idempotency_keys", "hooks"),
 )
 
 #: So many charms are remembered, at about 600 bytes each; beyond that it begins anew.
@@ -67,8 +69,9 @@ def charm_record(row: Any) -> CharmRecord:
 class Charms:
     """The tables `charms` and `sources`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, runs: Runs) -> None:
         self._database = database
+        self._runs = runs
         self._changes = database.sole_writer.changes
         self._may_have_unused_sources = True
         # Planned, claimed and settled, a charm is asked for several times within a moment.
@@ -249,6 +252,7 @@ class Charms:
             # The links to them go too, whosever they are.
             self._changes.mark_all()
             self._recent.clear()
+        self._runs.keep_packed([charm_key for (charm_key,) in keys])
         self._database.executemany("DELETE FROM health WHERE charm_key = ?", keys)
         self._database.executemany("DELETE FROM links WHERE target_key = ?", keys)
         self._database.executemany("DELETE FROM charms WHERE charm_key = ?", keys)

@@ -46,3 +46,15 @@ class Freshness:
             "SELECT count(DISTINCT charm_key) FROM freshness WHERE stale_at < ?", (now,)
         )
         return int(count)
+
+    def stale(self, now: float, limit: int) -> dict[int, float]:
+        """Up to so many charms that have a field that is stale, and since when the first one is."""
+        rows = self._database.rows(
+            "SELECT charm_key, stale_at FROM freshness WHERE stale_at < ?"
+            " ORDER BY stale_at LIMIT ?",
+            (now, limit),
+        )
+        found: dict[int, float] = {}
+        for charm_key, stale_at in rows:
+            found.setdefault(charm_key, stale_at)
+        return found

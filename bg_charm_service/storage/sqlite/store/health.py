@@ -12,7 +12,7 @@ from typing import Any
 from msgspec.structs import astuple
 
 from bg_charm_service.domain.errors import FailureCause
-from bg_charm_service.domain.model import CharmHealth, DisabledBy
+from bg_charm_service.domain.model import CharmHealth, DisabledBy, RunRecord
 from bg_charm_service.storage.records import (
     NO_ENDS,
     FailureStreak,
@@ -23,6 +23,7 @@ from bg_charm_service.storage.records import (
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.keys import KEYS, json_keys
 from bg_charm_service.storage.sqlite.remembered import Remembered
+from bg_charm_service.storage.sqlite.store.runs import Runs
 
 _NAMES = CharmHealth.__struct_fields__
 _COLUMNS = ", ".join(_NAMES)
@@ -32,8 +33,10 @@ _DISABLED_BY, _ERROR_CAUSE = _NAMES.index("disabled_by"), _NAMES.index("last_err
 _OF_KEYS = f"FROM {KEYS} CROSS JOIN health ON charm_key = wanted"
 _SET_DUE = "UPDATE health SET due_at = ? WHERE charm_key = ?"
 
-#: What goes with the end of a poll that had no row.
-_END = ("last_poll", "due_at")
+#: What goes with the end of a poll that had no row, and with a run that is recorded.
+_END, _RING = ("last_poll", "due_at"), ("ring",)
+
+_NO_RINGS: dict[int, bytes] = {}
 
 #: For each column, whether it changed.
 _Changed = tuple[bool, ...]
@@ -66,8 +69,9 @@ def _entry(
 class HealthRecords:
     """The table `health`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, runs: Runs) -> None:
         self._database = database
+        self._runs = runs
         self._changes = database.sole_writer.changes
         self._polls = database.sole_writer.plain_polls
         self._known: Remembered[CharmHealth] = Remembered(self._changes, database.on_undo)
@@ -76,9 +80,10 @@ class HealthRecords:
         """Start a charm's record afresh; only the number of its last run goes on."""
         self._changes.mark(charm_key)
         self._database.execute(
-            "INSERT OR REPLACE INTO health (charm_key, runs_recorded, last_poll) VALUES (?1,"
+            "INSERT OR REPLACE INTO health (charm_key, runs_recorded, last_poll, ring) VALUES (?1,"
             " coalesce((SELECT runs_recorded FROM health WHERE charm_key = ?1), 0),"
-            " coalesce((SELECT last_poll FROM health WHERE charm_key = ?1), 0))",
+            " coalesce((SELECT last_poll FROM health WHERE charm_key = ?1), 0),"
+            " (SELECT ring FROM health WHERE charm_key = ?1))",
             (charm_key,),
         )
 
@@ -113,23 +118,30 @@ class HealthRecords:
         self,
         changes: Sequence[tuple[int, CharmHealth, CharmHealth]],
         ends: Mapping[int, PollEnd] = NO_ENDS,
+        runs: Sequence[tuple[int, RunRecord]] = (),
+        *,
+        keep: int = 1,
     ) -> None:
         """Replace records, each given by its key, as it is and as it is to be; leaves no marks.
 
         Only what differs is written. For what plain runs leave behind: `ends` is what the queue
-        gave for their polls.
+        gave for their polls, and `runs` are recorded with them, one of each charm, as by
+        `Runs.record_all`.
         """
+        rings = self._runs.pack(runs, keep) if runs else _NO_RINGS
         alike: defaultdict[tuple[_Changed, tuple[str, ...]], list[tuple[object, ...]]] = (
             defaultdict(list)
         )
         for charm_key, before, after in changes:
             values = astuple(after)
             changed = tuple(map(ne, astuple(before), values))
-            end = ends.get(charm_key)
-            if end is None:
-                alike[changed, ()].append((*compress(values, changed), charm_key))
-            else:
-                alike[changed, _END].append((*compress(values, changed), *end, charm_key))
+            more: tuple[str, ...] = ()
+            row: tuple[object, ...] = tuple(compress(values, changed))
+            if (end := ends.get(charm_key)) is not None:
+                more, row = _END, row + end
+            if (ring := rings.get(charm_key)) is not None:
+                more, row = more + _RING, (*row, ring)
+            alike[changed, more].append((*row, charm_key))
             self._known.follow(charm_key, before, after)
         for (changed, more), rows in alike.items():
             if more or any(changed):

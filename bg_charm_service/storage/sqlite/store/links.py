@@ -46,6 +46,16 @@ class Links:
             for field, target, path, writable in rows
         ]
 
+    def writers_of(self, target_key: int) -> list[int]:
+        """The charms that have a link to a charm by which they may write, by their keys."""
+        rows = self._database.rows(
+            "SELECT DISTINCT l.charm_key FROM links AS l JOIN charms AS c USING (charm_key)"
+            " JOIN charms AS t ON t.charm_key = l.target_key"
+            " WHERE l.target_key = ? AND (l.is_writable OR c.space_key = t.space_key)",
+            (target_key,),
+        )
+        return [charm_key for (charm_key,) in rows]
+
     def drop(self, charm_key: int, field: str) -> None:
         """Delete one link."""
         self._changes.mark(charm_key)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bg_charm_service.domain.suspicion import Life, LifeKind
+from bg_charm_service.domain.outcomes.suspicion import Life, LifeKind
 from bg_charm_service.storage.records import KEPT_LIVES
 from bg_charm_service.storage.sqlite.database import Database
 

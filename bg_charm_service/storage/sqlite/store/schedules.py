@@ -10,7 +10,7 @@ from functools import cached_property
 
 import msgspec
 
-from bg_charm_service.domain.schedule_words import NO_WORDS, ScheduleWords
+from bg_charm_service.domain.schedules.words import NO_WORDS, ScheduleWords
 from bg_charm_service.storage.sqlite.database import Database
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bg_charm_service.domain.run_endings import EndingKind, Waiting
+from bg_charm_service.domain.outcomes.run_endings import EndingKind, Waiting
 from bg_charm_service.storage.records import WaitingCharm
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.keys import KEYS, json_keys

@@ -1,0 +1,1 @@
+"""What the importers are compared with: plain scripts with the same clients and parsers."""

@@ -1,0 +1,1 @@
+"""What senders outside reach: a listener of its own, which answers nothing but hooks."""

@@ -1,0 +1,1 @@
+"""Commands about charms: register, show, change, send to, export."""

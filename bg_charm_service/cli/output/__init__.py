@@ -1,0 +1,1 @@
+"""What commands print: texts, tables, JSON, errors."""

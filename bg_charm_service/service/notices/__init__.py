@@ -1,0 +1,1 @@
+"""Telling people: what the service watches for that, the delivery of messages, the heartbeat."""

@@ -1,0 +1,1 @@
+"""When charms are polled: what is due, at which pace, and by whose schedule."""
