@@ -10,7 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bg_charm_service.domain.errors import DatabaseUnusable
 from bg_charm_service.storage.contract import Storage
+from bg_charm_service.storage.node_contract import Candidate
 from bg_charm_service.storage.records import KEEP_DONE
 from bg_charm_service.storage.sqlite import integrity
 from bg_charm_service.storage.sqlite.checks.examination import Doctor
@@ -25,6 +27,7 @@ from bg_charm_service.storage.sqlite.store import open_store
 __all__ = [
     "FILE_CHECKER",
     "SQLiteEngine",
+    "candidate",
     "examine_stopped",
     "facts_of",
     "file_troubles",
@@ -35,6 +38,26 @@ __all__ = [
 #: The module whose `main`, given the path of a file that nobody has open, reads all of it and
 #: prints what is damaged in it as JSON. It imports little, for a process of its own.
 FILE_CHECKER = integrity.__name__
+
+
+def candidate(url: str, password: str | None, node: str, lease_seconds: float) -> Candidate:
+    """Make a node of a PostgreSQL database that wants its lease; nobody is asked yet.
+
+    Raises DatabaseUnusable without the libraries that it takes, InvalidInput for an address that
+    is none.
+    """
+    try:
+        # Only then: they are installed where somebody wants them.
+        from bg_charm_service.storage.postgres import lease, session
+    except ImportError:
+        raise DatabaseUnusable(
+            "--database takes the extra postgres, which is not installed: "
+            "`pip install 'bg-charm-service[postgres]'`"
+        ) from None
+    address = session.DatabaseAddress(url, password)
+    # What is wrong with it is told before anything is waited for.
+    address.parts()
+    return lease.Candidate(address, node, lease_seconds)
 
 
 @dataclass(frozen=True, slots=True)

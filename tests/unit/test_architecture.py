@@ -32,7 +32,8 @@ MAY_IMPORT = {
     "workers/runtime": "sdk workers/protocol workers/sandbox",
     "workers/sandbox": "",
     "workers/protocol": "",
-    "storage": "files storage/sqlite",
+    "storage": "files storage/sqlite storage/postgres",
+    "storage/postgres": "storage",
     "storage/sqlite": "storage",
     "files": "",
     "sdk": "",
@@ -48,7 +49,11 @@ PUBLIC_MODULES = {"integration.py", "signing.py"}
 LONGEST_PUBLIC_MODULE_LINES = 30
 
 #: An outside package that only modules in these folders may import.
-OWNERS = {"persistqueue": "storage/sqlite/job_queue", "sqlite3": "storage"}
+OWNERS = {
+    "persistqueue": "storage/sqlite/job_queue",
+    "sqlite3": "storage",
+    "psycopg": "storage/postgres",
+}
 
 VAGUE_NAMES = {"util", "utils", "common", "helper", "helpers", "misc"}
 

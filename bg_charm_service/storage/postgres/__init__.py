@@ -1,0 +1,1 @@
+"""The engine for several machines: one PostgreSQL database, and the lease of its active node."""
