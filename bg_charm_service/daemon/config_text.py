@@ -21,7 +21,7 @@ _WIDTH = 96
 _EXAMPLES: Mapping[str, object] = {
     "charms": ("demo/hello",),
     "data_dir": Path("/var/lib/bg-charm-service"),
-    "database": "postgresql://charms@db.example.org/charms",
+    "database": "postgresql://db.example.org/charms",
     "database_password_file": Path("/etc/bg-charm-service/database-password"),
     "listen": "0.0.0.0:8000",
     "hook_listen": "127.0.0.1:8100",

@@ -152,6 +152,10 @@ class ServiceStopping(ServiceError):
     """The service is stopping and takes no new work."""
 
 
+class StandingBy(ServiceStopping):
+    """Of the nodes that share a database, this one is not the active one."""
+
+
 class NotReady(ServiceError):
     """The service runs, and cannot do its work now."""
 

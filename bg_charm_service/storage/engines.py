@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bg_charm_service.domain.errors import DatabaseUnusable
-from bg_charm_service.storage.contract import Storage
-from bg_charm_service.storage.node_contract import Candidate
+from bg_charm_service.storage.contract import Engine, Storage
+from bg_charm_service.storage.node_contract import Candidate, Lease
 from bg_charm_service.storage.records import KEEP_DONE
 from bg_charm_service.storage.sqlite import integrity
 from bg_charm_service.storage.sqlite.checks.examination import Doctor
@@ -28,6 +28,7 @@ __all__ = [
     "FILE_CHECKER",
     "SQLiteEngine",
     "candidate",
+    "engine_of",
     "examine_stopped",
     "facts_of",
     "file_troubles",
@@ -58,6 +59,14 @@ def candidate(url: str, password: str | None, node: str, lease_seconds: float) -
     # What is wrong with it is told before anything is waited for.
     address.parts()
     return lease.Candidate(address, node, lease_seconds)
+
+
+def engine_of(lease: Lease) -> Engine:
+    """Give the engine of the database whose lease this is; all of it goes through its session.
+
+    Raises DatabaseUnusable.
+    """
+    raise DatabaseUnusable("This version has no engine on PostgreSQL.")
 
 
 @dataclass(frozen=True, slots=True)
