@@ -53,7 +53,7 @@ venv: $(INSTALLED) ## Make .venv with the pinned dependencies (every task does t
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("PYTHON=$(PYTHON) is %d.%d: 3.11 or newer is needed" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,otel]'
+	.venv/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,otel,postgres]'
 	@touch $@
 
 .PHONY: run
@@ -135,7 +135,7 @@ $(LOWEST): setup.cfg pyproject.toml .ci/lowest
 	$(PYTHON) -m venv --clear .venv-lowest
 	$(PYTHON) .ci/lowest > .venv-lowest/constraints.txt
 	.venv-lowest/bin/pip install --quiet --disable-pip-version-check \
-	    --constraint .venv-lowest/constraints.txt --editable '.[dev,otel]'
+	    --constraint .venv-lowest/constraints.txt --editable '.[dev,otel,postgres]'
 	@touch $@
 
 # Those that this machine has, of the versions that setup.cfg names; a release needs every one.
