@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bg_charm_service.storage.contract import Storage
 from bg_charm_service.storage.records import KEEP_DONE
+from bg_charm_service.storage.sql.store import open_store
 from bg_charm_service.storage.sqlite import integrity
 from bg_charm_service.storage.sqlite.checks.examination import Doctor
 from bg_charm_service.storage.sqlite.checks.file_checks import file_troubles
@@ -20,7 +21,6 @@ from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.integrity import facts_of
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
 from bg_charm_service.storage.sqlite.restore import restore_backup
-from bg_charm_service.storage.sqlite.store import open_store
 
 __all__ = [
     "FILE_CHECKER",

@@ -32,8 +32,9 @@ MAY_IMPORT = {
     "workers/runtime": "sdk workers/protocol workers/sandbox",
     "workers/sandbox": "",
     "workers/protocol": "",
-    "storage": "files storage/sqlite",
-    "storage/sqlite": "storage",
+    "storage": "files storage/sql storage/sqlite",
+    "storage/sql": "storage",
+    "storage/sqlite": "storage storage/sql",
     "files": "",
     "sdk": "",
     "domain": "",
@@ -48,7 +49,7 @@ PUBLIC_MODULES = {"integration.py", "signing.py"}
 LONGEST_PUBLIC_MODULE_LINES = 30
 
 #: An outside package that only modules in these folders may import.
-OWNERS = {"persistqueue": "storage/sqlite/job_queue", "sqlite3": "storage"}
+OWNERS = {"persistqueue": "storage/sqlite/job_queue", "sqlite3": "storage/sqlite"}
 
 VAGUE_NAMES = {"util", "utils", "common", "helper", "helpers", "misc"}
 

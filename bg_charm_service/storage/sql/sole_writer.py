@@ -1,7 +1,7 @@
 """What this process remembers of the database because it alone writes it.
 
-The embedded engine's `SoleWriter` of the storage contract: it owns every charm from the opening
-of the file to its end. In memory only, and never ahead of what is committed, but for marks and
+The `SoleWriter` of the storage contract: this process owns every charm from the opening of the
+database to its end. In memory only, and never ahead of what is committed, but for marks and
 hints: one too many of these costs a closer look, so a rollback undoes none. Held by the database.
 """
 
@@ -11,8 +11,8 @@ import heapq
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 
-from bg_charm_service.storage.sqlite.commits import NumberedCommits
-from bg_charm_service.storage.sqlite.plain_polls import PlainPolls
+from bg_charm_service.storage.contract import Commits
+from bg_charm_service.storage.sql.plain_polls import PlainPolls
 
 #: So many charms are told apart; beyond that all count as changed at once, and it starts anew.
 MOST_MARKS = 10_000
@@ -185,9 +185,9 @@ class ItemsTotal:
 
 @dataclass(frozen=True, slots=True)
 class SoleWriter:
-    """The memory of the one process that has the file."""
+    """The memory of the one process that has the database."""
 
-    commits: NumberedCommits
+    commits: Commits
     plain_polls: PlainPolls
     changes: ChangeMarks = field(default_factory=ChangeMarks)
     backlog: Backlog = field(default_factory=Backlog)

@@ -1,6 +1,6 @@
 """The durable job queue: put, claim, and end a claim by ack, retry, release or bury.
 
-Adds what stock persist-queue lacks: priority, `run_at`, attempts, unique polls, claims in
+Beside what a stock queue has: priority, `run_at`, attempts, unique polls, claims in
 batches with fencing, order of sends, dead letters. Every method joins the transaction around it;
 none commits by itself, and what is remembered of the table changes when it has committed.
 """
@@ -32,20 +32,19 @@ from bg_charm_service.storage.records import (
     PollEnd,
     QueuedJob,
 )
-from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.job_queue import sql
-from bg_charm_service.storage.sqlite.job_queue.persist_queue import StockQueue
-from bg_charm_service.storage.sqlite.job_queue.poll_batches import FinishedRows, PollBatches
-from bg_charm_service.storage.sqlite.job_queue.ready_jobs import ReadyJobs
-from bg_charm_service.storage.sqlite.keys import json_keys
-from bg_charm_service.storage.sqlite.plain_polls import PlainPoll
+from bg_charm_service.storage.sql.database import Database
+from bg_charm_service.storage.sql.job_queue import sql
+from bg_charm_service.storage.sql.job_queue.poll_batches import FinishedRows, PollBatches
+from bg_charm_service.storage.sql.job_queue.ready_jobs import ReadyJobs
+from bg_charm_service.storage.sql.keys import json_keys
+from bg_charm_service.storage.sql.plain_polls import PlainPoll
 
 
-class JobQueue(StockQueue):
+class JobQueue:
     """Jobs of all charms, claimed space by space."""
 
     def __init__(self, database: Database, *, keep_done: int = KEEP_DONE) -> None:
-        super().__init__(database)
+        self._database = database
         self._backlog = database.sole_writer.backlog
         self._plain = database.sole_writer.plain_polls
         self._finished = FinishedRows(database, keep_done)
@@ -84,15 +83,6 @@ class JobQueue(StockQueue):
     def dead(self) -> int:
         """Committed dead letters."""
         return self._backlog.dead
-
-    @property
-    def size(self) -> int:
-        """Jobs that wait, as the stock class calls them."""
-        return self._backlog.pending
-
-    def active_size(self) -> int:
-        """Jobs that wait or run, as the stock class calls them."""
-        return self._backlog.pending + self._backlog.claimed
 
     def hot_spaces(self, now: float, *, without: Set[str] = frozenset()) -> set[int]:
         """Spaces that may have a job ready now, of other integrations than these."""
@@ -321,7 +311,7 @@ class JobQueue(StockQueue):
         """Take one job that several supervisors died with; it is to run alone."""
         return next(iter(self._claim(self._ready.suspect(now, is_paused))), None)
 
-    def ack(self, claim: Claim) -> bool:  # type: ignore[override]
+    def ack(self, claim: Claim) -> bool:
         """End a claim as done; False when it is not the newest, and nothing was changed."""
         if not self._settle(sql.DONE, claim):
             return False

@@ -15,10 +15,10 @@ import msgspec
 
 from bg_charm_service.domain.model import Origin, Priority
 from bg_charm_service.storage.records import Claim, IsPaused, Pausing
-from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.job_queue import sql
-from bg_charm_service.storage.sqlite.keys import json_keys
-from bg_charm_service.storage.sqlite.plain_polls import PlainPoll
+from bg_charm_service.storage.sql.database import Database
+from bg_charm_service.storage.sql.job_queue import sql
+from bg_charm_service.storage.sql.keys import json_keys
+from bg_charm_service.storage.sql.plain_polls import PlainPoll
 
 _PRIORITY = int(Priority.EXECUTE_CHARM)
 

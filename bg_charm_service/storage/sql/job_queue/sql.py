@@ -16,8 +16,8 @@ from msgspec.structs import replace
 
 from bg_charm_service.domain.model import CharmRef, Job, JobStatus, Origin, Priority
 from bg_charm_service.storage.records import Claim, NewJob, QueuedJob
-from bg_charm_service.storage.sqlite.keys import KEYS
-from bg_charm_service.storage.sqlite.plain_polls import PlainPoll
+from bg_charm_service.storage.sql.keys import KEYS
+from bg_charm_service.storage.sql.plain_polls import PlainPoll
 
 READY, CLAIMED, DONE, DEAD = 1, 2, 5, 9
 

@@ -19,8 +19,8 @@ from bg_charm_service.domain.notices import (
     NoticeKind,
     Target,
 )
-from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.store.data_keys import Secrets
+from bg_charm_service.storage.sql.database import Database
+from bg_charm_service.storage.sql.store.data_keys import Secrets
 
 _TARGET = "target_id, name, shown, space_key, kinds, down_after_seconds, is_given, created_at"
 _MESSAGE = (

@@ -18,7 +18,7 @@ from bg_charm_service.domain.notices import (
 )
 from bg_charm_service.domain.text_limits import NOTICE_CHARACTERS, cut
 from bg_charm_service.storage.records import WaitingNotice
-from bg_charm_service.storage.sqlite.database import Database
+from bg_charm_service.storage.sql.database import Database
 
 _NOTICE = "kind, subject, text, space_key, charm_key, is_for_space, after_seconds"
 _INCIDENT = "kind, subject, since, space_key, charm_key, after_seconds"

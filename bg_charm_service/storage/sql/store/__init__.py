@@ -6,35 +6,35 @@ transaction around it.
 
 from __future__ import annotations
 
-from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.notices.messages import NoticeMessages, NoticeTargets
-from bg_charm_service.storage.sqlite.notices.notices import Notices
-from bg_charm_service.storage.sqlite.store.audit import Audit
-from bg_charm_service.storage.sqlite.store.cells import Cells
-from bg_charm_service.storage.sqlite.store.charm_items import CharmItems
-from bg_charm_service.storage.sqlite.store.charm_lists import CharmLists
-from bg_charm_service.storage.sqlite.store.charms import Charms
-from bg_charm_service.storage.sqlite.store.data_keys import Secrets
-from bg_charm_service.storage.sqlite.store.events.deliveries import Deliveries
-from bg_charm_service.storage.sqlite.store.events.hooks import Hooks
-from bg_charm_service.storage.sqlite.store.events.idempotency import IdempotencyKeys
-from bg_charm_service.storage.sqlite.store.freshness import Freshness
-from bg_charm_service.storage.sqlite.store.health import HealthRecords
-from bg_charm_service.storage.sqlite.store.limits import LimitOverrides
-from bg_charm_service.storage.sqlite.store.links import Links
-from bg_charm_service.storage.sqlite.store.lives import Lives
-from bg_charm_service.storage.sqlite.store.packages import Packages
-from bg_charm_service.storage.sqlite.store.pauses import Pauses
-from bg_charm_service.storage.sqlite.store.registrations import Registrations
-from bg_charm_service.storage.sqlite.store.reminders import Reminders
-from bg_charm_service.storage.sqlite.store.runs import Runs
-from bg_charm_service.storage.sqlite.store.schedules import Schedules
-from bg_charm_service.storage.sqlite.store.sessions import Nonces, Sessions
-from bg_charm_service.storage.sqlite.store.sign_ins import SignIns
-from bg_charm_service.storage.sqlite.store.spaces import Spaces
-from bg_charm_service.storage.sqlite.store.tokens import Tokens
-from bg_charm_service.storage.sqlite.store.totals import Totals
-from bg_charm_service.storage.sqlite.store.waits import Waits
+from bg_charm_service.storage.sql.database import Database
+from bg_charm_service.storage.sql.notices.messages import NoticeMessages, NoticeTargets
+from bg_charm_service.storage.sql.notices.notices import Notices
+from bg_charm_service.storage.sql.store.audit import Audit
+from bg_charm_service.storage.sql.store.cells import Cells
+from bg_charm_service.storage.sql.store.charm_items import CharmItems
+from bg_charm_service.storage.sql.store.charm_lists import CharmLists
+from bg_charm_service.storage.sql.store.charms import Charms
+from bg_charm_service.storage.sql.store.data_keys import Secrets
+from bg_charm_service.storage.sql.store.events.deliveries import Deliveries
+from bg_charm_service.storage.sql.store.events.hooks import Hooks
+from bg_charm_service.storage.sql.store.events.idempotency import IdempotencyKeys
+from bg_charm_service.storage.sql.store.freshness import Freshness
+from bg_charm_service.storage.sql.store.health import HealthRecords
+from bg_charm_service.storage.sql.store.limits import LimitOverrides
+from bg_charm_service.storage.sql.store.links import Links
+from bg_charm_service.storage.sql.store.lives import Lives
+from bg_charm_service.storage.sql.store.packages import Packages
+from bg_charm_service.storage.sql.store.pauses import Pauses
+from bg_charm_service.storage.sql.store.registrations import Registrations
+from bg_charm_service.storage.sql.store.reminders import Reminders
+from bg_charm_service.storage.sql.store.runs import Runs
+from bg_charm_service.storage.sql.store.schedules import Schedules
+from bg_charm_service.storage.sql.store.sessions import Nonces, Sessions
+from bg_charm_service.storage.sql.store.sign_ins import SignIns
+from bg_charm_service.storage.sql.store.spaces import Spaces
+from bg_charm_service.storage.sql.store.tokens import Tokens
+from bg_charm_service.storage.sql.store.totals import Totals
+from bg_charm_service.storage.sql.store.waits import Waits
 from bg_charm_service.storage.store_contract import Store
 
 

@@ -7,7 +7,7 @@ than the limit.
 from __future__ import annotations
 
 from bg_charm_service.storage.records import KEPT_AUDIT_ENTRIES, AuditEntry
-from bg_charm_service.storage.sqlite.database import Database
+from bg_charm_service.storage.sql.database import Database
 
 
 class Audit:

@@ -14,10 +14,10 @@ from bg_charm_service.domain.errors import InvalidInput
 from bg_charm_service.domain.json_values import check_json
 from bg_charm_service.domain.model import FieldKind
 from bg_charm_service.storage.records import INLINE_BYTES, REDACTED, CellValue, CharmRecord
-from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.keys import KEYS, json_keys
-from bg_charm_service.storage.sqlite.remembered import Remembered
-from bg_charm_service.storage.sqlite.store.data_keys import Secrets
+from bg_charm_service.storage.sql.database import Database
+from bg_charm_service.storage.sql.keys import KEYS, json_keys
+from bg_charm_service.storage.sql.remembered import Remembered
+from bg_charm_service.storage.sql.store.data_keys import Secrets
 
 # A version is never used twice: a field that was dropped and made anew has another key.
 _VERSION_BITS = 32

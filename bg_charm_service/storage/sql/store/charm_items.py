@@ -19,7 +19,7 @@ from bg_charm_service.domain.items import (
     item_bytes,
 )
 from bg_charm_service.storage.records import CollectionRecord
-from bg_charm_service.storage.sqlite.database import Database
+from bg_charm_service.storage.sql.database import Database
 
 #: So many keys are looked up by one statement.
 _TOGETHER = 1000

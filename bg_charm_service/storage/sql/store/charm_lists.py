@@ -15,8 +15,8 @@ from typing import Any
 from bg_charm_service.domain.errors import InvalidInput
 from bg_charm_service.domain.merkle import is_merkle_id
 from bg_charm_service.storage.records import SLOW_MS, CharmFilter, CharmOrder, CharmRecord, Standing
-from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.store.charms import COLUMNS, charm_record
+from bg_charm_service.storage.sql.database import Database
+from bg_charm_service.storage.sql.store.charms import COLUMNS, charm_record
 
 #: A filter that finds no more charms than this is answered from them.
 FEW = 2000

@@ -18,9 +18,9 @@ from bg_charm_service.domain.limits import NO_CHANGES
 from bg_charm_service.domain.model import CharmRef, CharmSchema
 from bg_charm_service.domain.schedules.words import NO_WORDS
 from bg_charm_service.storage.records import CharmRecord
-from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.keys import KEYS, json_keys
-from bg_charm_service.storage.sqlite.store.runs import Runs
+from bg_charm_service.storage.sql.database import Database
+from bg_charm_service.storage.sql.keys import KEYS, json_keys
+from bg_charm_service.storage.sql.store.runs import Runs
 
 #: What of a charm goes with it.
 _DROPPED_WITH_A_CHARM = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bg_charm_service.domain.errors import AuthorizationError, Conflict
 from bg_charm_service.domain.identity import Identity
 from bg_charm_service.storage.secret_encryption import DataKey
-from bg_charm_service.storage.sqlite.database import Database
+from bg_charm_service.storage.sql.database import Database
 
 
 class Secrets:

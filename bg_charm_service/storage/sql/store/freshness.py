@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.keys import KEYS, json_keys
+from bg_charm_service.storage.sql.database import Database
+from bg_charm_service.storage.sql.keys import KEYS, json_keys
 
 
 class Freshness:

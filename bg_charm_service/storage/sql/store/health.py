@@ -20,10 +20,10 @@ from bg_charm_service.storage.records import (
     ScheduledCharm,
     ScheduleEntry,
 )
-from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.keys import KEYS, json_keys
-from bg_charm_service.storage.sqlite.remembered import Remembered
-from bg_charm_service.storage.sqlite.store.runs import Runs
+from bg_charm_service.storage.sql.database import Database
+from bg_charm_service.storage.sql.keys import KEYS, json_keys
+from bg_charm_service.storage.sql.remembered import Remembered
+from bg_charm_service.storage.sql.store.runs import Runs
 
 _NAMES = CharmHealth.__struct_fields__
 _COLUMNS = ", ".join(_NAMES)

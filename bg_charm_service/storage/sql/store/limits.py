@@ -11,7 +11,7 @@ from functools import cached_property
 import msgspec
 
 from bg_charm_service.domain.limits import NO_CHANGES, LimitChanges
-from bg_charm_service.storage.sqlite.database import Database
+from bg_charm_service.storage.sql.database import Database
 
 
 class _Overrides:

@@ -14,8 +14,8 @@ from bg_charm_service.domain.model import FieldKind
 from bg_charm_service.domain.oauth import without_refresh_token
 from bg_charm_service.domain.quantities import size_text
 from bg_charm_service.storage.records import CellValue, CharmRecord, Link
-from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.store.cells import Cells
+from bg_charm_service.storage.sql.database import Database
+from bg_charm_service.storage.sql.store.cells import Cells
 
 
 class Links:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bg_charm_service.domain.outcomes.suspicion import Life, LifeKind
 from bg_charm_service.storage.records import KEPT_LIVES
-from bg_charm_service.storage.sqlite.database import Database
+from bg_charm_service.storage.sql.database import Database
 
 
 class Lives:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cached_property
 
 from bg_charm_service.storage.records import NOTHING_PAUSED, Pause, Pausing
-from bg_charm_service.storage.sqlite.database import Database
+from bg_charm_service.storage.sql.database import Database
 
 
 class Pauses:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from sys import intern
 
 from bg_charm_service.domain.model import CharmRef, Registration
-from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.keys import KEYS, json_keys
+from bg_charm_service.storage.sql.database import Database
+from bg_charm_service.storage.sql.keys import KEYS, json_keys
 
 
 class Registrations:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bg_charm_service.storage.records import Reminder
-from bg_charm_service.storage.sqlite.database import Database
+from bg_charm_service.storage.sql.database import Database
 
 _COLUMNS = "reminder_id, charm_key, name, stream, event, remind_at, created_at"
 

@@ -22,11 +22,11 @@ from msgspec.structs import astuple, replace
 from bg_charm_service.domain.model import RunRecord
 from bg_charm_service.domain.web.requests import pack_requests, unpack_requests
 from bg_charm_service.storage.records import BroughtNear, Pruned, RunOutcome
-from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.keys import KEYS, json_keys
-from bg_charm_service.storage.sqlite.remembered import Remembered
-from bg_charm_service.storage.sqlite.store import packed_runs
-from bg_charm_service.storage.sqlite.store.packed_runs import Chunk, PackedRun
+from bg_charm_service.storage.sql.database import Database
+from bg_charm_service.storage.sql.keys import KEYS, json_keys
+from bg_charm_service.storage.sql.remembered import Remembered
+from bg_charm_service.storage.sql.store import packed_runs
+from bg_charm_service.storage.sql.store.packed_runs import Chunk, PackedRun
 
 _COLUMNS = (
     "run_key, run_id, job_id, attempt, stream, origin, status, cause, error, traceback,"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bg_charm_service.storage.records import SessionRecord
-from bg_charm_service.storage.sqlite.database import Database
+from bg_charm_service.storage.sql.database import Database
 
 
 class Sessions:

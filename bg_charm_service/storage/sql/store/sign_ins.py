@@ -12,8 +12,8 @@ import msgspec
 
 from bg_charm_service.domain.oauth import OAuthClient, SignInKey
 from bg_charm_service.storage.records import SignInRecord, StoredClient
-from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.store.data_keys import Secrets
+from bg_charm_service.storage.sql.database import Database
+from bg_charm_service.storage.sql.store.data_keys import Secrets
 
 _COLUMNS = "charm_key, field, provider, expires_at, obtained_at, refresh_hash, asked_at, problem"
 

@@ -12,8 +12,8 @@ from operator import itemgetter
 
 from bg_charm_service.domain.errors import InvalidInput
 from bg_charm_service.storage.records import OwnedSpace, Space
-from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.keys import KEYS, json_keys
+from bg_charm_service.storage.sql.database import Database
+from bg_charm_service.storage.sql.keys import KEYS, json_keys
 
 
 class Spaces:

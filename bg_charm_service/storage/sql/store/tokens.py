@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bg_charm_service.storage.records import TokenRecord
-from bg_charm_service.storage.sqlite.database import Database
+from bg_charm_service.storage.sql.database import Database
 
 #: The time of the last use is written at most this often, in seconds: not at each request.
 _USE_SECONDS = 60.0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from bg_charm_service.storage.sqlite.database import Database
+from bg_charm_service.storage.sql.database import Database
 
 
 class Totals:

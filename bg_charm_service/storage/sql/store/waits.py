@@ -7,8 +7,8 @@ from typing import Any
 
 from bg_charm_service.domain.outcomes.run_endings import EndingKind, Waiting
 from bg_charm_service.storage.records import WaitingCharm
-from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.keys import KEYS, json_keys
+from bg_charm_service.storage.sql.database import Database
+from bg_charm_service.storage.sql.keys import KEYS, json_keys
 
 _COLUMNS = "kind, until, since, tries, host, why, url"
 _CHARM = f"charm_key, space_key, {_COLUMNS}"

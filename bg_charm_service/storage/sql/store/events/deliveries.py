@@ -11,7 +11,7 @@ from bg_charm_service.storage.records import (
     MOST_DELIVERIES_OF_A_HOOK,
     Delivery,
 )
-from bg_charm_service.storage.sqlite.database import Database
+from bg_charm_service.storage.sql.database import Database
 
 # More than one goes with each that comes, so that what is too old is gone some day. The oldest are
 # those with the smallest numbers.

@@ -7,8 +7,8 @@ from msgspec.structs import replace
 
 from bg_charm_service.domain.events.hooks import hash_of
 from bg_charm_service.storage.records import CharmRecord, HookRecord
-from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.store.data_keys import Secrets
+from bg_charm_service.storage.sql.database import Database
+from bg_charm_service.storage.sql.store.data_keys import Secrets
 
 _COLUMNS = "hook_key, charm_key, stream, made_at, leased_until"
 

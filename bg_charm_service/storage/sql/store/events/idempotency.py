@@ -7,7 +7,7 @@ are too old, and one that is too many.
 from __future__ import annotations
 
 from bg_charm_service.storage.records import KEPT_KEY_SECONDS, MOST_KEYS_OF_A_CHARM, SentBefore
-from bg_charm_service.storage.sqlite.database import Database
+from bg_charm_service.storage.sql.database import Database
 
 # More than one goes with each that comes, so that what is too old is gone some day. The oldest are
 # those with the smallest numbers.
