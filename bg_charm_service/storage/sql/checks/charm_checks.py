@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from functools import partial
 
 from bg_charm_service.storage.records import Severity, Trouble
+from bg_charm_service.storage.sql.checks.findings import Scope, charm_names, sliced
 from bg_charm_service.storage.sql.store.packed_runs import is_readable
-from bg_charm_service.storage.sqlite.checks.findings import Scope, charm_names, sliced
 
 _REGISTERED = """SELECT r.charm_key, charm.space, charm.updater IS NOT NULL,
     health.charm_key IS NULL, health.disabled_by IS NULL, health.due_at

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from bg_charm_service.domain.errors import StorageError
 from bg_charm_service.storage.contract import Running
 from bg_charm_service.storage.records import Severity, Trouble
-from bg_charm_service.storage.sqlite.checks import (
-    charm_checks,
-    item_checks,
-    job_checks,
-    schema_checks,
-)
-from bg_charm_service.storage.sqlite.checks.findings import Check, Scope
-from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.job_queue import JobQueue
+from bg_charm_service.storage.sql.checks import charm_checks, item_checks, job_checks
+from bg_charm_service.storage.sql.checks.findings import Check, Scope
+from bg_charm_service.storage.sql.database import Database
+from bg_charm_service.storage.sql.job_queue import JobQueue
 
-#: The cheap ones, in the order in which they are told. The first one that finds the schema wrong
-#: is the last: the others would ask for what is not there.
+#: The cheap ones, in the order in which they are told, behind those of the engine itself.
 CHECKS: tuple[Check, ...] = (
-    schema_checks.schema,
-    schema_checks.log_size,
     job_checks.claims,
     job_checks.batches,
     job_checks.stuck_jobs,
@@ -43,16 +35,23 @@ _MENDED_AT_ONCE = 50
 
 
 class Doctor:
-    """The checks of one database."""
+    """The checks of one database.
 
-    def __init__(self, database: Database, queue: JobQueue) -> None:
+    Those of its engine come first. One that finds the schema wrong is the last: the others would
+    ask for what is not there.
+    """
+
+    def __init__(
+        self, database: Database, queue: JobQueue, of_the_engine: Sequence[Check] = ()
+    ) -> None:
+        self._checks = (*of_the_engine, *CHECKS)
         self._database = database
         self._queue = queue
 
     def examine(self, now: float, running: Running | None) -> Iterator[Trouble | None]:
         """Make every check: None after each slice of 20 ms at most, and what is found."""
         scope = Scope(self._database, self._queue, now, running)
-        for check in CHECKS:
+        for check in self._checks:
             try:
                 for found in check(scope):
                     yield found

@@ -8,8 +8,8 @@ from typing import Any
 
 from bg_charm_service.storage.contract import Running
 from bg_charm_service.storage.records import NAMED_THINGS, Trouble
-from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.job_queue import JobQueue
+from bg_charm_service.storage.sql.database import Database
+from bg_charm_service.storage.sql.job_queue import JobQueue
 
 #: So many rows are looked at in one slice: a few milliseconds at most.
 SLICE_ROWS = 200

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from bg_charm_service.domain.items import ITEM_OVERHEAD_BYTES
 from bg_charm_service.storage.records import Severity, Trouble
-from bg_charm_service.storage.sqlite.checks.findings import SLICE_ROWS, Scope, charm_names, sliced
+from bg_charm_service.storage.sql.checks.findings import SLICE_ROWS, Scope, charm_names, sliced
 
 _COLLECTIONS = """SELECT collection_key, charm_key, version, count, size_bytes,
     charm_key IS NOT NULL AND NOT EXISTS (SELECT 1 FROM charms

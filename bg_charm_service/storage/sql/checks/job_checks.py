@@ -10,7 +10,7 @@ from bg_charm_service.domain.outcomes.run_endings import (
     EndingKind,
 )
 from bg_charm_service.storage.records import MOST_DEAD_SENDS, Severity, Trouble
-from bg_charm_service.storage.sqlite.checks.findings import Mend, Scope, charm_names, sliced
+from bg_charm_service.storage.sql.checks.findings import Mend, Scope, charm_names, sliced
 
 #: A job that is ready is late when it waits for so long, in seconds.
 _LATE_SECONDS = 3600.0
