@@ -10,8 +10,14 @@ from collections.abc import Sequence
 
 import msgspec
 
+#: Keys that are among these: behind an IN.
+AMONG = "(SELECT value AS wanted FROM json_each(?))"
+
 #: What to read from, before a `CROSS JOIN table ON charm_key = wanted`.
-KEYS = "(SELECT value AS wanted FROM json_each(?))"
+KEYS = f"{AMONG} AS given"
+
+#: The same for texts, which are `word` in it.
+WORDS = "(SELECT value AS word FROM json_each(?1)) AS given"
 
 _encode = msgspec.json.Encoder().encode
 

@@ -27,8 +27,9 @@ _ALL_JOBS = """SELECT job._id, job.status, job.run_at, job.is_held, job.charm_ke
     LEFT JOIN waits USING (charm_key)
     WHERE job._id > :after ORDER BY job._id LIMIT :rows"""
 
-_LIVE_BY_CHARM = """SELECT charm_key, sum(status = 2), sum(origin <> 'send'),
-    sum(origin <> 'send' AND unique_key IS NOT charm_key) FROM ack_queue_jobs
+_LIVE_BY_CHARM = """SELECT charm_key, count(*) FILTER (WHERE status = 2),
+    count(*) FILTER (WHERE origin <> 'send'), count(*) FILTER (WHERE origin <> 'send'
+        AND (unique_key IS NULL OR unique_key <> charm_key)) FROM ack_queue_jobs
     WHERE status IN (1, 2) AND charm_key > :after
     GROUP BY charm_key ORDER BY charm_key LIMIT :rows"""
 
@@ -43,7 +44,8 @@ _HELD_OF_ENABLED = """SELECT live.charm_key, health.disabled_by IS NULL AND EXIS
         WHERE status IN (1, 2) AND charm_key > :after ORDER BY charm_key LIMIT :rows) AS live
     LEFT JOIN health USING (charm_key) ORDER BY live.charm_key"""
 
-_DEAD_BY_CHARM = """SELECT charm_key, sum(origin <> 'send'), sum(origin = 'send')
+_DEAD_BY_CHARM = """SELECT charm_key, count(*) FILTER (WHERE origin <> 'send'),
+    count(*) FILTER (WHERE origin = 'send')
     FROM ack_queue_jobs WHERE status = 9 AND charm_key > :after
     GROUP BY charm_key ORDER BY charm_key LIMIT :rows"""
 

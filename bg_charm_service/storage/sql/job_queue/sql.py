@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from bg_charm_service.domain.model import CharmRef, Job, JobStatus, Origin, Priority
 from bg_charm_service.storage.records import Claim, NewJob, QueuedJob
-from bg_charm_service.storage.sql.keys import KEYS
+from bg_charm_service.storage.sql.keys import AMONG, KEYS
 from bg_charm_service.storage.sql.plain_polls import PlainPoll
 
 READY, CLAIMED, DONE, DEAD = 1, 2, 5, 9
@@ -44,14 +44,14 @@ _NOTED = _INTEGRATION_OF.format(charm=":charm")
 
 # Of what is paused only runs that a person asked for. Written out only where something is: each
 # row costs a look.
-_IS_NOT_PAUSED = """(job.origin = 'run_now' OR NOT :is_whole AND job.charm_key NOT IN
-    (SELECT value FROM json_each(:paused)))"""
+_IS_NOT_PAUSED = """(job.origin = 'run_now' OR :is_whole = 0 AND job.charm_key NOT IN
+    (SELECT value AS wanted FROM json_each(:paused)))"""
 
 INSERT = f"""INSERT INTO ack_queue_jobs
     (data, timestamp, status, space_key, charm_key, origin, priority, run_at, is_held, unique_key,
     scheduled_at, integration)
     VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10,
-    CASE WHEN ?11 THEN {_INTEGRATION_OF.format(charm="?4")} END)
+    CASE WHEN ?11 = 1 THEN {_INTEGRATION_OF.format(charm="?4")} END)
     ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL DO NOTHING"""
 
 # Polls that are plain have no rows: these are the rows of the batches that they are out with.
@@ -63,7 +63,7 @@ FIND_READY = f"""{_JOBS} INDEXED BY jobs_ready
     AND {_CHARM_IS_IDLE} ORDER BY priority DESC, _id LIMIT ?"""
 FIND_READY_BUT = f"""{_JOBS} INDEXED BY jobs_ready
     WHERE space_key = :space AND status = 1 AND is_held = 0 AND run_at <= :now AND deliveries < 3
-    AND coalesce(integration, '') NOT IN (SELECT value FROM json_each(:without))
+    AND coalesce(integration, '') NOT IN (SELECT value AS word FROM json_each(:without))
     AND {_IS_NOT_PAUSED} AND {_CHARM_IS_IDLE} ORDER BY priority DESC, _id LIMIT :limit"""
 FIND_READY_OF = f"""{_JOBS} INDEXED BY jobs_of_integration
     WHERE space_key = ? AND integration = ? AND status = 1 AND is_held = 0 AND run_at <= ?
@@ -84,7 +84,7 @@ FIND_SUSPECTS = f"""{_JOBS} INDEXED BY jobs_suspect
     WHERE status = 1 AND is_held = 0 AND deliveries >= 3 AND run_at <= ?
     AND {_CHARM_IS_IDLE} ORDER BY _id"""
 FIND_WAITING = f"""{_JOBS} WHERE _id = ? AND status = 1 AND is_held = 0
-    AND (deliveries < 3 OR ?) AND {_CHARM_IS_IDLE}"""
+    AND (deliveries < 3 OR ? = 1) AND {_CHARM_IS_IDLE}"""
 IS_LIVE = "SELECT 1 FROM ack_queue_jobs WHERE _id = ? AND status IN (1, 2)"
 FIND_CLAIMED = f"""{_JOBS} INDEXED BY jobs_live WHERE status IN (1, 2) AND status = 2
     AND {_IS_JOB} ORDER BY _id"""
@@ -100,13 +100,13 @@ COUNT_DEAD_POLLS = "SELECT count(*) FROM ack_queue_jobs WHERE status = 9 AND ori
 FIND_POLL = """SELECT _id, status, space_key FROM ack_queue_jobs
     WHERE unique_key = ? AND status IN (1, 2)"""
 FIND_LIVE_POLLS = f"""SELECT unique_key FROM ack_queue_jobs
-    WHERE unique_key IN {KEYS} AND status IN (1, 2)"""
+    WHERE unique_key IN {AMONG} AND status IN (1, 2)"""
 FIND_SEND = """SELECT 1 FROM ack_queue_jobs
     WHERE charm_key = ? AND status IN (1, 2) AND origin = 'send' LIMIT 1"""
 HOLDS = "SELECT 1 FROM ack_queue_jobs WHERE _id = ? AND status = 2 AND fence = ?"
 COUNT_LIVE = "SELECT count(*) FROM ack_queue_jobs WHERE charm_key = ? AND status IN (1, 2)"
 COUNT_SOME_LIVE = """SELECT count(*) FROM (SELECT 1 FROM ack_queue_jobs
-    WHERE charm_key = ? AND status IN (1, 2) LIMIT ?)"""
+    WHERE charm_key = ? AND status IN (1, 2) LIMIT ?) AS some"""
 COUNT_ALL = f"SELECT status, count(*) FROM ack_queue_jobs WHERE {_IS_JOB} GROUP BY status"
 WAITING = "SELECT DISTINCT run_at, space_key FROM ack_queue_jobs WHERE status = 1"
 
@@ -181,9 +181,9 @@ DROP_SOME_POLLS = """DELETE FROM ack_queue_jobs WHERE _id IN (
     WHERE space_key = ? AND status = 1 AND is_held = 0 AND origin = 'poll' LIMIT ?)"""
 LOOK_EVERYWHERE = """SELECT space_key FROM spaces WHERE EXISTS (SELECT 1 FROM ack_queue_jobs
     WHERE ack_queue_jobs.space_key = spaces.space_key AND status = 1 AND is_held = 0)"""
-HAS_FIRST = f"""SELECT 1 FROM ack_queue_jobs WHERE _id IN {KEYS}
+HAS_FIRST = f"""SELECT 1 FROM ack_queue_jobs WHERE _id IN {AMONG}
     AND status = 1 AND origin = 'send' AND is_held = 0"""
-DROP_SOME = f"DELETE FROM ack_queue_jobs WHERE _id IN {KEYS} AND status = 1"
+DROP_SOME = f"DELETE FROM ack_queue_jobs WHERE _id IN {AMONG} AND status = 1"
 RELEASE_FIRST = f"UPDATE ack_queue_jobs SET is_held = 0 WHERE _id = ({_FIRST_SEND})"
 DROP_WAITING = """DELETE FROM ack_queue_jobs
     WHERE charm_key = ? AND status IN (1, 2) AND status = 1"""
@@ -212,10 +212,11 @@ REQUEUE = f"""INSERT INTO ack_queue_jobs
     (data, timestamp, status, space_key, charm_key, origin, priority, run_at, is_held, unique_key,
     scheduled_at, integration)
     SELECT data, :now, 1, space_key, charm_key, origin, priority, :now,
-        origin = 'send' AND (is_held OR EXISTS (SELECT 1 FROM ack_queue_jobs AS live
+        CASE WHEN origin = 'send' AND (is_held = 1 OR EXISTS (SELECT 1 FROM ack_queue_jobs AS live
             WHERE live.charm_key = dead.charm_key AND live.status IN (1, 2)
-            AND live.origin = 'send')), iif(origin = 'send', NULL, charm_key), scheduled_at,
-        CASE WHEN :is_noted THEN {_NOTED} END
+            AND live.origin = 'send')) THEN 1 ELSE 0 END,
+        CASE WHEN origin <> 'send' THEN charm_key END, scheduled_at,
+        CASE WHEN :is_noted = 1 THEN {_NOTED} END
     FROM ack_queue_jobs AS dead WHERE _id = :dead AND status = 9
     ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL DO NOTHING"""
 

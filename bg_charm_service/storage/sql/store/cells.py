@@ -24,7 +24,7 @@ _VERSION_BITS = 32
 _VERSION = f"(cell_key << {_VERSION_BITS}) + version"
 
 _IN_SNAPSHOT = f"""charm_key, field, {_VERSION}, is_sealed,
-    CASE WHEN length(value) <= {INLINE_BYTES} OR is_sealed THEN value END, length(value)"""
+    CASE WHEN length(value) <= {INLINE_BYTES} OR is_sealed = 1 THEN value END, length(value)"""
 
 #: Of charms with fields so small and so few they are remembered, in bytes each.
 _REMEMBERED_BYTES, _REMEMBERED_FIELDS = 256, 8

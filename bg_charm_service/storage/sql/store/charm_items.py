@@ -20,6 +20,7 @@ from bg_charm_service.domain.items import (
 )
 from bg_charm_service.storage.records import CollectionRecord
 from bg_charm_service.storage.sql.database import Database
+from bg_charm_service.storage.sql.keys import WORDS
 
 #: So many keys are looked up by one statement.
 _TOGETHER = 1000
@@ -31,8 +32,7 @@ _DELETED_BYTES = 2 * 1024 * 1024
 _BASE_BITS = 32
 _VERSION = f"(collection_key << {_BASE_BITS}) + version"
 
-_WANTED = "FROM json_each(?2) AS k CROSS JOIN items"
-_OF_WANTED = "ON items.collection_key = ?1 AND items.key = k.value"
+_WANTED = f"FROM {WORDS} CROSS JOIN items ON items.collection_key = ?2 AND items.key = word"
 
 _BEHIND = """FROM items WHERE collection_key = ?1 AND key > ?2 AND (?3 = '' OR key <= ?3)
     ORDER BY key LIMIT ?4"""
@@ -77,8 +77,8 @@ class CharmItems:
         found = []
         for part in _parts(keys):
             found += self._database.rows(
-                f"SELECT items.key, version, {value} {_WANTED} {_OF_WANTED}",
-                (collection_key, json.dumps(part)),
+                f"SELECT items.key, version, {value} {_WANTED}",
+                (json.dumps(part), collection_key),
             )
         return [StoredItem(key, base + version, stored) for key, version, stored in found]
 
@@ -113,7 +113,7 @@ class CharmItems:
         if collection_key is None:
             return seen.count == 0
         count, newest = self._database.row(
-            f"SELECT count(*), max(version) FROM (SELECT version {_BEHIND})",
+            f"SELECT count(*), max(version) FROM (SELECT version {_BEHIND}) AS some",
             (collection_key, seen.after, seen.upto, seen.count + 1),
         )
         base = collection_key << _BASE_BITS
@@ -169,13 +169,14 @@ class CharmItems:
             return 0
         collection_key, left_bytes = row
         items = self._database.rows(
-            "SELECT rowid, length(CAST(key AS BLOB)) + length(value) FROM items"
+            "SELECT key, length(CAST(key AS BLOB)) + length(value) FROM items"
             " WHERE collection_key = ? LIMIT ?",
             (collection_key, limit),
         )
         gone = items[: _fitting(items, _DELETED_BYTES)]
         self._database.executemany(
-            "DELETE FROM items WHERE rowid = ?", ((rowid,) for rowid, _ in gone)
+            "DELETE FROM items WHERE collection_key = ? AND key = ?",
+            ((collection_key, key) for key, _ in gone),
         )
         if len(items) < limit and len(gone) == len(items):
             self._database.execute(
@@ -215,8 +216,8 @@ class CharmItems:
         for part in _parts(keys):
             rows = self._database.rows(
                 f"SELECT items.key, length(CAST(items.key AS BLOB)) + length(items.value)"
-                f" {_WANTED} {_OF_WANTED}",
-                (collection_key, json.dumps(part)),
+                f" {_WANTED}",
+                (json.dumps(part), collection_key),
             )
             sizes.update({key: size + ITEM_OVERHEAD_BYTES for key, size in rows})
         return sizes

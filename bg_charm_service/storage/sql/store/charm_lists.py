@@ -16,6 +16,7 @@ from bg_charm_service.domain.errors import InvalidInput
 from bg_charm_service.domain.merkle import is_merkle_id
 from bg_charm_service.storage.records import SLOW_MS, CharmFilter, CharmOrder, CharmRecord, Standing
 from bg_charm_service.storage.sql.database import Database
+from bg_charm_service.storage.sql.keys import KEYS
 from bg_charm_service.storage.sql.store.charms import COLUMNS, charm_record
 
 #: A filter that finds no more charms than this is answered from them.
@@ -46,7 +47,8 @@ class _Order:
 
     @property
     def is_behind(self) -> str:
-        return f"({self.value}, {self._key}) {'<' if self.is_descending else '>'} (?, ?)"
+        place = "? COLLATE NOCASE" if "NOCASE" in self.value else "?"
+        return f"({self.value}, {self._key}) {'<' if self.is_descending else '>'} ({place}, ?)"
 
     @property
     def _key(self) -> str:
@@ -73,7 +75,7 @@ _ORDERS = {
 }
 
 _FROM_KEYS = (
-    "json_each(?) AS k CROSS JOIN charms AS c ON c.charm_key = k.value"
+    f"{KEYS} CROSS JOIN charms AS c ON c.charm_key = wanted"
     " JOIN health AS h ON h.charm_key = c.charm_key"
 )
 
@@ -197,7 +199,7 @@ def _conditions(wanted: CharmFilter) -> Iterator[_Condition]:
     if wanted.integration is not None:
         label, listed = wanted.integration, json.dumps(sorted(wanted.listed))
         registered = "SELECT charm_key FROM registrations WHERE integration = ?"
-        also = "SELECT value FROM json_each(?)"
+        also = "SELECT value AS wanted FROM json_each(?)"
         yield _Condition(
             (
                 "(EXISTS (SELECT 1 FROM registrations AS r WHERE r.charm_key = c.charm_key AND"

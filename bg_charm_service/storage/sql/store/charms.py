@@ -169,7 +169,8 @@ class Charms:
             ON CONFLICT (space, charm_id) DO UPDATE SET cause = excluded.cause,
                 file_name = excluded.file_name, source_hash = excluded.source_hash,
                 schema = excluded.schema, name = excluded.name, updater = excluded.updater,
-                created_at = iif(removed_at IS NULL, created_at, excluded.created_at),
+                created_at = CASE WHEN charms.removed_at IS NULL
+                    THEN charms.created_at ELSE excluded.created_at END,
                 updated_at = excluded.updated_at,
                 removed_at = NULL""",
             (

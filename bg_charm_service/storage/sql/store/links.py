@@ -51,7 +51,7 @@ class Links:
         rows = self._database.rows(
             "SELECT DISTINCT l.charm_key FROM links AS l JOIN charms AS c USING (charm_key)"
             " JOIN charms AS t ON t.charm_key = l.target_key"
-            " WHERE l.target_key = ? AND (l.is_writable OR c.space_key = t.space_key)",
+            " WHERE l.target_key = ? AND (l.is_writable = 1 OR c.space_key = t.space_key)",
             (target_key,),
         )
         return [charm_key for (charm_key,) in rows]

@@ -41,7 +41,7 @@ class Registrations:
         )
         self._database.execute(
             "INSERT INTO registrations VALUES (?1, ?2, ?3, ?3)"
-            " ON CONFLICT DO UPDATE SET integration = ?2, updated_at = ?3",
+            " ON CONFLICT (charm_key) DO UPDATE SET integration = ?2, updated_at = ?3",
             (charm_key, integration, now),
         )
         return is_new

@@ -15,6 +15,9 @@ from bg_charm_service.storage.records import OwnedSpace, Space
 from bg_charm_service.storage.sql.database import Database
 from bg_charm_service.storage.sql.keys import KEYS, json_keys
 
+#: More than there are.
+_ALL = 2**62
+
 
 class Spaces:
     """The tables `spaces`, `space_owners` and `documents`."""
@@ -59,7 +62,7 @@ class Spaces:
         )
         return dict(rows)
 
-    def page(self, after: int = 0, limit: int = -1) -> list[OwnedSpace]:
+    def page(self, after: int = 0, limit: int = _ALL) -> list[OwnedSpace]:
         """Spaces with their owners, the creator first, in order of creation from behind a key."""
         rows = self._database.rows(
             "SELECT s.space_key, s.did, s.name, s.created_at, o.did, o.granted_by <> o.did,"
@@ -133,6 +136,6 @@ class Spaces:
         """Write the JSON of a plain cell."""
         self._database.execute(
             "INSERT INTO documents VALUES (?1, ?2, ?3, ?4)"
-            " ON CONFLICT DO UPDATE SET value = ?3, updated_at = ?4",
+            " ON CONFLICT (space, cell_id) DO UPDATE SET value = ?3, updated_at = ?4",
             (space, cell_id, value, now),
         )

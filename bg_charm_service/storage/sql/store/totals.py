@@ -43,7 +43,8 @@ class Totals:
             return
         deltas, self._deltas = self._deltas, Counter()
         self._database.executemany(
-            "INSERT INTO totals VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = value + ?2",
+            "INSERT INTO totals VALUES (?1, ?2)"
+            " ON CONFLICT (name) DO UPDATE SET value = totals.value + ?2",
             list(deltas.items()),
         )
         self._database.after_commit(lambda: self._values.update(deltas))

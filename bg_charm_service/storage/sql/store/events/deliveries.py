@@ -17,7 +17,7 @@ from bg_charm_service.storage.sql.database import Database
 # those with the smallest numbers.
 _DROP_OLD = """DELETE FROM deliveries WHERE delivery_number IN (
     SELECT delivery_number FROM (SELECT delivery_number, received_at FROM deliveries
-        ORDER BY delivery_number LIMIT 10) WHERE received_at <= ?)"""
+        ORDER BY delivery_number LIMIT 10) AS oldest WHERE received_at <= ?)"""
 _DROP_TOO_MANY = """DELETE FROM deliveries WHERE delivery_number = (
     SELECT delivery_number FROM deliveries INDEXED BY deliveries_of_hook
     WHERE hook_key = ? ORDER BY delivery_number DESC LIMIT 1 OFFSET ?)"""

@@ -13,7 +13,7 @@ from bg_charm_service.storage.sql.database import Database
 # those with the smallest numbers.
 _DROP_OLD = """DELETE FROM idempotency_keys WHERE key_number IN (
     SELECT key_number FROM (SELECT key_number, created_at FROM idempotency_keys
-        ORDER BY key_number LIMIT 10) WHERE created_at <= ?)"""
+        ORDER BY key_number LIMIT 10) AS oldest WHERE created_at <= ?)"""
 _DROP_TOO_MANY = """DELETE FROM idempotency_keys WHERE key_number = (
     SELECT key_number FROM idempotency_keys INDEXED BY idempotency_keys_of_charm
     WHERE charm_key = ? ORDER BY key_number DESC LIMIT 1 OFFSET ?)"""
