@@ -42,8 +42,8 @@ _HEALTHY, _NOT_RUNNING, _UNHEALTHY = 0, 3, 4
 def status(ctx: click.Context, session: Session, as_json: bool) -> None:
     """Show how the service is doing.
 
-    Exits with 0 when it is healthy, or stands by for another node, 1 when it could not be asked, 3 when it does not run, and 4
-    when something is wrong.
+    Exits with 0 when it is healthy, or stands by for another node, 1 when it could not be asked,
+    3 when it does not run, and 4 when something is wrong.
     """
     from bg_charm_service.service.status.views import ServiceStatus
 

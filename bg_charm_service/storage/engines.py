@@ -14,6 +14,7 @@ from bg_charm_service.domain.errors import DatabaseUnusable
 from bg_charm_service.storage.contract import Engine, Storage
 from bg_charm_service.storage.node_contract import Candidate, Lease
 from bg_charm_service.storage.records import KEEP_DONE
+from bg_charm_service.storage.sql.store import open_store
 from bg_charm_service.storage.sqlite import integrity
 from bg_charm_service.storage.sqlite.checks.examination import Doctor
 from bg_charm_service.storage.sqlite.checks.file_checks import file_troubles
@@ -22,7 +23,6 @@ from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.integrity import facts_of
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
 from bg_charm_service.storage.sqlite.restore import restore_backup
-from bg_charm_service.storage.sqlite.store import open_store
 
 __all__ = [
     "FILE_CHECKER",

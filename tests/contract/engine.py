@@ -18,8 +18,8 @@ import pytest
 
 from bg_charm_service.storage.contract import Database, JobQueue, Storage, Store
 from bg_charm_service.storage.engines import SQLiteEngine
+from bg_charm_service.storage.sql.store import charm_lists
 from bg_charm_service.storage.sqlite.database import Database as SQLiteDatabase
-from bg_charm_service.storage.sqlite.store import charm_lists
 from tests.failing_disk import failing, failing_disk, log_syncs_fail
 
 

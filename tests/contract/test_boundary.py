@@ -7,11 +7,14 @@ from tests.unit.test_architecture import PACKAGE_DIR, internal
 #: What stands between the service and its engines.
 STORAGE = "storage"
 
+#: What engines share.
+SHARED = {f"{STORAGE}.sql"}
+
 ENGINE_FOLDERS = {
     f"{STORAGE}.{path.name}"
     for path in (PACKAGE_DIR / STORAGE).iterdir()
     if path.is_dir() and (path / "__init__.py").exists()
-}
+} - SHARED
 
 
 def engine_of(module: str) -> str | None:

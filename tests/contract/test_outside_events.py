@@ -9,7 +9,7 @@ from bg_charm_service.domain.identity import Identity
 from bg_charm_service.domain.model import CharmRef, CharmSchema
 from bg_charm_service.storage.contract import Store
 from bg_charm_service.storage.records import CharmRecord, Delivery, SentBefore
-from bg_charm_service.storage.sqlite.store.events import deliveries, idempotency
+from bg_charm_service.storage.sql.store.events import deliveries, idempotency
 from tests.contract.engine import Engine
 
 OWNER = Identity.from_passphrase("the owner")

@@ -38,7 +38,7 @@ ready_key = command.ready_key
 command.ready_key = lambda file: (ready_key(file), end())
 """,
     "inside the transaction": """
-from bg_charm_service.storage.sqlite.store.data_keys import Secrets
+from bg_charm_service.storage.sql.store.data_keys import Secrets
 hand_over = Secrets.hand_over
 Secrets.hand_over = lambda *arguments: (hand_over(*arguments), end())
 """,

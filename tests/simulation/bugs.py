@@ -35,10 +35,11 @@ from bg_charm_service.service.notices.delivery import NoticeDelivery
 from bg_charm_service.service.token_keeper import TokenKeeper, _Asked
 from bg_charm_service.sign_in.messages import AnswerKind, ProviderAnswer
 from bg_charm_service.storage.records import CharmRecord, Claim, NewJob, ScheduleEntry
+from bg_charm_service.storage.sql.job_queue import sql
+from bg_charm_service.storage.sql.job_queue.poll_batches import PollBatches
+from bg_charm_service.storage.sql.plain_polls import PlainPoll
 from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.job_queue import JobQueue, sql
-from bg_charm_service.storage.sqlite.job_queue.poll_batches import PollBatches
-from bg_charm_service.storage.sqlite.plain_polls import PlainPoll
+from bg_charm_service.storage.sqlite.job_queue import JobQueue
 from bg_charm_service.supervisor.completer import Completer, Settled
 from bg_charm_service.supervisor.dispatcher import Dispatcher
 from bg_charm_service.supervisor.in_flight import InFlight

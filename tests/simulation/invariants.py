@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable, Iterator
 from bg_charm_service.domain.schedules.schedule import out_of_quiet
 from bg_charm_service.domain.schedules.words import NO_WORDS
 from bg_charm_service.service.bootstrap import Service
+from bg_charm_service.storage.sql.plain_polls import PlainPolls
 from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.plain_polls import PlainPolls
 from bg_charm_service.supervisor.planning.timetable import first_time
 from tests.recorded_runs import recorded_runs
 from tests.simulation.disk import FaultyConnection

@@ -16,7 +16,7 @@ import msgspec
 from bg_charm_service.domain.outcomes.backoff import MAX_DELAY_SECONDS
 from bg_charm_service.domain.schedules.schedule import MISSED_AFTER_SECONDS, end_of_quiet, joined
 from bg_charm_service.domain.schedules.words import NO_WORDS, Missed, ScheduleWords
-from bg_charm_service.storage.sqlite.plain_polls import PlainPoll, PlainPolls
+from bg_charm_service.storage.sql.plain_polls import PlainPoll, PlainPolls
 from tests.recorded_runs import runs_in_ring
 from tests.simulation.disk import FaultyConnection
 

@@ -9,8 +9,8 @@ import pytest
 
 from bg_charm_service.storage.contract import Store
 from bg_charm_service.storage.records import KEPT_AUDIT_ENTRIES
+from bg_charm_service.storage.sql.store import open_store
 from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.store import open_store
 from tests.contract.test_access_records import append, make
 
 

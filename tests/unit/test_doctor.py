@@ -10,11 +10,11 @@ import pytest
 
 from bg_charm_service.storage.disk_reserve import DiskReserve
 from bg_charm_service.storage.records import Finding, Severity, Trouble
+from bg_charm_service.storage.sql.store.registrations import Registrations
 from bg_charm_service.storage.sqlite.checks.examination import Doctor
 from bg_charm_service.storage.sqlite.checks.file_checks import file_troubles
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
-from bg_charm_service.storage.sqlite.store.registrations import Registrations
 from tests.unit.test_loop import Bench
 
 #: Damage, what is found then, and whether it can be mended; charm 1 and job 1 are there.

@@ -15,9 +15,9 @@ from persistqueue.serializers import json as json_serializer
 from bg_charm_service.domain.model import CharmRef, Origin
 from bg_charm_service.storage.data_directory import DATABASE_NAME
 from bg_charm_service.storage.records import NewJob
+from bg_charm_service.storage.sql.job_queue import sql as rows
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
-from bg_charm_service.storage.sqlite.job_queue import sql as rows
 
 NOW = 1000.0
 REF = CharmRef("did:key:space", "charm")

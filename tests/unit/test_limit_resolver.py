@@ -10,8 +10,8 @@ import pytest
 from bg_charm_service.domain.limits import LimitChanges, Limits
 from bg_charm_service.domain.model import CharmRef, CharmSchema
 from bg_charm_service.storage.records import CharmRecord
+from bg_charm_service.storage.sql.store import open_store
 from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.store import open_store
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
 
 SERVICE = Limits(timeout_seconds=30.0, memory_bytes=512 * 1024**2)

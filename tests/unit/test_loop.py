@@ -37,10 +37,10 @@ from bg_charm_service.domain.outcomes.policy import FailurePolicy, RunStatus
 from bg_charm_service.storage.contract import Storage
 from bg_charm_service.storage.disk_reserve import RESERVE_NAME, DiskReserve
 from bg_charm_service.storage.records import SUSPECT_DELIVERIES, CharmRecord, Link, Pause
+from bg_charm_service.storage.sql.store import open_store
 from bg_charm_service.storage.sqlite.checks.examination import Doctor
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
-from bg_charm_service.storage.sqlite.store import open_store
 from bg_charm_service.supervisor.charm_switch import CharmSwitch
 from bg_charm_service.supervisor.completer import Completer, CompletionRules, Settled
 from bg_charm_service.supervisor.dispatcher import Dispatcher

@@ -10,10 +10,10 @@ import pytest
 
 from bg_charm_service.domain.errors import DataDirectoryError
 from bg_charm_service.domain.model import RunRecord
+from bg_charm_service.storage.sql.store import open_store
 from bg_charm_service.storage.sqlite import migrations
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.migrations import STEPS, migrate
-from bg_charm_service.storage.sqlite.store import open_store
 
 CHARMS = 100_000
 RUNS = 1

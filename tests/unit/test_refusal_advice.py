@@ -12,8 +12,8 @@ from bg_charm_service.domain.limits import LimitChanges, Limits
 from bg_charm_service.domain.model import CharmRef, CharmSchema, Failure
 from bg_charm_service.domain.outcomes.refusals import Refusal, RefusalKind
 from bg_charm_service.storage.records import CharmRecord
+from bg_charm_service.storage.sql.store import open_store
 from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.store import open_store
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.supervisor.refusal_advice import Place, RefusalAdvice, with_hint
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bg_charm_service.storage.sqlite.sole_writer import ChangeMarks
+from bg_charm_service.storage.sql.sole_writer import ChangeMarks
 
 
 def test_too_many_marks_count_as_changes_of_all() -> None:

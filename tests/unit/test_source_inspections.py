@@ -11,8 +11,8 @@ import pytest
 from bg_charm_service.domain.errors import CompilerError, FailureCause
 from bg_charm_service.domain.limits import LimitChanges, Limits
 from bg_charm_service.domain.model import CharmSchema, Failure, FieldKind, FieldSchema
+from bg_charm_service.storage.sql.store import open_store
 from bg_charm_service.storage.sqlite.database import Database
-from bg_charm_service.storage.sqlite.store import open_store
 from bg_charm_service.supervisor.limit_resolver import LimitResolver
 from bg_charm_service.supervisor.refusal_advice import Place, RefusalAdvice
 from bg_charm_service.supervisor.source_inspections import SourceInspections

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bg_charm_service.domain.errors import InvalidInput
-from bg_charm_service.storage.sqlite.store.links import INSIDE_BYTES, value_at, with_value_at
+from bg_charm_service.storage.sql.store.links import INSIDE_BYTES, value_at, with_value_at
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),

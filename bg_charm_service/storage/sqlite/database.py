@@ -25,15 +25,15 @@ from bg_charm_service.domain.errors import (
     StorageFull,
 )
 from bg_charm_service.storage.records import DiskUsage
+from bg_charm_service.storage.sql.plain_polls import PlainPolls
+from bg_charm_service.storage.sql.sole_writer import SoleWriter
 from bg_charm_service.storage.sqlite.commits import NumberedCommits
 from bg_charm_service.storage.sqlite.copying import copy_database
 from bg_charm_service.storage.sqlite.integrity import problems_of
 from bg_charm_service.storage.sqlite.log_file import LogMark, check_log, log_bytes, see_to_disk
 from bg_charm_service.storage.sqlite.migrations import STEPS, check_version, migrate
 from bg_charm_service.storage.sqlite.open_files import OpenFiles
-from bg_charm_service.storage.sqlite.plain_polls import PlainPolls
 from bg_charm_service.storage.sqlite.schema_version import stored_schema_version
-from bg_charm_service.storage.sqlite.sole_writer import SoleWriter
 from bg_charm_service.storage.whole_files import PARTIAL, discard, publish
 
 #: The write-ahead log is folded into the file at this many pages of 4 kB.

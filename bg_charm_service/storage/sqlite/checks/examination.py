@@ -1,78 +1,15 @@
-"""All checks one after the other, and the mending of what they found."""
+"""The doctor of the built-in engine: the checks of its file, then those of stored data."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from bg_charm_service.domain.errors import StorageError
-from bg_charm_service.storage.contract import Running
-from bg_charm_service.storage.records import Severity, Trouble
-from bg_charm_service.storage.sqlite.checks import (
-    charm_checks,
-    item_checks,
-    job_checks,
-    schema_checks,
-)
-from bg_charm_service.storage.sqlite.checks.findings import Check, Scope
+from bg_charm_service.storage.sql.checks import examination
+from bg_charm_service.storage.sqlite.checks import schema_checks
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
 
-#: The cheap ones, in the order in which they are told. The first one that finds the schema wrong
-#: is the last: the others would ask for what is not there.
-CHECKS: tuple[Check, ...] = (
-    schema_checks.schema,
-    schema_checks.log_size,
-    job_checks.claims,
-    job_checks.batches,
-    job_checks.stuck_jobs,
-    job_checks.live_polls,
-    job_checks.held_jobs,
-    job_checks.dead_letters,
-    job_checks.reminders,
-    job_checks.waits,
-    charm_checks.next_runs,
-    charm_checks.parts_of_charms,
-    charm_checks.leftovers,
-    charm_checks.counts,
-    charm_checks.histories,
-    item_checks.collections,
-)
 
-#: So many things are mended in one transaction.
-_MENDED_AT_ONCE = 50
-
-
-class Doctor:
-    """The checks of one database."""
+class Doctor(examination.Doctor):
+    """The checks of one database file."""
 
     def __init__(self, database: Database, queue: JobQueue) -> None:
-        self._database = database
-        self._queue = queue
-
-    def examine(self, now: float, running: Running | None) -> Iterator[Trouble | None]:
-        """Make every check: None after each slice of 20 ms at most, and what is found."""
-        scope = Scope(self._database, self._queue, now, running)
-        for check in CHECKS:
-            try:
-                for found in check(scope):
-                    yield found
-                    if found is not None and found.check == "schema" and found.mend is None:
-                        return
-            except StorageError as error:
-                yield Trouble("database", Severity.ERROR, f"{error}".rstrip("."))
-
-    def mend(self, trouble: Trouble, now: float, running: Running | None) -> Iterator[None]:
-        """Put right what a check found, a few things in one transaction; None after each."""
-        if trouble.amend is not None:
-            trouble.amend()
-            return
-        assert trouble.mend is not None
-        scope = Scope(self._database, self._queue, now, running)
-        keys = trouble.keys or (None,)
-        for start in range(0, len(keys), _MENDED_AT_ONCE):
-            with self._database.transaction():
-                for key in keys[start : start + _MENDED_AT_ONCE]:
-                    trouble.mend(scope, key)
-            # Before anybody else's turn: what is mended goes past the store.
-            self._database.sole_writer.changes.mark_all()
-            yield None
+        super().__init__(database, queue, (schema_checks.schema, schema_checks.log_size))

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from bg_charm_service.storage.records import Severity, Trouble
-from bg_charm_service.storage.sqlite.checks.findings import Scope
+from bg_charm_service.storage.sql.checks.findings import Scope
 from bg_charm_service.storage.sqlite.migrations import STEPS, migrate
 
 #: The log is cut to 16 MB after each checkpoint; one that grew to this was not folded for long.

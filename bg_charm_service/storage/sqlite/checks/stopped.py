@@ -12,15 +12,15 @@ from pathlib import Path
 
 from bg_charm_service.domain.errors import CannotExamine, DataDirectoryError, ServiceError
 from bg_charm_service.storage.records import Finding, Severity, Trouble
+from bg_charm_service.storage.sql.store.charms import Charms
+from bg_charm_service.storage.sql.store.packages import Packages
+from bg_charm_service.storage.sql.store.runs import Runs
 from bg_charm_service.storage.sqlite.checks.examination import Doctor
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.integrity import problems_in, problems_of
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
 from bg_charm_service.storage.sqlite.migrations import STEPS
 from bg_charm_service.storage.sqlite.schema_version import stored_schema_version
-from bg_charm_service.storage.sqlite.store.charms import Charms
-from bg_charm_service.storage.sqlite.store.packages import Packages
-from bg_charm_service.storage.sqlite.store.runs import Runs
 
 
 def examine_stopped(

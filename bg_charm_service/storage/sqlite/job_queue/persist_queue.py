@@ -1,7 +1,8 @@
 """persist-queue's SQLiteAckQueue, bent onto the database's own connection.
 
-Owns the class's plumbing and nothing of the queue's rules. The only importer of persistqueue.
-What the stock class would do behind the transaction's back (open, commit, close) is refused.
+Owns the class's plumbing and nothing of the queue's rules, which are the same in any database.
+The only importer of persistqueue. What the stock class would do behind the transaction's back
+(open, commit, close) is refused.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import Any, NoReturn
 from persistqueue.serializers import json as json_serializer
 from persistqueue.sqlackqueue import SQLiteAckQueue
 
+from bg_charm_service.storage.records import KEEP_DONE
+from bg_charm_service.storage.sql.job_queue.job_queue import JobQueue as SQLJobQueue
 from bg_charm_service.storage.sqlite.database import Database
 
 
@@ -36,3 +39,20 @@ class StockQueue(SQLiteAckQueue):
 
     put = get = nack = ack_failed = update = _refuse
     clear_acked_data = resume_unack_tasks = shrink_disk_usage = _refuse
+
+
+class JobQueue(SQLJobQueue, StockQueue):  # type: ignore[misc]
+    """The jobs of all charms in the stock queue's table, which a stock queue can read."""
+
+    def __init__(self, database: Database, *, keep_done: int = KEEP_DONE) -> None:
+        StockQueue.__init__(self, database)
+        SQLJobQueue.__init__(self, database, keep_done=keep_done)
+
+    @property
+    def size(self) -> int:
+        """Jobs that wait, as the stock class calls them."""
+        return self._backlog.pending
+
+    def active_size(self) -> int:
+        """Jobs that wait or run, as the stock class calls them."""
+        return self._backlog.pending + self._backlog.claimed

@@ -1,0 +1,1 @@
+"""The checks of stored data, the same in every database; an engine brings those of its own."""
