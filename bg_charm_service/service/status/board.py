@@ -158,7 +158,7 @@ class StatusBoard:
         supervisor: Supervisor,
         operator: Callable[[], str],
     ) -> None:
-        self.about = about
+        self._about = about
         self._operator = operator
         self._store = parts.store
         self._queue = parts.queue
@@ -231,14 +231,14 @@ class StatusBoard:
             healthy=not problems,
             problems=problems,
             backup=self._maintenance.backups.status,
-            running=self.about.is_polling,
+            running=self._about.is_polling,
             pid=os.getpid(),
             operator=self._operator(),
-            data_dir=self.about.data_dir,
+            data_dir=self._about.data_dir,
             node=self._node(),
             started_at=self._started_at,
             uptime_seconds=self._clock.steady() - self._started,
-            interval_seconds=self.about.interval_seconds,
+            interval_seconds=self._about.interval_seconds,
             charms_enabled=enabled,
             charms_disabled=disabled,
             charms_failing=len(self._polled_charms.failing),
@@ -291,13 +291,13 @@ class StatusBoard:
             failing=failing,
             retiring=retiring,
             hosts_down=tuple(self._waiting.hosts()[:MOST_HOSTS]),
-            sandbox=self.about.sandboxing,
+            sandbox=self._about.sandboxing,
             workers=workers,
             last_hour=self._history.last_hour(self._clock.now()),
         )
 
     def _node(self) -> NodeView | None:
-        holder = self.about.holder
+        holder = self._about.holder
         if holder is None:
             return None
         return NodeView("active", holder.node, holder.since, holder.epoch)
@@ -336,7 +336,7 @@ class StatusBoard:
                 f"Runs start {mean_lag_ms / 1000:.0f} s late: raise --max-concurrent or --interval."
             )
             problems.append(Problem(ProblemKind.LATE, text))
-        if self.about.is_polling and (since := self._dispatcher.waiting_since) is not None:
+        if self._about.is_polling and (since := self._dispatcher.waiting_since) is not None:
             waited = steady - since
             if waited > _UNHEALTHY_WAIT_SECONDS:
                 text = f"Jobs wait, but none has begun for {waited:.0f} s: {self._why()}"
