@@ -40,6 +40,9 @@ _LONGEST_WAIT_SECONDS = 0.5
 #: How long the line about a lost lease may take to be written, in seconds.
 _LAST_WORDS_SECONDS = 0.5
 
+#: Clocks may differ by so much, in seconds, since charms may be due as much sooner or later.
+_CLOCK_SECONDS = 5.0
+
 #: A file with a password is not larger, in bytes.
 _MOST_BYTES = 4096
 
@@ -70,6 +73,7 @@ async def active_node(settings: Settings) -> AsyncIterator[Lease | None]:
             node.shown,
             holder.epoch,
         )
+    _warn_of_clock(time.time() - holder.since)
     with closing(found):
         yield found
 
@@ -176,6 +180,17 @@ def _say_why(reason: str) -> None:
         "stored yet runs again. Started again, it stands by",
         reason,
     )
+
+
+def _warn_of_clock(ahead_seconds: float) -> None:
+    """Say it where this machine's clock is not the database's: by it charms are due."""
+    if abs(ahead_seconds) > _CLOCK_SECONDS:
+        logger.bind(event="clock_differs").warning(
+            "The clock of this machine is {:.0f} s {} that of the database: charms are due by it. "
+            "Let both be set by NTP",
+            abs(ahead_seconds),
+            "ahead of" if ahead_seconds > 0 else "behind",
+        )
 
 
 def _told(holder: Holder) -> str:

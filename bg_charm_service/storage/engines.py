@@ -49,13 +49,13 @@ def candidate(url: str, password: str | None, node: str, lease_seconds: float) -
     """
     try:
         # Only then: they are installed where somebody wants them.
-        from bg_charm_service.storage.postgres import lease, session
+        from bg_charm_service.storage.postgres import lease, server
     except ImportError:
         raise DatabaseUnusable(
             "--database takes the extra postgres, which is not installed: "
             "`pip install 'bg-charm-service[postgres]'`"
         ) from None
-    address = session.DatabaseAddress(url, password)
+    address = server.DatabaseAddress(url, password)
     # What is wrong with it is told before anything is waited for.
     address.parts()
     return lease.Candidate(address, node, lease_seconds)

@@ -13,7 +13,7 @@ import pytest
 from bg_charm_service.domain.errors import DatabaseUnusable, InvalidInput, LeaseLost
 from bg_charm_service.storage.node_contract import Holder
 from bg_charm_service.storage.postgres.lease import Candidate, Lease, is_newest
-from bg_charm_service.storage.postgres.session import DatabaseAddress, open_session
+from bg_charm_service.storage.postgres.server import DatabaseAddress, open_session
 from tests.cut_line import CutLine
 from tests.postgres_server import PASSWORD, PostgresServer, postgres_server
 from tests.process.program import wait_until

@@ -16,7 +16,7 @@ import psycopg
 
 from bg_charm_service.domain.errors import DatabaseUnusable, LeaseLost
 from bg_charm_service.storage.node_contract import Holder
-from bg_charm_service.storage.postgres.session import (
+from bg_charm_service.storage.postgres.server import (
     PATIENCE,
     DatabaseAddress,
     SessionConnection,
