@@ -579,7 +579,7 @@ class HopefulDatabase(Database):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._commits.undo_for_good = lambda error: None  # type: ignore[method-assign]
+        self._numbered.undo_for_good = lambda error: None  # type: ignore[method-assign]
 
 
 class TrustingDatabase(Database):

@@ -53,7 +53,11 @@ _Statement = tuple[str, Any, bool]
 
 #: Functions that open transactions for others: a commit point has the name of their caller.
 _CARRIERS = {"CommandContext.change"}
-_DATABASE = {"bg_charm_service.storage.sqlite.database", "bg_charm_service.storage.sqlite.commits"}
+_DATABASE = {
+    "bg_charm_service.storage.sql.transactions",
+    "bg_charm_service.storage.sqlite.database",
+    "bg_charm_service.storage.sqlite.commits",
+}
 
 
 @dataclass(slots=True)

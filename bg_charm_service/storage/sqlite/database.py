@@ -11,7 +11,6 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import tenacity
@@ -19,14 +18,11 @@ import tenacity
 from bg_charm_service.domain.errors import (
     BackupError,
     CannotExamine,
-    ChangeInDoubt,
     DataDirectoryError,
     StorageError,
-    StorageFull,
 )
 from bg_charm_service.storage.records import DiskUsage
-from bg_charm_service.storage.sql.plain_polls import PlainPolls
-from bg_charm_service.storage.sql.sole_writer import SoleWriter
+from bg_charm_service.storage.sql.transactions import StorageErrors, Transactions
 from bg_charm_service.storage.sqlite.commits import NumberedCommits
 from bg_charm_service.storage.sqlite.copying import copy_database
 from bg_charm_service.storage.sqlite.integrity import problems_of
@@ -49,31 +45,19 @@ IN_MEMORY = ":memory:"
 _WAL_LIMIT_BYTES = 16 * 1024 * 1024
 
 
-class Database:
+class Database(Transactions):
     """A connection in autocommit mode, with transactions that nest by joining the outer one."""
+
+    driver_error = sqlite3.Error
 
     def __init__(self, connection: sqlite3.Connection, path: Path | None = None) -> None:
         self.connection = connection
         self._files = OpenFiles(path) if path is not None else None
         self._mark = LogMark(connection, self._files.descriptor) if self._files else None
-        #: So many transactions have written something.
-        self.commits = 0
-        self._depth = 0
-        self._commits = NumberedCommits(connection)
-        #: Takes back what was remembered in the transaction that is open, the newest last.
-        self._on_rollback: list[Callable[[], None]] = []
-        #: What may be remembered because nobody else writes.
-        self.sole_writer = SoleWriter(self._commits, PlainPolls(self.on_rollback))
-        #: Kept as keys, in order, so that asking twice gives one call.
-        self._before_commit: dict[Callable[[], None], None] = {}
-        self._after_commit: list[Callable[[], None]] = []
-        #: Called when something that was written is undone: what was read of it is wrong now.
-        self.on_undo: list[Callable[[], None]] = []
-        #: Called with each failure of the database itself, whoever ran into it.
-        self.on_failure: list[Callable[[StorageError], None]] = []
-        #: Called before something is committed, and by each probe.
-        self.guards: list[Callable[[], None]] = [self._files.check] if self._files else []
-        self._failures = _StorageErrors(self.on_failure)
+        self._numbered = NumberedCommits(connection)
+        super().__init__(self._numbered, StorageErrors(_is_of_the_database, _is_for_room))
+        if self._files is not None:
+            self.guards.append(self._files.check)
 
     @classmethod
     def open(
@@ -127,94 +111,6 @@ class Database:
         except (sqlite3.Error, OSError) as error:
             raise _cannot_open(path, error) from None
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Commit what is written inside, all or nothing; inside another one, join it.
-
-        Raises StorageError when the database itself fails, ChangeInDoubt when a crash could bring
-        the change back, CommitInDoubt when nobody can tell whether it was made.
-        """
-        if self._depth:
-            self._depth += 1
-            try:
-                yield
-            finally:
-                self._depth -= 1
-            return
-        self._commits.check()
-        try:
-            with self._failures:
-                self._undo()
-                self._commits.begin()
-                self._depth = 1
-                yield
-                self._check_transaction()
-                for callback in self._before_commit:
-                    callback()
-                if self._commits.has_changes:
-                    self.ask_guards()
-                has_written = self._commit()
-                self.commits += has_written
-                if has_written and self._mark is not None:
-                    self._mark.keep()
-        except BaseException:
-            self._after_commit.clear()
-            with suppress(sqlite3.Error):
-                self._undo()
-            self._take_back(0)
-            self._tell_undone()
-            raise
-        finally:
-            self._depth = 0
-            self._before_commit.clear()
-            self._on_rollback.clear()
-        callbacks, self._after_commit = self._after_commit, []
-        for callback in callbacks:
-            callback()
-
-    @contextmanager
-    def savepoint(self) -> Iterator[None]:
-        """Undo what is written inside when it fails, and only that; inside a transaction only."""
-        if not self._depth:
-            raise RuntimeError("a savepoint needs a transaction around it")
-        mark, memory = len(self._after_commit), len(self._on_rollback)
-        self.execute("SAVEPOINT step")
-        try:
-            with self._failures:
-                yield
-        except BaseException:
-            del self._after_commit[mark:]
-            self._take_back(memory)
-            if self.connection.in_transaction:
-                self.execute("ROLLBACK TO step")
-                self.execute("RELEASE step")
-            self._tell_undone()
-            raise
-        self.execute("RELEASE step")
-
-    def before_commit(self, callback: Callable[[], None]) -> None:
-        """Call once, as the last part of the transaction, however often asked; at once outside."""
-        if self._depth:
-            self._before_commit[callback] = None
-        else:
-            callback()
-
-    def after_commit(self, callback: Callable[[], None]) -> None:
-        """Call back once the surrounding transaction is on disk; at once outside of one."""
-        if self._depth:
-            self._after_commit.append(callback)
-        else:
-            callback()
-
-    def on_rollback(self, callback: Callable[[], None]) -> None:
-        """Take back what was remembered, the newest first, if what is open is undone."""
-        if self._depth:
-            self._on_rollback.append(callback)
-
-    @property
-    def in_transaction(self) -> bool:
-        return self._depth > 0
-
     @property
     def disk_usage(self) -> DiskUsage:
         """What file and write-ahead log take now; nothing of a database in memory."""
@@ -265,15 +161,6 @@ class Database:
         with self.transaction():
             self.execute("INSERT OR REPLACE INTO totals VALUES ('probes', 1)")
 
-    def ask_guards(self) -> None:
-        """Ask what may refuse a commit, without one; raises StorageError."""
-        try:
-            for guard in self.guards:
-                guard()
-        except StorageError as error:
-            self._failures.tell(error)
-            raise
-
     @property
     def free_pages(self) -> int:
         """Pages of the file that hold nothing."""
@@ -307,9 +194,6 @@ class Database:
         if self._files is not None:
             self._files.close()
 
-    def _commit(self) -> bool:
-        return self._commits.make()
-
     @contextmanager
     def _undone(self) -> Iterator[None]:
         """See to it that a statement that commits by itself, and fails, is undone for good."""
@@ -317,16 +201,8 @@ class Database:
             yield
         except sqlite3.Error as error:
             if not self._depth and _is_of_the_database(error):
-                self._commits.undo_for_good(error)
+                self._numbered.undo_for_good(error)
             raise
-
-    def _take_back(self, mark: int) -> None:
-        while len(self._on_rollback) > mark:
-            self._on_rollback.pop()()
-
-    def _tell_undone(self) -> None:
-        for listener in self.on_undo:
-            listener()
 
     def _check_transaction(self) -> None:
         # SQLite undoes the whole transaction by itself when the disk is full. What is written
@@ -334,39 +210,21 @@ class Database:
         if self._depth and not self.connection.in_transaction:
             raise StorageError("The database undid the transaction after an earlier error.")
 
+    def _run(self, statement: str) -> object:
+        return self.execute(statement)
+
+    @property
+    def _can_go_on(self) -> bool:
+        return self.connection.in_transaction
+
+    def _is_committed(self) -> None:
+        if self._mark is not None:
+            self._mark.keep()
+
     def _undo(self) -> None:
         """Roll back what is open, also what an earlier failure could not roll back."""
         if self.connection.in_transaction:
             self.connection.execute("ROLLBACK")
-
-
-class _StorageErrors:
-    """Raises StorageError where disk or file are to blame, and leaves mistakes of ours alone."""
-
-    def __init__(self, listeners: list[Callable[[StorageError], None]]) -> None:
-        self._listeners = listeners
-
-    def __enter__(self) -> None:
-        """Watch over what is done inside."""
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if isinstance(error, ChangeInDoubt):
-            self.tell(error)
-        elif error is not None and _is_of_the_database(error):
-            kind_told = StorageFull if _is_for_room(error) else StorageError
-            told = kind_told(f"The database cannot be used: {error}")
-            self.tell(told)
-            raise told from error
-
-    def tell(self, error: StorageError) -> None:
-        """Tell everybody who listens."""
-        for listener in self._listeners:
-            listener(error)
 
 
 def _is_of_the_database(error: BaseException) -> bool:
