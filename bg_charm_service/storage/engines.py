@@ -62,11 +62,13 @@ def candidate(url: str, password: str | None, node: str, lease_seconds: float) -
 
 
 def engine_of(lease: Lease) -> Engine:
-    """Give the engine of the database whose lease this is; all of it goes through its session.
+    """Give the engine of the database whose lease this is; all of it goes through its session."""
+    # Only then: its libraries are installed where somebody wants them.
+    from bg_charm_service.storage.postgres.engine import PostgresEngine
+    from bg_charm_service.storage.postgres.lease import Lease as SessionLease
 
-    Raises DatabaseUnusable.
-    """
-    raise DatabaseUnusable("This version has no engine on PostgreSQL.")
+    assert isinstance(lease, SessionLease)
+    return PostgresEngine(lease.connection, node=lease.holder.epoch)
 
 
 @dataclass(frozen=True, slots=True)
