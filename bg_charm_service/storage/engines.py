@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bg_charm_service.storage.contract import Storage
+from bg_charm_service.storage.contract import Engine, Storage
 from bg_charm_service.storage.records import KEEP_DONE
 from bg_charm_service.storage.sql.store import open_store
 from bg_charm_service.storage.sqlite import integrity
@@ -29,6 +29,7 @@ __all__ = [
     "facts_of",
     "file_troubles",
     "locks_of_stopped",
+    "postgres_engine",
     "restore_backup",
 ]
 
@@ -56,3 +57,16 @@ class SQLiteEngine:
         except BaseException:
             database.close()
             raise
+
+
+def postgres_engine(url: str, *, node: int = 0) -> Engine:
+    """Give the engine on PostgreSQL, over a session of its own; opened once.
+
+    `node` is the number by which this process counts its commits. Raises DataDirectoryError where
+    no session can be had.
+    """
+    # Nobody pays for its driver, or has to install it, who does not use it.
+    from bg_charm_service.storage.postgres.engine import PostgresEngine
+    from bg_charm_service.storage.postgres.session import connect
+
+    return PostgresEngine(connect(url), node)

@@ -32,9 +32,10 @@ MAY_IMPORT = {
     "workers/runtime": "sdk workers/protocol workers/sandbox",
     "workers/sandbox": "",
     "workers/protocol": "",
-    "storage": "files storage/sql storage/sqlite",
+    "storage": "files storage/sql storage/sqlite storage/postgres",
     "storage/sql": "storage",
     "storage/sqlite": "storage storage/sql",
+    "storage/postgres": "storage storage/sql",
     "files": "",
     "sdk": "",
     "domain": "",
@@ -49,7 +50,11 @@ PUBLIC_MODULES = {"integration.py", "signing.py"}
 LONGEST_PUBLIC_MODULE_LINES = 30
 
 #: An outside package that only modules in these folders may import.
-OWNERS = {"persistqueue": "storage/sqlite/job_queue", "sqlite3": "storage/sqlite"}
+OWNERS = {
+    "persistqueue": "storage/sqlite/job_queue",
+    "sqlite3": "storage/sqlite",
+    "psycopg": "storage/postgres",
+}
 
 VAGUE_NAMES = {"util", "utils", "common", "helper", "helpers", "misc"}
 
