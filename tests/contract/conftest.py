@@ -8,6 +8,14 @@ import pytest
 
 from bg_charm_service.storage.contract import JobQueue, Store
 from tests.contract.engine import ENGINES, Engine
+from tests.contract.postgres_engine import DATABASES
+
+
+@pytest.fixture(scope="session", autouse=True)
+def server() -> Iterator[None]:
+    """End the server, where a test has started one."""
+    yield
+    DATABASES.stop()
 
 
 @pytest.fixture(params=ENGINES)

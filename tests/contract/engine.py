@@ -14,12 +14,12 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, Protocol
 
-import pytest
-
+from bg_charm_service.domain.errors import ChangeInDoubt, StorageError
 from bg_charm_service.storage.contract import Database, JobQueue, Storage, Store
 from bg_charm_service.storage.engines import SQLiteEngine
-from bg_charm_service.storage.sql.store import charm_lists
 from bg_charm_service.storage.sqlite.database import Database as SQLiteDatabase
+from tests.contract.listing import ways_to_list
+from tests.contract.postgres_engine import Postgres
 from tests.failing_disk import failing, failing_disk, log_syncs_fail
 
 
@@ -29,6 +29,13 @@ def nothing() -> None:
 
 class Engine(Protocol):
     """An open storage engine, empty at first, and what can befall it."""
+
+    #: What is told of a change that could not be undone for good: ChangeInDoubt, or StorageError
+    #: where that cannot be.
+    in_doubt: type[StorageError]
+
+    #: Whether room that is free is given back when asked for, not by a server.
+    gives_back: bool
 
     @property
     def storage(self) -> Storage:
@@ -112,6 +119,9 @@ class _LateConnection(sqlite3.Connection):
 
 class SQLite:
     """The engine of a single machine: a SQLite file."""
+
+    in_doubt: type[StorageError] = ChangeInDoubt
+    gives_back = True
 
     def __init__(self) -> None:
         self._root = Path(mkdtemp(prefix="engine-"))
@@ -222,8 +232,7 @@ class SQLite:
             yield
 
     def ways_to_list(self) -> list[AbstractContextManager[None]]:
-        walking, looking_twice, from_few = (0, 4000), (0, 3), (2000, 3)
-        return [_listing(*bounds) for bounds in (walking, looking_twice, from_few)]
+        return ways_to_list()
 
     def close(self) -> None:
         self.storage.close()
@@ -237,13 +246,5 @@ class SQLite:
         return self.database.connection
 
 
-@contextmanager
-def _listing(few: int, first_look: int) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(charm_lists, "FEW", few)
-        patch.setattr(charm_lists, "FIRST_LOOK", first_look)
-        yield
-
-
 #: Every engine that has to keep the contract.
-ENGINES: dict[str, Callable[[], Engine]] = {"sqlite": SQLite}
+ENGINES: dict[str, Callable[[], Engine]] = {"sqlite": SQLite, "postgres": Postgres}

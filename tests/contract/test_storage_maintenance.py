@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 
 import pytest
@@ -93,12 +94,13 @@ def test_room_is_given_back(engine: Engine) -> None:
     with engine.transaction():
         assert 100 == engine.store.charms.purge_removed(NOW + 1, limit=100)
     free = engine.database.free_pages
-    assert free >= 100
+    assert free >= 100 if engine.gives_back else free == 0
 
     engine.database.give_back(60)
 
     # The engine's own map of pages may take one of them.
-    assert 60 <= free - engine.database.free_pages <= 61
+    given_back = free - engine.database.free_pages
+    assert 60 <= given_back <= 61 if engine.gives_back else given_back == 0
     with engine.transaction(), pytest.raises(RuntimeError):
         engine.database.give_back(1)
 
@@ -174,7 +176,7 @@ def test_room_on_disk_is_told(engine: Engine) -> None:
     """It grows with what is stored, whether that lies in the data or in the log of it."""
     before = engine.database.disk_usage
     with engine.transaction():
-        add(engine, "x" * 500_000)
+        add(engine, "x", b'"%s"' % random.Random(1).randbytes(250_000).hex().encode())
     after = engine.database.disk_usage
     assert after.data_bytes + after.log_bytes >= before.data_bytes + before.log_bytes + 500_000
 

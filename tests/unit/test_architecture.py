@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "storage": "files storage/postgres storage/sql storage/sqlite",
     "storage/sql": "storage",
     "storage/sqlite": "storage storage/sql",
-    "storage/postgres": "storage",
+    "storage/postgres": "storage storage/sql",
     "files": "",
     "sdk": "",
     "domain": "",
