@@ -178,8 +178,6 @@ async def open_service(
         storage = dependencies.engine.open(directory.database_path, keep_done=config.history_jobs)
         try:
             storage.database.guards.append(directory.keep_lock)
-            if dependencies.lease is not None:
-                storage.database.guards.append(dependencies.lease.fence)
             with storage.database.transaction():
                 did = _enter(storage.store, config, directory.path, dependencies.clock.now())
             service = _assemble(config, did, sandboxing, directory, storage, dependencies)

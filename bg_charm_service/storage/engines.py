@@ -68,7 +68,21 @@ def engine_of(lease: Lease) -> Engine:
     from bg_charm_service.storage.postgres.lease import Lease as SessionLease
 
     assert isinstance(lease, SessionLease)
-    return PostgresEngine(lease.connection, node=lease.holder.epoch)
+    return _FencedEngine(PostgresEngine(lease.connection, node=lease.holder.epoch), lease)
+
+
+@dataclass(frozen=True, slots=True)
+class _FencedEngine:
+    """An engine that commits nothing for a node that lost its lease."""
+
+    engine: Engine
+    lease: Lease
+
+    def open(self, path: Path, *, keep_done: int = KEEP_DONE) -> Storage:
+        """Open what is there."""
+        storage = self.engine.open(path, keep_done=keep_done)
+        storage.database.guards.append(self.lease.fence)
+        return storage
 
 
 @dataclass(frozen=True, slots=True)

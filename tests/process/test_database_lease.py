@@ -6,11 +6,13 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from bg_charm_service.domain.errors import DatabaseUnusable, InvalidInput, LeaseLost
+from bg_charm_service.storage.engines import engine_of
 from bg_charm_service.storage.node_contract import Holder
 from bg_charm_service.storage.postgres.lease import Candidate, Lease, is_newest
 from bg_charm_service.storage.postgres.server import DatabaseAddress, open_session
@@ -151,6 +153,20 @@ def test_nobody_takes_it_between_fence_and_commit(url: str) -> None:
         with candidate(url, "b", 1.0) as waiting, pytest.raises(DatabaseUnusable):
             # It has the lock, and may not begin an epoch.
             waiting.ask(Told())
+
+
+def test_the_engine_commits_nothing_in_an_old_epoch(url: str, tmp_path: Path) -> None:
+    """Even through a session that lives, an engine refuses what a former holder wants to commit."""
+    with holding(url, "a") as lease, psycopg.connect(url, autocommit=True) as other:
+        storage = engine_of(lease).open(tmp_path)
+        with storage.database.transaction():
+            storage.store.spaces.ensure("did:key:kept", name="kept", owner="did:key:me", now=1.0)
+        # As if the lock had been another's meanwhile, and nobody had ended this session.
+        other.execute("UPDATE node_lease SET epoch = epoch + 1")
+        with pytest.raises(LeaseLost, match="another node"), storage.database.transaction():
+            storage.store.spaces.ensure("did:key:late", name="late", owner="did:key:me", now=1.0)
+        assert storage.store.spaces.find("did:key:kept") is not None
+        assert storage.store.spaces.find("did:key:late") is None
 
 
 @pytest.mark.parametrize("begin", ["", "BEGIN"], ids=["idle", "in a transaction"])
