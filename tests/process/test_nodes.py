@@ -13,6 +13,7 @@ from bg_charm_service.daemon.node import LEASE_LOST
 from tests.cut_line import CutLine
 from tests.postgres_server import PostgresServer, postgres_server
 from tests.process.running import (
+    Refused,
     RunningCharm,
     Service,
     wait_until_ended,
@@ -156,6 +157,8 @@ def test_each_node_says_what_it_is(nodes: Nodes, tmp_path: Path) -> None:
     for command, words in (("backup", "pg_dump"), ("restore", "pg_restore")):
         refused = nodes.a.cli(command, str(tmp_path / "file"))
         assert (2, True) == (refused.returncode, words in refused.stderr), refused.stderr
+    with pytest.raises(Refused, match="pg_dump"):
+        nodes.a.request("POST", "/api/backups", {"path": str(tmp_path / "file")})
     nodes.a.add()
     assert 0 == nodes.a.stop()
     nodes.b.wait_for("started")
