@@ -57,11 +57,7 @@ async def active_node(settings: Settings) -> AsyncIterator[Lease | None]:
     if settings.database is None:
         yield None
         return
-    if settings.backup_every_seconds is not None:
-        raise InvalidInput(
-            "--backup-every copies a file, and --database has none: let the server make backups, "
-            "by pg_dump or an archive of its log (docs/scaling.md)."
-        )
+    _refuse_backups(settings)
     with closing(make_candidate(settings)) as node:
         found = await asyncio.to_thread(node.ask, _end_without_lease)
         if isinstance(found, Holder):
@@ -76,6 +72,13 @@ async def active_node(settings: Settings) -> AsyncIterator[Lease | None]:
     _warn_of_clock(time.time() - holder.since)
     with closing(found):
         yield found
+
+
+def check_database(settings: Settings) -> None:
+    """Raise what a start would refuse of the settings of a shared database; nobody is asked."""
+    if settings.database is not None:
+        _refuse_backups(settings)
+        make_candidate(settings).close()
 
 
 @contextmanager
@@ -105,6 +108,14 @@ def make_candidate(settings: Settings) -> Candidate:
     return engines.candidate(
         settings.database, _password(settings.database_password_file), name, settings.lease_seconds
     )
+
+
+def _refuse_backups(settings: Settings) -> None:
+    if settings.backup_every_seconds is not None:
+        raise InvalidInput(
+            "--backup-every copies a file, and --database has none: let the server make backups, "
+            "by pg_dump or an archive of its log (docs/scaling.md)."
+        )
 
 
 async def _stand_by(settings: Settings, node: Candidate, holder: Holder) -> Lease:

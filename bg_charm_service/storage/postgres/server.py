@@ -41,6 +41,7 @@ _REASONS = (
     ("no password supplied", "it wants a password. Write it into a file of mode 0600, and give "
      "--database-password=@FILE"),
     ("failed to resolve host", "there is no host of that name"),
+    ("Name or service not known", "there is no host of that name"),
     ("could not translate host name", "there is no host of that name"),
     ("does not support SSL", "it speaks no TLS, which the sslmode of the address asks for"),
     ("root certificate file", "sslmode=verify-full and verify-ca need the certificate of its "
