@@ -190,7 +190,7 @@ class Postgres:
     def open_copy(self, path: Path) -> Storage:
         url = DATABASES.server.create_database()
         self._copies.append(url)
-        command = [_program("pg_restore"), "--exit-on-error", f"--dbname={url}", path]
+        command = [_program("pg_restore"), "--exit-on-error", f"--dbname={url}", str(path)]
         subprocess.run(command, check=True)
         return PostgresEngine(connect(url)).open()
 
