@@ -24,7 +24,7 @@ from bg_charm_service.storage.contract import Storage
 from bg_charm_service.storage.postgres.database import Database
 from bg_charm_service.storage.postgres.engine import PostgresEngine
 from bg_charm_service.storage.postgres.session import Session, connect
-from tests.contract.listing import ways_to_list
+from tests.contract.listing import FILL_AUDIT, ways_to_list
 from tests.postgres_server import PostgresServer, postgres_server
 
 #: Empties every table but the one that says which schema it is.
@@ -233,6 +233,11 @@ class Postgres:
             yield
         finally:
             self._session.refused = 0
+
+    def fill_audit(self, count: int) -> None:
+        assert isinstance(self.database, Database)
+        with self.database.transaction():
+            self.database.executemany(FILL_AUDIT, ((float(at + 1),) for at in range(count)))
 
     def ways_to_list(self) -> list[AbstractContextManager[None]]:
         return ways_to_list()
