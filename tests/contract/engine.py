@@ -5,6 +5,7 @@ The tests know transactions, a store and a queue; how an engine keeps them is it
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -92,6 +93,9 @@ class Engine(Protocol):
 
     def fill_audit(self, count: int) -> None:
         """Add so many entries to the audit log, each at the time of its number, as one change."""
+
+    def refusal(self, statement: str) -> str | None:
+        """Prepare a statement of queue or store; give what the engine has against it."""
 
     def ways_to_list(self) -> list[AbstractContextManager[None]]:
         """Give each way in which lists of charms may be found, to be gone inside."""
@@ -238,6 +242,22 @@ class SQLite:
         assert isinstance(self.database, SQLiteDatabase)
         with self.database.transaction():
             self.database.executemany(FILL_AUDIT, ((float(at + 1),) for at in range(count)))
+
+    def refusal(self, statement: str) -> str | None:
+        names = re.findall(r"(?<!\w):([a-z_]+)", statement)
+        places = 1 + len(re.findall(r"\?", statement))
+        values: Any = dict.fromkeys(names)
+        while True:
+            try:
+                self._connection.execute(f"EXPLAIN {statement}", values or [None] * places)
+            except sqlite3.ProgrammingError as error:
+                if "Incorrect number of bindings" not in str(error) or not places:
+                    return str(error)
+                places -= 1
+            except sqlite3.Error as error:
+                return str(error)
+            else:
+                return None
 
     def ways_to_list(self) -> list[AbstractContextManager[None]]:
         return ways_to_list()

@@ -22,6 +22,7 @@ from psycopg import RawCursor, errors
 from bg_charm_service.domain.errors import StorageError
 from bg_charm_service.storage.contract import Storage
 from bg_charm_service.storage.postgres.database import Database
+from bg_charm_service.storage.postgres.dialect import translate
 from bg_charm_service.storage.postgres.engine import PostgresEngine
 from bg_charm_service.storage.postgres.session import Session, connect
 from tests.contract.listing import FILL_AUDIT, ways_to_list
@@ -238,6 +239,15 @@ class Postgres:
         assert isinstance(self.database, Database)
         with self.database.transaction():
             self.database.executemany(FILL_AUDIT, ((float(at + 1),) for at in range(count)))
+
+    def refusal(self, statement: str) -> str | None:
+        connection = self._session.connection
+        try:
+            connection.execute(f"PREPARE tried AS {translate(statement).with_key}")
+            connection.execute("DEALLOCATE tried")
+        except psycopg.Error as error:
+            return str(error)
+        return None
 
     def ways_to_list(self) -> list[AbstractContextManager[None]]:
         return ways_to_list()
