@@ -5,6 +5,7 @@ The tests know transactions, a store and a queue; how an engine keeps them is it
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from bg_charm_service.domain.errors import ChangeInDoubt, StorageError
 from bg_charm_service.storage.contract import Database, JobQueue, Storage, Store
 from bg_charm_service.storage.engines import SQLiteEngine
 from bg_charm_service.storage.sqlite.database import Database as SQLiteDatabase
-from tests.contract.listing import ways_to_list
+from tests.contract.listing import FILL_AUDIT, ways_to_list
 from tests.contract.postgres_engine import Postgres
 from tests.failing_disk import failing, failing_disk, log_syncs_fail
 
@@ -89,6 +90,12 @@ class Engine(Protocol):
 
     def unsynced(self, count: int) -> AbstractContextManager[None]:
         """Let so many commits inside fail that are written already, and that a crash may find."""
+
+    def fill_audit(self, count: int) -> None:
+        """Add so many entries to the audit log, each at the time of its number, as one change."""
+
+    def refusal(self, statement: str) -> str | None:
+        """Prepare a statement of queue or store; give what the engine has against it."""
 
     def ways_to_list(self) -> list[AbstractContextManager[None]]:
         """Give each way in which lists of charms may be found, to be gone inside."""
@@ -230,6 +237,27 @@ class SQLite:
     def unsynced(self, count: int) -> Iterator[None]:
         with failing(sync=log_syncs_fail(count)):
             yield
+
+    def fill_audit(self, count: int) -> None:
+        assert isinstance(self.database, SQLiteDatabase)
+        with self.database.transaction():
+            self.database.executemany(FILL_AUDIT, ((float(at + 1),) for at in range(count)))
+
+    def refusal(self, statement: str) -> str | None:
+        names = re.findall(r"(?<!\w):([a-z_]+)", statement)
+        places = 1 + len(re.findall(r"\?", statement))
+        values: Any = dict.fromkeys(names)
+        while True:
+            try:
+                self._connection.execute(f"EXPLAIN {statement}", values or [None] * places)
+            except sqlite3.ProgrammingError as error:
+                if "Incorrect number of bindings" not in str(error) or not places:
+                    return str(error)
+                places -= 1
+            except sqlite3.Error as error:
+                return str(error)
+            else:
+                return None
 
     def ways_to_list(self) -> list[AbstractContextManager[None]]:
         return ways_to_list()

@@ -1,4 +1,4 @@
-"""The ways in which lists of charms may be found, whatever the engine."""
+"""What the engines of the tests have in common: the ways to list charms, and a text."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from contextlib import AbstractContextManager, contextmanager
 import pytest
 
 from bg_charm_service.storage.sql.store import charm_lists
+
+#: Adds an entry to the audit log, at a time.
+FILL_AUDIT = """INSERT INTO audit (at, caller, action, space, charm_id, detail)
+    VALUES (?, 'somebody', 'change', '', '', '')"""
 
 
 def ways_to_list() -> list[AbstractContextManager[None]]:

@@ -22,9 +22,10 @@ from psycopg import RawCursor, errors
 from bg_charm_service.domain.errors import StorageError
 from bg_charm_service.storage.contract import Storage
 from bg_charm_service.storage.postgres.database import Database
+from bg_charm_service.storage.postgres.dialect import translate
 from bg_charm_service.storage.postgres.engine import PostgresEngine
 from bg_charm_service.storage.postgres.session import Session, connect
-from tests.contract.listing import ways_to_list
+from tests.contract.listing import FILL_AUDIT, ways_to_list
 from tests.postgres_server import PostgresServer, postgres_server
 
 #: Empties every table but the one that says which schema it is.
@@ -190,7 +191,7 @@ class Postgres:
     def open_copy(self, path: Path) -> Storage:
         url = DATABASES.server.create_database()
         self._copies.append(url)
-        command = [_program("pg_restore"), "--exit-on-error", f"--dbname={url}", path]
+        command = [_program("pg_restore"), "--exit-on-error", f"--dbname={url}", str(path)]
         subprocess.run(command, check=True)
         return PostgresEngine(connect(url)).open()
 
@@ -233,6 +234,20 @@ class Postgres:
             yield
         finally:
             self._session.refused = 0
+
+    def fill_audit(self, count: int) -> None:
+        assert isinstance(self.database, Database)
+        with self.database.transaction():
+            self.database.executemany(FILL_AUDIT, ((float(at + 1),) for at in range(count)))
+
+    def refusal(self, statement: str) -> str | None:
+        connection = self._session.connection
+        try:
+            connection.execute(f"PREPARE tried AS {translate(statement).with_key}")
+            connection.execute("DEALLOCATE tried")
+        except psycopg.Error as error:
+            return str(error)
+        return None
 
     def ways_to_list(self) -> list[AbstractContextManager[None]]:
         return ways_to_list()

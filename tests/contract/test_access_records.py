@@ -91,8 +91,9 @@ def test_the_audit_log_is_read_from_the_newest(store: Store) -> None:
 
 def test_the_audit_log_is_bounded(engine: Engine) -> None:
     """Only what a hundred thousand newer entries stand before is dropped."""
+    engine.fill_audit(KEPT_AUDIT_ENTRIES)
     with engine.transaction():
-        for number in range(1, KEPT_AUDIT_ENTRIES + 3):
+        for number in range(KEPT_AUDIT_ENTRIES + 1, KEPT_AUDIT_ENTRIES + 3):
             append(engine.store, number)
     audit = engine.store.audit
     assert [KEPT_AUDIT_ENTRIES + 2] == [int(each.at) for each in audit.newest(None, 1)]

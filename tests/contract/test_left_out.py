@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 
-import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bg_charm_service.domain.model import Origin
 from bg_charm_service.storage.contract import JobQueue
 from bg_charm_service.storage.records import CharmRecord, Claim, Pausing
 from tests.contract.engine import ENGINES, Engine
+from tests.contract.examples import on_each_engine
 from tests.contract.test_store import add_charm
 
 NOW = 1000.0
@@ -112,9 +111,11 @@ steps = st.one_of(
 )
 
 
-@pytest.mark.parametrize("name", ENGINES)
-@settings(max_examples=30)
-@given(owners=st.lists(integrations, min_size=6, max_size=6), script=st.lists(steps, max_size=25))
+@on_each_engine(
+    30,
+    owners=st.lists(integrations, min_size=6, max_size=6),
+    script=st.lists(steps, max_size=25),
+)
 def test_claims_are_those_of_the_plain_rule(
     name: str, owners: list[str], script: list[tuple[str, object, object]]
 ) -> None:

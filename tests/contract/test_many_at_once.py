@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bg_charm_service.domain.errors import FailureCause
@@ -20,6 +19,7 @@ from bg_charm_service.domain.model import (
 from bg_charm_service.storage.contract import Store
 from bg_charm_service.storage.records import INLINE_BYTES, CharmRecord, ScheduleEntry
 from tests.contract.engine import ENGINES
+from tests.contract.examples import on_each_engine
 
 OWNER = Identity.from_passphrase("the owner").did()
 SPACE = "did:key:space"
@@ -123,9 +123,7 @@ def test_written_fields(store: Store, charms: list[CharmRecord]) -> None:
     assert (b"3", {}) == (found[second]["count"].value, found[third])
 
 
-@pytest.mark.parametrize("name", ENGINES)
-@settings(max_examples=50, deadline=None)
-@given(pairs=st.lists(st.tuples(healths, healths), min_size=1, max_size=5))
+@on_each_engine(50, pairs=st.lists(st.tuples(healths, healths), min_size=1, max_size=5))
 def test_health_ends_as_given(name: str, pairs: list[tuple[CharmHealth, CharmHealth]]) -> None:
     """Whatever changed between two records, the charm has the second one then."""
     engine = ENGINES[name]()

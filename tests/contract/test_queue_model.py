@@ -651,3 +651,13 @@ class OnSQLite(QueueMachine):
 
 TestQueueOnSQLite = OnSQLite.TestCase
 TestQueueOnSQLite.settings = settings(max_examples=120, stateful_step_count=40)
+
+
+class OnPostgres(QueueMachine):
+    """The queue on a server."""
+
+    open_engine = ENGINES["postgres"]
+
+
+TestQueueOnPostgres = OnPostgres.TestCase
+TestQueueOnPostgres.settings = settings(max_examples=15, stateful_step_count=40, deadline=None)

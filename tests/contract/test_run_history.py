@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
@@ -19,6 +18,7 @@ from bg_charm_service.domain.web.requests import HttpRequest
 from bg_charm_service.storage.contract import Store
 from bg_charm_service.storage.records import BroughtNear, Pruned, RunOutcome
 from tests.contract.engine import ENGINES, Engine
+from tests.contract.examples import on_each_engine
 from tests.contract.test_store import NOW, add_charm
 
 ASKED = HttpRequest(1, "GET", "h.example", "/a", 200, 1.5, 10, attempt=1, fault="")
@@ -151,9 +151,7 @@ class Undo(Exception):
     """Raised to undo what was done."""
 
 
-@pytest.mark.parametrize("name", ENGINES)
-@settings(max_examples=40, deadline=None)
-@given(keep=st.sampled_from([1, 3, 8, 11, 30]), done=st.lists(steps, max_size=10))
+@on_each_engine(40, keep=st.sampled_from([1, 3, 8, 11, 30]), done=st.lists(steps, max_size=10))
 def test_history_is_what_was_recorded(name: str, keep: int, done: list[tuple[str, object]]) -> None:
     """Whatever is done in between; runs of another charm stay what they are."""
     engine = ENGINES[name]()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bg_charm_service.domain.model import CharmRef, Origin
 from tests.contract.engine import ENGINES, Engine
+from tests.contract.examples import on_each_engine
 
 NOW = 1000.0
 REF = CharmRef("did:key:space", "charm")
@@ -146,9 +145,7 @@ steps = st.one_of(
 )
 
 
-@pytest.mark.parametrize("name", ENGINES)
-@settings(max_examples=50, deadline=None)
-@given(script=st.lists(steps, max_size=30))
+@on_each_engine(50, script=st.lists(steps, max_size=30))
 def test_due_times_are_those_of_a_plain_table(
     name: str, script: list[tuple[str, int, float]]
 ) -> None:

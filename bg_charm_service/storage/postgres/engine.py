@@ -20,6 +20,10 @@ from bg_charm_service.storage.sql.checks.examination import Doctor
 from bg_charm_service.storage.sql.job_queue import JobQueue
 from bg_charm_service.storage.sql.store import open_store
 
+#: Every statement has its index, and small tables grow: a plan that reads a whole table, since
+#: nothing is known of it yet, or not any more, would stay too slow for long.
+_PLANS = "SET enable_seqscan = off; SET jit = off"
+
 #: What is committed is on disk, whatever the server would do otherwise.
 _DURABLE = """SELECT set_config('synchronous_commit', 'on', false)
     WHERE current_setting('synchronous_commit') = 'off'"""
@@ -47,6 +51,7 @@ class PostgresEngine:
         """
         session = self.session(self.connection)
         try:
+            session.run_script(_PLANS)
             session.run(_DURABLE)
             migrate(session)
             database = Database(session, node=self.node, pg_dump=self.pg_dump)

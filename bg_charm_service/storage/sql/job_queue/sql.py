@@ -106,7 +106,7 @@ FIND_SEND = """SELECT 1 FROM ack_queue_jobs
 HOLDS = "SELECT 1 FROM ack_queue_jobs WHERE _id = ? AND status = 2 AND fence = ?"
 COUNT_LIVE = "SELECT count(*) FROM ack_queue_jobs WHERE charm_key = ? AND status IN (1, 2)"
 COUNT_SOME_LIVE = """SELECT count(*) FROM (SELECT 1 FROM ack_queue_jobs
-    WHERE charm_key = ? AND status IN (1, 2) LIMIT ?) AS some"""
+    WHERE charm_key = ? AND status IN (1, 2) LIMIT ?) AS few"""
 COUNT_ALL = f"SELECT status, count(*) FROM ack_queue_jobs WHERE {_IS_JOB} GROUP BY status"
 WAITING = "SELECT DISTINCT run_at, space_key FROM ack_queue_jobs WHERE status = 1"
 

@@ -94,7 +94,7 @@ class Notices:
         """How many different things a charm has said since a moment; `limit` for as many."""
         (count,) = self._database.row(
             "SELECT count(*) FROM (SELECT 1 FROM notices WHERE kind = 'charm' AND charm_key = ?"
-            " AND noted_at > ? LIMIT ?) AS some",
+            " AND noted_at > ? LIMIT ?) AS few",
             (charm_key, steady, limit),
         )
         return int(count)
@@ -173,7 +173,7 @@ class Notices:
 
     def _are_many(self) -> bool:
         (count,) = self._database.row(
-            "SELECT count(*) FROM (SELECT 1 FROM notices WHERE taken_at IS NULL LIMIT ?) AS some",
+            "SELECT count(*) FROM (SELECT 1 FROM notices WHERE taken_at IS NULL LIMIT ?) AS few",
             (MOST_WAITING,),
         )
         return int(count) >= MOST_WAITING

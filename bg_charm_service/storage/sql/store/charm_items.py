@@ -113,7 +113,7 @@ class CharmItems:
         if collection_key is None:
             return seen.count == 0
         count, newest = self._database.row(
-            f"SELECT count(*), max(version) FROM (SELECT version {_BEHIND}) AS some",
+            f"SELECT count(*), max(version) FROM (SELECT version {_BEHIND}) AS few",
             (collection_key, seen.after, seen.upto, seen.count + 1),
         )
         base = collection_key << _BASE_BITS

@@ -138,7 +138,7 @@ class Charms:
         """Charms in order of their keys, from behind key `after`."""
         rows = self._database.rows(
             f"SELECT {COLUMNS} FROM charms WHERE charm_key > ?1 AND removed_at IS NULL"
-            " AND (?2 IS NULL OR space = ?2) ORDER BY charm_key LIMIT ?3",
+            " AND space = coalesce(?2, space) ORDER BY charm_key LIMIT ?3",
             (after, space, limit),
         )
         return [charm_record(row) for row in rows]
