@@ -126,7 +126,7 @@ class Database(Protocol):
 
     @property
     def free_pages(self) -> int:
-        """Pages on disk that hold nothing, of 4 kB."""
+        """Pages on disk that hold nothing, of 4 kB; 0 where a server sees to these by itself."""
 
     def give_back(self, pages: int) -> None:
         """Return up to so many free pages, one at least; outside of a transaction only."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bg_charm_service.storage.contract import Engine, Storage
+from bg_charm_service.storage.contract import Storage
 from bg_charm_service.storage.records import KEEP_DONE
 from bg_charm_service.storage.sql.store import open_store
 from bg_charm_service.storage.sqlite import integrity
@@ -21,6 +22,9 @@ from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.integrity import facts_of
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
 from bg_charm_service.storage.sqlite.restore import restore_backup
+
+if TYPE_CHECKING:
+    from bg_charm_service.storage.postgres.engine import PostgresEngine
 
 __all__ = [
     "FILE_CHECKER",
@@ -59,7 +63,7 @@ class SQLiteEngine:
             raise
 
 
-def postgres_engine(url: str, *, node: int = 0) -> Engine:
+def postgres_engine(url: str, *, node: int = 0) -> PostgresEngine:
     """Give the engine on PostgreSQL, over a session of its own; opened once.
 
     `node` is the number by which this process counts its commits. Raises DataDirectoryError where
