@@ -838,8 +838,20 @@ BUGS = (
         "and shows",
     ),
     (
-        Bug("done jobs pile up", sql=(("WHERE status = 5 AND _id", "WHERE status = 55 AND _id"),)),
+        Bug(
+            "done jobs pile up",
+            sql=(("status = 5 AND origin <> 'batch' AND _id", "status = 55 AND _id"),),
+            world=brief(charms=1, takers=4, workers=4, spaces=4, moments=120),
+        ),
         "finished jobs are kept",
+    ),
+    (
+        Bug(
+            "batches that are over pile up",
+            sql=(("AND origin = 'batch'", "AND origin = 'none'"),),
+            world=brief(charms=2, run_seconds=0.2, polls=400, rates=NEVER),
+        ),
+        "batches that are over are kept",
     ),
     (
         Bug(
@@ -970,7 +982,7 @@ BUGS = (
     (
         Bug(
             "polls of a batch are lost with their life",
-            sql=(("AND origin = 'batch' ORDER", "LIMIT 0 --"),),
+            sql=(("origin = 'batch' ORDER", "status = 77 ORDER"),),
         ),
         "are claimed|and shows|while job",
     ),

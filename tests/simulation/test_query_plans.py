@@ -237,7 +237,7 @@ def test_services_at_work_ask_for_much(statements: list[str]) -> None:
         "INSERT INTO ack_queue_jobs",
         "SET status = 2, fence = fence + 1",
         "SET status = 1, run_at = ?",
-        "SELECT data, :now, 1, space_key",
+        "SELECT :new, data, :now, 1, space_key",
         "INSERT INTO runs",
         "FROM runs INDEXED BY runs_by_age",
         "UPDATE cells",
