@@ -265,6 +265,9 @@ class JobQueue(Backlog, Protocol):
     changes nothing, and is told so by False. All methods join the transaction around them.
     """
 
+    def close(self) -> None:
+        """Let the next life go on with the id that is next; closing twice is fine."""
+
     def recount(self) -> None:
         """Count and hint anew, after a repair changed what is stored."""
 
@@ -533,6 +536,7 @@ class Storage:
 
     def close(self) -> None:
         """Let go; closing twice is fine."""
+        self.queue.close()
         self.database.close()
 
 
