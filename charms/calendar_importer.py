@@ -46,11 +46,10 @@ COLD = "has not answered in time: some servers read all items first; it is asked
 #: So many items are noted as to be fetched, or forgotten, in a run.
 MOST_NOTED = 6000
 
-#: A run begins nothing more when it has so much time left, in seconds, or so little room: of bytes,
-#: and of the 20,000 keys that it may touch.
+#: A run begins nothing more when it has so little left: in seconds, in bytes, and in keys.
 ENOUGH_SECONDS = 5.0
 ENOUGH_BYTES = 100_000
-MOST_KEYS = 18_000
+ENOUGH_KEYS = 2000
 
 #: What one item of a calendar may have in the window, all its events together, in bytes.
 LARGEST_ITEM = 2_000_000
@@ -153,7 +152,7 @@ class CalendarImporter(Charm):
     worked_out: str | None = None  # up to this item, for another window; None for all
 
     async def bg_updater(self, event: dict[str, Any]) -> None:
-        self._keys, self._is_done = 0, True
+        self._has_begun, self._is_done = False, True
         asked = f"{self.url} {self.user} {sorted(self.only)}"
         if self.read_from != asked and self._has_forgotten_all():
             self.read_from = asked
@@ -292,12 +291,12 @@ class CalendarImporter(Charm):
         """Note what is to be fetched; False where it is more than a run can note."""
         room = max(0, MOST_NOTED - len(self.wanted))
         self.wanted.add(names[:room])
-        self._keys += 2 * len(names[:room])
+        self._has_begun = self._has_begun or bool(names)
         self._is_done = self._is_done and len(names) <= room
         return len(names) <= room
 
     async def _fetch(self, http: HttpClient) -> None:
-        while self.wanted and self._has_room(0, 0):
+        while self.wanted and self._has_room():
             names = self.wanted.first(PORTION)
             # What is here of them is asked for at once, and not for each by itself.
             self.sources.some(names)
@@ -311,7 +310,6 @@ class CalendarImporter(Charm):
                         break
                     done.append(name)
             self.wanted.remove(done)
-            self._keys += len(done)
             if len(done) < len(names):
                 break
         self._is_done = self._is_done and not self.wanted
@@ -398,15 +396,14 @@ class CalendarImporter(Charm):
     def _may_begin(self, size: int = 0, keys: int = 0) -> bool:
         """Whether the run has time and room for something, which is counted as begun."""
         may = self._has_room(size, keys)
-        self._keys += keys + 8
+        self._has_begun = True
         return may
 
-    def _has_room(self, size: int, keys: int) -> bool:
+    def _has_room(self, size: int = 0, keys: int = 0) -> bool:
         """Whether there are time and room for something; for the first thing of a run, always."""
-        has_time = self.context.seconds_left > ENOUGH_SECONDS
-        has_keys = self._keys + keys + 8 < MOST_KEYS
-        has_bytes = self.context.room > size + ENOUGH_BYTES
-        return self._keys == 0 or (has_time and has_keys and has_bytes)
+        return not self._has_begun or self.context.has_room(
+            size + ENOUGH_BYTES, keys + ENOUGH_KEYS, seconds=ENOUGH_SECONDS
+        )
 
     def _calendar_of(self, name: str) -> Followed | None:
         """The calendar that an item is in: the innermost, where one holds another."""

@@ -102,8 +102,8 @@ class DiscordImporter(Charm):
         newest, left = await self._page(http)
         while len(newest) == PAGE and int(newest[-1]["id"]) > self.point + 1:
             # There is more in between: the oldest of that comes first.
-            is_full = self.context.room < ROOM_FOR_PAGE
-            if is_full or left.count == 0 or self.context.seconds_left < SECONDS_FOR_PAGE:
+            has_room = self.context.has_room(ROOM_FOR_PAGE, 2 * PAGE, seconds=SECONDS_FOR_PAGE)
+            if left.count == 0 or not has_room:
                 return self._paused(left.pause if left.count == 0 else 0.0)
             try:
                 page, left = await self._page(http, after=self.point)

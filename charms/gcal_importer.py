@@ -45,11 +45,10 @@ READING = {
 #: So many events come with one page of a list.
 PAGE = 100
 
-#: A run begins nothing more when it has so much time left, in seconds, or so little room: of bytes,
-#: and of the 20,000 keys that it may touch.
+#: A run begins nothing more when it has so little left: in seconds, in bytes, and in keys.
 ENOUGH_SECONDS = 5.0
 ENOUGH_BYTES = 100_000
-MOST_KEYS = 18_000
+ENOUGH_KEYS = 2000
 
 #: What one series may have in the window, all its times together, in bytes; and what is kept of it.
 LARGEST_SERIES = 2_000_000
@@ -189,7 +188,7 @@ class GcalImporter(Charm):
                 "Google was not allowed to let it read calendars: sign in again, and tick the box "
                 "for calendars on Google's page"
             )
-        self._keys, self._is_done, self._has_moved = 0, True, False
+        self._has_begun, self._is_done, self._has_moved = False, True, False
         account = f"{self.auth.user.get('email', '')} {self.base}"
         if self.read_from != account and self._has_forgotten_all():
             self.read_from = account
@@ -310,7 +309,7 @@ class GcalImporter(Charm):
             calendar.page = page.get("nextPageToken") or ""
             if not calendar.page:
                 break
-            if not self._has_room(PAGE * 2, 0):
+            if not self._has_room(keys=PAGE * 2):
                 self._is_done = False
                 return
         if calendar.is_listing:
@@ -342,9 +341,8 @@ class GcalImporter(Charm):
                 else:
                     parts[one["id"]] = part_of(one, calendar.round)
             parts = self._still_needed(parts)
-            self._keys += 1
             if parts == (series.parts if series is not None else {}):
-                if not self._has_room(0, 0):
+                if not self._has_room():
                     return False
             elif not self._put(calendar, name, series_id, parts):
                 return False
@@ -359,7 +357,6 @@ class GcalImporter(Charm):
             if not name.startswith(f"{mark} "):
                 continue
             series = self.sources.get(name)
-            self._keys += 1
             if series is None:
                 continue
             parts = {key: one for key, one in series.parts.items() if one.round >= calendar.round}
@@ -369,7 +366,7 @@ class GcalImporter(Charm):
                 self._is_done = False
                 return
             calendar.swept = name
-            if not self._has_room(0, 0):
+            if not self._has_room():
                 self._is_done = False
                 return
         calendar.swept = None
@@ -436,14 +433,13 @@ class GcalImporter(Charm):
         for name in self._names(self.worked_out):
             calendar = by_mark.get(name.partition(" ")[0])
             series = self.sources.get(name) if calendar is not None else None
-            self._keys += 1
             if calendar is not None and series is not None:
                 if not self._put(calendar, name, series.id, series.parts):
                     self._is_done = False
                     return
                 self._has_moved = True
             self.worked_out = name
-            if not self._has_room(0, 0):
+            if not self._has_room():
                 self._is_done = False
                 return
         self.worked_out = None
@@ -537,15 +533,14 @@ class GcalImporter(Charm):
     def _may_begin(self, size: int = 0, keys: int = 0) -> bool:
         """Whether the run has time and room for something, which is counted as begun."""
         may = self._has_room(size, keys)
-        self._keys += keys + 10
+        self._has_begun = True
         return may
 
-    def _has_room(self, size: int, keys: int) -> bool:
+    def _has_room(self, size: int = 0, keys: int = 0) -> bool:
         """Whether there are time and room for something; for the first thing of a run, always."""
-        has_time = self.context.seconds_left > ENOUGH_SECONDS
-        has_keys = self._keys + keys + 10 < MOST_KEYS
-        has_bytes = self.context.room > size + ENOUGH_BYTES
-        return self._keys == 0 or (has_time and has_keys and has_bytes)
+        return not self._has_begun or self.context.has_room(
+            size + ENOUGH_BYTES, keys + ENOUGH_KEYS, seconds=ENOUGH_SECONDS
+        )
 
     def _window(self) -> tuple[datetime, datetime]:
         today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)

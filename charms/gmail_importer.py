@@ -358,7 +358,7 @@ class GmailImporter(Charm):
         """Take over labels that have changed: they say too whether a mail is still to be kept."""
         enough = self.context.seconds_left / 2
         portion = self.changed[:PORTION]
-        while portion and self.context.room > ROOM and self.context.seconds_left > enough:
+        while portion and self.context.has_room(ROOM, seconds=enough):
             ids, portion = portion[:TOGETHER], portion[TOGETHER:]
             found, fault = await self._get_all(http, ids, "minimal")
             for one, answer in found.items():
@@ -400,7 +400,7 @@ class GmailImporter(Charm):
         """Read the newest of what is wanted, as long as there are time and room."""
         enough = self.context.seconds_left / 2
         portion = self.wanted[:PORTION]
-        while portion and self.context.room > ROOM and self.context.seconds_left > enough:
+        while portion and self.context.has_room(ROOM, seconds=enough):
             ids, portion = portion[:TOGETHER], portion[TOGETHER:]
             found, fault = await self._get_all(http, ids, "full")
             for one, answer in found.items():

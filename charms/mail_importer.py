@@ -209,7 +209,7 @@ class MailImporter(Charm):
             mail = self.mails.get(key_of(uid))
             if mail is not None and has_room:
                 self.mails[key_of(uid)] = mail.model_copy(update={"flags": sorted(flags)})
-                has_room = self.context.room > ROOM_FOR_ONE
+                has_room = self.context.has_room(ROOM_FOR_ONE, 1, seconds=0)
             elif mail is not None:
                 left.append(uid)
         self.changed = str(changed - UidSet.of(set(portion).difference(left)))
@@ -236,7 +236,7 @@ class MailImporter(Charm):
                 if has_unreadable and not isinstance(found, Exception):
                     self.unreadable.remove([key_of(uid)])
                 done.add(uid)
-                if self.context.room < ROOM_FOR_ONE or self.context.seconds_left < enough:
+                if not self.context.has_room(ROOM_FOR_ONE, 2, seconds=enough):
                     return done
         except (MailError, ProviderDown, Wait):
             # What was read is kept; the next run sees whether it is still so.

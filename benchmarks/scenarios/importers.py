@@ -166,15 +166,24 @@ def _charm(
 def _poll_ms(bench: Bench, service: ServiceProcess, path: str) -> float:
     """What a poll takes that finds nothing new, of all processes of the service.
 
-    Nobody asks the service for anything meanwhile: to answer that takes as long as a poll.
+    What the service takes without it, in as long a time just before, is left out. Nobody asks it
+    for anything meanwhile: to answer that takes as long as a poll.
     """
+    seconds = bench.pick(30.0, 10.0)
+    at_rest, _ = _used_seconds(bench, service, seconds)
     service.ask("PUT", f"{path}/interval", {"seconds": 1})
     wait_until_more(service.executions, service.executions() + 1)
-    before, used = service.executions(), processor_time_of(service.pid)
-    with bench.measuring(service):
-        time.sleep(bench.pick(30.0, 10.0))
-    now, polls = processor_time_of(service.pid), service.executions() - before
+    used, polls = _used_seconds(bench, service, seconds)
     if not polls:
         raise Unmeasurable("It was not polled for half a minute.")
-    seconds = now.supervisor_seconds - used.supervisor_seconds
-    return (seconds + now.workers_seconds - used.workers_seconds) * 1000 / polls
+    return (used - at_rest) * 1000 / polls
+
+
+def _used_seconds(bench: Bench, service: ServiceProcess, seconds: float) -> tuple[float, int]:
+    """Wait, and give the processor time that the service took meanwhile, and its runs."""
+    before, used = service.executions(), processor_time_of(service.pid)
+    with bench.measuring(service):
+        time.sleep(seconds)
+    now, polls = processor_time_of(service.pid), service.executions() - before
+    supervisor = now.supervisor_seconds - used.supervisor_seconds
+    return supervisor + now.workers_seconds - used.workers_seconds, polls

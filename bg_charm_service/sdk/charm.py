@@ -19,6 +19,7 @@ from pydantic import Field
 
 from bg_charm_service.domain.errors import StateError
 from bg_charm_service.domain.events.hooks import GivenHook
+from bg_charm_service.domain.items import MOST_TOUCHED
 from bg_charm_service.domain.limits import Limits
 from bg_charm_service.domain.model import FieldKind, Remind
 from bg_charm_service.domain.text_limits import MOST_NOTICES, NOTICE_CHARACTERS, cut
@@ -57,6 +58,10 @@ def _any_bytes_left() -> int:
     return Limits().state_bytes
 
 
+def _any_keys_left() -> int:
+    return MOST_TOUCHED
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CharmContext:
     """Which run this is: `self.context` in a handler.
@@ -72,6 +77,7 @@ class CharmContext:
     last poll that succeeded, None without one: what lies between the two is this poll's to do. Both
     are seconds since the epoch. `seconds_left` is what is left of the run's time, `room` how many
     bytes its state may grow by; with collections, and how many the run may still write of items.
+    `has_room` tells whether there is enough of both for another portion.
     """
 
     run_id: str = "1.1"
@@ -85,9 +91,10 @@ class CharmContext:
     previous: float | None = None
     #: What `hook_url` and `hook_lease` ask.
     hooks: Mapping[str, GivenHook] = field(default_factory=dict, repr=False, compare=False)
-    #: What `seconds_left` and `room` ask.
+    #: What `seconds_left`, `room` and `has_room` ask.
     time_left: Callable[[], float] = field(default=_any_time_left, repr=False, compare=False)
     bytes_left: Callable[[], int] = field(default=_any_bytes_left, repr=False, compare=False)
+    keys_left: Callable[[], int] = field(default=_any_keys_left, repr=False, compare=False)
 
     @property
     def seconds_left(self) -> float:
@@ -98,6 +105,16 @@ class CharmContext:
     def room(self) -> int:
         """How many bytes the run may still leave behind."""
         return self.bytes_left()
+
+    def has_room(self, size_bytes: int = 0, keys: int = 0, *, seconds: float = 5.0) -> bool:
+        """Whether this run can do another portion; else `self.again(after=0)` goes on in the next.
+
+        A portion leaves up to `size_bytes` behind, touches up to so many `keys` of collections, and
+        takes up to `seconds`. Begin the first portion of a run whatever this says, or one that has
+        little does nothing.
+        """
+        has_time = self.seconds_left > seconds
+        return has_time and self.room > size_bytes and self.keys_left() >= keys
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(Field,))

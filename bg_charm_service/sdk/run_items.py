@@ -57,6 +57,11 @@ class ItemBudget:
         self.left_bytes = most_bytes
         self._keys = 0
 
+    @property
+    def left_keys(self) -> int:
+        """How many keys the run may still touch."""
+        return max(0, MOST_TOUCHED - self._keys)
+
     def touch(self, count: int) -> None:
         """Count keys; raises StateTooLarge for more than a run may touch."""
         self._keys += count

@@ -126,7 +126,7 @@ class Database(Protocol):
 
     @property
     def free_pages(self) -> int:
-        """Pages on disk that hold nothing, of 4 kB."""
+        """Pages on disk that hold nothing, of 4 kB; 0 where a server sees to these by itself."""
 
     def give_back(self, pages: int) -> None:
         """Return up to so many free pages, one at least; outside of a transaction only."""
@@ -264,6 +264,9 @@ class JobQueue(Backlog, Protocol):
     wait. A claim has a fence, a number that proves that it is the job's newest: one that is not
     changes nothing, and is told so by False. All methods join the transaction around them.
     """
+
+    def close(self) -> None:
+        """Let the next life go on with the id that is next; closing twice is fine."""
 
     def recount(self) -> None:
         """Count and hint anew, after a repair changed what is stored."""
@@ -533,6 +536,7 @@ class Storage:
 
     def close(self) -> None:
         """Let go; closing twice is fine."""
+        self.queue.close()
         self.database.close()
 
 

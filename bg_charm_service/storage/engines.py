@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bg_charm_service.domain.errors import DatabaseUnusable
 from bg_charm_service.storage.contract import Engine, Storage
@@ -24,6 +25,9 @@ from bg_charm_service.storage.sqlite.integrity import facts_of
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
 from bg_charm_service.storage.sqlite.restore import restore_backup
 
+if TYPE_CHECKING:
+    from bg_charm_service.storage.postgres.engine import PostgresEngine
+
 __all__ = [
     "FILE_CHECKER",
     "SQLiteEngine",
@@ -33,6 +37,7 @@ __all__ = [
     "facts_of",
     "file_troubles",
     "locks_of_stopped",
+    "postgres_engine",
     "restore_backup",
 ]
 
@@ -104,3 +109,16 @@ class SQLiteEngine:
         except BaseException:
             database.close()
             raise
+
+
+def postgres_engine(url: str, *, node: int = 0) -> PostgresEngine:
+    """Give the engine on PostgreSQL, over a session of its own; opened once.
+
+    `node` is the number by which this process counts its commits. Raises DataDirectoryError where
+    no session can be had.
+    """
+    # Nobody pays for its driver, or has to install it, who does not use it.
+    from bg_charm_service.storage.postgres.engine import PostgresEngine
+    from bg_charm_service.storage.postgres.session import connect
+
+    return PostgresEngine(connect(url), node)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import msgspec
 
 from bg_charm_service.domain.model import CharmHealth
-from bg_charm_service.storage.records import CharmRecord, Claim, Link
+from bg_charm_service.storage.records import CharmRecord, Claim, CollectionRecord, Link
 from bg_charm_service.supervisor.batch_policy import SHORT_MS
 from bg_charm_service.supervisor.fair_share import AtWork, FairShare
 from bg_charm_service.workers.pool.events import RunFinished
@@ -43,8 +43,8 @@ class InFlight(msgspec.Struct, frozen=True, gc=False):
     health: CharmHealth = CharmHealth()
     #: The mark of the charm's last change by others when the run went out; -1 where none was taken.
     mark: int = -1
-    #: The versions of collections that it may touch, its charm's own and others', by field.
-    collections: dict[str, int] = {}
+    #: Collections that it may touch, its charm's own and others', as they were then, by field.
+    collections: dict[str, CollectionRecord] = {}
     #: Further such texts, of what it was given on its way.
     new_secrets: list[str] = []
 

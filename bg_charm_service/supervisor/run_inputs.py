@@ -23,7 +23,14 @@ from bg_charm_service.domain.oauth import secrets_of, without_refresh_token
 from bg_charm_service.domain.outcomes.run_endings import Ending
 from bg_charm_service.domain.redaction import secret_texts
 from bg_charm_service.storage.contract import Storage, Store
-from bg_charm_service.storage.records import SUSPECT_DELIVERIES, CellValue, CharmRecord, Claim, Link
+from bg_charm_service.storage.records import (
+    SUSPECT_DELIVERIES,
+    CellValue,
+    CharmRecord,
+    Claim,
+    CollectionRecord,
+    Link,
+)
 from bg_charm_service.supervisor import batch_policy
 from bg_charm_service.supervisor.events.hook_addresses import HookAddresses
 from bg_charm_service.supervisor.events.seals import EventSeals, secret_paths_of
@@ -89,6 +96,12 @@ class Prepared(msgspec.Struct, frozen=True, gc=False):
             scheduled_at=job.scheduled_at,
             previous=self.run.health.last_scheduled or None,
             hooks=self.hooks,
+            counts={
+                name: one.count
+                for name, one in self.run.collections.items()
+                # Of another charm's it is not known yet whether it is one.
+                if name not in self.run.links
+            },
         )
 
 
@@ -226,7 +239,7 @@ class RunInputs:
         versions, sizes, values, large = _taken_apart(cells)
         # Only of runs by hand: nothing else of a charm that lacks something is claimed.
         problem = self._problem_of(charm.charm_key)
-        collections: dict[str, int] = {}
+        collections: dict[str, CollectionRecord] = {}
         if problem is not None:
             ending = None
         elif ending is not None:
@@ -234,7 +247,7 @@ class RunInputs:
         elif links:
             problem = self._read_links(charm, links, versions, values)
         if any(f.kind.is_of_items for f in charm.schema.fields):
-            collections = self._items.versions(charm, links)
+            collections = self._items.records(charm, links)
         hooks = self._hooks.of_run(charm) if self._hooks is not None and charm.schema.hooks else {}
         secrets = secret_texts(
             itertools.chain(

@@ -57,18 +57,18 @@ class RunItems:
         self._store = store
         self._quotas = quotas
 
-    def versions(self, charm: CharmRecord, links: Mapping[str, Link]) -> dict[str, int]:
-        """The versions of the collections that a run of a charm may touch, by its field."""
-        versions = {}
+    def records(self, charm: CharmRecord, links: Mapping[str, Link]) -> dict[str, CollectionRecord]:
+        """The collections that a run of a charm may touch, as they are now, by its field."""
+        records = {}
         own: dict[str, CollectionRecord] | None = None
         for field in charm.schema.fields:
             if field.kind is FieldKind.ITEMS:
                 own = self._store.items.of(charm.charm_key) if own is None else own
-                versions[field.name] = own.get(field.name, CollectionRecord()).version
+                records[field.name] = own.get(field.name, CollectionRecord())
             elif field.kind is FieldKind.ITEMS_CELL and field.name in links:
                 link = links[field.name]
-                versions[field.name] = self._store.items.get(link.target_key, link.path[0]).version
-        return versions
+                records[field.name] = self._store.items.get(link.target_key, link.path[0])
+        return records
 
     def answer(self, run: InFlight, wanted: WantItems) -> FoundItems:
         """Answer a question of a run under way; raises StorageError."""
@@ -96,7 +96,7 @@ class RunItems:
             except InvalidInput:
                 # It was removed, or is no collection any more: whoever writes to it says so.
                 continue
-            if self._has_moved(place, run.collections[name], parts):
+            if self._has_moved(place, run.collections[name].version, parts):
                 return True
         return False
 

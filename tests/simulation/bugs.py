@@ -262,7 +262,7 @@ class TardyBatches(PollBatches):
     """Writes down what a worker is given once the worker has it."""
 
     def take(self, polls: Sequence[PlainPoll], now: float) -> None:
-        row = sql.batch_of(polls, now)
+        row = sql.batch_of(self._ids.take(), polls, now)
         self._polls.take(polls, -polls[0].job_id)
 
         def write() -> None:
@@ -284,8 +284,7 @@ class RecountingBatches(PollBatches):
     """Gives polls that come back the id that is the next one."""
 
     def write_out(self, poll: PlainPoll, status: int, job: Job) -> None:
-        (newest,) = self._database.row(sql.RESERVE, (1,))
-        super().write_out(poll, status, replace(job, job_id=newest))
+        super().write_out(poll, status, replace(job, job_id=self._ids.take()))
 
 
 class _OtherQueue(JobQueue):
@@ -295,7 +294,7 @@ class _OtherQueue(JobQueue):
 
     def __init__(self, database: Database, **options: Any) -> None:
         super().__init__(database, **options)
-        self._batches = self.batches(database, self._finished)
+        self._batches = self.batches(database, self._finished, self._ids)
 
 
 class TardyQueue(_OtherQueue):
@@ -668,7 +667,8 @@ class ForgetfulPokes(Pokes):
 
 
 _IDLE = """NOT EXISTS (SELECT 1 FROM ack_queue_jobs AS live
-    WHERE live.charm_key = job.charm_key AND live.status IN (1, 2) AND live.status = 2)"""
+    WHERE live.charm_key = job.charm_key AND live.status IN (1, 2) AND live.origin <> 'batch'
+    AND live.status = 2)"""
 
 #: How often charms misbehave in worlds in which they do so for nothing, or for much.
 NEVER = (0.0,)
@@ -783,7 +783,11 @@ BUGS = (
         Bug(
             "nobody is rescued",
             sql=(
-                ("INDEXED BY jobs_live WHERE status IN (1, 2) AND status = 2", "WHERE status = 77"),
+                (
+                    "INDEXED BY jobs_live WHERE status IN (1, 2) AND origin <> 'batch'"
+                    " AND status = 2",
+                    "WHERE status = 77",
+                ),
             ),
         ),
         "are claimed, and",
@@ -835,8 +839,20 @@ BUGS = (
         "and shows",
     ),
     (
-        Bug("done jobs pile up", sql=(("WHERE status = 5 AND _id", "WHERE status = 55 AND _id"),)),
+        Bug(
+            "done jobs pile up",
+            sql=(("status = 5 AND origin <> 'batch' AND _id", "status = 55 AND _id"),),
+            world=brief(charms=1, takers=4, workers=4, spaces=4, moments=120),
+        ),
         "finished jobs are kept",
+    ),
+    (
+        Bug(
+            "batches that are over pile up",
+            sql=(("AND origin = 'batch'", "AND origin = 'none'"),),
+            world=brief(charms=2, run_seconds=0.2, polls=400, rates=NEVER),
+        ),
+        "batches that are over are kept",
     ),
     (
         Bug(
@@ -967,7 +983,7 @@ BUGS = (
     (
         Bug(
             "polls of a batch are lost with their life",
-            sql=(("AND origin = 'batch' ORDER", "LIMIT 0 --"),),
+            sql=(("origin = 'batch' ORDER", "status = 77 ORDER"),),
         ),
         "are claimed|and shows|while job",
     ),

@@ -25,7 +25,10 @@ _COUNTERS = """SELECT h.successes, cells.value FROM charms AS c
     JOIN health AS h USING (charm_key) JOIN cells ON cells.charm_key = c.charm_key
     WHERE c.removed_at IS NULL AND cells.field = 'counter' AND c.charm_key = ?"""
 _STATUSES = "SELECT status, count(*) FROM ack_queue_jobs WHERE origin <> 'batch' GROUP BY status"
-_DONE = "SELECT count(*) FROM ack_queue_jobs WHERE status = 5"
+_DONE = "SELECT count(*) FROM ack_queue_jobs WHERE status = 5 AND origin <> 'batch'"
+_BATCHES_OVER = "SELECT count(*) FROM ack_queue_jobs WHERE status = 5 AND origin = 'batch'"
+#: Some hundred are kept, and all that end in one commit.
+_MOST_BATCHES_OVER = 300
 _CLAIMED = "SELECT _id FROM ack_queue_jobs WHERE status = 2 AND origin <> 'batch'"
 _BATCHES = """SELECT batch._id, json_extract(poll.value, '$[0]'),
         json_extract(poll.value, '$[0]') > coalesce(last_poll, json_extract(poll.value, '$[0]'))
@@ -275,6 +278,9 @@ def _bounds(service: Service, connection: FaultyConnection) -> Iterator[str]:
     (done,) = connection.bare(_DONE).fetchone()
     if done > service.config.history_jobs:
         yield f"{done} finished jobs are kept"
+    (over,) = connection.bare(_BATCHES_OVER).fetchone()
+    if over > _MOST_BATCHES_OVER:
+        yield f"{over} batches that are over are kept"
     for (charm_key,) in connection.bare(_DEAD_TWICE):
         yield f"charm {charm_key} has more than one dead letter of a poll"
     kept = service.config.history_runs

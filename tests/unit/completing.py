@@ -128,7 +128,7 @@ class Bench:
             versions[name] = self.store.links.version(target, link)
         cells = self.store.cells.snapshot(charm)
         sizes = {name: cell.size_bytes for name, cell in cells.items()}
-        collections = self.items.versions(charm, links)
+        collections = self.items.records(charm, links)
         return InFlight(
             claim, charm, versions, links, lag_seconds=0.0, sizes=sizes, collections=collections
         )

@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -21,6 +20,7 @@ from bg_charm_service.sdk import http_client
 from bg_charm_service.workers.runtime.charm_binding import load_class
 from tests.fakes.http_server import Answer, FakeServer, Seen, answer
 from tests.fakes.wire import XML, dav_error, multistatus
+from tests.unit.little_room import LittleRoom
 
 SOURCE = Path(__file__).parents[2] / "charms" / "calendar_importer.py"
 
@@ -363,7 +363,7 @@ def test_a_long_first_look_is_two_runs(server: FakeServer) -> None:
 
     server.on("/home/work/", serve)
     charm = account.charm()
-    hurried = SimpleNamespace(seconds_left=10.0, room=4_000_000)
+    hurried = LittleRoom(100, seconds_left=10.0)
     with (
         mock.patch.object(CalendarImporter, "context", hurried),
         mock.patch.object(CalendarImporter, "again") as again,
@@ -384,7 +384,7 @@ def test_a_long_first_look_is_two_runs(server: FakeServer) -> None:
 
 def runs_until_done(charm: Any) -> int:
     """Have it look until it asks for no more, with room for one thing each time; says how often."""
-    cramped = SimpleNamespace(seconds_left=60.0, room=0)
+    cramped = LittleRoom(0, seconds_left=60.0, room=0)
     for run in range(1, 60):
         with (
             mock.patch.object(CalendarImporter, "context", cramped),

@@ -20,6 +20,7 @@ from bg_charm_service.sdk import http_client
 from tests.fakes.gcal_server import FakeCalendars
 from tests.fakes.http_server import NO_ANSWER, answer
 from tests.fakes.wire import google_error
+from tests.unit.little_room import LittleRoom
 
 SOURCE = Path(__file__).parents[2] / "charms" / "gcal_importer.py"
 ME = "me@example.org"
@@ -304,7 +305,7 @@ def test_it_goes_on_where_a_run_had_no_more_room(google: FakeCalendars) -> None:
     google.page_size = 100
     google.add_calendar("other", "Other")
     charm = charm_for(google)
-    with mock.patch.object(importer, "MOST_KEYS", 35):
+    with mock.patch.object(Charm, "context", LittleRoom(2)):
         assert poll(charm)
         assert charm.progress.endswith("events so far, 0 of 2 calendars")
         assert 0 < len(kept(charm)) < 16
@@ -509,7 +510,7 @@ def test_another_account_is_read_anew(google: FakeCalendars) -> None:
 def test_whatever_happens_it_has_what_one_has_that_is_new(seed: int) -> None:
     """Also when it happens between two requests, and after faults, which leave it as it was."""
     chance = random.Random(seed)
-    with FakeCalendars() as google, mock.patch.object(importer, "MOST_KEYS", 60):
+    with FakeCalendars() as google, mock.patch.object(Charm, "context", LittleRoom(5)):
         google.add_calendar("other", "Other", "America/New_York")
 
         def before(asked: str) -> None:

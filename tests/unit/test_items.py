@@ -15,6 +15,7 @@ from bg_charm_service import Cell, Charm, Items, Secret
 from bg_charm_service.domain.errors import StateError, StateTooLarge
 from bg_charm_service.domain.items import ItemPage, SeenRange, StoredItem, parts_of
 from bg_charm_service.domain.model import FieldKind
+from bg_charm_service.sdk.charm import CharmContext
 from bg_charm_service.sdk.class_schema import DeclarationError
 from bg_charm_service.sdk.fields import CharmField, parse_annotation
 from bg_charm_service.sdk.run_items import ItemBudget, MemoryItems, RunItems
@@ -253,6 +254,19 @@ def test_a_run_writes_and_touches_so_much() -> None:
         box["b"] = "x" * 800
     with pytest.raises(StateTooLarge, match="may touch 20,000 keys"):
         box.add(f"{number}" for number in range(20_001))
+
+
+def test_a_run_knows_whether_it_can_do_more() -> None:
+    """It has the time, the bytes and the keys for another portion, or one of them is short."""
+    seconds, room, keys = 6.0, 1000, 10
+    context = CharmContext(
+        time_left=lambda: seconds, bytes_left=lambda: room, keys_left=lambda: keys
+    )
+    assert context.has_room()
+    assert context.has_room(999, 10, seconds=5.9)
+    assert [False] * 3 == [
+        *(context.has_room(1000), context.has_room(0, 11), context.has_room(seconds=6.0)),
+    ]
 
 
 def test_what_was_touched_is_told_in_parts() -> None:

@@ -179,6 +179,65 @@ def test_ids_of_plain_polls_are_given_once(database: Database) -> None:
     assert ids == [claim.job.job_id for claim in queue.claimed_jobs()]
 
 
+def run_alone(database: Database, queue: JobQueue, charm: int = 1) -> int:
+    """Let a plain poll be put and handed out in one commit, and end in another; gives its id."""
+    with database.transaction():
+        queue.put_polls([plain(charm)], now=NOW)
+        (claim,) = queue.claim(1, 1, NOW)
+    with database.transaction():
+        queue.ack_all([claim])
+    return claim.job.job_id
+
+
+def test_ids_go_on_after_a_stop_and_a_kill(database: Database, tmp_path: Path) -> None:
+    """None is given twice, also where what gave it was undone; a stop leaves none out."""
+    queue = JobQueue(database)
+    ids = [run_alone(database, queue) for _ in range(3)]
+    queue.close()
+    queue = JobQueue(database)
+    ids += [run_alone(database, queue)]
+    assert [1, 3, 5, 7] == ids
+    database.close()
+    again = Database.open(tmp_path / DATABASE_NAME)
+    queue = JobQueue(again)
+    with suppress(ZeroDivisionError), again.transaction():
+        queue.put_polls([plain(charm) for charm in range(100)], now=NOW)
+        raise ZeroDivisionError
+    ids += [run_alone(again, queue) for _ in range(100)]
+    again.close()
+    assert sorted(set(ids)) == ids
+
+
+def test_a_lone_poll_writes_two_pages_at_a_time(database: Database, tmp_path: Path) -> None:
+    """The row of its batch, and the number of the commit: no index, and no row of another poll."""
+    queue = JobQueue(database)
+    for _ in range(500):
+        run_alone(database, queue)
+    database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    polls = 40
+    for _ in range(polls):
+        run_alone(database, queue)
+    frame_bytes = 4096 + 24
+    written = (tmp_path / f"{DATABASE_NAME}-wal").stat().st_size // frame_bytes
+    # Now and then ids are reserved, and rows of batches that are over deleted.
+    assert 4 * polls <= written <= 4 * polls + 10
+
+
+def test_rows_of_old_batches_go(database: Database, tmp_path: Path) -> None:
+    """Some hundred are kept, also of those that were over before the service began."""
+    queue = JobQueue(database)
+    for _ in range(150):
+        run_alone(database, queue)
+    database.close()
+    again = Database.open(tmp_path / DATABASE_NAME)
+    queue = JobQueue(again)
+    for _ in range(150):
+        run_alone(again, queue)
+    (kept,) = again.row("SELECT count(*) FROM ack_queue_jobs WHERE origin = 'batch'")
+    again.close()
+    assert 100 <= kept <= 201
+
+
 def test_stock_counts_hold_while_the_service_runs(database: Database) -> None:
     """What persist-queue's own methods count is what is there."""
     queue = JobQueue(database)
@@ -247,7 +306,6 @@ HOT = {
     rows.BRING_ON: "jobs_live (charm_key=? AND status=?)",
     rows.HOLD_POLL: "jobs_live (charm_key=? AND status=?)",
     rows.COUNT_LIVE: "jobs_live (charm_key=?",
-    rows.FIND_BATCHES: "jobs_live (charm_key=? AND status=?",
     rows.END_BATCH: "PRIMARY KEY (rowid=?)",
     rows.END_POLL: "PRIMARY KEY (rowid=?)",
     rows.MOVE_DUE: "PRIMARY KEY (rowid=?)",
@@ -281,6 +339,7 @@ def test_hot_statements_use_their_index(database: Database, statement: str) -> N
             "until": 1,
             "was": 1,
             "dead": 1,
+            "new": 9,
             "now": NOW,
             "is_noted": True,
             "space": 1,

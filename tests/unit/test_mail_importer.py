@@ -6,7 +6,6 @@ import importlib.util
 import itertools
 from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 from bg_charm_service import Charm, MailError, MailHead, ProviderDown, SignInNeeded, Wait
 from tests.fakes.imap_server import FakeImap
 from tests.fakes.mailbox import CONDSTORE, PLAIN, QRESYNC, FakeMailbox
+from tests.unit.little_room import LittleRoom
 
 SOURCE = Path(__file__).parents[2] / "charms" / "mail_importer.py"
 #: What it keeps beside its mails.
@@ -332,7 +332,7 @@ def test_what_was_read_is_kept_when_the_server_goes_away(box: FakeMailbox) -> No
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_ends_when_its_room_or_its_time_does(box: FakeMailbox, kind: str) -> None:
     """With what it has by then; each run does something, however little it may."""
-    context = SimpleNamespace(room=0, seconds_left=30.0)
+    context = LittleRoom(0)
     with box.server(kind) as server, mock.patch.object(Charm, "context", context):
         charm = charm_for(server)
         assert 12 == sync(charm)

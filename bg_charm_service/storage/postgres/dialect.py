@@ -18,9 +18,12 @@ from bg_charm_service.storage.postgres.schema import STEPS
 
 #: Texts that have no rule.
 PAIRS: Mapping[str, str] = {
-    # Ids that are given out without rows; a sequence never goes back.
+    # Ids are reserved for good at once, whatever becomes of the transaction: nobody waits for it.
     "UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'ack_queue_jobs' RETURNING seq": (
-        "SELECT setval('ack_queue_jobs__id_seq', nextval('ack_queue_jobs__id_seq') + $1 - 1)"
+        "SELECT reserve_job_ids($1)"
+    ),
+    "UPDATE sqlite_sequence SET seq = ? WHERE name = 'ack_queue_jobs' AND seq = ?": (
+        "SELECT give_back_job_ids($1, $2)"
     ),
     # The parameter is a phrase as full text search has it, in quotes, and those in it doubled.
     "SELECT rowid FROM charm_texts WHERE text MATCH ?": r"""SELECT rowid FROM charm_texts

@@ -1,6 +1,6 @@
 """The schema on PostgreSQL, as numbered steps that are never edited once released.
 
-The first step is what SQLite's steps up to its 18th lead to: the same tables and columns, with
+The first step is what SQLite's steps up to its 19th lead to: the same tables and columns, with
 texts that compare by their bytes and numbers that all have 64 bits; truth is 0 or 1. What is
 written with each run leaves room in its pages, so that it needs no new entries of indexes.
 """
@@ -372,10 +372,11 @@ CREATE INDEX health_disabled ON health (disabled_at) WHERE disabled_by = 'failur
 CREATE INDEX runs_by_age ON runs (finished_at);
 CREATE INDEX jobs_ready ON ack_queue_jobs (space_key, priority DESC, _id)
     WHERE status = 1 AND is_held = 0;
-CREATE INDEX jobs_live ON ack_queue_jobs (charm_key, status) WHERE status IN (1, 2);
+CREATE INDEX jobs_live ON ack_queue_jobs (charm_key, status)
+    WHERE status IN (1, 2) AND origin <> 'batch';
 CREATE INDEX jobs_dead ON ack_queue_jobs (charm_key) WHERE status = 9;
 CREATE INDEX jobs_suspect ON ack_queue_jobs (_id) WHERE status = 1 AND deliveries >= 3;
-CREATE INDEX jobs_done ON ack_queue_jobs (_id) WHERE status = 5;
+CREATE INDEX jobs_done ON ack_queue_jobs (_id) WHERE status = 5 AND origin <> 'batch';
 CREATE INDEX charms_by_name ON charms (lower(name));
 CREATE INDEX charms_by_id ON charms (charm_id);
 CREATE INDEX charms_by_tail ON charms (right(charm_id, 4));
@@ -417,6 +418,23 @@ END
 $$;
 CREATE TRIGGER audit_is_not_changed BEFORE UPDATE OR DELETE ON audit
     FOR EACH ROW EXECUTE FUNCTION audit_is_append_only();
+CREATE FUNCTION reserve_job_ids(count bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE newest bigint;
+BEGIN
+    PERFORM pg_advisory_lock(7727, 2);
+    newest := setval('ack_queue_jobs__id_seq', nextval('ack_queue_jobs__id_seq') + count - 1);
+    PERFORM pg_advisory_unlock(7727, 2);
+    RETURN newest;
+END
+$$;
+CREATE FUNCTION give_back_job_ids(used bigint, newest bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_lock(7727, 2);
+    PERFORM setval('ack_queue_jobs__id_seq', greatest(used, 1), used > 0)
+        FROM ack_queue_jobs__id_seq WHERE last_value = newest;
+    PERFORM pg_advisory_unlock(7727, 2);
+END
+$$;
 CREATE TABLE commits (
     node bigint PRIMARY KEY,
     number bigint NOT NULL

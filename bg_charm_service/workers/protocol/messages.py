@@ -112,6 +112,8 @@ class RunSpec(msgspec.Struct, frozen=True, tag="run", array_like=True, gc=False)
     previous: float | None = None
     #: Where senders outside reach streams of it; of most runs nothing.
     hooks: dict[str, GivenHook] = {}
+    #: How many items the charm's own collections have.
+    counts: dict[str, int] = {}
 
 
 class FieldValue(msgspec.Struct, frozen=True, tag="field", array_like=True):

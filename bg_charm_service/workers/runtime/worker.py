@@ -146,7 +146,7 @@ class WireSnapshot:
         raise Wait(ending.seconds or 0, ending.why)
 
     def items(self, field: str) -> ItemSource:
-        return WireItems(self._spec.run_id, field, self._worker)
+        return WireItems(self._spec, field, self._worker)
 
     @property
     def most_item_bytes(self) -> int:
@@ -154,22 +154,34 @@ class WireSnapshot:
 
 
 class WireItems:
-    """A collection that a run reads from, as the supervisor gives it."""
+    """A collection that a run reads from, as the supervisor gives it.
 
-    def __init__(self, run_id: str, field: str, worker: Worker) -> None:
-        self._run_id = run_id
+    What is known of it is asked for no more: should it have moved meanwhile, the run is stale.
+    """
+
+    def __init__(self, spec: RunSpec, field: str, worker: Worker) -> None:
+        self._run_id = spec.run_id
         self._field = field
         self._worker = worker
+        self._count = spec.counts.get(field)
 
     def find(self, keys: Sequence[str], *, has_values: bool) -> Sequence[StoredItem]:
+        if self._count == 0:
+            return ()
         return self._ask(keys=tuple(keys), has_values=has_values).items
 
     def page(self, after: str, limit: int, *, has_values: bool) -> ItemPage:
+        if self._count == 0:
+            return ItemPage((), 0, is_end=True)
         found = self._ask(after=after, limit=limit, has_values=has_values)
+        if not (after or found.items):
+            self._count = 0
         return ItemPage(found.items, found.version, found.is_end)
 
     def count(self) -> int:
-        return self._ask().count
+        if self._count is None:
+            self._count = self._ask().count
+        return self._count
 
     def _ask(self, **wanted: Any) -> FoundItems:
         found = self._worker.ask(WantItems(self._run_id, self._field, **wanted))
@@ -421,6 +433,7 @@ class Worker:
                 hooks=spec.hooks,
                 time_left=deadline.seconds_left,
                 bytes_left=lambda: _room(spec, charm),
+                keys_left=lambda: run_of(charm).budget().left_keys,
             )
 
         charm = bind(charm_class, WireSnapshot(spec, self), context)

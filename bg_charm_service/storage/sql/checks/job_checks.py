@@ -30,18 +30,19 @@ _ALL_JOBS = """SELECT job._id, job.status, job.run_at, job.is_held, job.charm_ke
 _LIVE_BY_CHARM = """SELECT charm_key, count(*) FILTER (WHERE status = 2),
     count(*) FILTER (WHERE origin <> 'send'), count(*) FILTER (WHERE origin <> 'send'
         AND (unique_key IS NULL OR unique_key <> charm_key)) FROM ack_queue_jobs
-    WHERE status IN (1, 2) AND charm_key > :after
+    WHERE status IN (1, 2) AND origin <> 'batch' AND charm_key > :after
     GROUP BY charm_key ORDER BY charm_key LIMIT :rows"""
 
 # The first send of an enabled charm, and any poll of one, may run: nothing would let them.
 _HELD_OF_ENABLED = """SELECT live.charm_key, health.disabled_by IS NULL AND EXISTS (
         SELECT 1 FROM ack_queue_jobs AS job WHERE job.charm_key = live.charm_key
-        AND job.status IN (1, 2) AND job.status = 1 AND job.is_held = 1 AND (job.origin <> 'send'
-            OR job._id = (SELECT min(_id) FROM ack_queue_jobs AS first
+        AND job.status IN (1, 2) AND job.origin <> 'batch' AND job.status = 1 AND job.is_held = 1
+        AND (job.origin <> 'send' OR job._id = (SELECT min(_id) FROM ack_queue_jobs AS first
                 WHERE first.charm_key = live.charm_key AND first.status IN (1, 2)
-                AND first.origin = 'send')))
+                AND first.origin <> 'batch' AND first.origin = 'send')))
     FROM (SELECT DISTINCT charm_key FROM ack_queue_jobs
-        WHERE status IN (1, 2) AND charm_key > :after ORDER BY charm_key LIMIT :rows) AS live
+        WHERE status IN (1, 2) AND origin <> 'batch' AND charm_key > :after
+        ORDER BY charm_key LIMIT :rows) AS live
     LEFT JOIN health USING (charm_key) ORDER BY live.charm_key"""
 
 _DEAD_BY_CHARM = """SELECT charm_key, count(*) FILTER (WHERE origin <> 'send'),
@@ -58,29 +59,33 @@ _FIRST_REMINDER = "SELECT min(remind_at) FROM reminders WHERE typeof(remind_at) 
 
 # The poll that is claimed, or else the oldest, is the one that stays.
 _EXTRA_POLLS = """DELETE FROM ack_queue_jobs WHERE charm_key = ?1 AND status IN (1, 2)
-    AND status = 1 AND origin <> 'send' AND _id <> (SELECT _id FROM ack_queue_jobs
-        WHERE charm_key = ?1 AND status IN (1, 2) AND origin <> 'send'
+    AND origin <> 'batch' AND status = 1 AND origin <> 'send'
+    AND _id <> (SELECT _id FROM ack_queue_jobs
+        WHERE charm_key = ?1 AND status IN (1, 2) AND origin <> 'batch' AND origin <> 'send'
         ORDER BY status DESC, _id LIMIT 1)"""
 _MARK_POLL = """UPDATE ack_queue_jobs SET unique_key = charm_key WHERE charm_key = ?
-    AND status IN (1, 2) AND origin <> 'send'"""
+    AND status IN (1, 2) AND origin <> 'batch' AND origin <> 'send'"""
 _OLDER_DEAD = """DELETE FROM ack_queue_jobs WHERE charm_key = ?1 AND status = 9
     AND origin <> 'send' AND _id < (SELECT max(_id) FROM ack_queue_jobs
         WHERE charm_key = ?1 AND status = 9 AND origin <> 'send')"""
 
 
-_BATCHES_OUT = "SELECT _id FROM ack_queue_jobs WHERE charm_key = 0 AND status IN (1, 2)"
+_BATCHES_OUT = """SELECT _id, origin = 'batch' AND status = 2 FROM ack_queue_jobs
+    WHERE _id > :after ORDER BY _id LIMIT :rows"""
 _END_BATCH = "UPDATE ack_queue_jobs SET status = 5 WHERE _id = ? AND origin = 'batch'"
 
 
 def batches(scope: Scope) -> Iterator[Trouble | None]:
     """Each batch that is out has polls that are not over."""
-    # In the same slice: the service goes on between two.
-    found = {row[0] for row in scope.database.rows(_BATCHES_OUT)}
-    over = tuple(sorted(found - scope.queue.batches_out()))
-    yield None
+    over: list[int] = []
+    for rows in sliced(scope, _BATCHES_OUT, 0):
+        # In the same slice: the service goes on between two.
+        out = scope.queue.batches_out()
+        over += [batch for batch, is_out in rows if is_out and batch not in out]
+        yield None
     if over:
         text = "that are out, and whose polls are all over"
-        yield Trouble("claims", Severity.WARNING, text, "Batches", over, mend=_end_batch)
+        yield Trouble("claims", Severity.WARNING, text, "Batches", tuple(over), mend=_end_batch)
 
 
 def claims(scope: Scope) -> Iterator[Trouble | None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence, Set
+from contextlib import suppress
 from functools import partial
 from heapq import nsmallest
 from itertools import islice
@@ -17,7 +18,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from bg_charm_service.domain.errors import ClaimLost, Conflict
+from bg_charm_service.domain.errors import ClaimLost, Conflict, StorageError
 from bg_charm_service.domain.model import CharmRef, Job, Origin
 from bg_charm_service.storage.records import (
     KEEP_DONE,
@@ -34,7 +35,7 @@ from bg_charm_service.storage.records import (
 )
 from bg_charm_service.storage.sql.database import Database
 from bg_charm_service.storage.sql.job_queue import sql
-from bg_charm_service.storage.sql.job_queue.poll_batches import FinishedRows, PollBatches
+from bg_charm_service.storage.sql.job_queue.poll_batches import FinishedRows, JobIds, PollBatches
 from bg_charm_service.storage.sql.job_queue.ready_jobs import ReadyJobs
 from bg_charm_service.storage.sql.keys import json_keys
 from bg_charm_service.storage.sql.plain_polls import PlainPoll
@@ -48,13 +49,19 @@ class JobQueue:
         self._backlog = database.sole_writer.backlog
         self._plain = database.sole_writer.plain_polls
         self._finished = FinishedRows(database, keep_done)
-        self._batches = PollBatches(database, self._finished)
+        self._ids = JobIds(database)
+        self._batches = PollBatches(database, self._finished, self._ids)
         self._ready = ReadyJobs(database)
         self._notes_integrations = False
         #: Committed dead letters of polls: nearly always there are none to look for.
         self._dead_polls = 0
         self._batches.load()
         self.recount()
+
+    def close(self) -> None:
+        """Let the ids that were not given be the next ones; the connection is the database's."""
+        with suppress(StorageError):
+            self._ids.give_back()
 
     def recount(self) -> None:
         """Count and hint anew, after a repair changed the table."""
@@ -214,7 +221,11 @@ class JobQueue:
         plain = [] if is_noted else [poll for poll in polls if poll.is_plain]
         others = polls if is_noted else [poll for poll in polls if not poll.is_plain]
         if others:
-            jobs = [sql.columns_of(poll, now, is_noted=is_noted) for poll in others]
+            ids = itertools.count(self._ids.take(len(others)))
+            jobs = [
+                sql.columns_of(poll, job_id, now, is_noted=is_noted)
+                for poll, job_id in zip(others, ids, strict=False)
+            ]
             self._database.executemany(sql.INSERT, jobs)
             moved = [(poll.next_due, poll.charm_key) for poll in others]
             self._database.executemany(sql.MOVE_DUE, moved)
@@ -413,16 +424,16 @@ class JobQueue:
             return None
         if letter.job.origin is not Origin.SEND and letter.charm_key in self._plain.by_charm:
             return None
+        new_id = self._ids.take()
         job = {
+            "new": new_id,
             "dead": job_id,
             "now": now,
             "charm": letter.charm_key,
             "is_noted": self._notes_integrations,
         }
-        cursor = self._database.execute(sql.REQUEUE, job)
-        if cursor.rowcount == 0:
+        if self._database.execute(sql.REQUEUE, job).rowcount == 0:
             return None
-        new_id = cursor.lastrowid
         self._database.after_commit(lambda: self._tally(pending=1))
         self._hint(letter.space_key, now)
         self.drop_dead_letter(job_id)
@@ -568,13 +579,14 @@ class JobQueue:
         self._database.after_commit(lambda: self._rehint(waiting))
 
     def _insert(self, job: NewJob, now: float) -> int | None:
-        columns = sql.columns_of(job, now, is_noted=self._notes_integrations)
+        job_id = self._ids.take()
+        columns = sql.columns_of(job, job_id, now, is_noted=self._notes_integrations)
         cursor = self._database.execute(sql.INSERT, columns)
         if cursor.rowcount == 0:
             return None
         self._database.after_commit(lambda: self._tally(pending=1))
         self._hint(job.space_key, job.run_at)
-        return cursor.lastrowid
+        return job_id
 
     def _data(self, job_id: int) -> bytes:
         (data,) = self._database.row(sql.DATA, (job_id,))

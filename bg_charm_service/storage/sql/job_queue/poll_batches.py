@@ -8,6 +8,7 @@ counts and hints, inside its transaction.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from bg_charm_service.domain.model import CharmRef, Job
 from bg_charm_service.storage.records import NewJob, PollEnd
@@ -16,6 +17,44 @@ from bg_charm_service.storage.sql.job_queue import sql
 from bg_charm_service.storage.sql.keys import json_keys
 from bg_charm_service.storage.sql.plain_polls import PlainPoll
 
+#: So many ids are reserved at a time: that is a page of its own to write. A kill leaves out what is
+#: left of them.
+_RESERVED_IDS = 64
+
+#: Batches that are over are deleted so many at a time, for the same reason, and so many are kept.
+_PRUNED_BATCHES = _KEPT_BATCHES = 100
+
+
+class JobIds:
+    """Gives ids, each once, in the order in which they are asked for: of jobs and of batches."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._next = 1
+        #: The newest that is reserved.
+        self._end = 0
+
+    def take(self, count: int = 1) -> int:
+        """Give the first of so many that follow each other."""
+        while self._next + count - 1 > self._end:
+            self._reserve(self._next + count - 1 - self._end + _RESERVED_IDS)
+        first, self._next = self._next, self._next + count
+        return first
+
+    def _reserve(self, count: int) -> None:
+        (end,) = self._database.row(sql.RESERVE, (count,))
+        if end - count != self._end:
+            # The first of this life of the service.
+            self._next = end - count + 1
+        self._database.on_rollback(partial(setattr, self, "_end", self._end))
+        self._end = end
+
+    def give_back(self) -> None:
+        """Let the next life of the service go on with the id that is next here."""
+        if self._next <= self._end:
+            self._database.execute(sql.GIVE_BACK, (self._next - 1, self._end))
+            self._end = self._next - 1
+
 
 class FinishedRows:
     """The rows that are over: the newest are kept."""
@@ -23,10 +62,21 @@ class FinishedRows:
     def __init__(self, database: Database, keep: int) -> None:
         self._database = database
         self._keep = keep
+        #: Batches that are over, the oldest first.
+        self._batches: list[int] = []
 
     def prune_later(self) -> None:
         """Delete what is not kept with the commit of the transaction that is open."""
         self._database.before_commit(self._prune)
+
+    def add_batches(self, batches: Sequence[int]) -> None:
+        """Take note of batches that are over, and delete old ones, now and then."""
+        known = self._batches
+        self._database.after_commit(partial(known.extend, batches))
+        if len(known) >= _KEPT_BATCHES + _PRUNED_BATCHES:
+            old = known[:_PRUNED_BATCHES]
+            self._database.execute(sql.DROP_BATCHES, (json_keys(old),))
+            self._database.after_commit(partial(known.__delitem__, slice(len(old))))
 
     def _prune(self) -> None:
         self._database.execute(sql.DROP_OLD_DONE, (self._keep,))
@@ -35,15 +85,19 @@ class FinishedRows:
 class PollBatches:
     """Plain polls, and the rows that they go out with."""
 
-    def __init__(self, database: Database, finished: FinishedRows) -> None:
+    def __init__(self, database: Database, finished: FinishedRows, ids: JobIds) -> None:
         self._database = database
         self._finished = finished
+        self._ids = ids
         self._due_times = database.sole_writer.due_times
         self._polls = database.sole_writer.plain_polls
 
     def load(self) -> None:
         """Take up the polls that an earlier life of the service had out."""
-        for batch, data, created_at, space_key in self._database.rows(sql.FIND_BATCHES):
+        for batch, status, data, created_at, space_key in self._database.rows(sql.FIND_BATCHES):
+            if status == sql.DONE:
+                self._finished.add_batches([batch])
+                continue
             polls = list(sql.polls_of(data))
             keys = json_keys([charm_key for _, _, charm_key, *_ in polls])
             known = {key: rest for key, *rest in self._database.rows(sql.FIND_LAST_POLLS, (keys,))}
@@ -69,8 +123,7 @@ class PollBatches:
 
     def put(self, polls: Sequence[NewJob], now: float) -> None:
         """Remember polls that have ids and no rows; a crash leaves their charms due."""
-        (newest,) = self._database.row(sql.RESERVE, (len(polls),))
-        first = newest - len(polls) + 1
+        first = self._ids.take(len(polls))
         self._polls.put(
             [
                 PlainPoll(
@@ -90,8 +143,8 @@ class PollBatches:
 
     def take(self, polls: Sequence[PlainPoll], now: float) -> None:
         """Let polls that wait be out, which one row says of all of them."""
-        batch = self._database.execute(sql.INSERT_BATCH, sql.batch_of(polls, now)).lastrowid
-        assert batch is not None
+        batch = self._ids.take()
+        self._database.execute(sql.INSERT_BATCH, sql.batch_of(batch, polls, now))
         self._polls.take(polls, batch)
 
     def end(self, polls: Sequence[PlainPoll]) -> None:
@@ -99,7 +152,7 @@ class PollBatches:
         over = self._polls.end(polls)
         if over:
             self._database.executemany(sql.END_BATCH, [(batch,) for batch in over])
-            self._finished.prune_later()
+            self._finished.add_batches(over)
 
     def end_of(self, poll: PlainPoll) -> PollEnd:
         """Give what is to be stored with a poll's end."""

@@ -1,8 +1,8 @@
 """The rows of the table `ack_queue_jobs`: the SQL on them, and the values they become.
 
 Statuses are persist-queue's (AckStatus): 1 ready, 2 claimed, 5 done, 9 dead letter. They stand
-in the SQL as numbers, and `status IN (1, 2)` beside a narrower test, because SQLite uses a
-partial index only where its condition is written out. Used by the queue alone.
+in the SQL as numbers, and the condition of a partial index beside a narrower test, because SQLite
+uses one only where its condition is written out. Used by the queue alone.
 """
 
 from __future__ import annotations
@@ -23,6 +23,12 @@ READY, CLAIMED, DONE, DEAD = 1, 2, 5, 9
 
 _EXECUTE_CHARM = int(Priority.EXECUTE_CHARM)
 
+# Polls that are plain have no rows: these are the rows of the batches that they are out with, which
+# no index has. A lone poll would write a page for each of them.
+_IS_JOB = "origin <> 'batch'"
+_LIVE = f"status IN (1, 2) AND {_IS_JOB}"
+_OVER = f"status = 5 AND {_IS_JOB}"
+
 _JOBS = """SELECT job._id, job.data, job.timestamp, job.origin, job.priority, job.run_at,
     job.attempt, job.deliveries, job.fence, job.space_key, job.charm_key, job.integration,
     job.scheduled_at
@@ -30,12 +36,13 @@ _JOBS = """SELECT job._id, job.data, job.timestamp, job.origin, job.priority, jo
 
 # A charm never overlaps itself: a row is passed over while another of its charm is claimed.
 _CHARM_IS_IDLE = """NOT EXISTS (SELECT 1 FROM ack_queue_jobs AS live
-    WHERE live.charm_key = job.charm_key AND live.status IN (1, 2) AND live.status = 2)"""
+    WHERE live.charm_key = job.charm_key AND live.status IN (1, 2) AND live.origin <> 'batch'
+    AND live.status = 2)"""
 
 # The sends of a charm wait in order: all but the first are held, and that one too while the
 # charm is disabled.
-_FIRST_SEND = """SELECT min(_id) FROM ack_queue_jobs
-    WHERE charm_key = :charm AND status IN (1, 2) AND origin = 'send'"""
+_FIRST_SEND = f"""SELECT min(_id) FROM ack_queue_jobs
+    WHERE charm_key = :charm AND {_LIVE} AND origin = 'send'"""
 
 # Whose a charm is, noted only where claims leave out integrations: an index is kept of it.
 _INTEGRATION_OF = """coalesce(
@@ -48,14 +55,11 @@ _IS_NOT_PAUSED = """(job.origin = 'run_now' OR :is_whole = 0 AND job.charm_key N
     (SELECT value AS wanted FROM json_each(:paused)))"""
 
 INSERT = f"""INSERT INTO ack_queue_jobs
-    (data, timestamp, status, space_key, charm_key, origin, priority, run_at, is_held, unique_key,
-    scheduled_at, integration)
-    VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10,
+    (_id, data, timestamp, status, space_key, charm_key, origin, priority, run_at, is_held,
+    unique_key, scheduled_at, integration)
+    VALUES (?12, ?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10,
     CASE WHEN ?11 = 1 THEN {_INTEGRATION_OF.format(charm="?4")} END)
     ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL DO NOTHING"""
-
-# Polls that are plain have no rows: these are the rows of the batches that they are out with.
-_IS_JOB = "origin <> 'batch'"
 
 FIND = f"{_JOBS} WHERE _id = ? AND {_IS_JOB}"
 FIND_READY = f"""{_JOBS} INDEXED BY jobs_ready
@@ -79,17 +83,16 @@ READY_INTEGRATIONS = """WITH RECURSIVE found (name) AS (
     SELECT name FROM found WHERE name IS NOT NULL"""
 NOTE_INTEGRATIONS = f"""UPDATE ack_queue_jobs
     SET integration = {_INTEGRATION_OF.format(charm="ack_queue_jobs.charm_key")}
-    WHERE status IN (1, 2)"""
+    WHERE {_LIVE}"""
 FIND_SUSPECTS = f"""{_JOBS} INDEXED BY jobs_suspect
     WHERE status = 1 AND is_held = 0 AND deliveries >= 3 AND run_at <= ?
     AND {_CHARM_IS_IDLE} ORDER BY _id"""
 FIND_WAITING = f"""{_JOBS} WHERE _id = ? AND status = 1 AND is_held = 0
     AND (deliveries < 3 OR ? = 1) AND {_CHARM_IS_IDLE}"""
-IS_LIVE = "SELECT 1 FROM ack_queue_jobs WHERE _id = ? AND status IN (1, 2)"
-FIND_CLAIMED = f"""{_JOBS} INDEXED BY jobs_live WHERE status IN (1, 2) AND status = 2
-    AND {_IS_JOB} ORDER BY _id"""
+IS_LIVE = f"SELECT 1 FROM ack_queue_jobs WHERE _id = ? AND {_LIVE}"
+FIND_CLAIMED = f"{_JOBS} INDEXED BY jobs_live WHERE {_LIVE} AND status = 2 ORDER BY _id"
 FIND_BUSY = f"""SELECT charm_key FROM ack_queue_jobs
-    INDEXED BY jobs_live WHERE status IN (1, 2) AND status = 2 AND {_IS_JOB}"""
+    INDEXED BY jobs_live WHERE {_LIVE} AND status = 2"""
 _DEAD_JOBS = _JOBS.replace("job.scheduled_at", "job.scheduled_at, job.error, job.cause")
 FIND_DEAD = f"{_DEAD_JOBS} WHERE status = 9 AND _id > ? ORDER BY _id LIMIT ?"
 FIND_DEAD_OF = f"{_DEAD_JOBS} WHERE charm_key = ? AND status = 9 AND _id > ? ORDER BY _id LIMIT ?"
@@ -97,16 +100,16 @@ COUNT_DEAD_OF = "SELECT count(*) FROM ack_queue_jobs WHERE charm_key = ? AND sta
 COUNT_DEAD_POLLS_OF = f"{COUNT_DEAD_OF} AND origin <> 'send'"
 COUNT_DEAD_SENDS = f"{COUNT_DEAD_OF} AND origin = 'send'"
 COUNT_DEAD_POLLS = "SELECT count(*) FROM ack_queue_jobs WHERE status = 9 AND origin <> 'send'"
-FIND_POLL = """SELECT _id, status, space_key FROM ack_queue_jobs
-    WHERE unique_key = ? AND status IN (1, 2)"""
+FIND_POLL = f"""SELECT _id, status, space_key FROM ack_queue_jobs
+    WHERE unique_key = ? AND {_LIVE}"""
 FIND_LIVE_POLLS = f"""SELECT unique_key FROM ack_queue_jobs
-    WHERE unique_key IN {AMONG} AND status IN (1, 2)"""
-FIND_SEND = """SELECT 1 FROM ack_queue_jobs
-    WHERE charm_key = ? AND status IN (1, 2) AND origin = 'send' LIMIT 1"""
+    WHERE unique_key IN {AMONG} AND {_LIVE}"""
+FIND_SEND = f"""SELECT 1 FROM ack_queue_jobs
+    WHERE charm_key = ? AND {_LIVE} AND origin = 'send' LIMIT 1"""
 HOLDS = "SELECT 1 FROM ack_queue_jobs WHERE _id = ? AND status = 2 AND fence = ?"
-COUNT_LIVE = "SELECT count(*) FROM ack_queue_jobs WHERE charm_key = ? AND status IN (1, 2)"
-COUNT_SOME_LIVE = """SELECT count(*) FROM (SELECT 1 FROM ack_queue_jobs
-    WHERE charm_key = ? AND status IN (1, 2) LIMIT ?) AS few"""
+COUNT_LIVE = f"SELECT count(*) FROM ack_queue_jobs WHERE charm_key = ? AND {_LIVE}"
+COUNT_SOME_LIVE = f"""SELECT count(*) FROM (SELECT 1 FROM ack_queue_jobs
+    WHERE charm_key = ? AND {_LIVE} LIMIT ?) AS few"""
 COUNT_ALL = f"SELECT status, count(*) FROM ack_queue_jobs WHERE {_IS_JOB} GROUP BY status"
 WAITING = "SELECT DISTINCT run_at, space_key FROM ack_queue_jobs WHERE status = 1"
 
@@ -119,23 +122,26 @@ LIST_OF_CHARM = tuple(
     f"{_LISTED} INDEXED BY {index} WHERE charm_key = :charm AND {which} AND _id > :after"
     " ORDER BY _id LIMIT :limit"
     for index, which in (
-        ("jobs_live", "status IN (1, 2) AND status = 1"),
-        ("jobs_live", "status IN (1, 2) AND status = 2"),
-        ("jobs_done", "status = 5"),
+        ("jobs_live", f"{_LIVE} AND status = 1"),
+        ("jobs_live", f"{_LIVE} AND status = 2"),
+        ("jobs_done", _OVER),
         ("jobs_dead", "status = 9"),
     )
 )
 NEWEST = "SELECT coalesce(max(_id), 0) FROM ack_queue_jobs"
 DATA = "SELECT data FROM ack_queue_jobs WHERE _id = ?"
 
-# The id of the newest job, with a row or without one.
+# The id of the newest job, with a row or without one, and those that are reserved.
 RESERVE = """UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'ack_queue_jobs'
     RETURNING seq"""
+GIVE_BACK = "UPDATE sqlite_sequence SET seq = ? WHERE name = 'ack_queue_jobs' AND seq = ?"
 INSERT_BATCH = """INSERT INTO ack_queue_jobs
-    (data, timestamp, status, space_key, charm_key, origin, priority, run_at, deliveries, fence)
-    VALUES (?1, ?2, 2, ?3, 0, 'batch', ?4, ?5, 1, 1)"""
-FIND_BATCHES = """SELECT _id, data, timestamp, space_key FROM ack_queue_jobs INDEXED BY jobs_live
-    WHERE charm_key = 0 AND status IN (1, 2) AND status = 2 AND origin = 'batch' ORDER BY _id"""
+    (_id, data, timestamp, status, space_key, charm_key, origin, priority, run_at, deliveries,
+    fence) VALUES (?, ?, ?, 2, ?, 0, 'batch', ?, ?, 1, 1)"""
+# No index has them: this is asked once, when the queue is opened.
+FIND_BATCHES = """SELECT _id, status, data, timestamp, space_key FROM ack_queue_jobs
+    WHERE origin = 'batch' ORDER BY _id"""
+DROP_BATCHES = f"DELETE FROM ack_queue_jobs WHERE _id IN {AMONG} AND origin = 'batch'"
 FIND_LAST_POLLS = f"""SELECT wanted, space, charm_id, last_poll FROM {KEYS}
     CROSS JOIN charms ON charms.charm_key = wanted CROSS JOIN health ON health.charm_key = wanted"""
 END_BATCH = "UPDATE ack_queue_jobs SET status = 5 WHERE _id = ? AND status = 2"
@@ -168,14 +174,14 @@ BRING_NEAR = "UPDATE ack_queue_jobs SET run_at = ?1 WHERE status = 1 AND run_at 
 BRING_TO_NOW = f"{BRING_NEAR} AND attempt = 1"
 # What waits behind another job of its charm is held, and has no time of its own; what a person has
 # asked for does not wait.
-PUT_OFF = """UPDATE ack_queue_jobs SET run_at = :until WHERE charm_key = :charm
-    AND status IN (1, 2) AND status = 1 AND is_held = 0 AND run_at < :until
+PUT_OFF = f"""UPDATE ack_queue_jobs SET run_at = :until WHERE charm_key = :charm
+    AND {_LIVE} AND status = 1 AND is_held = 0 AND run_at < :until
     AND origin <> 'run_now'"""
-BRING_ON = """UPDATE ack_queue_jobs SET run_at = :until WHERE charm_key = :charm
-    AND status IN (1, 2) AND status = 1 AND is_held = 0 AND run_at = :was"""
+BRING_ON = f"""UPDATE ack_queue_jobs SET run_at = :until WHERE charm_key = :charm
+    AND {_LIVE} AND status = 1 AND is_held = 0 AND run_at = :was"""
 
-DROP_POLL = """DELETE FROM ack_queue_jobs
-    WHERE charm_key = ? AND status IN (1, 2) AND status = 1 AND origin = 'poll'"""
+DROP_POLL = f"""DELETE FROM ack_queue_jobs
+    WHERE charm_key = ? AND {_LIVE} AND status = 1 AND origin = 'poll'"""
 DROP_SOME_POLLS = """DELETE FROM ack_queue_jobs WHERE _id IN (
     SELECT _id FROM ack_queue_jobs INDEXED BY jobs_ready
     WHERE space_key = ? AND status = 1 AND is_held = 0 AND origin = 'poll' LIMIT ?)"""
@@ -185,36 +191,35 @@ HAS_FIRST = f"""SELECT 1 FROM ack_queue_jobs WHERE _id IN {AMONG}
     AND status = 1 AND origin = 'send' AND is_held = 0"""
 DROP_SOME = f"DELETE FROM ack_queue_jobs WHERE _id IN {AMONG} AND status = 1"
 RELEASE_FIRST = f"UPDATE ack_queue_jobs SET is_held = 0 WHERE _id = ({_FIRST_SEND})"
-DROP_WAITING = """DELETE FROM ack_queue_jobs
-    WHERE charm_key = ? AND status IN (1, 2) AND status = 1"""
+DROP_WAITING = f"""DELETE FROM ack_queue_jobs
+    WHERE charm_key = ? AND {_LIVE} AND status = 1"""
 # Those of events are a person's to drop.
 DROP_DEAD_POLL = """DELETE FROM ack_queue_jobs
     WHERE charm_key = ? AND status = 9 AND origin <> 'send' AND _id <> ?"""
 DROP_DEAD = "DELETE FROM ack_queue_jobs WHERE _id = ? AND status = 9"
 DROP_ALL_DEAD = "DELETE FROM ack_queue_jobs WHERE charm_key = ? AND status = 9"
-DROP_OLD_DONE = """DELETE FROM ack_queue_jobs WHERE status = 5 AND _id <= (
-    SELECT _id FROM ack_queue_jobs WHERE status = 5
-    ORDER BY _id DESC LIMIT 1 OFFSET ?)"""
+DROP_OLD_DONE = f"""DELETE FROM ack_queue_jobs WHERE {_OVER} AND _id <= (
+    SELECT _id FROM ack_queue_jobs WHERE {_OVER} ORDER BY _id DESC LIMIT 1 OFFSET ?)"""
 
 # A claimed job is marked too, so that it does not run again, nor let the next send run.
-HOLD = """UPDATE ack_queue_jobs SET is_held = 1
-    WHERE charm_key = ? AND status IN (1, 2) AND origin IN ('poll', 'send')"""
-HOLD_POLL = """UPDATE ack_queue_jobs SET is_held = 1
-    WHERE charm_key = ? AND status IN (1, 2) AND status = 2 AND origin = 'poll'"""
+HOLD = f"""UPDATE ack_queue_jobs SET is_held = 1
+    WHERE charm_key = ? AND {_LIVE} AND origin IN ('poll', 'send')"""
+HOLD_POLL = f"""UPDATE ack_queue_jobs SET is_held = 1
+    WHERE charm_key = ? AND {_LIVE} AND status = 2 AND origin = 'poll'"""
 HOLD_DEAD = """UPDATE ack_queue_jobs SET is_held = 1
     WHERE charm_key = ? AND status = 9 AND origin = 'send'"""
-UNHOLD = f"""UPDATE ack_queue_jobs SET is_held = 0 WHERE charm_key = :charm AND status IN (1, 2)
+UNHOLD = f"""UPDATE ack_queue_jobs SET is_held = 0 WHERE charm_key = :charm AND {_LIVE}
     AND is_held = 1 AND (origin <> 'send' OR _id = ({_FIRST_SEND}))"""
 UNHOLD_DEAD = """UPDATE ack_queue_jobs SET is_held = 0
     WHERE charm_key = ? AND status = 9 AND is_held = 1"""
 
 REQUEUE = f"""INSERT INTO ack_queue_jobs
-    (data, timestamp, status, space_key, charm_key, origin, priority, run_at, is_held, unique_key,
-    scheduled_at, integration)
-    SELECT data, :now, 1, space_key, charm_key, origin, priority, :now,
+    (_id, data, timestamp, status, space_key, charm_key, origin, priority, run_at, is_held,
+    unique_key, scheduled_at, integration)
+    SELECT :new, data, :now, 1, space_key, charm_key, origin, priority, :now,
         CASE WHEN origin = 'send' AND (is_held = 1 OR EXISTS (SELECT 1 FROM ack_queue_jobs AS live
             WHERE live.charm_key = dead.charm_key AND live.status IN (1, 2)
-            AND live.origin = 'send')) THEN 1 ELSE 0 END,
+            AND live.origin <> 'batch' AND live.origin = 'send')) THEN 1 ELSE 0 END,
         CASE WHEN origin <> 'send' THEN charm_key END, scheduled_at,
         CASE WHEN :is_noted = 1 THEN {_NOTED} END
     FROM ack_queue_jobs AS dead WHERE _id = :dead AND status = 9
@@ -250,7 +255,7 @@ _decoder = msgspec.json.Decoder(_Request)
 _batch_decoder = msgspec.json.Decoder(_Batch)
 
 
-def columns_of(job: NewJob, now: float, *, is_noted: bool) -> tuple[Any, ...]:
+def columns_of(job: NewJob, job_id: int, now: float, *, is_noted: bool) -> tuple[Any, ...]:
     """Give the parameters of a job's insertion."""
     request = _Request(job.ref.space, job.ref.charm_id, job.stream, job.event.decode())
     return (
@@ -265,6 +270,7 @@ def columns_of(job: NewJob, now: float, *, is_noted: bool) -> tuple[Any, ...]:
         None if job.origin is Origin.SEND else job.charm_key,
         job.scheduled_at,
         is_noted,
+        job_id,
     )
 
 
@@ -317,7 +323,7 @@ def listed(row: Any, whole: Callable[[int], bytes]) -> QueuedJob:
     )
 
 
-def batch_of(polls: Sequence[PlainPoll], now: float) -> tuple[Any, ...]:
+def batch_of(batch: int, polls: Sequence[PlainPoll], now: float) -> tuple[Any, ...]:
     """Give the parameters of a batch's insertion."""
     data: _Batch = {}
     for poll in polls:
@@ -325,7 +331,7 @@ def batch_of(polls: Sequence[PlainPoll], now: float) -> tuple[Any, ...]:
         one = (poll.job_id, poll.charm_key, poll.run_at, poll.scheduled_at, wait)
         data.setdefault(poll.stream, []).append(one)
     first = polls[0]
-    return _encoder.encode(data), first.created_at, first.space_key, _EXECUTE_CHARM, now
+    return batch, _encoder.encode(data), first.created_at, first.space_key, _EXECUTE_CHARM, now
 
 
 def polls_of(data: bytes) -> Iterator[tuple[str, int, int, float, float | None, float]]:
