@@ -238,6 +238,28 @@ def test_rows_of_old_batches_go(database: Database, tmp_path: Path) -> None:
     assert 100 <= kept <= 201
 
 
+def test_rows_of_batches_that_end_together_go(database: Database) -> None:
+    """Also where many end in one transaction, and where that is undone first."""
+    queue = JobQueue(database)
+    for _ in range(199):
+        run_alone(database, queue)
+    claims = []
+    for charm in range(30):
+        with database.transaction():
+            queue.put_polls([plain(charm)], now=NOW)
+            claims += queue.claim(1, 1, NOW)
+    for is_undone in (True, False):
+        with suppress(ZeroDivisionError), database.transaction():
+            for claim in claims:
+                queue.ack_all([claim])
+            if is_undone:
+                raise ZeroDivisionError
+    for _ in range(400):
+        run_alone(database, queue)
+    (kept,) = database.row("SELECT count(*) FROM ack_queue_jobs WHERE origin = 'batch'")
+    assert 100 <= kept <= 201
+
+
 def test_stock_counts_hold_while_the_service_runs(database: Database) -> None:
     """What persist-queue's own methods count is what is there."""
     queue = JobQueue(database)
