@@ -14,7 +14,7 @@ from persistqueue.serializers import json as json_serializer
 
 from bg_charm_service.domain.model import CharmRef, Origin
 from bg_charm_service.storage.data_directory import DATABASE_NAME
-from bg_charm_service.storage.records import NewJob
+from bg_charm_service.storage.records import Claim, NewJob
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
 from bg_charm_service.storage.sqlite.job_queue import sql as rows
@@ -243,7 +243,7 @@ def test_rows_of_batches_that_end_together_go(database: Database) -> None:
     queue = JobQueue(database)
     for _ in range(199):
         run_alone(database, queue)
-    claims = []
+    claims: list[Claim] = []
     for charm in range(30):
         with database.transaction():
             queue.put_polls([plain(charm)], now=NOW)
