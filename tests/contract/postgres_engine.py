@@ -241,10 +241,13 @@ class Postgres:
             self.database.executemany(FILL_AUDIT, ((float(at + 1),) for at in range(count)))
 
     def refusal(self, statement: str) -> str | None:
-        connection = self._session.connection
+        connection, translated = self._session.connection, translate(statement)
+        texts = [translated.text, translated.with_key]
+        texts += [translated.many.text] if translated.many is not None else []
         try:
-            connection.execute(f"PREPARE tried AS {translate(statement).with_key}")
-            connection.execute("DEALLOCATE tried")
+            for text in texts:
+                connection.execute(f"PREPARE tried AS {text}")
+                connection.execute("DEALLOCATE tried")
         except psycopg.Error as error:
             return str(error)
         return None

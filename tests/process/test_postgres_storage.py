@@ -19,7 +19,6 @@ from bg_charm_service.domain.errors import (
     StorageError,
 )
 from bg_charm_service.storage.contract import Storage
-from bg_charm_service.storage.engines import postgres_engine
 from bg_charm_service.storage.postgres.engine import PostgresEngine
 from bg_charm_service.storage.postgres.session import Session, connect
 from tests.postgres_server import PASSWORD, PostgresServer, postgres_server
@@ -34,6 +33,11 @@ def server() -> Iterator[PostgresServer]:
         yield started
 
 
+def opened(url: str) -> Storage:
+    """Open a database over a session of its own."""
+    return PostgresEngine(connect(url)).open()
+
+
 def write(storage: Storage, name: str) -> None:
     """Write one thing, in a transaction."""
     with storage.database.transaction():
@@ -42,7 +46,7 @@ def write(storage: Storage, name: str) -> None:
 
 def found(url: str, names: str) -> str:
     """Give those of some names that another session finds."""
-    storage = postgres_engine(url).open()
+    storage = opened(url)
     there = [name for name in names if storage.store.spaces.document(SPACE, name) is not None]
     storage.close()
     return "".join(there)
@@ -75,7 +79,7 @@ class CutSession(Session):
 def test_session_that_is_ended_takes_its_transaction_along(server: PostgresServer) -> None:
     """Nothing of it is there, all who write later are refused: nobody opens it again by itself."""
     url = server.create_database()
-    storage = postgres_engine(url).open()
+    storage = opened(url)
     heard: list[StorageError] = []
     storage.database.on_failure.append(heard.append)
     write(storage, "a")
@@ -140,11 +144,11 @@ def test_nobody_can_tell_while_the_server_is_down(server: PostgresServer) -> Non
 def test_later_schema_is_refused_and_left_alone(server: PostgresServer) -> None:
     """What a later version wrote is not touched."""
     url = server.create_database()
-    postgres_engine(url).open().close()
+    opened(url).close()
     with psycopg.connect(url, autocommit=True) as other:
         other.execute("UPDATE schema_version SET version = version + 1")
         with pytest.raises(SchemaTooNew, match="nothing was changed"):
-            postgres_engine(url).open()
+            opened(url)
         assert (2,) == other.execute("SELECT version FROM schema_version").fetchone()
 
 
@@ -156,7 +160,7 @@ def test_database_that_cannot_be_opened_is_one_sentence(server: PostgresServer) 
         server.url(password="wrong"),
     ):
         with pytest.raises(DataDirectoryError, match="The database cannot be opened: ") as told:
-            postgres_engine(url)
+            connect(url)
         assert "\n" not in str(told.value)
         assert PASSWORD not in str(told.value)
 
@@ -170,7 +174,7 @@ def test_charms_are_found_without_the_index_of_texts(server: PostgresServer) -> 
         owner.execute("REVOKE CREATE ON DATABASE " + url.rpartition("/")[2] + " FROM PUBLIC")
         owner.execute("GRANT CREATE ON SCHEMA public TO plain")
     plain = url.replace(url.partition("//")[2].partition("@")[0], "plain:plain")
-    storage = postgres_engine(plain).open()
+    storage = opened(plain)
     assert [] == [one for one in storage.doctor.examine(1.0, None) if one is not None]
     storage.close()
 

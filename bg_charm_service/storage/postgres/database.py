@@ -18,7 +18,7 @@ from psycopg import RawCursor, errors
 
 from bg_charm_service.domain.errors import StorageError
 from bg_charm_service.storage.postgres.commits import NumberedCommits
-from bg_charm_service.storage.postgres.dialect import Statement, translate
+from bg_charm_service.storage.postgres.dialect import Many, Statement, translate
 from bg_charm_service.storage.postgres.dumps import PG_DUMP, dump_database
 from bg_charm_service.storage.postgres.migrations import stored_schema_version
 from bg_charm_service.storage.postgres.schema import STEPS
@@ -99,8 +99,12 @@ class Database(Transactions):
         if not asked:
             return Cursor(0)
         statement = translate(sql)
+        many = statement.many
         with self._failures:
-            done = self.session.run_many(statement.text, asked)
+            if many is not None and len(asked) > 1 and _are_apart(many, asked):
+                done = self.session.run(many.text, _in_arrays(many, asked))
+            else:
+                done = self.session.run_many(statement.text, asked)
             self._note(statement, done)
         return Cursor(done.rowcount)
 
@@ -187,6 +191,28 @@ def _in_order(statement: Statement, parameters: Iterable[Any] | Mapping[str, Any
     if isinstance(parameters, Mapping):
         return [parameters[name] for name in statement.names]
     return parameters if isinstance(parameters, list | tuple) else tuple(parameters)
+
+
+def _are_apart(many: Many, rows: Sequence[tuple[Any, ...]]) -> bool:
+    """Whether no row is named twice: at once it would be changed once."""
+    return not many.keys or len({tuple(row[at] for at in many.keys) for row in rows}) == len(rows)
+
+
+#: An array is of one type: numbers come in more than one, and so do texts.
+_TYPES: Mapping[str, Callable[[Any], Any]] = {
+    "bigint": int,
+    "double precision": float,
+    "text": str,
+    "bytea": bytes,
+}
+
+
+def _in_arrays(many: Many, rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
+    found = []
+    for kind, column in zip(many.types, zip(*rows, strict=True), strict=True):
+        as_kind = _TYPES[kind]
+        found.append([None if value is None else as_kind(value) for value in column])
+    return found
 
 
 def _is_of_the_database(error: BaseException) -> bool:

@@ -12,12 +12,19 @@ from contextlib import suppress
 from pathlib import Path
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 from bg_charm_service.domain.errors import BackupError, ServiceStopping
 from bg_charm_service.storage.whole_files import written
 
 #: The program, as it is found on the PATH.
 PG_DUMP = "pg_dump"
+
+#: What it has to know of the server; of the rest its own library may know less than ours.
+_OF_SERVER = {
+    *("host", "hostaddr", "port", "user", "dbname"),
+    *("sslmode", "sslrootcert", "sslcert", "sslkey"),
+}
 
 #: So often it is asked whether to go on, in seconds.
 _LOOK_SECONDS = 0.05
@@ -42,7 +49,8 @@ def _dump(
     info: psycopg.ConnectionInfo, target: Path, should_stop: Callable[[], bool], program: str
 ) -> None:
     command = [program, "--format=custom", f"--file={target}", "--no-owner", "--no-acl"]
-    command.append(f"--dbname={info.dsn}")
+    server = {name: value for name, value in info.get_parameters().items() if name in _OF_SERVER}
+    command.append(f"--dbname={make_conninfo(**server)}")
     environ = os.environ | {"PGPASSWORD": info.password}
     if should_stop():
         raise ServiceStopping("The service is stopping; the backup was given up.")
