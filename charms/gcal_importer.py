@@ -341,6 +341,7 @@ class GcalImporter(Charm):
                 else:
                     parts[one["id"]] = part_of(one, calendar.round)
             parts = self._still_needed(parts)
+            self._has_begun = True
             if parts == (series.parts if series is not None else {}):
                 if not self._has_room():
                     return False
@@ -357,6 +358,7 @@ class GcalImporter(Charm):
             if not name.startswith(f"{mark} "):
                 continue
             series = self.sources.get(name)
+            self._has_begun = True
             if series is None:
                 continue
             parts = {key: one for key, one in series.parts.items() if one.round >= calendar.round}
@@ -433,6 +435,7 @@ class GcalImporter(Charm):
         for name in self._names(self.worked_out):
             calendar = by_mark.get(name.partition(" ")[0])
             series = self.sources.get(name) if calendar is not None else None
+            self._has_begun = True
             if calendar is not None and series is not None:
                 if not self._put(calendar, name, series.id, series.parts):
                     self._is_done = False
