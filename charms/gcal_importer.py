@@ -305,7 +305,7 @@ class GcalImporter(Charm):
                 # The next run gets the same page, and goes on in it.
                 self._is_done = False
                 return
-            self._has_moved = True
+            self._has_moved = self._has_begun = True
             calendar.page = page.get("nextPageToken") or ""
             if not calendar.page:
                 break
@@ -341,7 +341,6 @@ class GcalImporter(Charm):
                 else:
                     parts[one["id"]] = part_of(one, calendar.round)
             parts = self._still_needed(parts)
-            self._has_begun = True
             if parts == (series.parts if series is not None else {}):
                 if not self._has_room():
                     return False
