@@ -9,6 +9,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -76,7 +77,10 @@ def test_calendars_are_there_after_a_sign_in(tmp_path: Path, google: RealServer)
     data = tmp_path / "data"
     with FakeCalendars() as calendars:
         day = datetime.now(UTC).date() + timedelta(days=1)
-        times = {"start": {"dateTime": f"{day}T10:00:00Z"}, "end": {"dateTime": f"{day}T11:00:00Z"}}
+        times: dict[str, Any] = {
+            "start": {"dateTime": f"{day}T10:00:00Z"},
+            "end": {"dateTime": f"{day}T11:00:00Z"},
+        }
         calendars.put("one", summary="Grüße", **times)
         make_gcal = command(google, "gcal", calendars.base, data)
         code, seen = typed(
