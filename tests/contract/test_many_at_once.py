@@ -145,12 +145,12 @@ def _check_health(store: Store, pairs: list[tuple[CharmHealth, CharmHealth]]) ->
 
 def test_small_and_large_numbers_go_together(store: Store, charms: list[CharmRecord]) -> None:
     """Whatever width the ones of them have by themselves."""
-    counts = dict(
-        zip((charm.charm_key for charm in charms), (1, 2**15, 2**31, 2**40), strict=False)
-    )
-    new = [(key, CharmHealth(), CharmHealth(executions=count)) for key, count in counts.items()]
-    store.health.put_all(new)
-    assert counts == {key: store.health.get(key).executions for key in counts}
+    new = {
+        charm.charm_key: CharmHealth(consecutive_failures=1, executions=count)
+        for charm, count in zip(charms, (1, 2**15, 2**31, 2**40), strict=False)
+    }
+    store.health.put_all([(key, CharmHealth(), health) for key, health in new.items()])
+    assert new == {key: store.health.get(key) for key in new}
 
 
 def test_what_is_named_twice_is_done_twice(store: Store, charms: list[CharmRecord]) -> None:
