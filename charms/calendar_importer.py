@@ -43,6 +43,9 @@ PATIENCE_SECONDS = 25.0
 COLD_SECONDS = 90
 COLD = "has not answered in time: some servers read all items first; it is asked again"
 
+#: So many are asked for one by one when changes are looked for: of more, all are read.
+MOST_ASKED = 100
+
 #: So many items are noted as to be fetched, or forgotten, in a run.
 MOST_NOTED = 6000
 
@@ -382,7 +385,9 @@ class CalendarImporter(Charm):
 
     def _are_dropped(self, names: list[str]) -> bool:
         """Forget items and their events; False where it is more than this run can do."""
-        for name in names:
+        for place, name in enumerate(names):
+            if place % PORTION == 0:
+                self.sources.some(names[place : place + PORTION])
             source = self.sources.get(name)
             keys = source.keys if source is not None else []
             if not self._may_begin(150 * len(keys), len(keys)):
@@ -498,16 +503,24 @@ class CalendarImporter(Charm):
 
 
 class Known(Mapping[str, str]):
-    """The etags of one calendar, of which only what is asked for is read."""
+    """The etags of one calendar, of which only what is asked for is read; or all, if that is much.
+
+    To ask for one takes as long as to ask for a page, and a run may ask for so many only.
+    """
 
     def __init__(self, etags: Items[str], path: str) -> None:
         self._etags = etags
         self._path = path
+        self._asked = 0
+        self._all: dict[str, str] | None = None
 
     def __getitem__(self, name: str) -> str:
         if len(name.encode()) > LONGEST_NAME:
             raise KeyError(name)
-        return self._etags[name]
+        self._asked += 1
+        if self._all is None and self._asked > MOST_ASKED:
+            self._all = self.all()
+        return self._etags[name] if self._all is None else self._all[name]
 
     def __iter__(self) -> Iterator[str]:
         yield from self.all()

@@ -4,8 +4,9 @@ bg-charm-service charm add --from chat_poster
 bg-charm-service charm send chat/chat_poster '{"text": "Hello"}' --stream post
 
 Other charms write into its outbox by a writable link: `out: Cell[Items[Post]]`. What is posted
-goes out once, unless the service dies between the post and its own disk: then that one message goes
-out once more, with the same Idempotency-Key, by which a receiver that knows it drops the second.
+goes out once, unless its answer does not come onto the service's disk, since that dies, or the
+connection breaks: then that one message goes out once more, with the same Idempotency-Key, by which
+a receiver that knows it drops the second. Discord and Slack do not know it.
 """
 
 from datetime import UTC, datetime

@@ -305,7 +305,7 @@ class GcalImporter(Charm):
                 # The next run gets the same page, and goes on in it.
                 self._is_done = False
                 return
-            self._has_moved = True
+            self._has_moved = self._has_begun = True
             calendar.page = page.get("nextPageToken") or ""
             if not calendar.page:
                 break
@@ -357,6 +357,7 @@ class GcalImporter(Charm):
             if not name.startswith(f"{mark} "):
                 continue
             series = self.sources.get(name)
+            self._has_begun = True
             if series is None:
                 continue
             parts = {key: one for key, one in series.parts.items() if one.round >= calendar.round}
@@ -433,6 +434,7 @@ class GcalImporter(Charm):
         for name in self._names(self.worked_out):
             calendar = by_mark.get(name.partition(" ")[0])
             series = self.sources.get(name) if calendar is not None else None
+            self._has_begun = True
             if calendar is not None and series is not None:
                 if not self._put(calendar, name, series.id, series.parts):
                     self._is_done = False

@@ -63,10 +63,16 @@ class PostgresServer:
         if os.geteuid() == 0:
             self._as = {"user": _NOBODY, "group": _NOBODY, "extra_groups": []}
 
-    def url(self, database: str = "postgres", *, password: str | None = PASSWORD) -> str:
-        """Give the address of a database, with the password or without one."""
+    def url(
+        self,
+        database: str = "postgres",
+        *,
+        password: str | None = PASSWORD,
+        port: int | None = None,
+    ) -> str:
+        """Give the address of a database: with the password or without, there or at a pooler."""
         login = USER if password is None else f"{USER}:{quote(password, safe='')}"
-        return f"postgresql://{login}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://{login}@127.0.0.1:{port or self.port}/{database}"
 
     def create_database(self, template: str | None = None) -> str:
         """Make a database, empty or as a copy of another one by its name, and give its address."""
@@ -128,6 +134,29 @@ class PostgresServer:
         self.kill()
         self.start()
 
+    @contextmanager
+    def pooler(self, mode: str) -> Iterator[int]:
+        """Run a PgBouncer in front of it, with a pool_mode; gives its port."""
+        program = needed("/usr/sbin/pgbouncer", "PgBouncer")
+        port = free_port()
+        users, config = self._folder / "users", self._folder / f"pooler-{port}"
+        users.write_text(f'"{USER}" "{PASSWORD}"\n')
+        config.write_text(
+            f"[databases]\n* = host=127.0.0.1 port={self.port}\n"
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+            f"auth_type = md5\nauth_file = {users}\npool_mode = {mode}\n"
+        )
+        process = self._begin([program, str(config)], stderr=subprocess.DEVNULL)
+        try:
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while not self._answers(port) and time.monotonic() < deadline:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(0.02)
+            yield port
+        finally:
+            process.terminate()
+            process.wait()
+
     def make(self) -> None:
         """Make its files."""
         if self._as:
@@ -147,9 +176,9 @@ class PostgresServer:
             command, cwd=self._folder, env=environ, stdin=subprocess.DEVNULL, **options, **self._as
         )
 
-    def _answers(self) -> bool:
+    def _answers(self, port: int | None = None) -> bool:
         with suppress(psycopg.OperationalError):
-            psycopg.connect(self.url(), connect_timeout=5).close()
+            psycopg.connect(self.url(port=port), connect_timeout=5).close()
             return True
         return False
 

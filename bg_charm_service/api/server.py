@@ -16,7 +16,6 @@ from pathlib import Path
 from types import TracebackType
 
 import uvicorn
-from fastapi import FastAPI
 from loguru import logger
 from starlette.types import ASGIApp
 
@@ -152,7 +151,7 @@ class Server:
 
 @contextlib.asynccontextmanager
 async def serve(
-    app: FastAPI, path: Path, ports: Sequence[socket.socket], limits: ConnectionLimits
+    app: ASGIApp, path: Path, ports: Sequence[socket.socket], limits: ConnectionLimits
 ) -> AsyncIterator[None]:
     """Answer on the socket of the data directory, and on ports, if any; limits are for ports."""
     peers = Peers()
@@ -236,7 +235,7 @@ class _OwnSocket:
     One that was deleted meanwhile is made anew; another's in its place is left alone.
     """
 
-    def __init__(self, app: FastAPI, path: Path, who: WhoIsThere) -> None:
+    def __init__(self, app: ASGIApp, path: Path, who: WhoIsThere) -> None:
         self._app = app
         self._path = path
         self._who = who

@@ -34,6 +34,8 @@ def backup(session: Session, file: Path, as_json: bool) -> None:
     """
     from bg_charm_service.cli.backup_file import make_backup
 
+    _refuse_shared_database(session, "backup", "make one by `pg_dump --format=custom`")
+
     made = make_backup(session, file.absolute())
     if as_json:
         print_json(made)
@@ -56,6 +58,7 @@ def restore(session: Session, file: Path, force: bool, as_json: bool) -> None:
     from bg_charm_service.storage.engines import restore_backup
 
     settings = session.settings
+    _refuse_shared_database(session, "restore", "let `pg_restore` do it while no node runs")
     if settings.service_url is not None:
         raise click.UsageError(
             "restore works on a directory of this machine: leave --url out, or service_url of "
@@ -117,7 +120,17 @@ def _report(session: Session, *, repair: bool, is_full: bool) -> Report:
     asked = asyncio.run(ask())
     if asked is not None:
         return asked
+    _refuse_shared_database(session, "doctor of a stopped service", "start a node, and ask that")
     return examine_stopped(session.settings.data_dir, repair=repair, is_full=is_full)
+
+
+def _refuse_shared_database(session: Session, what: str, instead: str) -> None:
+    """Refuse what works on the file of a database, and say what to use; raises UsageError."""
+    if session.settings.database is not None and session.settings.service_url is None:
+        raise click.UsageError(
+            f"{what} works on the file of a data directory, and --database has none: {instead}. "
+            "See docs/scaling.md."
+        )
 
 
 def _print_findings(findings: Sequence[Finding]) -> None:

@@ -34,6 +34,7 @@ from bg_charm_service.domain.errors import (
     NotSignedIn,
     ServiceError,
     ServiceStopping,
+    StandingBy,
     TooManyAttempts,
 )
 from bg_charm_service.storage.data_directory import check_has_database
@@ -42,7 +43,7 @@ Kind = TypeVar("Kind")
 
 #: Errors that a command minds more closely than their status says, by what the service calls them.
 _KINDS: dict[object, type[ServiceError]] = {
-    kind.__name__: kind for kind in (CompilerError, NotShared)
+    kind.__name__: kind for kind in (CompilerError, NotShared, StandingBy)
 }
 
 #: How long a data directory may be locked by one who does not answer yet, in seconds.
@@ -202,7 +203,7 @@ async def _open(settings: Settings, *, makes_directory: bool) -> tuple[Client, A
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(connect_if_running(settings))
         if client is None:
-            if not makes_directory:
+            if not makes_directory and settings.database is None:
                 check_has_database(settings.data_dir)
             client = await stack.enter_async_context(_open_directory(settings))
         return client, stack.pop_all()
@@ -212,20 +213,23 @@ async def _open(settings: Settings, *, makes_directory: bool) -> tuple[Client, A
 async def _open_directory(settings: Settings) -> AsyncIterator[Client]:
     from bg_charm_service.api import create_app
     from bg_charm_service.api.auth.listeners import SOCKET, ListenerMiddleware
+    from bg_charm_service.daemon.node import lease_of_a_command
     from bg_charm_service.daemon.service_config import service_config
     from bg_charm_service.service.bootstrap import open_service
+    from bg_charm_service.service.dependencies import Dependencies
 
     _drop_logs()
     identity = operator_identity(settings, os.environ)
     config = service_config(
         settings, identity, is_polling=False, next_identity=next_identity(settings)
     )
-    async with open_service(config) as service:
-        finish_rotation(settings, config.next_identity, service.operator)
-        app = ListenerMiddleware(create_app(service.commands), SOCKET)
-        transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
-        async with _http(transport) as http:
-            yield Client(http, is_online=False)
+    with lease_of_a_command(settings) as lease:
+        async with open_service(config, Dependencies.of_node(lease)) as service:
+            finish_rotation(settings, config.next_identity, service.operator)
+            app = ListenerMiddleware(create_app(service.commands), SOCKET)
+            transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
+            async with _http(transport) as http:
+                yield Client(http, is_online=False)
 
 
 def _drop_logs() -> None:

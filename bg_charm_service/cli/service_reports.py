@@ -23,6 +23,7 @@ from bg_charm_service.cli.output.formatting import (
 from bg_charm_service.cli.output.json_output import json_option
 from bg_charm_service.cli.output.printing import coloured, print_facts, print_json, print_table
 from bg_charm_service.cli.session import Session, pass_session, typeable
+from bg_charm_service.domain.errors import StandingBy
 from bg_charm_service.domain.model import CharmRef
 from bg_charm_service.domain.sandbox_mode import Isolation
 
@@ -41,12 +42,20 @@ _HEALTHY, _NOT_RUNNING, _UNHEALTHY = 0, 3, 4
 def status(ctx: click.Context, session: Session, as_json: bool) -> None:
     """Show how the service is doing.
 
-    Exits with 0 when it is healthy, 1 when it could not be asked, 3 when it does not run, and 4
-    when something is wrong.
+    Exits with 0 when it is healthy, or stands by for another node, 1 when it could not be asked,
+    3 when it does not run, and 4 when something is wrong.
     """
     from bg_charm_service.service.status.views import ServiceStatus
 
-    response = session.ask(lambda client: client.get("status"))
+    try:
+        response = session.ask(lambda client: client.get("status"))
+    except StandingBy as error:
+        # It is as it should be.
+        if as_json:
+            print_json({"role": "standby", "message": str(error)})
+        else:
+            print_facts([("service", str(error))])
+        ctx.exit(_HEALTHY)
     found = response.read(ServiceStatus)
     if as_json:
         print_json(response.content)
@@ -108,6 +117,9 @@ def _facts(found: ServiceStatus, now: float) -> Iterator[tuple[str, Any]]:
         yield "hook said", found.backup.hook_output
     yield "operator", found.operator
     yield "data", found.data_dir
+    if found.node is not None:
+        since = clock(found.node.since, now)
+        yield "node", f"{found.node.role} since {since}: {found.node.name}"
     yield (
         "charms",
         f"{found.charms_enabled:,} enabled, {found.charms_disabled:,} disabled, "

@@ -21,6 +21,8 @@ _WIDTH = 96
 _EXAMPLES: Mapping[str, object] = {
     "charms": ("demo/hello",),
     "data_dir": Path("/var/lib/bg-charm-service"),
+    "database": "postgresql://db.example.org/charms",
+    "database_password_file": Path("/etc/bg-charm-service/database-password"),
     "listen": "0.0.0.0:8000",
     "hook_listen": "127.0.0.1:8100",
     "hook_url": "https://hooks.example.org",

@@ -23,6 +23,7 @@ from bg_charm_service.daemon.demo_charm import add_demo
 from bg_charm_service.daemon.descriptors import allow_many_files, connection_limits
 from bg_charm_service.daemon.key_rotation import finish_rotation, next_identity
 from bg_charm_service.daemon.logs import Logs, open_logs
+from bg_charm_service.daemon.node import active_node
 from bg_charm_service.daemon.operator_identity import operator_identity
 from bg_charm_service.daemon.ports import HookPorts, Ports, open_hook_ports, open_ports
 from bg_charm_service.daemon.readers import reader_of_log
@@ -51,6 +52,7 @@ from bg_charm_service.domain.outcomes.policy import RunStatus, Step
 from bg_charm_service.service.bootstrap import Service, ServiceConfig, open_service
 from bg_charm_service.service.dependencies import Dependencies
 from bg_charm_service.storage.data_directory import SOCKET_NAME
+from bg_charm_service.storage.node_contract import Lease
 from bg_charm_service.supervisor.completer import Settled
 from bg_charm_service.supervisor.loop_steps import LoopSteps
 
@@ -118,12 +120,17 @@ class _Daemon:
                 logger.bind(event="stopped").info("Stopped before it was up")
 
     async def _live(self) -> None:
+        async with active_node(self._settings) as lease:
+            await self._be_active(lease)
+
+    async def _be_active(self, lease: Lease | None) -> None:
         settings = self._settings
         config = service_config(
             settings, self._identity, is_polling=True, next_identity=next_identity(settings)
         )
+        dependencies = Dependencies.of_node(lease, steps=self._steps)
         async with (
-            _opened(config, Dependencies(steps=self._steps)) as service,
+            _opened(config, dependencies) as service,
             LargeBodies() as large_bodies,
             _sending_spans(settings, service),
         ):
@@ -156,10 +163,10 @@ class _Daemon:
                     _taking_hooks(service, hook_ports, reserved=limits.reserved),
                 ):
                     log_address(ports, app.state.login_codes, has_reader=self._logs.has_reader)
-                    await self._serve(service, run_log)
+                    await self._serve(service, run_log, lease)
             run_log.flush()
 
-    async def _serve(self, service: Service, run_log: RunLog) -> None:
+    async def _serve(self, service: Service, run_log: RunLog, lease: Lease | None) -> None:
         if self._settings.demo:
             await add_demo(service)
         # The step that began with opening the data directory ends here.
@@ -167,6 +174,8 @@ class _Daemon:
         self._steps.forget()
         # From here on a stop lets work finish.
         self._start = None
+        if lease is not None:
+            lease.begin()
         log_started(service)
         warn_of_default_identity(service)
         warn_of_missing_walls(service.sandboxing)

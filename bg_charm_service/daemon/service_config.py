@@ -86,6 +86,7 @@ def service_config(
             keep=settings.backup_keep,
             directory=settings.backup_dir,
             hook=settings.backup_hook,
+            is_shared=settings.database is not None,
         ),
         token_refresh_seconds=settings.token_refresh_timeout_seconds,
         public_url=settings.api_url,

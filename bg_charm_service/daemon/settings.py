@@ -28,6 +28,9 @@ from bg_charm_service.domain.quantities import (
     choice,
     command,
     count,
+    database_url,
+    database_url_of_environment,
+    lease,
     milliseconds,
     name,
     names,
@@ -190,6 +193,17 @@ def _targets_file(text: str) -> Path:
     return path(text.removeprefix("@"))
 
 
+def _password_file(text: str) -> Path:
+    """Read where a password lies; the @ says that it is a file, and not the password."""
+    # In the configuration file, where no @ is needed, it is a full path by now.
+    if not text.startswith(("@", "/")):
+        raise ValueError(
+            "a command line can be read by others: write the password into a file, and give "
+            "--database-password=@FILE"
+        )
+    return path(text.removeprefix("@"))
+
+
 def _secret_address(text: str) -> str:
     """Read an address that is not to be shown, or the file that it is in; used elsewhere."""
     if not text.startswith(("http://", "https://", "@")) or not text.isprintable():
@@ -294,6 +308,27 @@ class Settings:
         "Where everything is kept",
         (Variable("KV_STORE_DIR", path),),
         shown=".cache in a checkout, else the user's state directory",
+    )
+    database: str | None = setting(
+        None,
+        database_url,
+        "--database=<url>",
+        "A PostgreSQL database that nodes share, instead of one in the data directory",
+        (Variable("DATABASE_URL", database_url_of_environment),),
+        is_quoted=False,
+    )
+    database_password_file: Path | None = setting(
+        None,
+        _password_file,
+        "--database-password=<@file>",
+        "The file with the password of --database",
+        is_quoted=False,
+    )
+    lease_seconds: float = setting(
+        5.0,
+        lease,
+        "--lease=<seconds>",
+        "How long the active node may be silent before another one takes over",
     )
     listen: str | None = setting(
         None, address, "--listen=<host:port>", "Where page and API listen, if not at API_URL"

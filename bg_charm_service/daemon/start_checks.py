@@ -14,6 +14,7 @@ from loguru import logger
 
 from bg_charm_service.daemon.config_file import ConfigFile, find_config_file
 from bg_charm_service.daemon.logs import check_log_file
+from bg_charm_service.daemon.node import check_database
 from bg_charm_service.daemon.notice_settings import notice_rules
 from bg_charm_service.daemon.operator_identity import operator_identity
 from bg_charm_service.daemon.ports import check_listen
@@ -40,6 +41,7 @@ def check_start(
         lambda: find_walls(settings.sandbox, settings.isolation, settings.data_dir),
         lambda: check_log_file(settings.log_file),
         lambda: check_listen(settings),
+        lambda: check_database(settings),
         lambda: check_spans(settings),
         lambda: notice_rules(settings, is_polling=True),
         lambda: asyncio.run(_find_integration(settings)),

@@ -102,6 +102,17 @@ class StorageFull(StorageError):
     """The disk has no room for what was to be written; nothing was changed."""
 
 
+class LeaseLost(StorageError):
+    """This node is not the active one any more: what it wanted to commit is refused."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"This node lost the lease of its database: {reason}")
+
+
+class DatabaseUnusable(ServiceError):
+    """The database of --database cannot be used: nobody answers, or it lets nobody in."""
+
+
 class ClaimLost(ServiceError):
     """A job is not held by the claim that was to end it: its answer came too late."""
 
@@ -139,6 +150,10 @@ class SandboxError(ServiceError):
 
 class ServiceStopping(ServiceError):
     """The service is stopping and takes no new work."""
+
+
+class StandingBy(ServiceStopping):
+    """Of the nodes that share a database, this one is not the active one."""
 
 
 class NotReady(ServiceError):

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 #: No duration may be longer than this, in seconds: about ten years.
 LONGEST_SECONDS = 315_360_000
@@ -205,6 +205,49 @@ def url(text: str) -> str:
     if not is_server:
         raise ValueError("expected an address such as http://localhost:8000")
     return text.rstrip("/")
+
+
+def database_url(text: str) -> str:
+    """Read the address of a PostgreSQL database, without a password: others read command lines."""
+    if _password_of(_database(text)):
+        raise ValueError(
+            "it holds a password, and a command line and a configuration file can be read by "
+            "others: write the password into a file, and give --database-password=@FILE, or the "
+            "whole address in the variable DATABASE_URL"
+        )
+    return text
+
+
+def database_url_of_environment(text: str) -> str:
+    """Read the address of a PostgreSQL database, which may hold the password."""
+    _database(text)
+    return text
+
+
+def _database(text: str) -> SplitResult:
+    expected = "expected an address such as postgresql://USER@HOST:5432/NAME"
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        raise ValueError(expected) from None
+    if parts.scheme not in ("postgresql", "postgres") or not text.isprintable():
+        raise ValueError(expected)
+    if not parts.path.strip("/") and "dbname" not in parse_qs(parts.query):
+        raise ValueError(f"it names no database: {expected}")
+    return parts
+
+
+def _password_of(parts: SplitResult) -> bool:
+    user, _, _ = parts.netloc.rpartition("@")
+    return ":" in user or "password" in parse_qs(parts.query)
+
+
+def lease(text: str) -> float:
+    """Read how long a node may be silent, in seconds: shorter ones would be lost by chance."""
+    value = seconds(text)
+    if not 1 <= value <= 3600:
+        raise ValueError("expected a number of seconds from 1 to 3600")
+    return value
 
 
 def package_index(text: str) -> str:

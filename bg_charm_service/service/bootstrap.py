@@ -353,6 +353,7 @@ def _assemble(
         interval_seconds=config.interval_seconds,
         is_polling=config.is_polling,
         sandboxing=sandboxing,
+        holder=dependencies.lease.holder if dependencies.lease is not None else None,
     )
     events = EventFeed(clock.now())
     context = CommandContext(supervisor, events, operator)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from bg_charm_service.domain.clock import Clock, SystemClock
 from bg_charm_service.notices.notice_client import SendsNotices
@@ -19,7 +20,8 @@ from bg_charm_service.service.notices.watch import NoticeWatch
 from bg_charm_service.service.token_keeper import TokenKeeper
 from bg_charm_service.sign_in.provider_client import AsksProviders
 from bg_charm_service.storage.contract import Engine
-from bg_charm_service.storage.engines import SQLiteEngine
+from bg_charm_service.storage.engines import SQLiteEngine, engine_of
+from bg_charm_service.storage.node_contract import Lease
 from bg_charm_service.supervisor.completer import Completer
 from bg_charm_service.supervisor.dispatcher import Dispatcher
 from bg_charm_service.supervisor.loop import Supervisor
@@ -67,3 +69,12 @@ class Dependencies:
     providers: AsksProviders | None = None
     #: Sends notices; None for processes of their own.
     sender: SendsNotices | None = None
+    #: Held by the active one of several nodes; None where a database is not shared.
+    lease: Lease | None = None
+
+    @classmethod
+    def of_node(cls, lease: Lease | None, **others: Any) -> Dependencies:
+        """The real ones, with the engine of a database that is shared, if one is."""
+        if lease is None:
+            return cls(**others)
+        return cls(engine=engine_of(lease), lease=lease, **others)

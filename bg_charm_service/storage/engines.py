@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bg_charm_service.storage.contract import Storage
+from bg_charm_service.domain.errors import DatabaseUnusable
+from bg_charm_service.storage.contract import Engine, Storage
+from bg_charm_service.storage.node_contract import Candidate, Lease
 from bg_charm_service.storage.records import KEEP_DONE
 from bg_charm_service.storage.sql.store import open_store
 from bg_charm_service.storage.sqlite import integrity
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = [
     "FILE_CHECKER",
     "SQLiteEngine",
+    "candidate",
+    "engine_of",
     "examine_stopped",
     "facts_of",
     "file_troubles",
@@ -40,6 +44,50 @@ __all__ = [
 #: The module whose `main`, given the path of a file that nobody has open, reads all of it and
 #: prints what is damaged in it as JSON. It imports little, for a process of its own.
 FILE_CHECKER = integrity.__name__
+
+
+def candidate(url: str, password: str | None, node: str, lease_seconds: float) -> Candidate:
+    """Make a node of a PostgreSQL database that wants its lease; nobody is asked yet.
+
+    Raises DatabaseUnusable without the libraries that it takes, InvalidInput for an address that
+    is none.
+    """
+    try:
+        # Only then: they are installed where somebody wants them.
+        from bg_charm_service.storage.postgres import lease, server
+    except ImportError:
+        raise DatabaseUnusable(
+            "--database takes the extra postgres, which is not installed: "
+            "`pip install 'bg-charm-service[postgres]'`"
+        ) from None
+    address = server.DatabaseAddress(url, password)
+    # What is wrong with it is told before anything is waited for.
+    address.parts()
+    return lease.Candidate(address, node, lease_seconds)
+
+
+def engine_of(lease: Lease) -> Engine:
+    """Give the engine of the database whose lease this is; all of it goes through its session."""
+    # Only then: its libraries are installed where somebody wants them.
+    from bg_charm_service.storage.postgres.engine import PostgresEngine
+    from bg_charm_service.storage.postgres.lease import Lease as SessionLease
+
+    assert isinstance(lease, SessionLease)
+    return _FencedEngine(PostgresEngine(lease.connection, node=lease.holder.epoch), lease)
+
+
+@dataclass(frozen=True, slots=True)
+class _FencedEngine:
+    """An engine that commits nothing for a node that lost its lease."""
+
+    engine: Engine
+    lease: Lease
+
+    def open(self, path: Path, *, keep_done: int = KEEP_DONE) -> Storage:
+        """Open what is there."""
+        storage = self.engine.open(path, keep_done=keep_done)
+        storage.database.guards.append(self.lease.fence)
+        return storage
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,8 +93,8 @@ class Spaces(Protocol):
     def names(self, space_keys: Collection[int]) -> dict[int, str]:
         """The names of several spaces, by key."""
 
-    def page(self, after: int = 0, limit: int = -1) -> list[OwnedSpace]:
-        """Spaces with their owners, in order of creation from behind a key."""
+    def page(self, after: int = 0, limit: int | None = None) -> list[OwnedSpace]:
+        """Spaces with their owners, in order of creation from behind a key; all without a limit."""
 
     def grant(self, space_key: int, did: str, *, granted_by: str, now: float) -> None:
         """Make an identity an owner; granting twice changes nothing."""

@@ -1,4 +1,4 @@
-"""`make gmail` on a terminal: client, browser, and back; each fault in a sentence of its own."""
+"""`make gmail` and `make gcal` on a terminal: client, browser, and back; each fault is told."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ import re
 import sys
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from demos.first_sign_in import said_by_google
+from tests.fakes.gcal_server import FakeCalendars
 from tests.process.terminal import typed
 from tests.process.test_real_servers import choose_user
 from tests.real_servers import CLIENT, USER, RealServer, emulate
@@ -29,7 +33,7 @@ def google(tmp_path: Path) -> Iterator[RealServer]:
 
 def command(google: RealServer, name: str, base: str, data: Path) -> list[str]:
     """As `make` has it, but for the address."""
-    at = json.dumps(f"http://localhost:{google.port}{base}")
+    at = json.dumps(base if "://" in base else f"http://localhost:{google.port}{base}")
     return [
         *(sys.executable, "-m", "demos.first_charm", name),
         *("--set", f"base={at}", "--issuer", f"http://localhost:{google.port}"),
@@ -66,6 +70,33 @@ def test_an_account_is_there_after_its_sign_in(tmp_path: Path, google: RealServe
     # It is one of Gmail's now, so that nothing is asked.
     assert (0, "") == typed(make_gmail)
     assert USER in seen
+
+
+def test_calendars_are_there_after_a_sign_in(tmp_path: Path, google: RealServer) -> None:
+    """The calendar itself is a fake, since the emulation has none that changes are asked of."""
+    data = tmp_path / "data"
+    with FakeCalendars() as calendars:
+        day = datetime.now(UTC).date() + timedelta(days=1)
+        times: dict[str, Any] = {
+            "start": {"dateTime": f"{day}T10:00:00Z"},
+            "end": {"dateTime": f"{day}T11:00:00Z"},
+        }
+        calendars.put("one", summary="Grüße", **times)
+        make_gcal = command(google, "gcal", calendars.base, data)
+        code, seen = typed(
+            make_gcal,
+            ("Client id", CLIENT["client_id"]),
+            ("Client secret", CLIENT["client_secret"]),
+            ("Address", signed_in),
+        )
+    assert 0 == code, seen
+    assert "Signed in at google as me@example.org" in seen
+    assert "1 event of 1 calendar, the next:" in seen
+    # In the calendar's own zone.
+    begins = datetime.fromisoformat(f"{day}T10:00:00Z").astimezone(ZoneInfo("Europe/Berlin"))
+    assert f"  {begins.isoformat()}  " in seen
+    assert "Grüße" in seen
+    assert (0, "") == typed(make_gcal)
 
 
 def test_what_google_says_is_read_from_its_address() -> None:

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "workers/runtime": "sdk workers/protocol workers/sandbox",
     "workers/sandbox": "",
     "workers/protocol": "",
-    "storage": "files storage/sql storage/sqlite storage/postgres",
+    "storage": "files storage/postgres storage/sql storage/sqlite",
     "storage/sql": "storage",
     "storage/sqlite": "storage storage/sql",
     "storage/postgres": "storage storage/sql",
@@ -52,8 +52,8 @@ LONGEST_PUBLIC_MODULE_LINES = 30
 #: An outside package that only modules in these folders may import.
 OWNERS = {
     "persistqueue": "storage/sqlite/job_queue",
-    "sqlite3": "storage/sqlite",
     "psycopg": "storage/postgres",
+    "sqlite3": "storage/sqlite",
 }
 
 VAGUE_NAMES = {"util", "utils", "common", "helper", "helpers", "misc"}

@@ -15,7 +15,7 @@ from unittest import mock
 import httpx2
 import pytest
 
-from bg_charm_service import ProviderDown, SignInNeeded, Stop, Wait
+from bg_charm_service import Items, ProviderDown, SignInNeeded, Stop, Wait
 from bg_charm_service.sdk import http_client
 from bg_charm_service.workers.runtime.charm_binding import load_class
 from tests.fakes.http_server import Answer, FakeServer, Seen, answer
@@ -324,6 +324,52 @@ def test_a_name_that_is_too_long_is_named(account: Account) -> None:
     assert ["a", "b"] == sorted(summaries(charm))
     (reason,) = skipped(charm)
     assert reason.endswith("its name is longer than 500 bytes")
+
+
+def test_many_changes_are_not_looked_up_one_by_one() -> None:
+    """A whole calendar may have changed, and a run may ask for 20,000 keys at most."""
+    there = {f"/home/work/{number}.ics": "1" for number in range(300)}
+    etags = mock.MagicMock(wraps=Items({**there, "/home/other/a.ics": "1"}))
+    etags.__getitem__.side_effect = there.__getitem__
+    known_type = CalendarImporter._look.__globals__["Known"]
+    known = known_type(etags, "/home/work/")
+    assert there == {name: known[name] for name in there}
+    assert (100, 1) == (etags.__getitem__.call_count, etags.pages.call_count)
+    assert (None, None) == (known.get("/home/work/new.ics"), known.get("/home/other/a.ics"))
+
+
+def test_a_calendar_may_become_empty(account: Account) -> None:
+    """Nothing of it is left, in portions too; what comes after that is there."""
+    account.items |= {
+        f"/home/work/{number}.ics": ("1", calendar(event(str(number)))) for number in range(120)
+    }
+    charm = account.charm()
+    while not summaries(charm) or charm.left:
+        poll(charm)
+    assert 122 == len(summaries(charm))
+    account.items.clear()
+    poll(charm)
+    assert [[], 0, 0, 0, 0] == [
+        summaries(charm),
+        *(len(one) for one in (charm.sources, charm.etags, charm.wanted, charm.skipped)),
+    ]
+    account.items["/home/work/z.ics"] = ("1", calendar(event("z")))
+    poll(charm)
+    assert ["z"] == summaries(charm)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_says_how_long_to_wait(account: Account, status: int) -> None:
+    """Also when it does so in the middle; what was there stays."""
+    charm = account.charm()
+    poll(charm)
+    account.items["/home/work/c.ics"] = ("1", calendar(event("c")))
+    busy = answer(status, retry_after=77)
+    account.server.on("/home/work/", *[busy] * 3, account._served)
+    with pytest.raises(Wait) as waited:
+        poll(charm)
+    assert 77 == waited.value.until
+    assert ["a", "b"] == sorted(summaries(charm))
 
 
 # A server that reads all items before it answers.

@@ -313,6 +313,20 @@ def test_it_goes_on_where_a_run_had_no_more_room(google: FakeCalendars) -> None:
     assert same(charm, google)
 
 
+def test_to_look_at_what_has_not_changed_takes_room_too(google: FakeCalendars) -> None:
+    """There may be more series than one run can look at."""
+    fill(google)
+    charm = charm_for(google)
+    sync(charm)
+    google.forget_tokens()
+    swept = set()
+    with mock.patch.object(Charm, "context", LittleRoom(0)):
+        while poll(charm):
+            swept.add(charm.calendars[0].swept)
+    assert swept >= {None, *charm.sources.first(2)}
+    assert same(charm, google)
+
+
 def test_one_that_cannot_be_read_is_named(google: FakeCalendars) -> None:
     """The others are there, and it is once it can be read."""
     fill(google)

@@ -14,7 +14,7 @@ from persistqueue.serializers import json as json_serializer
 
 from bg_charm_service.domain.model import CharmRef, Origin
 from bg_charm_service.storage.data_directory import DATABASE_NAME
-from bg_charm_service.storage.records import NewJob
+from bg_charm_service.storage.records import Claim, NewJob
 from bg_charm_service.storage.sql.job_queue import sql as rows
 from bg_charm_service.storage.sqlite.database import Database
 from bg_charm_service.storage.sqlite.job_queue import JobQueue
@@ -235,6 +235,28 @@ def test_rows_of_old_batches_go(database: Database, tmp_path: Path) -> None:
         run_alone(again, queue)
     (kept,) = again.row("SELECT count(*) FROM ack_queue_jobs WHERE origin = 'batch'")
     again.close()
+    assert 100 <= kept <= 201
+
+
+def test_rows_of_batches_that_end_together_go(database: Database) -> None:
+    """Also where many end in one transaction, and where that is undone first."""
+    queue = JobQueue(database)
+    for _ in range(199):
+        run_alone(database, queue)
+    claims: list[Claim] = []
+    for charm in range(30):
+        with database.transaction():
+            queue.put_polls([plain(charm)], now=NOW)
+            claims += queue.claim(1, 1, NOW)
+    for is_undone in (True, False):
+        with suppress(ZeroDivisionError), database.transaction():
+            for claim in claims:
+                queue.ack_all([claim])
+            if is_undone:
+                raise ZeroDivisionError
+    for _ in range(400):
+        run_alone(database, queue)
+    (kept,) = database.row("SELECT count(*) FROM ack_queue_jobs WHERE origin = 'batch'")
     assert 100 <= kept <= 201
 
 

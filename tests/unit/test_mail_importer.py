@@ -95,6 +95,24 @@ def test_a_mailbox_is_followed(box: FakeMailbox, kind: str) -> None:
         assert not written.called
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_mailbox_may_be_empty(box: FakeMailbox, kind: str) -> None:
+    """At first, and when all was deleted; what comes then is there."""
+    with FakeMailbox().server(kind) as server:
+        charm = charm_for(server)
+        assert 1 == sync(charm)
+        assert ("0 mails", {}) == (charm.progress, kept(charm))
+    with box.server(kind) as server:
+        charm = charm_for(server)
+        sync(charm)
+        box.expunge(list(box.mails))
+        assert 1 == sync(charm)
+        assert ("0 mails", {}) == (charm.progress, kept(charm))
+        box.append("new")
+        sync(charm)
+        assert had(box) == kept(charm)
+
+
 @given(st.data())
 @settings(max_examples=150, deadline=None)
 def test_whatever_happens_it_keeps_what_its_server_has(data: st.DataObject) -> None:

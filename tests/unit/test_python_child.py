@@ -25,6 +25,8 @@ ENVIRON = {
     "OPERATOR_PASS": "ours",
     "IDENTITY": "key.pem",
     "NOTIFY_SOCKET": "/run/notify",
+    "DATABASE_URL": "postgresql://me:ours@host/charms",
+    "PGPASSWORD": "ours",
     "BG_CHARM_TOKEN": "token",
     "PYTHONPATH": "/elsewhere",
 }
@@ -74,7 +76,7 @@ def test_charms_see_nothing_of_the_operator() -> None:
 
 def test_the_operators_own_code_sees_all_but_what_is_the_services() -> None:
     """Integrations and hooks find their credentials; a caller may withhold more."""
-    own = {"OPERATOR_PASS", "IDENTITY", "NOTIFY_SOCKET"}
+    own = {"OPERATOR_PASS", "IDENTITY", "NOTIFY_SOCKET", "DATABASE_URL", "PGPASSWORD"}
     assert ENVIRON.keys() - own == operator_environment(ENVIRON).keys()
     less = operator_environment(ENVIRON, "BG_CHARM_TOKEN")
     assert ENVIRON.keys() - own - {"BG_CHARM_TOKEN"} == less.keys()

@@ -20,7 +20,7 @@ from bg_charm_service.daemon.settings import SETTINGS, Settings, load_settings
 from bg_charm_service.domain.errors import InvalidInput
 from bg_charm_service.domain.identity import Identity
 from bg_charm_service.domain.limits import Limits
-from bg_charm_service.domain.quantities import size, size_text
+from bg_charm_service.domain.quantities import database_url, lease, size, size_text
 from bg_charm_service.domain.sandbox_mode import Isolation, SandboxMode
 from bg_charm_service.service.bootstrap import ServiceConfig
 from bg_charm_service.supervisor.fair_share import Caps
@@ -416,3 +416,47 @@ def test_the_key_of_the_installed_service_is_for_its_directory_only(
     assert key == operator_identity(Settings(data_dir=installed), {"OPERATOR_PASS": "mine"})
     other = operator_identity(Settings(data_dir=tmp_path), {"OPERATOR_PASS": "mine"})
     assert Identity.from_passphrase("mine") == other
+
+
+#: An address with a password in it, in each place where one can stand.
+SECRET_ADDRESSES = [
+    "postgresql://me:hush-hush@host/charms",
+    "postgresql://host/charms?user=me&password=hush-hush",
+]
+
+
+@pytest.mark.parametrize("address", SECRET_ADDRESSES)
+def test_the_address_of_a_database_has_its_password_in_the_environment_only(address: str) -> None:
+    """A flag with a password is refused, and not repeated; DATABASE_URL may hold it."""
+    result, _ = run(f"--database={address}")
+    assert "--database-password=@FILE" in result.output
+    assert "hush" not in result.output
+    _, settings = run(environ={"DATABASE_URL": address})
+    assert settings is not None
+    assert address == settings.database
+
+
+def test_a_password_is_in_a_file() -> None:
+    """What is given with --database-password is a file, and a password is not repeated."""
+    _, settings = run("--database=postgresql://host/charms", "--database-password=@/run/secret")
+    assert settings is not None
+    assert Path("/run/secret") == settings.database_password_file
+    result, _ = run("--database-password=hush-hush")
+    assert "--database-password=@FILE" in result.output
+    assert "hush" not in result.output
+
+
+@pytest.mark.parametrize(
+    "text", ["mysql://host/charms", "host/charms", "postgresql://host", "postgresql://[/x", ""]
+)
+def test_an_address_of_another_kind_is_no_database(text: str) -> None:
+    """Only an address of PostgreSQL that names a database is one."""
+    with pytest.raises(ValueError, match="postgresql://"):
+        database_url(text)
+
+
+@pytest.mark.parametrize("text", ["0", "0.5", "3601", "long"])
+def test_a_lease_is_a_second_to_an_hour(text: str) -> None:
+    """A lease that would be lost by chance, or is never lost, is refused."""
+    with pytest.raises(ValueError, match="expected"):
+        lease(text)

@@ -39,7 +39,7 @@ class SystemCommands:
         self._board = board
         self._admin_source = admin_source
 
-    def spaces(self, after: str = "", limit: int = -1) -> list[SpaceView]:
+    def spaces(self, after: str = "", limit: int | None = None) -> list[SpaceView]:
         """Every space with its owners, or so many of them from behind the one with a DID."""
         last = self._store.spaces.find(after) if after else None
         found = self._store.spaces.page(last.space_key if last is not None else 0, limit)

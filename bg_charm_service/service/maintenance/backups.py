@@ -57,6 +57,8 @@ class BackupPlan:
     keep: int = 7
     directory: Path | None = None
     hook: tuple[str, ...] = ()
+    #: Whether the data are on a server, which makes its own backups.
+    is_shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,11 @@ class Backups:
         self._next_at: float | None = None
         # An earlier life may have been killed while it made one.
         discard(self._data_dir / _NAMELESS)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether there is no file to copy."""
+        return self._plan.is_shared
 
     @property
     def status(self) -> BackupStatus:
@@ -263,6 +270,11 @@ class Backups:
 
     @asynccontextmanager
     async def _own_turn(self) -> AsyncIterator[None]:
+        if self.is_shared:
+            raise BackupError(
+                "The data are in a database of a server: back that up with pg_dump, or as the "
+                "server does it."
+            )
         async with self._turn:
             if self._stop.is_set():
                 raise ServiceStopping("The service is stopping and makes no backup.")

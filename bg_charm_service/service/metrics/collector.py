@@ -92,6 +92,9 @@ class ServiceCollector(Collector):
             problem.add_metric([kind], float(kind in kinds))
         yield problem
         is_ready = not self._readiness.obstacles(is_probing=False)
+        # One that stands by has no board, and says so elsewhere: api/standby.py.
+        roles = {"active": 1, "standby": 0}
+        yield _gauges("bg_charm_node", "1 for what this node is", "role", roles.items())
         yield _gauge("bg_charm_ready", "1 while /readyz answers 200", float(is_ready))
 
     def _runs(self) -> Iterator[Metric]:

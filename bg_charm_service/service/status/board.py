@@ -26,12 +26,14 @@ from bg_charm_service.service.status.views import (
     FailingCharm,
     IntegrationStatus,
     MinuteView,
+    NodeView,
     Problem,
     ProblemKind,
     RetiringCharmView,
     ServiceStatus,
     WorkerView,
 )
+from bg_charm_service.storage.node_contract import Holder
 from bg_charm_service.supervisor.completer import Settled
 from bg_charm_service.supervisor.loop import Parts, Supervisor
 from bg_charm_service.supervisor.planning.polled_charms import PolledCharms
@@ -139,6 +141,8 @@ class About:
     interval_seconds: float
     is_polling: bool
     sandboxing: Sandboxing
+    #: This node, where several share a database.
+    holder: Holder | None = None
 
 
 class StatusBoard:
@@ -231,6 +235,7 @@ class StatusBoard:
             pid=os.getpid(),
             operator=self._operator(),
             data_dir=self._about.data_dir,
+            node=self._node(),
             started_at=self._started_at,
             uptime_seconds=self._clock.steady() - self._started,
             interval_seconds=self._about.interval_seconds,
@@ -290,6 +295,12 @@ class StatusBoard:
             workers=workers,
             last_hour=self._history.last_hour(self._clock.now()),
         )
+
+    def _node(self) -> NodeView | None:
+        holder = self._about.holder
+        if holder is None:
+            return None
+        return NodeView("active", holder.node, holder.since, holder.epoch)
 
     def polled(self) -> tuple[int, int]:
         """How many charms are polled, and how many would be if they were not disabled.

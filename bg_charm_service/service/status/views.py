@@ -94,6 +94,16 @@ class MinuteView:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeView:
+    """One of the nodes that share a database: what it is, and since when; `epoch` grows by each."""
+
+    role: OpenText
+    name: str
+    since: float
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceStatus:
     """The one snapshot that log, CLI, API and page show; success rates are in [0, 1].
 
@@ -109,6 +119,8 @@ class ServiceStatus:
     pid: int
     operator: OpenText
     data_dir: OpenText
+    #: Null where no database is shared.
+    node: NodeView | None
     started_at: float
     uptime_seconds: float
     interval_seconds: float

@@ -1,1 +1,1 @@
-"""The engine on PostgreSQL: one session, whose transactions are those of the storage contract."""
+"""The engine for several machines: one PostgreSQL database, and the lease of its active node."""

@@ -34,6 +34,7 @@ _WITHHELD_VARIABLES: Final = frozenset(
         "OPERATOR_PASS",
         "IDENTITY",
         "CREDENTIALS_DIRECTORY",
+        "DATABASE_URL",
         "HEARTBEAT_URL",
         "NOTIFY_SOCKET",
         "NOTIFY_URLS",
@@ -43,6 +44,11 @@ _WITHHELD_VARIABLES: Final = frozenset(
         "LISTEN_FDNAMES",
         "LISTEN_PID",
         "JOURNAL_STREAM",
+        # What the client of PostgreSQL signs in with.
+        "PGPASSFILE",
+        "PGPASSWORD",
+        "PGSERVICEFILE",
+        "PGSSLKEY",
         "OTEL_EXPORTER_OTLP_HEADERS",
         "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
     }

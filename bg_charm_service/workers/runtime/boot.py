@@ -172,6 +172,7 @@ class WorkerPreparation:
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
         self.missing = frozenset(map(Wall, settings.missing_walls) if settings.has_walls else Wall)
+        self.walls = frozenset(Wall) - self.missing
         self.names = sandbox.name_files() if Wall.FILES not in self.missing else None
         self._plan: WallPlan | None = None
         self._problem = ""
@@ -260,7 +261,7 @@ def run_worker(
         preparation.bind,
         retire_bytes=settings.retire_bytes,
         scratch=settings.scratch,
-        walls=frozenset(Wall) - preparation.missing,
+        walls=preparation.walls,
         outdated=partial(_why_outdated, preparation.names),
         tools=tools,
     )
@@ -325,8 +326,9 @@ def _why_outdated(names: dict[str, tuple[int, int]] | None) -> str:
 def _set_environment(settings: WorkerSettings) -> None:
     """Set what is this worker's alone; not before it is forked, or its zygote grew with each."""
     if settings.scratch:
-        # Everything temporary goes there.
-        os.environ |= dict.fromkeys(("HOME", "TMPDIR", "TEMP", "TMP"), settings.scratch)
+        # Everything temporary goes there. One by one: to join two mappings touches much more.
+        for name in ("HOME", "TMPDIR", "TEMP", "TMP"):
+            os.environ[name] = settings.scratch
     tempfile.tempdir = settings.scratch or None
     if settings.has_walls:
         # The system's resolver reads it at its first question: UDP is not allowed, TCP is.

@@ -71,12 +71,12 @@ class FinishedRows:
 
     def add_batches(self, batches: Sequence[int]) -> None:
         """Take note of batches that are over, and delete old ones, now and then."""
-        known = self._batches
-        self._database.after_commit(partial(known.extend, batches))
+        before, known = self._batches, [*self._batches, *batches]
         if len(known) >= _KEPT_BATCHES + _PRUNED_BATCHES:
-            old = known[:_PRUNED_BATCHES]
-            self._database.execute(sql.DROP_BATCHES, (json_keys(old),))
-            self._database.after_commit(partial(known.__delitem__, slice(len(old))))
+            self._database.execute(sql.DROP_BATCHES, (json_keys(known[:_PRUNED_BATCHES]),))
+            del known[:_PRUNED_BATCHES]
+        self._database.on_rollback(partial(setattr, self, "_batches", before))
+        self._batches = known
 
     def _prune(self) -> None:
         self._database.execute(sql.DROP_OLD_DONE, (self._keep,))

@@ -62,13 +62,13 @@ class Spaces:
         )
         return dict(rows)
 
-    def page(self, after: int = 0, limit: int = _ALL) -> list[OwnedSpace]:
+    def page(self, after: int = 0, limit: int | None = None) -> list[OwnedSpace]:
         """Spaces with their owners, the creator first, in order of creation from behind a key."""
         rows = self._database.rows(
             "SELECT s.space_key, s.did, s.name, s.created_at, o.did, o.granted_by <> o.did,"
             " o.granted_at FROM (SELECT * FROM spaces WHERE space_key > ? ORDER BY space_key"
             " LIMIT ?) AS s CROSS JOIN space_owners AS o USING (space_key)",
-            (after, limit),
+            (after, _ALL if limit is None else limit),
         )
         rows.sort(key=itemgetter(0, 5, 6, 4))
         return [
