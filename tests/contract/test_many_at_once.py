@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 from hypothesis import strategies as st
 
@@ -126,8 +128,11 @@ def test_written_fields(store: Store, charms: list[CharmRecord]) -> None:
 @on_each_engine(50, pairs=st.lists(st.tuples(healths, healths), min_size=1, max_size=5))
 def test_health_ends_as_given(name: str, pairs: list[tuple[CharmHealth, CharmHealth]]) -> None:
     """Whatever changed between two records, the charm has the second one then."""
-    engine = ENGINES[name]()
-    store = engine.store
+    with closing(ENGINES[name]()) as engine:
+        _check_health(engine.store, pairs)
+
+
+def _check_health(store: Store, pairs: list[tuple[CharmHealth, CharmHealth]]) -> None:
     keys = [add_charm(store, f"{number}").charm_key for number in range(len(pairs))]
     for key, (before, _) in zip(keys, pairs, strict=True):
         store.health.put(key, before)
@@ -136,7 +141,24 @@ def test_health_ends_as_given(name: str, pairs: list[tuple[CharmHealth, CharmHea
     after = {key: after for key, _, after in changes}
     assert after == {key: store.health.get(key) for key in keys}
     assert {**after, UNKNOWN: CharmHealth()} == store.health.get_many([*keys, UNKNOWN])
-    engine.close()
+
+
+def test_small_and_large_numbers_go_together(store: Store, charms: list[CharmRecord]) -> None:
+    """Whatever width the ones of them have by themselves."""
+    new = {
+        charm.charm_key: CharmHealth(consecutive_failures=1, executions=count)
+        for charm, count in zip(charms, (1, 2**15, 2**31, 2**40), strict=False)
+    }
+    store.health.put_all([(key, CharmHealth(), health) for key, health in new.items()])
+    assert new == {key: store.health.get(key) for key in new}
+
+
+def test_what_is_named_twice_is_done_twice(store: Store, charms: list[CharmRecord]) -> None:
+    """Many at once are as many one after the other."""
+    first, second = charms[0].charm_key, charms[1].charm_key
+    store.health.skip_all([(5.0, first), (6.0, second), (7.0, first)])
+    skipped = [store.health.get(key).skipped_polls for key in (first, second)]
+    assert ([2, 1], 7.0) == (skipped, store.health.entry(first).due_at)
 
 
 def test_only_what_changed_is_written(store: Store, charms: list[CharmRecord]) -> None:

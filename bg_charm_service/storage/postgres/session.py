@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 from psycopg import RawCursor, pq
-from psycopg.types.numeric import FloatBinaryDumper, Int8BinaryDumper
+from psycopg.types.numeric import FloatBinaryDumper, Int8BinaryDumper, Int8Dumper
 from psycopg.types.string import StrDumperUnknown
 
 from bg_charm_service.domain.errors import DataDirectoryError
@@ -64,6 +64,8 @@ class Session:
         adapters = connection.adapters
         # A number in a statement has 64 bits: `smallint + 1` overflows, and each width that comes
         # is another statement to prepare.
+        # Those of arrays are sent as texts, which have a type too.
+        adapters.register_dumper(int, Int8Dumper)
         adapters.register_dumper(int, Int8BinaryDumper)
         adapters.register_dumper(float, FloatBinaryDumper)
         adapters.register_dumper(bool, _BoolDumper)
