@@ -1009,7 +1009,7 @@ BUGS = (
         Bug(
             "pauses keep nobody",
             PartTypes(dispatcher=RestlessDispatcher),
-            sql=(("NOT :is_whole AND job.charm_key", "1 OR NOT :is_whole AND job.charm_key"),),
+            sql=((":is_whole = 0 AND job.charm_key", "1 = 1 OR :is_whole = 0 AND job.charm_key"),),
             favourite="pause",
         ),
         "was claimed while it is paused",

@@ -114,7 +114,7 @@ class Week:
             process.memory_info().rss,
             len(os.listdir("/proc/self/fd")),
             sum(1 for _ in recorded_runs(self.bench.database.connection.execute)),
-            count("SELECT count(*) FROM ack_queue_jobs")[0],
+            count("SELECT count(*) FROM ack_queue_jobs WHERE origin <> 'batch'")[0],
         )
 
     def _end(self, run: RunSpec) -> None:
