@@ -16,7 +16,7 @@
 #   with a binary dumper, [1, 2] and [40000]: 1005 1005
 #   with both dumpers, [1, 2] and [40000]: 1016 1016
 #
-# Rests on it: bg_charm_service/storage/postgres/session.py
+# Rests on it: docs/decisions/0096-one-code-two-dialects.md
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -104,6 +104,10 @@ TOKEN = re.compile(rb"(?:code|token|refresh)-[A-Za-z0-9_-]{32}|" + SECRET.encode
 #: What is polled no more though it was poked.
 POKED = "SELECT charm_key FROM hooks WHERE is_poked = 1"
 
+#: Rows of batches whose polls are all over: two hundred are kept, and those that end together.
+BATCHES_OVER = "SELECT count(*) FROM ack_queue_jobs WHERE status = 5 AND origin = 'batch'"
+MOST_BATCHES_OVER = 300
+
 #: What no clean stop leaves behind.
 CLAIMED = "SELECT _id FROM ack_queue_jobs WHERE status = 2"
 
@@ -199,6 +203,9 @@ def _violations(
     ).fetchone()
     if done > expected.history_jobs:
         yield f"{done} finished jobs are kept, {expected.history_jobs} at most"
+    (over,) = connection.execute(BATCHES_OVER).fetchone()
+    if over > MOST_BATCHES_OVER:
+        yield f"{over} batches that are over are kept, {MOST_BATCHES_OVER} at most"
     yield from _of_sign_ins(connection, expected)
     yield from _of_notices(connection, expected)
     facts = {charm.charm_id: charm for charm in _facts(connection)}

@@ -22,6 +22,7 @@ from bg_charm_service.service.maintenance import cycle
 from bg_charm_service.workers.pool.events import RunFinished
 from bg_charm_service.workers.protocol.messages import Answer, RunSpec
 from tests.recorded_runs import recorded_runs
+from tests.soak.audit import MOST_BATCHES_OVER
 from tests.unit.test_loop import Bench
 from tests.unit.test_maintenance_cycle import make_cycle
 
@@ -55,6 +56,7 @@ class Held:
     descriptors: int
     runs: int
     jobs: int
+    batches: int
 
 
 class Week:
@@ -115,6 +117,7 @@ class Week:
             len(os.listdir("/proc/self/fd")),
             sum(1 for _ in recorded_runs(self.bench.database.connection.execute)),
             count("SELECT count(*) FROM ack_queue_jobs WHERE origin <> 'batch'")[0],
+            count("SELECT count(*) FROM ack_queue_jobs WHERE origin = 'batch'")[0],
         )
 
     def _end(self, run: RunSpec) -> None:
@@ -148,6 +151,7 @@ def test_a_week_holds_no_more_than_a_day(week: Week) -> None:
     assert week.runs > CHARMS * 7 * DAY / INTERVAL_SECONDS
     assert last.runs == CHARMS * HISTORY_RUNS
     assert last.jobs <= 1000 + CHARMS
+    assert last.batches <= MOST_BATCHES_OVER + CHARMS
     assert last.database_bytes <= DATABASE_BYTES
     assert max(first.wal_bytes, last.wal_bytes) <= WAL_BYTES
     assert last.memory_bytes <= first.memory_bytes + MEMORY_PLAY_BYTES
